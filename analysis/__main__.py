@@ -1,0 +1,102 @@
+"""`python -m analysis`: tables, tests and figures from a results folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from analysis import compare as tests
+from analysis import tables as summaries
+from analysis.cells import common
+from analysis.load import Loaded, load_all
+from study.errors import BadInputError, unknown
+from study.record import Results
+from study.terminal import application, main
+
+app = application("Turn records into tables, tests and figures.")
+console = Console(highlight=False)
+if not console.is_terminal:
+    console = Console(highlight=False, width=160)  # a pipe has no width of its own, and 80 would cut the tables
+
+ResultsDir = Annotated[str, typer.Argument(metavar="RESULTS", help="The results folder, a local path or a URI.")]
+SweepName = Annotated[str | None, typer.Option("--sweep", help="Only this sweep; by default every one in RESULTS.")]
+Partial = Annotated[bool, typer.Option("--partial", help="Accept a grid with holes and say how many there are.")]
+
+
+@app.command()
+def tables(results: ResultsDir, sweep: SweepName = None, partial: Partial = False) -> None:
+    """Print each cell's mean and standard deviation over its seeds.
+
+    Example: python -m analysis tables results --sweep quickstart
+    """
+    for loaded in load_all(Results.at(results), sweep, partial):
+        console.print(summaries.summary_table(summaries.summary(loaded.members), _title(loaded)))
+        _say_missing(loaded)
+
+
+@app.command()
+def compare(
+    results: ResultsDir,
+    factor: Annotated[str, typer.Option(help="The setting whose levels are compared.")] = "norm",
+    reference: Annotated[str | None, typer.Option(help="The level that the others are held against.")] = None,
+    alternative: Annotated[str | None, typer.Option(help="greater, less or two-sided, for every metric.")] = None,
+    sweep: SweepName = None,
+    partial: Partial = False,
+) -> None:
+    """Test a factor's levels against a reference, paired over matching cells and seeds.
+
+    The interval is the two-sided 95% one of the mean difference, d its effect size. For norms against none each p is
+    one-sided, in the direction that the paper claims. Holm's correction is over all rows of the table.
+
+    Example: python -m analysis compare results --factor norm
+    """
+    if alternative not in (None, "greater", "less", "two-sided"):
+        raise unknown("alternative", str(alternative), ("greater", "less", "two-sided"))
+    for loaded in load_all(Results.at(results), sweep, partial):
+        tested = tests.compare(loaded.members, factor, reference, alternative, partial)
+        console.print(summaries.comparison_table(tested, f"{loaded.sweep}: {factor}, paired t-tests over seeds"))
+        _say_missing(loaded)
+
+
+@app.command()
+def figures(
+    results: ResultsDir,
+    sweep: SweepName = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the figures; by default RESULTS/SWEEP/figures.")] = None,
+    partial: Partial = False,
+) -> None:
+    """Draw the figures as PNG and PDF, and print their paths.
+
+    Example: python -m analysis figures results --sweep quickstart
+    """
+    from analysis.figures import FIGURES, save  # seaborn takes a second to import
+
+    for loaded in load_all(Results.at(results), sweep, partial):
+        folder = _figure_folder(results, out, loaded.sweep)
+        for name, draw in FIGURES.items():
+            for path in save(draw(loaded.members), folder / name):
+                print(f"figure: {path}")
+        print(f"records: {Results.at(results)}/{loaded.sweep}")
+        _say_missing(loaded)
+
+
+def _figure_folder(results: str, out: Path | None, sweep: str) -> Path:
+    if out is not None:
+        return out
+    if "://" in results:
+        raise BadInputError("figures of results on a URI need a local folder: --out DIR.")
+    return Path(results) / sweep / "figures"
+
+
+def _title(loaded: Loaded) -> str:
+    return f"{loaded.sweep}: {common(loaded.members)}, {len(loaded.members)} members, mean ± sd over seeds"
+
+
+def _say_missing(loaded: Loaded) -> None:
+    if loaded.missing:
+        console.print(f"{loaded.sweep}: {loaded.missing} of {loaded.planned} planned members are missing.")
+
+
+if __name__ == "__main__":
+    main(app, "python -m analysis")

@@ -1,0 +1,167 @@
+"""The test: one arm against another, paired over matching cells and seeds.
+
+The arms share flips, split, batch order and initial weights seed by seed, so their difference within a pair is what
+the arm does; the spread between seeds is not in it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from analysis.cells import SETTINGS, varying
+from analysis.metrics import METRICS, Metric
+from study.errors import BadInputError, unknown
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A paired t-test of arm minus reference; None where the pairs don't determine a value.
+
+    Attributes:
+        n: the number of pairs.
+        difference: the mean difference.
+        low: the lower end of its two-sided 95% interval.
+        high: the upper end.
+        effect: Cohen's d of the differences, their mean over their standard deviation.
+        p: the p-value under the metric's alternative.
+    """
+
+    n: int
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    effect: float | None = None
+    p: float | None = None
+
+
+def paired_test(arm: np.ndarray, reference: np.ndarray, alternative: str) -> PairedTest:
+    """The test over pairs, both float64 [n] without NaN.
+
+    One pair has a difference but no interval; where all differences are equal there is no spread to test against.
+
+    Args:
+        arm: the arm's values.
+        reference: the reference's values, in the same order.
+        alternative: `greater`, `less` or `two-sided`.
+    """
+    differences = arm - reference
+    n = len(differences)
+    if n == 0:
+        return PairedTest(0)
+    mean = float(differences.mean())
+    if n == 1 or np.ptp(differences) <= 1e-12 * max(1.0, abs(mean)):
+        return PairedTest(n, difference=mean)
+    interval = stats.ttest_1samp(differences, 0.0).confidence_interval(CONFIDENCE)
+    return PairedTest(
+        n,
+        difference=mean,
+        low=float(interval.low),
+        high=float(interval.high),
+        effect=mean / float(differences.std(ddof=1)),
+        p=float(stats.ttest_1samp(differences, 0.0, alternative=alternative).pvalue),
+    )
+
+
+def compare(
+    members: pd.DataFrame,
+    factor: str,
+    reference: str | None = None,
+    alternative: str | None = None,
+    partial: bool = False,
+) -> pd.DataFrame:
+    """Every other level of a factor against the reference, cell by cell and over all cells.
+
+    Args:
+        members: rows of `members`, one a member.
+        factor: a setting; its levels are the arms.
+        reference: the level to hold the others against; by default `none` for norms, else the first in order.
+        alternative: the hypothesis of every test; by default each metric's own where the factor is the norm and the
+            reference is `none`, for which the paper predicts a direction, and `two-sided` for anything else.
+        partial: leave out members that have no partner instead of refusing them.
+
+    Returns:
+        One row for each metric, arm and cell, then one over all cells, with the columns `metric`, `arm`, `reference`,
+        one for each setting that varies (empty in the row over all cells), those of `PairedTest`, `p_holm`, corrected
+        over all rows together, and `excluded`, the pairs left out because a member has no result.
+
+    Raises:
+        BadInputError: the factor is no setting or has one level, the reference is none of its levels, or a member has
+            no partner in the other arm.
+    """
+    if factor not in SETTINGS:
+        raise unknown("factor", factor, SETTINGS)
+    levels = sorted(members[factor].unique().tolist())
+    reference_level = _reference(factor, levels, reference)
+    strata = [name for name in varying(members) if name != factor]
+    rows: list[dict[str, Any]] = []
+    for arm in (level for level in levels if level != reference_level):
+        pairs = _pairs(members, factor, arm, reference_level, partial)
+        for metric in METRICS:
+            expected = metric.alternative if (factor, reference_level) == ("norm", "none") else "two-sided"
+            rows += _tests(pairs, metric, strata, alternative or expected, {"arm": arm, "reference": reference_level})
+    table = pd.DataFrame(rows)
+    measured = ["difference", "low", "high", "effect", "p"]
+    table[measured] = table[measured].astype(float)  # None, where the pairs don't determine a value, becomes NaN
+    return table.assign(p_holm=holm(table["p"]))
+
+
+def holm(p_values: pd.Series) -> pd.Series:
+    """Holm's correction over those p-values that there are; the others stay missing."""
+    corrected = pd.Series(np.nan, index=p_values.index, dtype=float)
+    known = p_values.notna()
+    if known.any():
+        corrected[known] = multipletests(p_values[known].astype(float), method="holm")[1]
+    return corrected
+
+
+def _reference(factor: str, levels: list[Any], reference: str | None) -> Any:
+    if len(levels) < 2:
+        raise BadInputError(f"{factor} has one level here, {levels[0]}, so there is nothing to compare.")
+    if reference is None:
+        return "none" if "none" in levels else levels[0]
+    by_name = {str(level): level for level in levels}
+    if reference not in by_name:
+        raise unknown(f"level of {factor}", reference, by_name)
+    return by_name[reference]
+
+
+def _pairs(members: pd.DataFrame, factor: str, arm: Any, reference: Any, partial: bool) -> pd.DataFrame:
+    """Both arms side by side, matched on every other setting and the seed: columns `<metric>_arm`, `<metric>_ref`."""
+    keys = [name for name in SETTINGS if name != factor] + ["seed"]
+    columns = [*keys, "status", *(metric.column for metric in METRICS)]
+    sides = [members.loc[members[factor] == level, columns] for level in (arm, reference)]
+    pairs: pd.DataFrame = sides[0].merge(sides[1], on=keys, how="outer", suffixes=("_arm", "_ref"), indicator=True)
+    alone = pairs[pairs["_merge"] != "both"]
+    if len(alone) and not partial:
+        cell = ", ".join(f"{name}={alone.iloc[0][name]}" for name in keys if members[name].nunique() > 1)
+        raise BadInputError(
+            f"{len(alone)} members have no partner across {factor}={arm} and {factor}={reference}, "
+            f"such as {cell or 'the only one'}; --partial leaves them out."
+        )
+    return pairs.drop(index=alone.index)
+
+
+def _tests(
+    pairs: pd.DataFrame, metric: Metric, strata: list[str], alternative: str, arms: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The rows of one metric: a test in each cell, then one over all of them where there are several."""
+    groups: list[tuple[dict[str, Any], pd.DataFrame]] = []
+    if strata:
+        groups += [(dict(zip(strata, cell, strict=True)), part) for cell, part in pairs.groupby(strata)]
+    if len(groups) != 1:
+        groups.append(({}, pairs))
+    return [
+        {"metric": metric.column, **arms, **cell, **_test(part, metric.column, alternative)} for cell, part in groups
+    ]
+
+
+def _test(pairs: pd.DataFrame, column: str, alternative: str) -> dict[str, Any]:
+    both = pairs[[f"{column}_arm", f"{column}_ref"]].dropna()
+    test = paired_test(both.iloc[:, 0].to_numpy(float), both.iloc[:, 1].to_numpy(float), alternative)
+    return {**vars(test), "alternative": alternative, "excluded": len(pairs) - len(both)}

@@ -1,0 +1,98 @@
+"""Records as frames, complete or not at all.
+
+What should be there is taken from the plans that the launches saved, never from what happens to be there: a grid with
+holes or doubles would give a table that looks like any other.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from study.errors import BadInputError, unknown
+from study.record import Results
+from sweeps.sweep import Plan
+
+KEY = ["trial", "member"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The records of one sweep.
+
+    Attributes:
+        sweep: its name.
+        members: one row a member, the columns of the `members` table.
+        planned: the members that the plans ask for.
+        missing: those of them that have no record; 0 unless a partial grid was asked for.
+    """
+
+    sweep: str
+    members: pd.DataFrame
+    planned: int
+    missing: int
+
+
+def load_all(results: Results, sweep: str | None = None, partial: bool = False) -> list[Loaded]:
+    """Every sweep of a results folder, or the one named.
+
+    Raises:
+        BadInputError: the folder or the sweep isn't there, or a grid is incomplete, doubled or unplanned.
+    """
+    found = results.sweeps()
+    if sweep is not None and sweep not in found:
+        raise unknown(f"sweep in {results}", sweep, found) if found else _empty(results)
+    if not found:
+        raise _empty(results)
+    return [load(results, name, partial) for name in ([sweep] if sweep else found)]
+
+
+def load(results: Results, sweep: str, partial: bool = False) -> Loaded:
+    """The records of one sweep, checked against its plans.
+
+    Args:
+        results: the results folder.
+        sweep: the sweep's name.
+        partial: accept a grid with holes, and members that no plan asks for.
+
+    Raises:
+        BadInputError: a shard can't be read; or a member is recorded twice; or, unless `partial`, the grid is not
+            exactly the one that was planned.
+    """
+    members = results.read(sweep, "members").to_pandas()
+    _refuse_doubles(sweep, members)
+    plan = Plan.saved(sweep, results)
+    planned = {(trial.id, member) for trial in plan.trials for member in range(len(trial.seed))} if plan else set()
+    found = set(members[KEY].itertuples(index=False, name=None))
+    missing = planned - found
+    if not partial:
+        _refuse_unplanned(sweep, found - planned)
+        _refuse_holes(sweep, plan, {trial for trial, _ in missing}, results)
+    return Loaded(sweep, members, len(planned), len(missing))
+
+
+def _empty(results: Results) -> BadInputError:
+    return BadInputError(f"{results} holds no records; run a sweep first: python -m sweeps run quickstart.")
+
+
+def _refuse_doubles(sweep: str, members: pd.DataFrame) -> None:
+    doubled = members[members.duplicated(KEY)]
+    if len(doubled):
+        trial, member = doubled.iloc[0][KEY]
+        raise BadInputError(f"{sweep}: {len(doubled)} members are recorded twice, such as {trial}/{member}.")
+
+
+def _refuse_unplanned(sweep: str, unplanned: set[tuple[str, int]]) -> None:
+    if unplanned:
+        trial, member = min(unplanned)
+        raise BadInputError(
+            f"{sweep}: {len(unplanned)} members are in no plan, such as {trial}/{member}; --partial takes them in."
+        )
+
+
+def _refuse_holes(sweep: str, plan: Plan | None, missing: set[str], results: Results) -> None:
+    if plan is not None and missing:
+        example = next(trial for trial in plan.trials if trial.id in missing)
+        raise BadInputError(
+            f"{sweep}: {len(missing)} of {len(plan.trials)} trials have no complete record, such as [{example}]; "
+            f"run `python -m sweeps run {sweep} --results {results}` again, or add --partial."
+        )

@@ -1,0 +1,90 @@
+"""Records as tables: each cell's mean and standard deviation over its seeds."""
+
+from collections.abc import Iterable
+from math import isnan
+
+import pandas as pd
+from rich.table import Table
+
+from analysis.cells import level, varying
+from analysis.metrics import METRICS
+
+LABELS = {metric.column: metric.label for metric in METRICS}
+
+
+def summary(members: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation of each metric over the members of each cell.
+
+    Args:
+        members: rows of `members`, one a member.
+
+    Returns:
+        One row a cell, in the order of its settings: the settings that vary, `<metric>_mean` and `<metric>_sd` (n - 1;
+        missing for one member), `n`, the members with results, and `excluded`, those that failed or diverged.
+    """
+    settings = varying(members) or ["norm"]
+    cells = members.groupby(settings, sort=True)
+    columns = [metric.column for metric in METRICS]
+    means = cells[columns].mean().add_suffix("_mean")
+    deviations = cells[columns].std(ddof=1).add_suffix("_sd")
+    counts = cells["status"].agg(
+        n=lambda status: (status == "ok").sum(), excluded=lambda status: (status != "ok").sum()
+    )
+    return pd.concat([means, deviations, counts], axis=1).reset_index()
+
+
+def summary_table(table: pd.DataFrame, title: str) -> Table:
+    """A summary as a terminal shows it."""
+    shown = Table(title=title, title_justify="left")
+    settings = [name for name in table.columns if not name.endswith(("_mean", "_sd")) and name not in ("n", "excluded")]
+    _columns(shown, settings, [*LABELS.values(), "n", "excluded"])
+    for _, row in table.iterrows():
+        metrics = [_mean_sd(row[f"{column}_mean"], row[f"{column}_sd"]) for column in LABELS]
+        shown.add_row(*(level(row[name]) for name in settings), *metrics, str(row["n"]), str(row["excluded"]))
+    return shown
+
+
+def comparison_table(table: pd.DataFrame, title: str) -> Table:
+    """A comparison as a terminal shows it."""
+    shown = Table(title=title, title_justify="left")
+    names = ["metric", "arm", "reference"]
+    tested = ["n", "difference", "low", "high", "effect", "p", "p_holm", "alternative", "excluded"]
+    settings = [name for name in table.columns if name not in (*names, *tested)]
+    _columns(
+        shown, ["metric", "arms", *settings], ["n", "difference", "95% interval", "d", "p", "p (Holm)", "excluded"]
+    )
+    for _, row in table.iterrows():
+        shown.add_row(
+            LABELS[row["metric"]],
+            f"{level(row['arm'])} - {level(row['reference'])}",
+            *("all" if pd.isna(row[name]) else level(row[name]) for name in settings),
+            str(row["n"]),
+            _signed(row["difference"]),
+            "-" if isnan(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]",
+            "-" if isnan(row["effect"]) else f"{row['effect']:.1f}",
+            _p(row["p"]),
+            _p(row["p_holm"]),
+            str(row["excluded"]),
+        )
+    return shown
+
+
+def _columns(table: Table, left: Iterable[str], right: Iterable[str]) -> None:
+    for name in left:
+        table.add_column(name)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+
+
+def _mean_sd(mean: float, deviation: float) -> str:
+    if isnan(mean):
+        return "-"
+    return f"{mean:.3f}" if isnan(deviation) else f"{mean:.3f} ± {deviation:.3f}"
+
+
+def _signed(value: float) -> str:
+    return "-" if isnan(value) else f"{value:+.3f}"
+
+
+def _p(value: float) -> str:
+    return "-" if isnan(value) else f"{value:.1e}" if value < 1e-3 else f"{value:.3f}"

@@ -1,0 +1,46 @@
+"""How figures look: one colour, marker and line per arm, told apart in grey and by the colour-blind."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+
+# Okabe and Ito's palette.
+COLORS = {
+    "batch": "#0072B2",
+    "none": "#D55E00",
+    "group": "#009E73",
+    "instance": "#CC79A7",
+    "layer": "#E69F00",
+}
+MARKERS = {"batch": "o", "none": "s", "group": "^", "instance": "D", "layer": "v"}
+DASHES: dict[str, Any] = {"batch": "", "none": (4, 2), "group": (1, 1), "instance": (3, 1, 1, 1), "layer": (5, 1, 1, 1)}
+NAMES = {
+    "batch": "batch norm",
+    "none": "no norm",
+    "group": "group norm",
+    "instance": "instance norm",
+    "layer": "layer norm",
+}
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """Matplotlib's settings for the project's figures, put back afterwards."""
+    with mpl.rc_context(
+        {
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#DDDDDD",
+            "grid.linewidth": 0.6,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "figure.constrained_layout.use": True,
+            "savefig.dpi": 160,
+            "pdf.fonttype": 42,
+        }
+    ):
+        yield

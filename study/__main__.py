@@ -1,0 +1,106 @@
+"""`python -m study`: one trial, without Ray."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from study.errors import BadInputError
+from study.record import Results
+from study.terminal import DataDir, Settings, application, console, main, progress_bar
+from study.trial import CHOICES, DEFAULTS, FIELDS, Trial, parse, text
+
+app = application("Train and measure the members of one trial, without Ray.")
+SHOWN = {
+    "seed": "seed",
+    "mem_acc": "memorized",
+    "true_label_acc": "true label",
+    "clean_acc": "clean",
+    "test_acc": "test",
+    "mia_auc": "MIA AUC",
+    "gamma_over_sigma": "γ/σ",
+    "status": "status",
+}
+"""What `run` prints of a member, by column of `members`."""
+
+
+@app.callback()
+def _callback() -> None:
+    """Train and measure the members of one trial, without Ray."""
+
+
+@app.command()
+def run(
+    settings: Settings = None,
+    data_dir: DataDir = "data",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto for a GPU where there is one.")] = "auto",
+    results: Annotated[str | None, typer.Option(help="Also write the records into this results folder.")] = None,
+    sweep: Annotated[str, typer.Option(help="The sweep under which --results keeps the records.")] = "trials",
+) -> None:
+    """Run one trial and print what was measured.
+
+    Example: python -m study run dataset=digits norm=batch k=0.1 seed=0,1,2
+    """
+    trial = _one_trial(settings or [])
+    records_to = Results.at(results) if results else None
+    if records_to:
+        records_to.check_writable()
+    console.print(f"trial {trial.id}: {trial}")
+
+    from study import run as methods  # torch is imported only when something is trained
+
+    with progress_bar() as bar:
+        task = bar.add_task(f"{len(trial.seed)} member{'s' * (len(trial.seed) > 1)}", total=1.0)
+        records = methods.run(
+            trial, Path(data_dir), _device(device), lambda fraction: bar.update(task, completed=fraction)
+        )
+    console.print(_table(records.members))
+    if records_to:
+        records_to.write(sweep, trial.id, vars(records))
+        console.print(f"records: {records_to}/{sweep}")
+
+
+@app.command()
+def settings() -> None:
+    """List the settings of a trial with their defaults and choices."""
+    table = Table("setting", "default", "choices")
+    for name in FIELDS:
+        table.add_row(name, text(DEFAULTS[name]), ", ".join(CHOICES.get(name, ())))
+    console.print(table)
+
+
+def _one_trial(assignments: list[str]) -> Trial:
+    values = parse(assignments)
+    for name, found in values.items():
+        if name != "seed" and len(found) > 1:
+            raise BadInputError(f"one trial has one {name}; `python -m sweeps run` takes several.")
+    return Trial.of({name: tuple(found) if name == "seed" else found[0] for name, found in values.items()})
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise BadInputError(f"unknown device {name!r}: choose cpu, cuda, cuda:N or auto.") from None
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise BadInputError(f"there is no device {name!r} here; --device cpu always works.")
+    return name
+
+
+def _table(rows: list[dict[str, object]]) -> Table:
+    table = Table(*SHOWN.values())
+    for row in rows:
+        values = [row.get(name) for name in SHOWN]
+        table.add_row(
+            *(f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value) for value in values)
+        )
+    return table
+
+
+if __name__ == "__main__":
+    main(app, "python -m study")

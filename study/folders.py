@@ -1,0 +1,54 @@
+"""Datasets that are folders of the user's: `parquet:DIR` and `imagefolder:DIR`.
+
+A folder is known by its content, not by its path: the same files elsewhere are the same dataset, and other files
+under the same path are another. Nothing here imports torch, so a plan can be identified on any machine.
+"""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from study.errors import BadInputError
+
+KINDS = ("parquet", "imagefolder")
+
+
+def split(dataset: str) -> tuple[str, Path] | None:
+    """The kind and the folder of `kind:DIR`; None for the name of a built-in dataset."""
+    kind, colon, folder = dataset.partition(":")
+    return (kind, Path(folder)) if colon and kind in KINDS else None
+
+
+def absolute(dataset: str) -> str:
+    """The same dataset with its folder made absolute, for workers that run in other directories."""
+    found = split(dataset)
+    return dataset if found is None else f"{found[0]}:{found[1].expanduser().absolute()}"
+
+
+def identity(dataset: str) -> str:
+    """The name under which a dataset is recorded: `parquet:NAME@FINGERPRINT` for a folder, else its own name.
+
+    Raises:
+        BadInputError: the folder isn't there or is empty.
+    """
+    found = split(dataset)
+    if found is None:
+        return dataset
+    kind, folder = found
+    return f"{kind}:{folder.resolve().name}@{_fingerprint(folder)}"
+
+
+@cache
+def _fingerprint(folder: Path) -> str:
+    """Eight hex digits of a SHA-256 over every file's relative path and content."""
+    if not folder.is_dir():
+        raise BadInputError(f"there is no dataset folder {str(folder)!r}.")
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    if not files:
+        raise BadInputError(f"the dataset folder {str(folder)!r} holds no files.")
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:8]

@@ -1,0 +1,73 @@
+"""The third lens: can an attacker tell who was in the training set?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score, roc_curve
+from torch import Tensor
+
+from study.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How well one attack told members from non-members.
+
+    Attributes:
+        auc: the area under the ROC curve, ties counted half.
+        tpr_at_1e3fpr: the largest true positive rate at a false positive rate of at most 0.1%; None where there are
+            fewer than 1,000 non-members, for then no threshold has that rate but 0.
+    """
+
+    auc: float
+    tpr_at_1e3fpr: float | None
+
+
+def score(logits: Tensor, labels: Tensor) -> Tensor:
+    """The membership score phi = z_y - logsumexp of the other logits (Carlini et al. 2022, in logit form).
+
+    It is computed from logits in float32 or better: by way of probabilities, a margin of 20 is already lost.
+
+    Args:
+        logits: [N, classes], any floating dtype, finite, from a network in eval mode.
+        labels: int64 [N], as assigned.
+
+    Returns:
+        [N], in float32, or float64 where the logits are; larger means more likely a member.
+
+    Raises:
+        BadInputError: a logit isn't finite, or there is but one class.
+    """
+    if logits.shape[1] < 2:
+        raise BadInputError("a membership score needs at least two classes.")
+    if not torch.isfinite(logits).all():
+        raise BadInputError("membership can't be scored from logits that are not finite.")
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    own = wide.gather(1, labels[:, None])
+    others = wide.scatter(1, labels[:, None], float("-inf"))
+    return own[:, 0] - others.logsumexp(dim=1)
+
+
+def global_threshold(members: Tensor, non_members: Tensor) -> Attack:
+    """The attack that needs no shadow models: one threshold on phi for everybody.
+
+    Args:
+        members: scores of samples that the network was trained on.
+        non_members: scores of samples that it never saw.
+
+    Raises:
+        BadInputError: a side is empty or holds a score that isn't finite.
+    """
+    scores = torch.cat([members, non_members]).double().cpu().numpy()
+    if not len(members) or not len(non_members):
+        raise BadInputError("membership needs members and non-members.")
+    if not np.isfinite(scores).all():
+        raise BadInputError("membership can't be judged from scores that are not finite.")
+    truth = np.arange(len(scores)) < len(members)
+    fpr, tpr, _ = roc_curve(truth, scores, drop_intermediate=False)
+    resolved = len(non_members) >= 1000
+    return Attack(
+        auc=float(roc_auc_score(truth, scores)),
+        tpr_at_1e3fpr=float(tpr[fpr <= 1e-3].max()) if resolved else None,
+    )

@@ -1,0 +1,58 @@
+"""Where a record came from: the code, the libraries and the device."""
+
+import json
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LIBRARIES = ("normleak", "torch", "torchvision", "numpy", "scikit-learn", "pyarrow", "ray")
+
+
+@cache
+def provenance(device: str) -> dict[str, Any]:
+    """The columns of `members` that say which code ran where; the same for every member of a process."""
+    return {
+        "backend": "single",
+        "pack": 1,
+        "device": _device(device),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": _dirty(),
+        "versions": json.dumps({"python": platform.python_version(), **_versions()}, sort_keys=True),
+    }
+
+
+def _device(device: str) -> str:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} cpu"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _dirty() -> bool | None:
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return None if changes is None else bool(changes)
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the folder that this code lies in; None where it isn't a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

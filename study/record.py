@@ -1,0 +1,273 @@
+"""The record: what a trial leaves behind, in Parquet.
+
+A trial's shard of a table is `RESULTS/<sweep>/<table>/<trial id>.parquet`. It is written once and whole, and the
+shard of `members` last, so that a trial whose `members` shard exists is done. `RESULTS` is a local path or any URI
+that `pyarrow.fs` knows. The formats are stated here and nowhere else.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from study.errors import BadInputError
+
+SCHEMA_VERSION = 1
+
+IDENTITY = [("trial", pa.string()), ("member", pa.int32())]
+FIT = [
+    (name, pa.float64())
+    for name in ("mem_acc", "mem_loss", "true_label_acc", "clean_acc", "clean_loss", "test_acc", "test_loss")
+]
+SETTINGS = [
+    ("dataset", pa.string()),
+    ("corruption", pa.string()),
+    ("k", pa.float64()),
+    ("architecture", pa.string()),
+    ("norm", pa.string()),
+    ("regularizer", pa.string()),
+    ("alpha", pa.float64()),
+    ("optimizer", pa.string()),
+    ("lr", pa.float64()),
+    ("weight_decay", pa.float64()),
+    ("batch_size", pa.int32()),
+    ("epochs", pa.int32()),
+    ("eval_every", pa.int32()),
+    ("protocol", pa.string()),
+    ("seed", pa.int64()),
+]
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "members": pa.schema(
+        [
+            *IDENTITY,
+            ("cell", pa.string()),
+            *SETTINGS,
+            ("n_out", pa.int64()),
+            ("n_in", pa.int64()),
+            ("n_test", pa.int64()),
+            ("parameters", pa.int64()),
+            *FIT,
+            ("mia_auc", pa.float64()),
+            ("mia_attack", pa.string()),
+            ("mia_tpr_at_1e3fpr", pa.float64()),
+            ("gamma_over_sigma", pa.float64()),
+            ("status", pa.string()),
+            ("error", pa.string()),
+            ("backend", pa.string()),
+            ("pack", pa.int32()),
+            ("device", pa.string()),
+            ("seconds", pa.float64()),
+            ("started", pa.timestamp("us", tz="UTC")),
+            ("git_commit", pa.string()),
+            ("git_dirty", pa.bool_()),
+            ("versions", pa.string()),
+            ("schema_version", pa.int32()),
+        ]
+    ),
+    "epochs": pa.schema([*IDENTITY, ("epoch", pa.int32()), ("step", pa.int64()), *FIT]),
+}
+COMMIT = "members"
+"""The table whose shard is written last, and so says that a trial is done."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder: one folder a sweep, in it one a table and one for the sweep's plans.
+
+    Attributes:
+        location: a local path, or a URI such as `s3://bucket/prefix`.
+    """
+
+    location: str
+
+    @classmethod
+    def at(cls, location: str | os.PathLike[str]) -> "Results":
+        """The folder, its local path made absolute so that workers in other directories find it too."""
+        text = os.fspath(location)
+        return cls(text if "://" in text else str(Path(text).expanduser().absolute()))
+
+    def __str__(self) -> str:
+        return self.location
+
+    @cached_property
+    def _opened(self) -> tuple[fs.FileSystem, str]:
+        if "://" not in self.location:
+            return fs.LocalFileSystem(), self.location
+        try:
+            filesystem, path = fs.FileSystem.from_uri(self.location)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            raise BadInputError(f"results {self.location!r} can't be opened: {_line(error)}") from None
+        return filesystem, path
+
+    def _path(self, *parts: str) -> str:
+        return "/".join([self._opened[1].rstrip("/"), *parts])
+
+    def check_writable(self) -> None:
+        """Fail now rather than after training.
+
+        Raises:
+            BadInputError: the folder can't be made or written.
+        """
+        try:
+            self._put(f".writable-{uuid4().hex}", b"")
+        except OSError as error:
+            raise BadInputError(f"results can't be written to {self.location!r}: {_line(error)}") from None
+
+    def _put(self, name: str, content: bytes, keep: bool = False) -> None:
+        """Write a file whole or not at all: by renaming locally, by one put on an object store."""
+        filesystem, path = self._opened[0], self._path(name)
+        filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+        local = isinstance(filesystem, fs.LocalFileSystem)
+        written = f"{path.rpartition('/')[0]}/.{uuid4().hex}.tmp" if local else path
+        try:
+            with filesystem.open_output_stream(written, compression=None) as stream:
+                stream.write(content)
+            if local and keep:
+                _sync(written)
+                Path(written).replace(path)
+        finally:
+            if (local and Path(written).exists()) or (not local and not keep):
+                filesystem.delete_file(written)
+
+    def sweeps(self) -> list[str]:
+        """The names of the sweeps that have records or plans here, sorted.
+
+        Raises:
+            BadInputError: there is no such folder.
+        """
+        filesystem, path = self._opened
+        if filesystem.get_file_info(path).type != fs.FileType.Directory:
+            raise BadInputError(f"there is no results folder {self.location!r}.")
+        folders = [
+            info for info in filesystem.get_file_info(fs.FileSelector(path)) if info.type == fs.FileType.Directory
+        ]
+        names = (info.base_name for info in folders)
+        return sorted(name for name in names if self._files(name, COMMIT) or self._files(name, "plans"))
+
+    def _files(self, sweep: str, folder: str) -> list[str]:
+        """The finished files of a folder by their paths, sorted; hidden ones are still being written."""
+        selector = fs.FileSelector(self._path(sweep, folder), allow_not_found=True)
+        found = self._opened[0].get_file_info(selector)
+        return sorted(info.path for info in found if info.is_file and not info.base_name.startswith("."))
+
+    def write(self, sweep: str, trial: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Write a trial's shards, that of `members` last.
+
+        Args:
+            sweep: the sweep's name.
+            trial: the trial's id.
+            tables: its rows by table. A column that a row lacks is null; one that no schema knows is a mistake.
+
+        Raises:
+            OSError: the folder can't be written; then the trial is not done.
+        """
+        for table in sorted(tables, key=lambda table: table == COMMIT):
+            self._put(f"{sweep}/{table}/{trial}.parquet", _encoded(table, tables[table]), keep=True)
+
+    def done(self, sweep: str) -> set[str]:
+        """The ids of the trials that have a `members` shard, whatever their outcome."""
+        return {_stem(path) for path in self._files(sweep, COMMIT) if path.endswith(".parquet")}
+
+    def read(self, sweep: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of a table of a sweep, shard after shard in the order of their ids.
+
+        Raises:
+            BadInputError: a shard is truncated, no record of this project's, or of another schema version.
+        """
+        paths = [path for path in self._files(sweep, table) if path.endswith(".parquet")]
+        wanted = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
+        with ThreadPoolExecutor(max_workers=8) as readers:
+            shards = list(readers.map(lambda path: self._read_shard(path, table, columns), paths))
+        return pa.concat_tables(shards) if shards else wanted.empty_table()
+
+    def _read_shard(self, path: str, table: str, columns: Sequence[str] | None) -> pa.Table:
+        try:
+            with self._opened[0].open_input_file(path) as file, pq.ParquetFile(file) as shard:
+                _check_schema(path, table, shard.schema_arrow)
+                return shard.read(columns=columns).replace_schema_metadata(None)
+        except (pa.ArrowException, OSError) as error:
+            raise BadInputError(
+                f"the shard {path!r} is truncated or no Parquet file ({_line(error)}); "
+                f"`python -m sweeps retry` runs its trial again."
+            ) from None
+
+    def damaged(self, sweep: str) -> set[str]:
+        """The ids of the trials that have a shard which can't be read as Parquet."""
+        paths = [path for table in SCHEMAS for path in self._files(sweep, table) if path.endswith(".parquet")]
+        return {_stem(path) for path in paths if not self._readable(path)}
+
+    def _readable(self, path: str) -> bool:
+        try:
+            with self._opened[0].open_input_file(path) as file, pq.ParquetFile(file) as shard:
+                shard.read()
+        except (pa.ArrowException, OSError):
+            return False
+        return True
+
+    def save_plan(self, sweep: str, name: str, plan: Mapping[str, Any]) -> None:
+        """Keep what a launch set out to run, under a name that its content determines."""
+        self._put(f"{sweep}/plans/{name}.json", json.dumps(plan, indent=1, sort_keys=True).encode(), keep=True)
+
+    def plans(self, sweep: str) -> list[dict[str, Any]]:
+        """What all launches of the sweep set out to run.
+
+        Raises:
+            BadInputError: a plan is no JSON.
+        """
+        found = []
+        for path in self._files(sweep, "plans"):
+            with self._opened[0].open_input_stream(path) as stream:
+                try:
+                    found.append(json.loads(stream.read()))
+                except ValueError:
+                    raise BadInputError(f"the plan {path!r} is damaged; remove it and run the sweep again.") from None
+        return found
+
+
+def _encoded(table: str, rows: Iterable[Mapping[str, Any]]) -> bytes:
+    schema = SCHEMAS[table].with_metadata({"normleak_table": table, "normleak_schema_version": str(SCHEMA_VERSION)})
+    rows = [{**row, "schema_version": SCHEMA_VERSION} if "schema_version" in schema.names else row for row in rows]
+    strange = {name for row in rows for name in row} - set(schema.names)
+    if strange:
+        raise KeyError(f"{table} has no column {', '.join(sorted(strange))}")
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _check_schema(path: str, table: str, schema: pa.Schema) -> None:
+    metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    version = metadata.get("normleak_schema_version")
+    if metadata.get("normleak_table") != table or version is None:
+        raise BadInputError(f"the shard {path!r} is no record of {table}; move it out of the results folder.")
+    if version != str(SCHEMA_VERSION):
+        raise BadInputError(
+            f"the shard {path!r} has schema version {version}, this normleak reads {SCHEMA_VERSION}; "
+            f"use the normleak that wrote it, or another results folder."
+        )
+    if not schema.remove_metadata().equals(SCHEMAS[table]):
+        raise BadInputError(f"the shard {path!r} says schema version {version} but has other columns; move it away.")
+
+
+def _sync(path: str) -> None:
+    with Path(path).open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].removesuffix(".parquet")
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,53 @@
+"""What every command shares: one clear sentence for bad input, progress with an ETA, and the device."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from study.errors import BadInputError
+
+Settings = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE ...", help="Settings, as in: norm=none k=0.1 seed=0,1,2")
+]
+DataDir = Annotated[str, typer.Option("--data-dir", help="Where torchvision's datasets lie or are downloaded to.")]
+
+console = Console(highlight=False)
+
+
+def application(text: str) -> typer.Typer:
+    """A command line with the project's manners: no traceback boxes, short flags for help."""
+    return typer.Typer(
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def main(app: typer.Typer, name: str) -> None:
+    """Run the command line; bad input is one sentence on standard error and exit code 2."""
+    try:
+        app(prog_name=name)
+    except BadInputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(141)
+
+
+def progress_bar() -> Progress:
+    """A bar with percentage, elapsed time and ETA; on a pipe it leaves only its last state."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+        console=console,
+    )

@@ -1,0 +1,234 @@
+"""A trial: one cell of the grid with the seeds of its members, validated, and the identity of both.
+
+This is the one place that says which scientific settings exist, what their defaults are and which values they take.
+The defaults are those of the paper's Appendix D.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, get_type_hints
+
+from study import folders
+from study.errors import BadInputError, unknown
+
+DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn")
+CORRUPTIONS = ("none", "label")
+ARCHITECTURES = ("lenet",)
+NORMS = ("batch", "none", "group", "instance", "layer")
+REGULARIZERS = ("none", "log", "hinge")
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+PROTOCOLS = ("full",)
+
+Value = str | int | float | tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """The scientific configuration of one trial; two trials with equal fields are the same experiment.
+
+    Device, paths and whatever else cannot change a result are not fields.
+
+    Attributes:
+        dataset: a built-in name, or `parquet:DIR` or `imagefolder:DIR`.
+        corruption: how D becomes D' (paper, Algorithm 1); `none` exactly when k is 0.
+        k: the corrupted fraction of D, in [0, 1).
+        architecture: the network.
+        norm: the normalization layers that the network is given.
+        regularizer: the penalty on gamma/sigma (paper, Eq. 12); `none` exactly when alpha is 1.
+        alpha: the weight of the cross-entropy against the regularizer, in (0, 1].
+        optimizer: the optimizer; `sgd` has momentum 0.9.
+        lr: the learning rate, fixed over training.
+        weight_decay: as the optimizer of torch defines it.
+        batch_size: samples per step; the last batch of an epoch may be smaller.
+        epochs: passes over D'.
+        eval_every: epochs between two points of the curves; the last epoch always has one.
+        protocol: `full` trains one member per seed, each on all of D'.
+        seed: the seeds of the members, kept in ascending order.
+
+    Raises:
+        BadInputError: a value is of the wrong type, out of range or at odds with another.
+    """
+
+    dataset: str = "digits"
+    corruption: str = "label"
+    k: float = 0.0
+    architecture: str = "lenet"
+    norm: str = "batch"
+    regularizer: str = "none"
+    alpha: float = 1.0
+    optimizer: str = "adam"
+    lr: float = 1e-4
+    weight_decay: float = 0.0
+    batch_size: int = 256
+    epochs: int = 200
+    eval_every: int = 1
+    protocol: str = "full"
+    seed: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        for name in FIELDS:
+            object.__setattr__(self, name, _coerce(name, getattr(self, name)))
+        object.__setattr__(self, "dataset", folders.absolute(self.dataset))
+        self._check_choices()
+        self._check_ranges()
+        self._check_pairs()
+        object.__setattr__(self, "seed", tuple(sorted(self.seed)))
+
+    def _check_choices(self) -> None:
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices and not (name == "dataset" and folders.split(value)):
+                known = (*choices, *(f"{kind}:DIR" for kind in folders.KINDS)) if name == "dataset" else choices
+                raise unknown(name, value, known)
+
+    def _check_ranges(self) -> None:
+        for name, (holds, wanted) in RANGES.items():
+            value = getattr(self, name)
+            if not holds(value):
+                raise BadInputError(f"{name} must be {wanted}, not {text(value)}.")
+
+    def _check_pairs(self) -> None:
+        """Settings that mean nothing without each other have one spelling, so that one experiment has one id."""
+        if self.k > 0 and self.corruption == "none":
+            raise BadInputError(f"corruption=none leaves nothing to corrupt, so k must be 0, not {text(self.k)}.")
+        if self.alpha < 1 and self.regularizer == "none":
+            raise BadInputError(f"alpha={text(self.alpha)} weighs a regularizer: name one with regularizer=log|hinge.")
+        if self.k == 0:
+            object.__setattr__(self, "corruption", "none")
+        if self.alpha == 1:
+            object.__setattr__(self, "regularizer", "none")
+        if self.regularizer != "none" and self.norm != "batch":
+            raise BadInputError(f"regularizer={self.regularizer} needs the gamma and sigma of norm=batch.")
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Trial":
+        """A trial from settings by name, with a clear error for a name that is no setting."""
+        for name in settings:
+            if name not in FIELDS:
+                raise unknown("setting", name, FIELDS)
+        return cls(**settings)
+
+    def settings(self) -> dict[str, Value]:
+        """Every scientific field by name, JSON-ready but for the tuple of seeds."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+    @cached_property
+    def id(self) -> str:
+        """16 hex digits of a SHA-256 over the fields that differ from their defaults.
+
+        A later field whose default changes nothing thus leaves every earlier id as it was.
+        """
+        return _digest(self._canonical())
+
+    @cached_property
+    def cell(self) -> str:
+        """The identity of the trial without its seeds: 16 hex digits, equal for all members of a cell."""
+        return _digest({name: value for name, value in self._canonical().items() if name != "seed"})
+
+    def _canonical(self) -> dict[str, Any]:
+        named = {**self.settings(), "dataset": folders.identity(self.dataset)}
+        return {name: _decimal(value) for name, value in named.items() if value != DEFAULTS[name]}
+
+    def __str__(self) -> str:
+        """The trial as its user would type it: the settings that differ from the defaults."""
+        shown = [f"{name}={text(value)}" for name, value in self.settings().items() if value != DEFAULTS[name]]
+        return " ".join(shown) or "the defaults"
+
+
+FIELDS = tuple(field.name for field in fields(Trial))
+DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Trial)}
+TYPES = get_type_hints(Trial)
+CHOICES = {
+    "dataset": DATASETS,
+    "corruption": CORRUPTIONS,
+    "architecture": ARCHITECTURES,
+    "norm": NORMS,
+    "regularizer": REGULARIZERS,
+    "optimizer": OPTIMIZERS,
+    "protocol": PROTOCOLS,
+}
+RANGES: Mapping[str, tuple[Any, str]] = {
+    "k": (lambda k: 0 <= k < 1, "in [0, 1)"),
+    "alpha": (lambda alpha: 0 < alpha <= 1, "in (0, 1]"),
+    "lr": (lambda lr: lr > 0, "above 0"),
+    "weight_decay": (lambda decay: decay >= 0, "0 or more"),
+    "batch_size": (lambda size: size >= 2, "2 or more, for batch norm has no variance over one sample"),
+    "epochs": (lambda epochs: epochs >= 1, "1 or more"),
+    "eval_every": (lambda every: every >= 1, "1 or more"),
+    "seed": (
+        lambda seed: len(seed) == len(set(seed)) > 0 and min(seed) >= 0,
+        "one or more different whole numbers from 0 up",
+    ),
+}
+
+
+def parse(assignments: Iterable[str]) -> dict[str, list[Any]]:
+    """Values by setting, from the command line's `KEY=VALUE[,VALUE...]`.
+
+    Raises:
+        BadInputError: no `=`, an unknown or repeated key, or a value of the wrong type.
+    """
+    values: dict[str, list[Any]] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not text:
+            raise BadInputError(f"{assignment!r} is not of the form KEY=VALUE.")
+        if name not in FIELDS:
+            raise unknown("setting", name, FIELDS)
+        if name in values:
+            raise BadInputError(f"{name} is set twice.")
+        # Seeds are the members of one trial: each is a number of its own here, the tuple is made later.
+        values[name] = [_coerce(name, part)[0] if name == "seed" else _coerce(name, part) for part in text.split(",")]
+    return values
+
+
+def _coerce(name: str, value: Any) -> Any:
+    """The value as the type of its field, from that type, from text or from a whole float."""
+    wanted = TYPES[name]
+    try:
+        if wanted is str:
+            return _string(value)
+        if wanted is float:
+            return _number(float, value)
+        if wanted is int:
+            return _number(int, value)
+        return tuple(_number(int, seed) for seed in ((value,) if isinstance(value, str | int) else value))
+    except (TypeError, ValueError):
+        kind = {str: "text", float: "a number", int: "a whole number"}.get(wanted, "whole numbers")
+        raise BadInputError(f"{name} takes {kind}, not {value!r}.") from None
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(kind: type, value: Any) -> Any:
+    """A finite int or float; a bool is neither, and 0.5 is no int."""
+    if isinstance(value, bool):
+        raise TypeError
+    number = kind(value)
+    if not math.isfinite(number) or (not isinstance(value, str) and number != value):
+        raise ValueError
+    return number
+
+
+def _decimal(value: Any) -> Any:
+    """Floats as plain decimal strings, so that no JSON writer's taste for exponents gets into an id."""
+    return format(Decimal(repr(value)).normalize(), "f") if isinstance(value, float) else value
+
+
+def text(value: Any) -> str:
+    """A setting's value as its user would type it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(_decimal(value))
+
+
+def _digest(canonical: Mapping[str, Any]) -> str:
+    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""The experiments: named lists of trials, one file a question, and what it takes to run them."""
