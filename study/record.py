@@ -159,6 +159,9 @@ class Results:
         found = self._opened[0].get_file_info(selector)
         return sorted(info.path for info in found if info.is_file and not info.base_name.startswith("."))
 
+    def _shards(self, sweep: str, table: str) -> list[str]:
+        return [path for path in self._files(sweep, table) if path.endswith(".parquet")]
+
     def write(self, sweep: str, trial: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         """Write a trial's shards, that of `members` last.
 
@@ -175,7 +178,7 @@ class Results:
 
     def done(self, sweep: str) -> set[str]:
         """The ids of the trials that have a `members` shard, whatever their outcome."""
-        return {_stem(path) for path in self._files(sweep, COMMIT) if path.endswith(".parquet")}
+        return {_stem(path) for path in self._shards(sweep, COMMIT)}
 
     def read(self, sweep: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of a table of a sweep, shard after shard in the order of their ids.
@@ -183,7 +186,7 @@ class Results:
         Raises:
             BadInputError: a shard is truncated, no record of this project's, or of another schema version.
         """
-        paths = [path for path in self._files(sweep, table) if path.endswith(".parquet")]
+        paths = self._shards(sweep, table)
         wanted = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
         with ThreadPoolExecutor(max_workers=8) as readers:
             shards = list(readers.map(lambda path: self._read_shard(path, table, columns), paths))
@@ -200,10 +203,18 @@ class Results:
                 f"`python -m sweeps retry` runs its trial again."
             ) from None
 
-    def damaged(self, sweep: str) -> set[str]:
-        """The ids of the trials that have a shard which can't be read as Parquet."""
-        paths = [path for table in SCHEMAS for path in self._files(sweep, table) if path.endswith(".parquet")]
-        return {_stem(path) for path in paths if not self._readable(path)}
+    def set_aside(self, sweep: str) -> set[str]:
+        """Rename all shards of every trial that has one which can't be read as Parquet; the ids of those trials.
+
+        The shards stay beside the others as `<trial id>.parquet.damaged`, and the trials count as missing.
+        """
+        tables = sorted(SCHEMAS, key=lambda table: table != COMMIT)
+        shards = [path for table in tables for path in self._shards(sweep, table)]
+        damaged = {_stem(path) for path in shards if not self._readable(path)}
+        for path in shards:
+            if _stem(path) in damaged:
+                self._opened[0].move(path, f"{path}.damaged")
+        return damaged
 
     def _readable(self, path: str) -> bool:
         try:

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -106,8 +106,18 @@ class Plan:
         return cls(sweep, max(plan["version"] for plan in plans), tuple(map(_trial, trials.values())))
 
     def state(self, results: Results) -> "State":
-        """What has become of each trial of the plan."""
-        return State(self, *_outcomes(self.sweep, results))
+        """What has become of each trial of the plan.
+
+        Raises:
+            BadInputError: a shard can't be read.
+        """
+        rows = results.read(self.sweep, "members", columns=["trial", "status", "error"]).to_pylist()
+        return State(
+            self,
+            recorded=frozenset(row["trial"] for row in rows),
+            errors={row["trial"]: row["error"] for row in rows if row["status"] == "failed"},
+            with_diverged=frozenset(row["trial"] for row in rows if row["status"] == "diverged"),
+        )
 
 
 def _trial(entry: Mapping[str, Any]) -> Trial:
@@ -117,29 +127,21 @@ def _trial(entry: Mapping[str, Any]) -> Trial:
     return trial
 
 
-def _outcomes(sweep: str, results: Results) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    rows = results.read(sweep, "members", columns=["trial", "status"])
-    by_status: dict[str, set[str]] = {"failed": set(), "diverged": set()}
-    for trial, status in zip(rows["trial"].to_pylist(), rows["status"].to_pylist(), strict=True):
-        by_status.setdefault(status, set()).add(trial)
-    return frozenset(results.done(sweep)), frozenset(by_status["failed"]), frozenset(by_status["diverged"])
-
-
 @dataclass(frozen=True)
 class State:
-    """A plan held against the records. Each trial is in one group; a failed one counts as neither done nor missing.
+    """A plan held against the records. Every trial is done, missing, failed or diverged.
 
     Attributes:
         plan: what should be there.
         recorded: the ids of all trials that have a record.
-        with_failed: those of them with a failed member.
-        with_diverged: those of them with a diverged member.
+        errors: why each trial failed that has a failed member, by id.
+        with_diverged: the ids of the trials with a diverged member.
     """
 
     plan: Plan
     recorded: frozenset[str]
-    with_failed: frozenset[str] = field(default_factory=frozenset)
-    with_diverged: frozenset[str] = field(default_factory=frozenset)
+    errors: Mapping[str, str]
+    with_diverged: frozenset[str]
 
     @cached_property
     def missing(self) -> tuple[Trial, ...]:
@@ -149,12 +151,19 @@ class State:
     @cached_property
     def failed(self) -> tuple[Trial, ...]:
         """Trials that could not be run: what `retry` will run."""
-        return tuple(trial for trial in self.plan.trials if trial.id in self.with_failed)
+        return tuple(trial for trial in self.plan.trials if trial.id in self.errors)
 
     @cached_property
     def diverged(self) -> tuple[Trial, ...]:
         """Trials with a member whose training left the finite numbers; an outcome like another."""
-        return tuple(trial for trial in self.plan.trials if trial.id in self.with_diverged - self.with_failed)
+        return tuple(
+            trial for trial in self.plan.trials if trial.id in self.with_diverged and trial.id not in self.errors
+        )
+
+    def of(self, trial: Trial) -> str:
+        """The group that a trial of the plan is in."""
+        groups = {"missing": self.missing, "failed": self.failed, "diverged": self.diverged}
+        return next((name for name, group in groups.items() if trial in group), "done")
 
     @property
     def done(self) -> int:

@@ -1,0 +1,287 @@
+"""Ray Tune as a scheduler of trials. This is the one module that imports Ray.
+
+A launch is a flat list of tasks, one a trial, given to as many reused workers as the machine or the cluster carries.
+Records are written by the workers; what comes back here is progress, and the reason where a task failed for good.
+"""
+
+import gc
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Ray reads most of these when it is imported, and its processes inherit them.
+os.environ.update(
+    {
+        # Ray's own default is an open port; a token is made on first use and kept in the user's home.
+        "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token"),
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "RAY_USAGE_STATS_ENABLED": os.environ.get("RAY_USAGE_STATS_ENABLED", "0"),
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        # Ctrl-C must reach this process, which stops the run and says how to go on.
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        # Ray's snapshots of the experiment are of no use to us: the records say what is done.
+        "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    }
+)
+
+import ray
+from ray import tune
+
+from study.errors import BadInputError
+from study.record import Results
+from study.trial import Trial
+
+MAX_FAILURES = 2
+REPORT_EVERY_S = 0.5
+REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc")
+OBJECT_STORE_BYTES = 100 * 2**20  # nothing is kept there; the default would reserve a third of the memory
+
+Report = Callable[[float], None]
+Task = Mapping[str, Any]
+Work = Callable[[Task, Report], Mapping[str, Any]]
+"""What a worker does with a task: it may report the fraction done, and returns what Ray's users will see of it."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the workers are.
+
+    Attributes:
+        address: `local` for a Ray of one's own, `auto` or an address for a running cluster.
+        workers: how many there are; None for one a core, or one a GPU.
+        device: `cpu`, `cuda`, or `auto` for GPUs where there are any.
+    """
+
+    address: str = "local"
+    workers: int | None = None
+    device: str = "auto"
+
+
+@dataclass
+class Outcome:
+    """What came of the tasks, by their position in the list.
+
+    Attributes:
+        results: what each finished task returned.
+        errors: why each task failed that was tried three times in vain.
+        workers: how many tasks ran at once.
+        interrupted: whether the user stopped the run.
+        startup_s: seconds from the call until the first task was being worked on.
+        seconds: seconds from there until the last one was done.
+    """
+
+    results: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    errors: dict[int, str] = field(default_factory=dict)
+    workers: int = 0
+    interrupted: bool = False
+    startup_s: float = 0.0
+    seconds: float = 0.0
+
+
+def run_trials(
+    trials: Sequence[Trial], sweep: str, results: Results, data_dir: Path, cluster: Cluster, on_progress: Report
+) -> Outcome:
+    """Run the trials and have their workers write the records; a trial that can't be run is recorded as failed.
+
+    Args:
+        trials: what to run.
+        sweep: the sweep under which to record.
+        results: where.
+        data_dir: where torchvision's datasets lie, on every node.
+        cluster: where the workers are.
+        on_progress: told the fraction of all the training that is done.
+    """
+    tasks = [
+        {"trial": trial.settings(), "sweep": sweep, "results": str(results), "data_dir": str(data_dir.absolute())}
+        for trial in trials
+    ]
+    weights = [len(trial.seed) * trial.epochs for trial in trials]
+    outcome = schedule(tasks, run_and_record, cluster, on_progress, weights)
+    if outcome.errors:
+        from study.run import failed
+
+        for position, error in outcome.errors.items():
+            trial = trials[position]
+            results.write(sweep, trial.id, vars(failed(trial, error)))
+    return outcome
+
+
+def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
+    """Run one trial in a worker and write its shards; the means that Ray's users see are over its members."""
+    import torch
+
+    from study.run import run
+
+    torch.set_num_threads(1)
+    trial = Trial.of(task["trial"])
+    records = run(trial, Path(task["data_dir"]), task["device"], report)
+    Results(task["results"]).write(task["sweep"], trial.id, vars(records))
+    return {name: _mean([row.get(name) for row in records.members]) for name in REPORTED}
+
+
+def schedule(
+    tasks: Sequence[Task], work: Work, cluster: Cluster, on_progress: Report, weights: Sequence[float] | None = None
+) -> Outcome:
+    """Give the tasks to reused workers until each is done or has failed three times.
+
+    Args:
+        tasks: JSON-like mappings; the worker's device is added to each as `device`.
+        work: a function of a module that the workers can import.
+        cluster: where the workers are.
+        on_progress: told the weighted fraction of the work that is done.
+        weights: how much work each task is; all the same by default.
+
+    Raises:
+        BadInputError: the cluster can't be reached, or has no such device.
+    """
+    called = time.time()
+    tracker = _Tracker(weights or [1.0] * len(tasks), on_progress)
+    with _connected(cluster) as (workers, device), tempfile.TemporaryDirectory(prefix="normleak-") as storage:
+        tuner = tune.Tuner(
+            tune.with_resources(_trainable(work), {"gpu": 1} if device == "cuda" else {"cpu": 1}),
+            param_space={
+                "task": tune.grid_search([{**task, "device": device, "task": i} for i, task in enumerate(tasks)])
+            },
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                # Without a limit Tune places few trials ahead and can leave workers without one.
+                max_concurrent_trials=workers,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=storage,
+                verbose=0,
+                callbacks=[tracker],
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+            ),
+        )
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            tracker.outcome.interrupted = True
+    outcome = tracker.outcome
+    outcome.workers = workers
+    times = [(result["began"], result["ended"]) for result in outcome.results.values()]
+    if times:
+        first = min(began for began, _ in times)
+        outcome.startup_s, outcome.seconds = first - called, max(ended for _, ended in times) - first
+    return outcome
+
+
+@contextmanager
+def _connected(cluster: Cluster) -> Iterator[tuple[int, str]]:
+    """A connection to Ray, ended afterwards: the number of workers and their device."""
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    local: dict[str, Any] = {}
+    if cluster.address == "local":
+        local = {
+            "num_cpus": cluster.workers,
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
+    try:
+        ray.init(address=cluster.address, logging_level=logging.CRITICAL, log_to_driver=False, **local)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise BadInputError(f"no Ray cluster at {cluster.address!r}: {str(error).strip().splitlines()[0]}") from None
+    try:
+        resources = ray.cluster_resources()
+        cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+        device = cluster.device if cluster.device != "auto" else "cuda" if gpus else "cpu"
+        slots = gpus if device == "cuda" else cpus
+        if not slots:
+            raise BadInputError(f"the cluster at {cluster.address!r} has no {device} to run on.")
+        yield min(slots, cluster.workers or slots), device
+    finally:
+        ray.shutdown()
+
+
+def _trainable(work: Work) -> Callable[[dict[str, Any]], None]:
+    """The work as Tune calls it in a worker, reporting at most twice a second and cleaning up after each task."""
+
+    def trainable(config: dict[str, Any]) -> None:
+        began = last = time.time()
+
+        def report(fraction: float) -> None:
+            nonlocal last
+            if time.time() - last >= REPORT_EVERY_S:
+                last = time.time()
+                tune.report({"fraction": fraction})
+
+        try:
+            result = dict(work(config["task"], report))
+        finally:
+            _clean_up()
+        tune.report({"fraction": 1.0, "result": {**result, "began": began, "ended": time.time()}, **result})
+
+    return trainable
+
+
+def _clean_up() -> None:
+    """Leave nothing of one task to the next that the same process runs."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class _Tracker(tune.Callback):  # type: ignore[misc]
+    """Hears of every report, end and failure of Tune's trials."""
+
+    def __init__(self, weights: Sequence[float], on_progress: Report) -> None:
+        self.outcome = Outcome()
+        self._weights, self._fractions, self._on_progress = weights, [0.0] * len(weights), on_progress
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks to restore an experiment, which the records do for us."""
+        return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._advance(trial, result.get("fraction", 0.0))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.outcome.results[_position(trial)] = trial.last_result["result"]
+        self._advance(trial, 1.0)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.outcome.errors[_position(trial)] = _reason(trial)
+        self._advance(trial, 1.0)
+
+    def _advance(self, trial: Any, fraction: float) -> None:
+        self._fractions[_position(trial)] = fraction
+        done = sum(weight * part for weight, part in zip(self._weights, self._fractions, strict=True))
+        self._on_progress(done / sum(self._weights))
+
+
+def _position(trial: Any) -> int:
+    return int(trial.config["task"]["task"])
+
+
+def _reason(trial: Any) -> str:
+    """Why the last try failed, in one line."""
+    # `trial.get_error()` reads a copy that is not there yet while callbacks run.
+    path = Path(trial.error_file or "")
+    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()] if path.is_file() else []
+    if not lines:
+        return "it failed without a message"
+    if any("actor died" in line or "actor is dead" in line for line in lines[-8:]):
+        return "its worker process died: out of memory, a crash, or killed from outside"
+    return lines[-1]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
