@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from analysis import compare as tests
 from analysis import tables as summaries
@@ -12,13 +11,9 @@ from analysis.cells import common
 from analysis.load import Loaded, load_all
 from study.errors import BadInputError, unknown
 from study.record import Results
-from study.terminal import application, main
+from study.terminal import application, console, main
 
 app = application("Turn records into tables, tests and figures.")
-console = Console(highlight=False)
-if not console.is_terminal:
-    console = Console(highlight=False, width=160)  # a pipe has no width of its own, and 80 would cut the tables
-
 ResultsDir = Annotated[str, typer.Argument(metavar="RESULTS", help="The results folder, a local path or a URI.")]
 SweepName = Annotated[str | None, typer.Option("--sweep", help="Only this sweep; by default every one in RESULTS.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Accept a grid with holes and say how many there are.")]

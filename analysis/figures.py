@@ -9,7 +9,6 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
 
 from analysis.cells import level, varying
 from analysis.theme import COLORS, DASHES, MARKERS, NAMES, theme
@@ -79,7 +78,7 @@ def _arms_against_k(axes: Axes, panel: pd.DataFrame) -> None:
     axes.set(xlabel="corrupted fraction k", ylabel="memorization accuracy", ylim=(-0.04, 1.04))
     axes.set_xticks(sorted(panel["k"].unique()))
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0))
+        axis.set_major_formatter(lambda fraction, _: f"{fraction * 100:g}%")
     axes.grid(visible=False, axis="x")
 
 

@@ -130,7 +130,8 @@ def _downloaded(factory: Callable[..., Any], data_dir: Path, split: dict[str, An
         with FileLock(data_dir / f".{name}.lock"):
             return factory(root=data_dir, download=True, **split)
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # torchvision lists what it tried, the reason last.
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise BadInputError(
             f"{name} is not in {str(data_dir)!r} and could not be downloaded ({reason}); "
             f"put torchvision's files there, or name their folder with --data-dir."

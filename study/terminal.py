@@ -1,7 +1,7 @@
 """What every command shares: one clear sentence for bad input, progress with an ETA, and the device."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -14,7 +14,12 @@ Settings = Annotated[
 ]
 DataDir = Annotated[str, typer.Option("--data-dir", help="Where torchvision's datasets lie or are downloaded to.")]
 
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""What the command line raises for an option or a command that it doesn't know."""
+
 console = Console(highlight=False)
+if not console.is_terminal:
+    console = Console(highlight=False, width=160)  # a pipe has no width of its own, and 80 would cut the tables
 
 
 def application(text: str) -> typer.Typer:
@@ -32,12 +37,24 @@ def application(text: str) -> typer.Typer:
 def main(app: typer.Typer, name: str) -> None:
     """Run the command line; bad input is one sentence on standard error and exit code 2."""
     try:
-        app(prog_name=name)
+        sys.exit(app(prog_name=name, standalone_mode=False))
+    except UsageError as error:
+        message = error.format_message()  # type: ignore[attr-defined]
+        if not message:  # no arguments at all: typer has printed the help
+            sys.exit(2)
+        _fail(message)
     except BadInputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
 
 
 def progress_bar() -> Progress:

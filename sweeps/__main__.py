@@ -119,6 +119,29 @@ def status(name: Name, results: ResultsOption = "results") -> None:
     console.print(f"{name}: {_size(state.plan)}: {state}")
 
 
+@app.command()
+def bench(
+    trials: Annotated[int, typer.Option(min=1, help="How many trials.")] = 100,
+    seconds: Annotated[float, typer.Option(min=0.0, help="What each of them takes.")] = 0.5,
+    workers: Workers = 2,
+    address: Address = "local",
+) -> None:
+    """Measure what Ray Tune adds to trials that only wait.
+
+    Example: python -m sweeps bench --trials 100 --seconds 0.5 --workers 2
+    """
+    from sweeps.bench import overhead
+    from sweeps.launch import Cluster
+
+    with console.status(f"running {trials} trials of {seconds:g} s ..."):
+        measured = overhead(trials, seconds, Cluster(address, workers, "cpu"))
+    console.print(
+        f"{trials} trials of {seconds:g} s on {measured.workers} workers: "
+        f"took {measured.took:.2f} s, ideal {measured.ideal:.2f} s, ratio {measured.took / measured.ideal:.3f}; "
+        f"start-up {measured.startup:.1f} s"
+    )
+
+
 def _planned(name: str, scale: Scale, overrides: list[str] | None) -> Plan:
     return registry.sweep(name).plan(scale, parse(overrides or []))
 
@@ -173,21 +196,24 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
     console.print(f"about to run {_size(Plan(plan.sweep, plan.version, trials))}: {_time(core_seconds, options)}")
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
-    plan.save(options.results)
-    with progress_bar() as bar:
+    cluster = launch.Cluster(options.address, options.workers, options.device)
+    with launch.connected(cluster) as pool, progress_bar() as bar:
+        plan.save(options.results)
         task = bar.add_task(options.sweep, total=1.0)
         outcome = launch.run_trials(
             trials,
             options.sweep,
             options.results,
             Path(options.data_dir),
-            launch.Cluster(options.address, options.workers, options.device),
+            pool,
             lambda fraction: bar.update(task, completed=fraction),
         )
     if outcome.interrupted:
         console.print("stopped; the same command goes on where it was.")
         raise typer.Exit(130)
-    console.print(f"took {duration(outcome.seconds)} on {outcome.workers} workers, {outcome.startup_s:.0f} s to start")
+    console.print(
+        f"took {duration(outcome.seconds)} on {pool.workers} {pool.device} workers, {outcome.startup_s:.0f} s to start"
+    )
 
 
 def _time(core_seconds: float, options: _Launch) -> str:

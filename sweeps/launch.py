@@ -7,6 +7,7 @@ Records are written by the workers; what comes back here is progress, and the re
 import gc
 import logging
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -67,6 +68,15 @@ class Cluster:
     device: str = "auto"
 
 
+@dataclass(frozen=True)
+class Pool:
+    """The workers of a connected cluster: how many there are, their device, and when they were asked for."""
+
+    workers: int
+    device: str
+    asked: float
+
+
 @dataclass
 class Outcome:
     """What came of the tasks, by their position in the list.
@@ -74,22 +84,65 @@ class Outcome:
     Attributes:
         results: what each finished task returned.
         errors: why each task failed that was tried three times in vain.
-        workers: how many tasks ran at once.
         interrupted: whether the user stopped the run.
-        startup_s: seconds from the call until the first task was being worked on.
+        startup_s: seconds from asking for the workers until the first task was being worked on.
         seconds: seconds from there until the last one was done.
     """
 
     results: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
-    workers: int = 0
     interrupted: bool = False
     startup_s: float = 0.0
     seconds: float = 0.0
 
 
+@contextmanager
+def connected(cluster: Cluster) -> Iterator[Pool]:
+    """The cluster's workers, let go afterwards.
+
+    Raises:
+        BadInputError: the cluster can't be reached, or has no such device.
+    """
+    asked = time.time()
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    local: dict[str, Any] = {}
+    if cluster.address == "local":
+        local = {"num_cpus": cluster.workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    else:
+        _check_reachable(cluster.address)
+    try:
+        ray.init(address=cluster.address, logging_level=logging.CRITICAL, log_to_driver=False, **local)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise BadInputError(f"no Ray cluster at {cluster.address!r}: {str(error).strip().splitlines()[0]}") from None
+    try:
+        yield _pool(cluster, asked)
+    finally:
+        ray.shutdown()
+
+
+def _pool(cluster: Cluster, asked: float) -> Pool:
+    resources = ray.cluster_resources()
+    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    device = cluster.device if cluster.device != "auto" else "cuda" if gpus else "cpu"
+    slots = gpus if device == "cuda" else cpus
+    if not slots:
+        raise BadInputError(f"there is no {device} for a worker at {cluster.address!r}.")
+    return Pool(min(slots, cluster.workers or slots), device, asked)
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes, and fills the terminal, before it gives up on an address."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError as error:
+            raise BadInputError(f"no Ray cluster at {address!r}: {error.strerror or error}.") from None
+
+
 def run_trials(
-    trials: Sequence[Trial], sweep: str, results: Results, data_dir: Path, cluster: Cluster, on_progress: Report
+    trials: Sequence[Trial], sweep: str, results: Results, data_dir: Path, pool: Pool, on_progress: Report
 ) -> Outcome:
     """Run the trials and have their workers write the records; a trial that can't be run is recorded as failed.
 
@@ -98,7 +151,7 @@ def run_trials(
         sweep: the sweep under which to record.
         results: where.
         data_dir: where torchvision's datasets lie, on every node.
-        cluster: where the workers are.
+        pool: the workers.
         on_progress: told the fraction of all the training that is done.
     """
     tasks = [
@@ -106,7 +159,7 @@ def run_trials(
         for trial in trials
     ]
     weights = [len(trial.seed) * trial.epochs for trial in trials]
-    outcome = schedule(tasks, run_and_record, cluster, on_progress, weights)
+    outcome = schedule(tasks, run_and_record, pool, on_progress, weights)
     if outcome.errors:
         from study.run import failed
 
@@ -130,32 +183,28 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
 
 
 def schedule(
-    tasks: Sequence[Task], work: Work, cluster: Cluster, on_progress: Report, weights: Sequence[float] | None = None
+    tasks: Sequence[Task], work: Work, pool: Pool, on_progress: Report, weights: Sequence[float] | None = None
 ) -> Outcome:
     """Give the tasks to reused workers until each is done or has failed three times.
 
     Args:
         tasks: JSON-like mappings; the worker's device is added to each as `device`.
         work: a function of a module that the workers can import.
-        cluster: where the workers are.
+        pool: the workers.
         on_progress: told the weighted fraction of the work that is done.
         weights: how much work each task is; all the same by default.
-
-    Raises:
-        BadInputError: the cluster can't be reached, or has no such device.
     """
-    called = time.time()
     tracker = _Tracker(weights or [1.0] * len(tasks), on_progress)
-    with _connected(cluster) as (workers, device), tempfile.TemporaryDirectory(prefix="normleak-") as storage:
+    with tempfile.TemporaryDirectory(prefix="normleak-") as storage:
         tuner = tune.Tuner(
-            tune.with_resources(_trainable(work), {"gpu": 1} if device == "cuda" else {"cpu": 1}),
+            tune.with_resources(_trainable(work), {"gpu": 1} if pool.device == "cuda" else {"cpu": 1}),
             param_space={
-                "task": tune.grid_search([{**task, "device": device, "task": i} for i, task in enumerate(tasks)])
+                "task": tune.grid_search([{**task, "device": pool.device, "task": i} for i, task in enumerate(tasks)])
             },
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
                 # Without a limit Tune places few trials ahead and can leave workers without one.
-                max_concurrent_trials=workers,
+                max_concurrent_trials=pool.workers,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
@@ -171,40 +220,11 @@ def schedule(
         except KeyboardInterrupt:
             tracker.outcome.interrupted = True
     outcome = tracker.outcome
-    outcome.workers = workers
     times = [(result["began"], result["ended"]) for result in outcome.results.values()]
     if times:
         first = min(began for began, _ in times)
-        outcome.startup_s, outcome.seconds = first - called, max(ended for _, ended in times) - first
+        outcome.startup_s, outcome.seconds = first - pool.asked, max(ended for _, ended in times) - first
     return outcome
-
-
-@contextmanager
-def _connected(cluster: Cluster) -> Iterator[tuple[int, str]]:
-    """A connection to Ray, ended afterwards: the number of workers and their device."""
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    local: dict[str, Any] = {}
-    if cluster.address == "local":
-        local = {
-            "num_cpus": cluster.workers,
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-        }
-    try:
-        ray.init(address=cluster.address, logging_level=logging.CRITICAL, log_to_driver=False, **local)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise BadInputError(f"no Ray cluster at {cluster.address!r}: {str(error).strip().splitlines()[0]}") from None
-    try:
-        resources = ray.cluster_resources()
-        cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-        device = cluster.device if cluster.device != "auto" else "cuda" if gpus else "cpu"
-        slots = gpus if device == "cuda" else cpus
-        if not slots:
-            raise BadInputError(f"the cluster at {cluster.address!r} has no {device} to run on.")
-        yield min(slots, cluster.workers or slots), device
-    finally:
-        ray.shutdown()
 
 
 def _trainable(work: Work) -> Callable[[dict[str, Any]], None]:
