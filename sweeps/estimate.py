@@ -6,8 +6,8 @@ from pathlib import Path
 from study import cost
 from study.trial import Trial
 
-SPEED = ("dataset", "architecture", "norm", "regularizer", "alpha", "optimizer", "batch_size")
-"""The settings that decide the seconds of a step."""
+SPEED = ("dataset", "corruption", "k", "architecture", "norm", "regularizer", "optimizer", "batch_size")
+"""The settings that decide the seconds of a step, and whether the dataset can be corrupted so."""
 
 
 def seconds(trials: Sequence[Trial], data_dir: Path) -> float:
@@ -21,13 +21,12 @@ def seconds(trials: Sequence[Trial], data_dir: Path) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        costs: dict[tuple[object, ...], cost.Cost] = {}
-        for trial in trials:
-            kind = tuple(getattr(trial, name) for name in SPEED)
-            if kind not in costs:
-                costs[kind] = cost.measure(trial, data_dir, "cpu")
-        return sum(
-            cost.seconds(trial, costs[tuple(getattr(trial, name) for name in SPEED)], data_dir) for trial in trials
-        )
+        kinds = {_kind(trial): trial for trial in trials}
+        costs = {kind: cost.measure(trial, data_dir, "cpu") for kind, trial in kinds.items()}
+        return sum(cost.seconds(trial, costs[_kind(trial)], data_dir) for trial in trials)
     finally:
         torch.set_num_threads(threads)
+
+
+def _kind(trial: Trial) -> tuple[object, ...]:
+    return tuple(getattr(trial, name) for name in SPEED)

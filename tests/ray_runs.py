@@ -1,0 +1,39 @@
+"""Sweeps that really run, as fixtures for whoever needs their records."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = ["--set", "epochs=3", "--set", "seed=0,1"]
+"""The quickstart in a few seconds."""
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def command(module: str, *arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+@pytest.fixture(scope="session")
+def sweeps() -> Command:
+    """`python -m sweeps` as a user runs it, on a pipe."""
+
+    def run(*arguments: str | Path, module: str = "sweeps") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(module, *arguments), cwd=ROOT, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(sweeps: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder in which the tiny quickstart has run to its end on Ray."""
+    results = tmp_path_factory.mktemp("finished") / "results"
+    done = sweeps("run", "quickstart", *TINY, "--results", results)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return results

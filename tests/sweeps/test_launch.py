@@ -1,0 +1,115 @@
+import os
+import time
+
+import pytest
+
+from study.errors import BadInputError
+from study.record import Results
+from study.trial import Trial
+from sweeps import launch
+from sweeps.launch import Cluster, connected, schedule
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with connected(Cluster(workers=2, device="cpu")) as workers:
+        yield workers
+
+
+def test_tasks_run_at_once_in_workers_that_are_used_again(pool):
+    def work(task, report):
+        time.sleep(0.3)
+        return {"square": task["x"] ** 2, "process": os.getpid()}
+
+    outcome = schedule([{"x": x} for x in range(8)], work, pool, lambda _: None)
+    assert [outcome.results[x]["square"] for x in range(8)] == [x**2 for x in range(8)]
+    assert len({result["process"] for result in outcome.results.values()}) == pool.workers == 2
+    begun = sorted(result["began"] for result in outcome.results.values())
+    assert begun[1] < min(result["ended"] for result in outcome.results.values())
+
+
+def test_progress_is_weighted_by_the_work_and_ends_at_one(pool):
+    told: list[float] = []
+
+    def work(task, report):
+        for step in range(4):
+            time.sleep(0.3)
+            report((step + 1) / 4)
+        return {}
+
+    schedule([{}, {}], work, pool, told.append, weights=[1.0, 3.0])
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    # Both tasks go in quarters; the second counts three times as much.
+    assert set(told) <= {(first + 3 * second) / 16 for first in range(5) for second in range(5)}
+    assert any(0 < fraction < 1 for fraction in told)
+
+
+def test_a_task_that_fails_is_tried_three_times_and_takes_no_other_with_it(pool, tmp_path):
+    def work(task, report):
+        tries = tmp_path / str(task["x"])
+        with tries.open("a") as log:
+            log.write(".")
+        if task["x"] == "raises":
+            raise ValueError("no such thing")
+        if task["x"] == "dies":
+            os._exit(1)
+        if task["x"] == "once" and len(tries.read_text()) == 1:
+            raise RuntimeError("only at first")
+        return {"x": task["x"]}
+
+    names = ["fine", "raises", "dies", "once"]
+    outcome = schedule([{"x": name} for name in names], work, pool, lambda _: None)
+    assert {names[position] for position in outcome.results} == {"fine", "once"}
+    assert {names[position]: error for position, error in outcome.errors.items()} == {
+        "raises": "ValueError: no such thing",
+        "dies": "its worker process died: out of memory, a crash, or killed from outside",
+    }
+    assert {name: len((tmp_path / name).read_text()) for name in names} == {
+        "fine": 1,
+        "raises": 3,
+        "dies": 3,
+        "once": 2,
+    }
+
+
+def test_a_trial_that_cannot_be_run_is_recorded_as_failed_with_its_reason(pool, tmp_path):
+    results = Results.at(tmp_path)
+    # Refused by `sweeps run` beforehand; here it reaches a worker.
+    trials = [Trial(k=1e-5, epochs=1, seed=(0, 1)), Trial(k=0.1, epochs=1)]
+    launch.run_trials(trials, "test", results, tmp_path, pool, lambda _: None)
+    rows = results.read("test", "members").to_pylist()
+    found = {(row["trial"], row["seed"]): (row["status"], row["mem_acc"] is None) for row in rows}
+    assert found == {
+        (trials[0].id, 0): ("failed", True),
+        (trials[0].id, 1): ("failed", True),
+        (trials[1].id, 0): ("ok", False),
+    }
+    error = next(row["error"] for row in rows if row["status"] == "failed")
+    assert error.endswith("k=1e-05 corrupts none of 1437 samples; take a larger k, or k=0.")
+
+
+def test_workers_compute_with_one_thread(pool, tmp_path):
+    def work(task, report):
+        launch.run_and_record(task, report)
+        import torch
+
+        return {"threads": torch.get_num_threads(), "omp": os.environ["OMP_NUM_THREADS"]}
+
+    task = {
+        "trial": Trial(k=0.1, epochs=1).settings(),
+        "sweep": "s",
+        "results": str(tmp_path),
+        "data_dir": str(tmp_path),
+    }
+    result = schedule([task], work, pool, lambda _: None).results[0]
+    assert (result["threads"], result["omp"]) == (1, "1")
+
+
+def test_ray_asks_for_a_token():
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+
+
+def test_a_cluster_that_is_not_there_is_one_clear_sentence():
+    with pytest.raises(BadInputError, match=r"no Ray cluster at '127\.0\.0\.1:9'"), connected(Cluster("127.0.0.1:9")):
+        pass

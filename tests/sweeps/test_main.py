@@ -1,0 +1,156 @@
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from study.record import Results
+from sweeps.sweep import Plan
+from tests.ray_runs import ROOT, TINY, Command, command
+
+PROVENANCE = ["seconds", "started", "git_commit", "git_dirty", "versions"]
+
+
+def test_list_shows_the_quickstart_and_its_size(sweeps: Command):
+    done = sweeps("list")
+    assert done.returncode == 0
+    assert "quickstart" in done.stdout
+    assert "20 members" in done.stdout
+
+
+def test_a_plan_shows_every_trial_and_writes_nothing(sweeps: Command, tmp_path: Path):
+    done = sweeps("plan", "quickstart", "--set", "k=0.1,0.2,0.4", "--results", tmp_path / "none")
+    assert done.returncode == 0
+    assert done.stdout.count("missing") == 7
+    assert "6 trials, 30 members: 0 done, 6 missing" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finished_sweep_runs_nothing_and_changes_no_record(sweeps: Command, finished: Path):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")}
+    done = sweeps("run", "quickstart", *TINY, "--results", finished)
+    assert done.returncode == 0
+    assert "4 done, 0 missing" in done.stdout
+    assert "about to run" not in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")} == before
+
+
+def test_status_counts_what_was_planned(sweeps: Command, finished: Path):
+    done = sweeps("status", "quickstart", "--results", finished)
+    assert done.stdout.strip() == "quickstart: 4 trials, 8 members: 4 done, 0 missing, 0 failed, 0 diverged"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "quickstrat"], "did you mean 'quickstart'?"),
+        (["run", "quickstart", "--set", "norms=none"], "unknown setting 'norms': did you mean 'norm'?"),
+        (["run", "quickstart", "--set", "norm=non"], "unknown norm 'non': did you mean 'none'?"),
+        (["run", "quickstart", "--set", "dataset=digit"], "did you mean 'digits'?"),
+        (["run", "quickstart", "--set", "k=1"], "k must be in [0, 1), not 1."),
+        (["run", "quickstart", "--set", "k=1e-5"], "corrupts none of 1437 samples"),
+        (["run", "quickstart", "--set", "k"], "'k' is not of the form KEY=VALUE."),
+        (["run", "quickstart", "--set", "dataset=parquet:nowhere"], "there is no dataset folder"),
+        (["run", "quickstart", "--scale", "huge"], "'quick', 'paper'"),
+        (["run", "quickstart", "--device", "cuda"], "there is no cuda"),
+        (["plan", "quickstart", "--set", "epochs=1.5"], "epochs takes a whole number, not '1.5'."),
+        (["status", "quickstart"], "has no plan of quickstart"),
+        (["retry", "quickstart"], "has no plan of quickstart"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_no_record(
+    sweeps: Command, tmp_path: Path, arguments: list[str], sentence: str
+):
+    results = tmp_path / "results"
+    done = sweeps(*arguments, "--results", results)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not [path for path in results.rglob("*") if path.is_file()]
+
+
+def test_results_that_cannot_be_written_are_refused_before_anything_runs(sweeps: Command, tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    done = sweeps("run", "quickstart", *TINY, "--results", tmp_path / "file" / "results")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: results can't be written to")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_damaged_shard_is_refused_by_name_and_retry_replaces_it(sweeps: Command, finished: Path, tmp_path: Path):
+    results = Results.at(tmp_path / "results")
+    subprocess.run(["cp", "-r", finished, results.location], check=True)
+    shard = min((tmp_path / "results" / "quickstart" / "epochs").iterdir())
+    members = tmp_path / "results" / "quickstart" / "members" / shard.name
+    for path in (shard, members):
+        path.write_bytes(path.read_bytes()[:100])
+    refused = sweeps("run", "quickstart", *TINY, "--results", results.location)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert str(members) in refused.stderr
+    assert members.stat().st_size == 100
+
+    retried = sweeps("retry", "quickstart", "--results", results.location)
+    assert retried.returncode == 0, retried.stdout + retried.stderr
+    assert members.with_name(f"{members.name}.damaged").stat().st_size == 100
+    assert_same_science(results, Results.at(finished))
+
+
+@pytest.mark.parametrize("moment", ["while starting", "with a first record"])
+def test_a_killed_driver_is_taken_up_again_with_one_row_a_member(
+    sweeps: Command, finished: Path, tmp_path: Path, moment: str
+):
+    results = tmp_path / "results"
+    driver = subprocess.Popen(
+        command("sweeps", "run", "quickstart", *TINY, "--results", results), cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+    wait_for(results / "quickstart" / ("plans" if moment == "while starting" else "members"), "*")
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+
+    done = sweeps("run", "quickstart", *TINY, "--results", results)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_science(Results.at(results), Results.at(finished))
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path):
+    results = tmp_path / "results"
+    driver = subprocess.Popen(
+        command("sweeps", "run", "quickstart", "--results", results),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(results / "quickstart" / "plans", "*")
+    time.sleep(3)
+    driver.send_signal(signal.SIGINT)
+    out, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert "stopped; the same command goes on where it was." in out
+    assert errors == ""
+    plan = Plan.saved("quickstart", Results.at(results))
+    assert plan is not None
+    assert len(plan.trials) == 4
+
+
+def wait_for(folder: Path, pattern: str) -> None:
+    deadline = time.monotonic() + 90
+    while not any(path for path in folder.glob(pattern) if not path.name.startswith(".")):
+        assert time.monotonic() < deadline, f"nothing came up in {folder}"
+        time.sleep(0.05)
+
+
+def assert_same_science(results: Results, expected: Results) -> None:
+    """The same members, each once, with the same settings and results to the last bit."""
+    for table in ("members", "epochs"):
+        keys = ["trial", "member"] + (["epoch"] if table == "epochs" else [])
+        frames = [
+            where.read("quickstart", table).to_pandas().sort_values(keys, ignore_index=True)
+            for where in (results, expected)
+        ]
+        assert not frames[0].duplicated(keys).any()
+        kept = [name for name in frames[0].columns if name not in PROVENANCE]
+        pd.testing.assert_frame_equal(frames[0][kept], frames[1][kept], check_exact=True)

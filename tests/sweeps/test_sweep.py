@@ -1,0 +1,126 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from study.errors import BadInputError
+from study.record import Results
+from study.run import failed
+from study.trial import Trial
+from sweeps import quickstart
+from sweeps.sweep import Plan, Scale, Sweep, product, trials_of
+
+GRID = product(k=(0.1, 0.3), norm=("batch", "none"), seed=range(3))
+
+
+def sweep(*grids: object) -> Sweep:
+    return Sweep(name="test", question="?", feeds="-", quick=grids or (GRID,), paper=(GRID,))
+
+
+def record(results: Results, trial: Trial, status: str = "ok") -> None:
+    rows = failed(trial, "boom").members
+    results.write("test", trial.id, {"members": [{**row, "status": status} for row in rows], "epochs": []})
+
+
+def test_a_product_crosses_every_axis_but_the_seeds_which_are_the_members_of_each_trial():
+    trials = list(trials_of(GRID))
+    assert [(trial.k, trial.norm) for trial in trials] == [(0.1, "batch"), (0.1, "none"), (0.3, "batch"), (0.3, "none")]
+    assert {trial.seed for trial in trials} == {(0, 1, 2)}
+
+
+def test_a_single_value_stands_for_an_axis_of_one_level():
+    assert product(lr=1e-3, dataset="digits", seed=4) == {"lr": (1e-3,), "dataset": ("digits",), "seed": (4,)}
+
+
+def test_an_override_takes_the_place_of_an_axis_and_may_add_one():
+    plan = sweep().plan(Scale.quick, {"k": [0.2], "lr": [1e-3, 1e-2], "seed": [7]})
+    assert {(trial.k, trial.lr, trial.seed) for trial in plan.trials} == {(0.2, 1e-3, (7,)), (0.2, 1e-2, (7,))}
+    assert (len(plan.trials), plan.members) == (4, 4)
+
+
+def test_a_cell_that_two_grids_share_is_planned_once():
+    assert len(sweep(GRID, product(k=0.1, norm=("batch", "group"), seed=range(3))).plan(Scale.quick).trials) == 5
+
+
+def test_a_clean_cell_is_one_cell_whatever_the_corruption():
+    plan = sweep(product(k=0, corruption=("label", "none"))).plan(Scale.quick)
+    assert [trial.corruption for trial in plan.trials] == ["none"]
+
+
+def test_an_override_that_does_not_fit_is_refused():
+    with pytest.raises(BadInputError, match=r"k must be in \[0, 1\)"):
+        sweep().plan(Scale.quick, {"k": [1.5]})
+
+
+def test_the_scales_are_the_ones_that_the_sweep_states():
+    assert {trial.dataset for trial in quickstart.SWEEP.plan(Scale.quick).trials} == {"digits"}
+    paper = quickstart.SWEEP.plan(Scale.paper).trials
+    assert {(trial.dataset, trial.lr, trial.batch_size, trial.epochs, trial.optimizer) for trial in paper} == {
+        ("mnist", 1e-4, 256, 200, "adam")
+    }
+
+
+def test_every_trial_is_in_exactly_one_state(tmp_path):
+    results, plan = Results.at(tmp_path), sweep().plan(Scale.quick)
+    ok, bad, wild, absent = plan.trials
+    record(results, ok)
+    record(results, bad, "failed")
+    record(results, wild, "diverged")
+    state = plan.state(results)
+    assert (state.done, state.missing, state.failed, state.diverged) == (1, (absent,), (bad,), (wild,))
+    assert [state.of(trial) for trial in plan.trials] == ["done", "failed", "diverged", "missing"]
+    assert str(state) == "1 done, 1 missing, 1 failed, 1 diverged"
+    assert state.errors == {bad.id: "boom"}
+
+
+def test_widening_a_grid_leaves_only_the_new_trials_missing(tmp_path):
+    results = Results.at(tmp_path)
+    for trial in sweep().plan(Scale.quick).trials:
+        record(results, trial)
+    wider = sweep().plan(Scale.quick, {"k": [0.1, 0.2, 0.3]}).state(results)
+    assert {trial.k for trial in wider.missing} == {0.2}
+
+
+def test_saved_plans_add_up_and_the_same_plan_is_kept_once(tmp_path):
+    results = Results.at(tmp_path)
+    narrow, wide = (sweep().plan(Scale.quick, {"k": ks}) for ks in ([0.1], [0.1, 0.2]))
+    for plan in (narrow, wide, narrow):
+        plan.save(results)
+    saved = Plan.saved("test", results)
+    assert saved is not None
+    assert {trial.id for trial in saved.trials} == {trial.id for trial in wide.trials}
+    assert len(list((tmp_path / "test" / "plans").iterdir())) == 2
+
+
+def test_a_saved_trial_keeps_its_identity_where_its_dataset_folder_is_gone(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "one").write_bytes(b"content")
+    plan = sweep(product(dataset=f"parquet:{folder}")).plan(Scale.quick)
+    identity = plan.trials[0].id
+    results = Results.at(tmp_path / "results")
+    plan.save(results)
+    (folder / "one").unlink()
+    saved = Plan.saved("test", results)
+    assert saved is not None
+    assert saved.trials[0].id == identity
+
+
+def test_a_damaged_plan_is_one_clear_sentence(tmp_path):
+    (tmp_path / "test" / "plans").mkdir(parents=True)
+    (tmp_path / "test" / "plans" / "x.json").write_text("{")
+    with pytest.raises(BadInputError, match="damaged; remove it"):
+        Plan.saved("test", Results.at(tmp_path))
+
+
+def test_nothing_planned_is_no_plan(tmp_path):
+    assert Plan.saved("test", Results.at(tmp_path)) is None
+
+
+def test_a_plan_says_what_it_asked_for_in_plain_json(tmp_path):
+    plan = replace(sweep().plan(Scale.quick), version=3)
+    plan.save(Results.at(tmp_path))
+    content = json.loads(next((tmp_path / "test" / "plans").iterdir()).read_text())
+    assert (content["sweep"], content["version"], len(content["trials"])) == ("test", 3, 4)
+    assert content["trials"][0]["id"] == plan.trials[0].id
+    assert content["trials"][0]["seed"] == [0, 1, 2]
