@@ -7,12 +7,14 @@ Records are written by the workers; what comes back here is progress, and the re
 import gc
 import logging
 import os
+import secrets
+import signal
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,6 @@ from typing import Any
 # Ray reads most of these when it is imported, and its processes inherit them.
 os.environ.update(
     {
-        # Ray's own default is an open port; a token is made on first use and kept in the user's home.
         "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token"),
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -35,8 +36,16 @@ os.environ.update(
     }
 )
 
+# Left to itself Ray would leave a token in a file that all users can read; one for a Ray of our own stays in memory.
+if (
+    not any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    and not (Path.home() / ".ray" / "auth_token").is_file()
+):
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 
 from study.errors import BadInputError
 from study.record import Results
@@ -51,6 +60,10 @@ Report = Callable[[float], None]
 Task = Mapping[str, Any]
 Work = Callable[[Task, Report], Mapping[str, Any]]
 """What a worker does with a task: it may report the fraction done, and returns what Ray's users will see of it."""
+
+
+class TaskError(RuntimeError):
+    """What a task raised, as text: its class and its message in one line."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,8 @@ def connected(cluster: Cluster) -> Iterator[Pool]:
     asked = time.time()
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Ray has no public switch for the raylet's own messages; what happens to a task is told by its outcome.
+    ray._private.worker._worker_logs_enabled = False
     local: dict[str, Any] = {}
     if cluster.address == "local":
         local = {"num_cpus": cluster.workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
@@ -114,11 +129,17 @@ def connected(cluster: Cluster) -> Iterator[Pool]:
     try:
         ray.init(address=cluster.address, logging_level=logging.CRITICAL, log_to_driver=False, **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise BadInputError(f"no Ray cluster at {cluster.address!r}: {str(error).strip().splitlines()[0]}") from None
+        raise BadInputError(
+            f"no Ray cluster at {cluster.address!r}: {str(error).strip().splitlines()[0]} "
+            f"(RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']}; a cluster with tokens wants its own in RAY_AUTH_TOKEN)."
+        ) from None
     try:
         yield _pool(cluster, asked)
     finally:
+        # A second Ctrl-C would leave workers behind.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         ray.shutdown()
+        signal.signal(signal.SIGINT, handler)
 
 
 def _pool(cluster: Cluster, asked: float) -> Pool:
@@ -159,7 +180,7 @@ def run_trials(
         for trial in trials
     ]
     weights = [len(trial.seed) * trial.epochs for trial in trials]
-    outcome = schedule(tasks, run_and_record, pool, on_progress, weights)
+    outcome = schedule(tasks, run_and_record, pool, on_progress, weights, storage=f"{results}/{sweep}/ray")
     if outcome.errors:
         from study.run import failed
 
@@ -183,7 +204,12 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
 
 
 def schedule(
-    tasks: Sequence[Task], work: Work, pool: Pool, on_progress: Report, weights: Sequence[float] | None = None
+    tasks: Sequence[Task],
+    work: Work,
+    pool: Pool,
+    on_progress: Report,
+    weights: Sequence[float] | None = None,
+    storage: str | None = None,
 ) -> Outcome:
     """Give the tasks to reused workers until each is done or has failed three times.
 
@@ -193,23 +219,26 @@ def schedule(
         pool: the workers.
         on_progress: told the weighted fraction of the work that is done.
         weights: how much work each task is; all the same by default.
+        storage: where Tune keeps its own account of the experiment, a folder or URI that all nodes see; by default
+            it is thrown away.
     """
     tracker = _Tracker(weights or [1.0] * len(tasks), on_progress)
-    with tempfile.TemporaryDirectory(prefix="normleak-") as storage:
+    with nullcontext(storage) if storage else tempfile.TemporaryDirectory(prefix="normleak-") as kept_in:
         tuner = tune.Tuner(
             tune.with_resources(_trainable(work), {"gpu": 1} if pool.device == "cuda" else {"cpu": 1}),
             param_space={
                 "task": tune.grid_search([{**task, "device": pool.device, "task": i} for i, task in enumerate(tasks)])
             },
             tune_config=tune.TuneConfig(
+                scheduler=_KeepStartingWorkers(),
                 reuse_actors=True,
                 # Without a limit Tune places few trials ahead and can leave workers without one.
                 max_concurrent_trials=pool.workers,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=storage,
+                name=time.strftime("%Y-%m-%d_%H-%M-%S"),
+                storage_path=kept_in,
                 verbose=0,
                 callbacks=[tracker],
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
@@ -241,9 +270,13 @@ def _trainable(work: Work) -> Callable[[dict[str, Any]], None]:
 
         try:
             result = dict(work(config["task"], report))
+        except Exception as error:
+            # Tune rebuilds exceptions from their text, which not every class survives.
+            raise TaskError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
         finally:
             _clean_up()
-        tune.report({"fraction": 1.0, "result": {**result, "began": began, "ended": time.time()}, **result})
+        times = {"began": began, "ended": time.time()}
+        tune.report({"fraction": 1.0, "result": {**result, **times}, **result, "done": True})
 
     return trainable
 
@@ -254,6 +287,17 @@ def _clean_up() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+class _KeepStartingWorkers(FIFOScheduler):  # type: ignore[misc]
+    """First in, first out, but a worker that is still starting keeps the trial that it was started for.
+
+    Tune's own scheduler moves that trial to a worker that has just become free and throws the starting one away, so
+    that after the loss of a worker short trials run on one worker fewer until the end.
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        return None
 
 
 class _Tracker(tune.Callback):  # type: ignore[misc]
@@ -299,7 +343,7 @@ def _reason(trial: Any) -> str:
         return "it failed without a message"
     if any("actor died" in line or "actor is dead" in line for line in lines[-8:]):
         return "its worker process died: out of memory, a crash, or killed from outside"
-    return lines[-1]
+    return lines[-1].rpartition(f"{TaskError.__name__}: ")[2]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -86,7 +88,7 @@ def test_a_trial_that_cannot_be_run_is_recorded_as_failed_with_its_reason(pool, 
         (trials[1].id, 0): ("ok", False),
     }
     error = next(row["error"] for row in rows if row["status"] == "failed")
-    assert error.endswith("k=1e-05 corrupts none of 1437 samples; take a larger k, or k=0.")
+    assert error.endswith("BadInputError: k=1e-05 corrupts none of 1437 samples; take a larger k, or k=0.")
 
 
 def test_workers_compute_with_one_thread(pool, tmp_path):
@@ -106,8 +108,14 @@ def test_workers_compute_with_one_thread(pool, tmp_path):
     assert (result["threads"], result["omp"]) == (1, "1")
 
 
-def test_ray_asks_for_a_token():
-    assert os.environ["RAY_AUTH_MODE"] == "token"
+def test_a_local_ray_asks_for_a_token_that_lies_in_no_file(tmp_path):
+    shown = "import os, sweeps.launch; print(os.environ['RAY_AUTH_MODE'], len(os.environ['RAY_AUTH_TOKEN']))"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", shown], env={**clean, "HOME": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["token", "64"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_cluster_that_is_not_there_is_one_clear_sentence():
