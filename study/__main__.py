@@ -46,7 +46,7 @@ def run(
     records_to = Results.at(results) if results else None
     if records_to:
         records_to.check_writable()
-    console.print(f"trial {trial.id}: {trial}")
+    console.print(f"trial {trial.id}: {trial}", markup=False)
 
     from study import run as methods  # torch is imported only when something is trained
 
@@ -58,7 +58,7 @@ def run(
     console.print(_table(records.members))
     if records_to:
         records_to.write(sweep, trial.id, vars(records))
-        console.print(f"records: {records_to}/{sweep}")
+        console.print(f"records: {records_to}/{sweep}", markup=False)
 
 
 @app.command()
@@ -87,6 +87,8 @@ def _device(name: str) -> str:
         device = torch.device(name)
     except RuntimeError:
         raise BadInputError(f"unknown device {name!r}: choose cpu, cuda, cuda:N or auto.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise BadInputError(f"device {name!r} is not supported: choose cpu, cuda, cuda:N or auto.")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise BadInputError(f"there is no device {name!r} here; --device cpu always works.")
     return name

@@ -16,12 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from filelock import FileLock
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from study import folders
 from study.errors import BadInputError
 
+DAMAGED = (RuntimeError, ValueError, AssertionError, KeyError)
+"""What torchvision raises where files are missing or cut short."""
 TEST_NAMES = ("test", "val", "valid", "validation")
 
 
@@ -117,7 +119,7 @@ def _fetched(factory: Callable[..., Any], data_dir: Path, split: dict[str, Any])
     """One split of a torchvision dataset, downloaded only if it is missing, and by one process at a time."""
     try:
         found = factory(root=data_dir, download=False, **split)
-    except RuntimeError:
+    except DAMAGED:
         found = _downloaded(factory, data_dir, split)
     labels = found.targets if hasattr(found, "targets") else found.labels
     return Split(_channels_first(np.asarray(found.data)), torch.as_tensor(np.asarray(labels)).long())
@@ -129,11 +131,11 @@ def _downloaded(factory: Callable[..., Any], data_dir: Path, split: dict[str, An
         data_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(data_dir / f".{name}.lock"):
             return factory(root=data_dir, download=True, **split)
-    except (OSError, RuntimeError) as error:
+    except (OSError, *DAMAGED) as error:
         # torchvision lists what it tried, the reason last.
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise BadInputError(
-            f"{name} is not in {str(data_dir)!r} and could not be downloaded ({reason}); "
+            f"{name} is not in {str(data_dir)!r}, or damaged, and could not be downloaded ({reason}); "
             f"put torchvision's files there, or name their folder with --data-dir."
         ) from None
 
@@ -217,8 +219,12 @@ def _decoded_split(encoded: Sequence[bytes], labels: Sequence[int], source: str)
         try:
             images.append(Image.open(io.BytesIO(content)))
             images[-1].load()
-        except (UnidentifiedImageError, OSError, TypeError) as error:
+        except Exception as error:  # what Pillow raises on a broken file depends on the format
             raise BadInputError(f"image {position} of {source!r} can't be decoded: {error}.") from None
+        if images[-1].mode.startswith(("I", "F")):
+            raise BadInputError(f"image {position} of {source!r} has more than 8 bits a channel.")
+    if None in labels:
+        raise BadInputError(f"a label of {source!r} is null.")
     if not images:
         raise BadInputError(f"{source!r} holds no images.")
     mode = "L" if all(image.mode in ("1", "L") for image in images) else "RGB"

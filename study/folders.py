@@ -22,7 +22,12 @@ def split(dataset: str) -> tuple[str, Path] | None:
 def absolute(dataset: str) -> str:
     """The same dataset with its folder made absolute, for workers that run in other directories."""
     found = split(dataset)
-    return dataset if found is None else f"{found[0]}:{found[1].expanduser().absolute()}"
+    if found is None:
+        return dataset
+    try:
+        return f"{found[0]}:{found[1].expanduser().absolute()}"
+    except RuntimeError:
+        raise BadInputError(f"there is no dataset folder {str(found[1])!r}: there is no such user.") from None
 
 
 def identity(dataset: str) -> str:
@@ -38,12 +43,22 @@ def identity(dataset: str) -> str:
     return f"{kind}:{folder.resolve().name}@{_fingerprint(folder)}"
 
 
+def content(dataset: str) -> str:
+    """What a trial's id knows of a dataset: `parquet@FINGERPRINT` for a folder, however it is called, or its name."""
+    found = split(dataset)
+    return dataset if found is None else f"{found[0]}@{_fingerprint(found[1])}"
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
 @cache
 def _fingerprint(folder: Path) -> str:
     """Eight hex digits of a SHA-256 over every file's relative path and content."""
     if not folder.is_dir():
         raise BadInputError(f"there is no dataset folder {str(folder)!r}.")
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
     if not files:
         raise BadInputError(f"the dataset folder {str(folder)!r} holds no files.")
     digest = hashlib.sha256()

@@ -27,14 +27,14 @@ class Attack:
 def score(logits: Tensor, labels: Tensor) -> Tensor:
     """The membership score phi = z_y - logsumexp of the other logits (Carlini et al. 2022, in logit form).
 
-    It is computed from logits in float32 or better: by way of probabilities, a margin of 20 is already lost.
+    It is computed from logits and in float64: by way of float32 probabilities, a margin of 20 is already lost.
 
     Args:
         logits: [N, classes], any floating dtype, finite, from a network in eval mode.
         labels: int64 [N], as assigned.
 
     Returns:
-        [N], in float32, or float64 where the logits are; larger means more likely a member.
+        float64 [N]; larger means more likely a member.
 
     Raises:
         BadInputError: a logit isn't finite, or there is but one class.
@@ -43,7 +43,7 @@ def score(logits: Tensor, labels: Tensor) -> Tensor:
         raise BadInputError("a membership score needs at least two classes.")
     if not torch.isfinite(logits).all():
         raise BadInputError("membership can't be scored from logits that are not finite.")
-    wide = logits if logits.dtype == torch.float64 else logits.float()
+    wide = logits.double()
     own = wide.gather(1, labels[:, None])
     others = wide.scatter(1, labels[:, None], float("-inf"))
     return own[:, 0] - others.logsumexp(dim=1)

@@ -52,9 +52,12 @@ def swap(network: nn.Module, norm: str, shape: tuple[int, int, int]) -> nn.Modul
     if norm == "batch":
         return network
     places = _places(network, layers, shape)
-    for name, layer in layers.items():
-        parent, _, child = name.rpartition(".")
-        setattr(network.get_submodule(parent), child, _exchanged(norm, layer, places[name]))
+    exchanged = {layer: _exchanged(norm, layer, places[name]) for name, layer in layers.items()}
+    # A layer may stand under several names; it is exchanged under each.
+    for module in list(network.modules()):
+        for child, layer in module.named_children():
+            if isinstance(layer, BatchNorm):
+                setattr(module, child, exchanged[layer])
     return network
 
 
@@ -74,7 +77,8 @@ def _exchanged(norm: str, layer: BatchNorm, place: _Place) -> nn.Module:
             place.feeder.bias = nn.Parameter(place.feeder.weight.new_zeros(channels))
         return nn.Identity()
     if norm == "instance":
-        return nn.InstanceNorm2d(channels, eps=eps, affine=affine)
+        kind = nn.InstanceNorm1d if isinstance(layer, nn.BatchNorm1d) else nn.InstanceNorm2d
+        return kind(channels, eps=eps, affine=affine)
     return nn.GroupNorm(1 if norm == "layer" else _groups(channels), channels, eps=eps, affine=affine)
 
 

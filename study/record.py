@@ -93,7 +93,12 @@ class Results:
     def at(cls, location: str | os.PathLike[str]) -> "Results":
         """The folder, its local path made absolute so that workers in other directories find it too."""
         text = os.fspath(location)
-        return cls(text if "://" in text else str(Path(text).expanduser().absolute()))
+        if "://" in text:
+            return cls(text)
+        try:
+            return cls(str(Path(text).expanduser().absolute()))
+        except RuntimeError as error:
+            raise BadInputError(f"results {text!r} can't be found: {error}.") from None
 
     def __str__(self) -> str:
         return self.location
@@ -257,7 +262,8 @@ def _encoded(table: str, rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def _check_schema(path: str, table: str, schema: pa.Schema) -> None:
-    metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    stored = schema.metadata or {}
+    metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in stored.items()}
     version = metadata.get("normleak_schema_version")
     if metadata.get("normleak_table") != table or version is None:
         raise BadInputError(f"the shard {path!r} is no record of {table}; move it out of the results folder.")

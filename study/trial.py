@@ -131,7 +131,7 @@ class Trial:
         return _digest({name: value for name, value in self._canonical().items() if name != "seed"})
 
     def _canonical(self) -> dict[str, Any]:
-        named = {**self.settings(), "dataset": folders.identity(self.dataset)}
+        named = {**self.settings(), "dataset": folders.content(self.dataset)}
         return {name: _decimal(value) for name, value in named.items() if value != DEFAULTS[name]}
 
     def __str__(self) -> str:
@@ -157,12 +157,12 @@ RANGES: Mapping[str, tuple[Any, str]] = {
     "alpha": (lambda alpha: 0 < alpha <= 1, "in (0, 1]"),
     "lr": (lambda lr: lr > 0, "above 0"),
     "weight_decay": (lambda decay: decay >= 0, "0 or more"),
-    "batch_size": (lambda size: size >= 2, "2 or more, for batch norm has no variance over one sample"),
-    "epochs": (lambda epochs: epochs >= 1, "1 or more"),
-    "eval_every": (lambda every: every >= 1, "1 or more"),
+    "batch_size": (lambda size: 2 <= size < 2**31, "2 or more, for batch norm has no variance over one sample"),
+    "epochs": (lambda epochs: 1 <= epochs < 2**31, "1 or more, and below 2^31"),
+    "eval_every": (lambda every: 1 <= every < 2**31, "1 or more, and below 2^31"),
     "seed": (
-        lambda seed: len(seed) == len(set(seed)) > 0 and min(seed) >= 0,
-        "one or more different whole numbers from 0 up",
+        lambda seed: len(seed) == len(set(seed)) > 0 and min(seed) >= 0 and max(seed) < 2**63,
+        "one or more different whole numbers from 0 up, below 2^63",
     ),
 }
 
@@ -198,7 +198,7 @@ def _coerce(name: str, value: Any) -> Any:
         if wanted is int:
             return _number(int, value)
         return tuple(_number(int, seed) for seed in ((value,) if isinstance(value, str | int) else value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         kind = {str: "text", float: "a number", int: "a whole number"}.get(wanted, "whole numbers")
         raise BadInputError(f"{name} takes {kind}, not {value!r}.") from None
 

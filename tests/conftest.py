@@ -1,0 +1,45 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+from study.data import Dataset, Split
+
+pytest_plugins = ["tests.ray_runs"]
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+# Networks this small are fastest on one thread, and one thread adds up in one order.
+torch.set_num_threads(1)
+settings.register_profile("normleak", deadline=None, derandomize=True)
+settings.load_profile("normleak")
+
+
+@pytest.fixture(autouse=True)
+def global_random_state() -> Iterator[None]:
+    """Every test starts from the same global generators, whichever tests ran before it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real image data is not here")
+    return SHARED_DATA
+
+
+def random_split(samples: int, classes: int, seed: int, channels: int = 1, size: int = 16) -> Split:
+    """Noise with labels in turn, so that every class is there."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (samples, channels, size, size), dtype=np.uint8)
+    return Split(torch.from_numpy(pixels), torch.arange(samples) % classes)
+
+
+@pytest.fixture
+def tiny() -> Dataset:
+    """40 training and 12 test images of noise, 16x16 in grey, in 4 classes."""
+    return Dataset(random_split(40, 4, seed=1), random_split(12, 4, seed=2), classes=4)

@@ -1,0 +1,197 @@
+import os
+import re
+import runpy
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from torchvision.datasets import MNIST
+
+from study.record import Results
+from study.trial import CHOICES, FIELDS, Trial
+
+ROOT = Path(__file__).parents[2]
+QUICK = ("epochs=1", "k=0.1", "batch_size=128")
+TRIAL = Trial(epochs=1, k=0.1, batch_size=128, norm="none", seed=(0, 1))
+
+
+def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What `python -m study` says, run in an empty folder of this process, where it must end with one sentence."""
+
+    def of(*arguments: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["study", *arguments])
+        before = files(tmp_path)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module("study", run_name="__main__")
+        said = capfd.readouterr()
+        assert ended.value.code == 2
+        assert re.fullmatch(r"error: [^\n]+\n", said.err)
+        assert "Traceback" not in said.out
+        assert [name for name in files(tmp_path) if not name.endswith(".lock")] == before
+        return said.err
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    folder = tmp_path_factory.mktemp("ran")
+    command = ("run", *QUICK, "norm=none", "seed=1,0", "--device", "cpu", "--results", "kept", "--sweep", "mine")
+    return python("-m", "study", *command, cwd=folder), folder
+
+
+# A command that does what it should
+
+
+def test_run_prints_what_was_measured_of_each_member(ran):
+    done, folder = ran
+    assert (done.returncode, done.stderr) == (0, "")
+    members = Results.at(folder / "kept").read("mine", "members").to_pylist()
+    assert [member["seed"] for member in members] == [0, 1]
+    for title in ("seed", "memorized", "clean", "test", "MIA AUC", "status"):
+        assert title in done.stdout
+    for member in members:
+        shown = [member[name] for name in ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc")]
+        line = rf"\W+{member['seed']}\W+" + r"\W+".join(re.escape(f"{value:.3f}") for value in shown) + r"\W+ok\W"
+        assert re.search(line, done.stdout), done.stdout
+
+
+def test_run_prints_which_trial_it_is_and_that_it_came_to_its_end(ran):
+    for said in (TRIAL.id, str(TRIAL), "2 members", "100%"):
+        assert said in ran[0].stdout
+
+
+def test_results_are_written_where_the_user_said_and_nowhere_else(ran):
+    done, folder = ran
+    assert files(folder) == [f"kept/mine/epochs/{TRIAL.id}.parquet", f"kept/mine/members/{TRIAL.id}.parquet"]
+    assert Results.at(folder / "kept").read("mine", "epochs").num_rows == 2
+    assert "kept/mine" in done.stdout
+
+
+def test_without_results_nothing_is_written(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["study", "run", *QUICK, "--device", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("study", run_name="__main__")
+    assert not ended.value.code
+    assert "ok" in capfd.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_lists_every_setting_with_its_choices(tmp_path):
+    done = python("-m", "study", "settings", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [re.findall(r"[\w.]+", line) for line in done.stdout.splitlines()]
+    shown = {words[0]: words[1:] for words in lines if words}
+    for name in FIELDS:
+        assert set(CHOICES.get(name, ())) <= set(shown[name])
+    assert "0.0001" in shown["lr"]
+
+
+def test_help_comes_without_waiting_for_torch(tmp_path):
+    script = """
+import runpy, sys
+sys.argv = ["study", "--help"]
+try:
+    runpy.run_module("study", run_name="__main__")
+except SystemExit:
+    print("torch" in sys.modules)
+"""
+    done = python("-c", script, cwd=tmp_path)
+    assert "run" in done.stdout
+    assert done.stdout.endswith("\nFalse\n")
+
+
+# A command that can't
+
+
+def test_bad_input_ends_the_command_with_code_2_and_one_sentence(tmp_path):
+    done = python("-m", "study", "run", "nom=none", "--results", "kept", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: unknown setting 'nom': did you mean 'norm'?\n"
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["norm=non"], "unknown norm 'non': did you mean 'none'?"),
+        (["dataset=mnits"], "did you mean 'mnist'?"),
+        (["k=1"], "k must be in [0, 1), not 1."),
+        (["k=nan"], "k takes a number, not 'nan'."),
+        (["k=0.1,0.2"], "one trial has one k"),
+        (["norm"], "'norm' is not of the form KEY=VALUE."),
+        (["seed=0,0"], "seed must be one or more different whole numbers"),
+        (["seed=" + "9" * 400], "seed"),
+        (["dataset=parquet:nowhere"], "there is no dataset folder '"),
+        (["dataset=imagefolder:~there-is-no-such-user/data"], "there-is-no-such-user"),
+        (["epochs=1", "--results", "gopher://x"], "results 'gopher://x' can't be opened"),
+        # Too small a k is seen only when the data is there.
+        (["epochs=1", "k=0.0001", "--device", "cpu"], "k=0.0001 corrupts none of 1437 samples"),
+        (["epochs=1", "--device", "gpu"], "unknown device 'gpu': choose cpu, cuda, cuda:N or auto."),
+        (["epochs=1", "--device", "gpu", "--results", "kept"], "unknown device 'gpu'"),
+        (["epochs=1", "--device", "cuda:99"], "there is no device 'cuda:99' here"),
+        (["epochs=1", "--device", "meta"], "'meta'"),
+        (["epochs=1", "--device", "xla"], "'xla'"),
+        (["--devise", "cpu"], "--devise"),
+        (["--device"], "--device"),
+    ],
+    ids=lambda value: value[-1][:40] if isinstance(value, list) else "",
+)
+def test_bad_input_gets_one_sentence_and_leaves_nothing_behind(refusal, arguments, said):
+    assert said in refusal("run", *arguments)
+
+
+def test_a_command_that_does_not_exist_is_refused(refusal):
+    assert "'ruin'" in refusal("ruin")
+
+
+def test_a_dataset_folder_with_odd_characters_is_named_as_it_is(refusal, tmp_path):
+    folder = tmp_path / "a [red]b[" / "c]"
+    folder.mkdir(parents=True)
+    (folder / "train-0.parquet").write_bytes(b"no Parquet")
+    assert f"'{folder}' holds no test-*.parquet" in refusal("run", f"dataset=parquet:{folder}", "epochs=1")
+
+
+def test_results_that_can_not_be_written_are_refused_before_training(refusal, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    # Of a million epochs, only a refusal that comes first comes at all.
+    message = refusal("run", "epochs=1000000", "--results", "file/kept", "--device", "cpu")
+    assert "results can't be written to" in message
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of this machine that is taken, and where nobody answers."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def test_a_dataset_that_is_neither_here_nor_to_be_had_gets_one_sentence(refusal, closed_port, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{closed_port}/"])
+    message = refusal("run", "dataset=mnist", "epochs=1", "--data-dir", "mine", "--device", "cpu")
+    assert "MNIST is not in 'mine'" in message
+    assert "--data-dir" in message

@@ -1,0 +1,65 @@
+from math import log
+
+import pytest
+import torch
+
+from study.corruption import Corrupted
+from study.data import Split
+from study.memorization import memorization
+
+IMAGES = torch.zeros(6, 1, 1, 1, dtype=torch.uint8)
+# Logits that are the logarithms of probabilities, so that every loss can be read off.
+D_PRIME = torch.tensor(
+    [
+        [0.5, 0.3, 0.2],
+        [0.1, 0.8, 0.1],
+        [0.2, 0.2, 0.6],
+        [0.7, 0.2, 0.1],
+        [0.3, 0.4, 0.3],
+        [0.25, 0.25, 0.5],
+    ]
+).log()
+ASSIGNED = torch.tensor([0, 1, 0, 1, 1, 2])
+ORIGINAL = torch.tensor([1, 1, 2, 0, 1, 2])
+OUT = torch.tensor([True, False, True, True, False, False])
+CORRUPTED = Corrupted(IMAGES, ASSIGNED, ORIGINAL, OUT)
+TEST = Split(IMAGES[:2], torch.tensor([0, 2]))
+TEST_LOGITS = torch.tensor([[0.9, 0.05, 0.05], [0.5, 0.25, 0.25]]).log()
+
+
+def test_every_metric_is_what_a_hand_computes():
+    found = memorization(D_PRIME, CORRUPTED, TEST_LOGITS, TEST)
+    assert found == pytest.approx(
+        {
+            # Samples 0, 2 and 3 answer 0, 2 and 0: assigned were 0, 0 and 1, originally they were 1, 2 and 0.
+            "mem_acc": 1 / 3,
+            "true_label_acc": 2 / 3,
+            "mem_loss": -(log(0.5) + log(0.2) + log(0.2)) / 3,
+            # Samples 1, 4 and 5 answer as they should.
+            "clean_acc": 1.0,
+            "clean_loss": -(log(0.8) + log(0.4) + log(0.5)) / 3,
+            "test_acc": 1 / 2,
+            "test_loss": -(log(0.9) + log(0.25)) / 2,
+        },
+        abs=1e-6,
+    )
+
+
+def test_without_corruption_nothing_is_said_of_the_atypical():
+    clean = Corrupted(IMAGES, ORIGINAL, ORIGINAL, torch.zeros(6, dtype=torch.bool))
+    found = memorization(D_PRIME, clean, TEST_LOGITS, TEST)
+    assert found["mem_acc"] is found["mem_loss"] is found["true_label_acc"] is None
+    # Sample 0 alone answers otherwise than it is labelled.
+    assert found["clean_acc"] == pytest.approx(5 / 6)
+
+
+def test_where_all_is_corrupted_nothing_is_said_of_the_clean():
+    found = memorization(D_PRIME, Corrupted(IMAGES, ASSIGNED, ORIGINAL, ~(OUT & ~OUT)), TEST_LOGITS, TEST)
+    assert found["clean_acc"] is found["clean_loss"] is None
+    assert found["mem_acc"] == pytest.approx(4 / 6)
+
+
+def test_a_large_loss_stays_finite():
+    logits = torch.tensor([[1e30, 0.0, -1e30]] * 6)
+    found = memorization(logits, CORRUPTED, logits[:2], TEST)
+    assert found["test_loss"] == pytest.approx(1e30)

@@ -1,0 +1,264 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from study import models, run
+from study.corruption import corrupt
+from study.data import Dataset, to_float
+from study.record import SCHEMAS, Results
+from study.train import train
+from study.trial import FIELDS, NORMS, Trial
+
+NOWHERE = Path("no data folder is needed")
+PROVENANCE = {"backend", "pack", "device", "seconds", "started", "git_commit", "git_dirty", "versions"}
+RESULTS = {
+    *("mem_acc", "mem_loss", "true_label_acc", "clean_acc", "clean_loss", "test_acc", "test_loss"),
+    *("mia_auc", "mia_attack", "mia_tpr_at_1e3fpr", "gamma_over_sigma"),
+}
+
+
+def small_trial(**settings: object) -> Trial:
+    return Trial.of({"k": 0.25, "epochs": 2, "batch_size": 8, "lr": 1e-3, **settings})
+
+
+def member(data: Dataset, seed: int = 0, **settings: object) -> tuple[run.Row, list[run.Row]]:
+    return run.run_member(small_trial(**settings), data, seed, "cpu", lambda _: None)
+
+
+def scientific(row: run.Row) -> run.Row:
+    return {name: value for name, value in row.items() if name not in PROVENANCE}
+
+
+def read_back(records: run.Records, trial: Trial, folder: Path) -> dict[str, list[run.Row]]:
+    results = Results.at(folder)
+    results.write("sweep", trial.id, vars(records))
+    return {table: results.read("sweep", table).to_pylist() for table in SCHEMAS}
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Trial, run.Records, list[float]]:
+    """Two members on real digits, two epochs each, and the progress that was told."""
+    trial = Trial(k=0.1, epochs=2, batch_size=32, lr=1e-2, seed=(3, 5))
+    fractions: list[float] = []
+    return trial, run.run(trial, NOWHERE, "cpu", fractions.append), fractions
+
+
+# A real trial
+
+
+def test_a_trial_leaves_a_row_for_each_member_and_each_evaluated_epoch(digits):
+    trial, records, _ = digits
+    assert [(row["trial"], row["member"], row["seed"]) for row in records.members] == [
+        (trial.id, 0, 3),
+        (trial.id, 1, 5),
+    ]
+    points = [(row["member"], row["epoch"], row["step"]) for row in records.epochs]
+    assert points == [(0, 1, 45), (0, 2, 90), (1, 1, 45), (1, 2, 90)]
+
+
+def test_the_rows_of_a_trial_fit_the_schemas_to_the_last_column(digits, tmp_path):
+    trial, records, _ = digits
+    tables = read_back(records, trial, tmp_path)
+    for row, found in zip(records.members, tables["members"], strict=True):
+        assert {name: found[name] for name in row} == row
+        # Of 360 test images no threshold has a false positive rate of 0.1%, and not every copy is a git checkout.
+        missing = {name for name, value in found.items() if value is None}
+        assert missing - {"git_commit", "git_dirty"} == {"error", "mia_tpr_at_1e3fpr"}
+        assert set(row) | {"error", "schema_version"} == set(SCHEMAS["members"].names)
+    for row, found in zip(records.epochs, tables["epochs"], strict=True):
+        assert found == row
+
+
+def test_a_member_says_what_it_is_and_of_how_many_samples_it_speaks(digits):
+    trial, records, _ = digits
+    for row in records.members:
+        assert {name: row[name] for name in FIELDS if name != "seed"} == {
+            name: value for name, value in trial.settings().items() if name != "seed"
+        }
+        assert row["cell"] == trial.cell
+        assert (row["n_out"], row["n_in"], row["n_test"]) == (144, 1437 - 144, 360)
+        assert row["parameters"] == 61706 + 6 + 16 + 120 + 84
+        assert row["status"] == "ok"
+
+
+def test_a_member_says_where_it_comes_from(digits):
+    for row in digits[1].members:
+        assert (row["backend"], row["pack"]) == ("single", 1)
+        assert row["device"].endswith("cpu")
+        assert json.loads(row["versions"])["torch"] == torch.__version__.partition("+")[0]
+        assert row["seconds"] > 0
+        assert row["started"].tzinfo is not None
+
+
+def test_a_member_on_digits_has_learned_something(digits):
+    for row in digits[1].members:
+        assert row["clean_acc"] > 0.5
+        assert row["test_acc"] > 0.5
+        assert row["mem_acc"] < row["clean_acc"]
+        assert 0 <= row["mia_auc"] <= 1
+        assert row["mia_attack"] == "global_threshold"
+        assert row["gamma_over_sigma"] > 0
+
+
+def test_the_last_point_of_a_curve_is_the_result(digits):
+    _, records, _ = digits
+    for row in records.members:
+        last = [point for point in records.epochs if point["member"] == row["member"]][-1]
+        assert {name: row[name] for name in last.keys() & RESULTS} == {
+            name: last[name] for name in last.keys() & RESULTS
+        }
+
+
+def test_progress_goes_up_and_ends_at_1(digits):
+    assert digits[2] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_the_same_trial_gives_the_same_science(digits):
+    trial, records, _ = digits
+    torch.manual_seed(1234)
+    again = run.run(trial, NOWHERE)
+    assert [scientific(row) for row in again.members] == [scientific(row) for row in records.members]
+    assert again.epochs == records.epochs
+
+
+def test_a_member_does_not_depend_on_the_other_members_of_its_trial(digits):
+    trial, records, _ = digits
+    alone = run.run(Trial.of({**trial.settings(), "seed": (5,)}), NOWHERE).members[0]
+    for name in RESULTS | {"seed", "cell"}:
+        assert alone[name] == records.members[1][name]
+
+
+# What is measured
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_metrics_are_those_of_the_network_that_the_parts_give(tiny, norm):
+    row, _ = member(tiny, norm=norm, seed=1)
+    trial = small_trial(norm=norm)
+    corrupted = corrupt(tiny.train, tiny.classes, "label", 0.25, seed=1)
+    network = models.build("lenet", tiny.shape, tiny.classes, norm, seed=1)
+    list(train(network, corrupted, trial, seed=1))
+    network.eval()
+    with torch.no_grad():
+        logits = network(to_float(corrupted.images, torch.float32)).double()
+        unseen = network(to_float(tiny.test.images, torch.float32)).double()
+    answers, out = logits.argmax(dim=1), corrupted.labels != corrupted.original_labels
+
+    def share(hits: torch.Tensor) -> float:
+        return sum(hits.tolist()) / len(hits)
+
+    def phi(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+        p = logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
+        return torch.log(p / (1 - p)).numpy()
+
+    inside, outside = phi(logits, corrupted.labels), phi(unseen, tiny.test.labels)
+    pairs = (inside[:, None] > outside).mean()
+    expected = {
+        "mem_acc": share(answers[out] == corrupted.labels[out]),
+        "true_label_acc": share(answers[out] == corrupted.original_labels[out]),
+        "clean_acc": share(answers[~out] == corrupted.labels[~out]),
+        "test_acc": share(unseen.argmax(dim=1) == tiny.test.labels),
+        "mem_loss": cross_entropy(logits[out], corrupted.labels[out]).item(),
+        "clean_loss": cross_entropy(logits[~out], corrupted.labels[~out]).item(),
+        "test_loss": cross_entropy(unseen, tiny.test.labels).item(),
+        "mia_auc": pairs,
+    }
+    assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+
+
+def test_gamma_over_sigma_is_the_mean_over_layers_of_the_mean_over_channels(tiny):
+    row, _ = member(tiny)
+    network = models.build("lenet", tiny.shape, tiny.classes, "batch", seed=0)
+    list(train(network, corrupt(tiny.train, 4, "label", 0.25, seed=0), small_trial(), seed=0))
+    means = [
+        (layer.weight.abs() / (layer.running_var + 1e-5).sqrt()).mean().item()
+        for layer in network
+        if isinstance(layer, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)
+    ]
+    assert row["gamma_over_sigma"] == pytest.approx(sum(means) / 4)
+    assert member(tiny, norm="none")[0]["gamma_over_sigma"] is None
+
+
+def test_without_corruption_nothing_is_said_of_the_atypical(tiny):
+    row, _ = member(tiny, k=0)
+    assert (row["n_out"], row["n_in"]) == (0, 40)
+    assert row["mem_acc"] is row["mem_loss"] is row["true_label_acc"] is None
+    assert row["clean_acc"] is not None
+
+
+def test_arms_are_measured_on_the_same_samples(tiny):
+    rows = [member(tiny, norm=norm, seed=7)[0] for norm in NORMS]
+    shared = ("seed", "k", "n_out", "n_in", "n_test")
+    assert len({tuple(row[name] for name in shared) for row in rows}) == 1
+    assert len({row["cell"] for row in rows}) == len(NORMS)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "eval_every", "expected"),
+    [(5, 1, [1, 2, 3, 4, 5]), (5, 2, [2, 4, 5]), (4, 2, [2, 4]), (3, 10, [3]), (1, 1, [1])],
+)
+def test_curves_have_a_point_every_so_many_epochs_and_always_one_at_the_end(tiny, epochs, eval_every, expected):
+    row, curve = member(tiny, epochs=epochs, eval_every=eval_every)
+    assert [point["epoch"] for point in curve] == expected
+    assert [point["step"] for point in curve] == [5 * epoch for epoch in expected]
+    assert row["mem_acc"] == curve[-1]["mem_acc"]
+
+
+def test_how_often_is_measured_does_not_change_what_is_trained(tiny):
+    often, _ = member(tiny, epochs=4, eval_every=1)
+    seldom, _ = member(tiny, epochs=4, eval_every=4)
+    assert {name: often[name] for name in RESULTS} == {name: seldom[name] for name in RESULTS}
+
+
+# Outcomes
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_member_that_diverges_is_an_outcome_without_results(tiny, norm, epochs):
+    fractions: list[float] = []
+    trial = small_trial(norm=norm, lr=1e30, epochs=epochs)
+    row, curve = run.run_member(trial, tiny, 0, "cpu", fractions.append)
+    assert row["status"] == "diverged"
+    assert "finite" in row["error"] or "loss is" in row["error"]
+    assert not RESULTS & row.keys()
+    assert (row["n_out"], row["n_in"], row["n_test"]) == (10, 30, 12)
+    assert len(curve) < epochs
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+
+
+def test_a_diverged_member_is_recorded_with_null_metrics(tmp_path):
+    trial = Trial(k=0.1, epochs=1, lr=1e30, norm="none", seed=(0, 1))
+    fractions: list[float] = []
+    records = run.run(trial, NOWHERE, progress=fractions.append)
+    rows = read_back(records, trial, tmp_path)["members"]
+    assert [row["status"] for row in rows] == ["diverged"] * 2
+    assert {row[name] for row in rows for name in RESULTS} == {None}
+    assert all(row["error"] and row["n_out"] == 144 for row in rows)
+    assert fractions == [0.5, 1]
+
+
+def test_a_trial_that_could_not_be_run_is_recorded_with_its_reason(tmp_path):
+    trial = Trial(dataset="cifar10", k=0.1, norm="none", seed=(1, 4))
+    rows = read_back(run.failed(trial, "the disk\nis full"), trial, tmp_path)["members"]
+    assert [(row["trial"], row["member"], row["seed"]) for row in rows] == [(trial.id, 0, 1), (trial.id, 1, 4)]
+    for row in rows:
+        assert (row["status"], row["error"]) == ("failed", "the disk\nis full")
+        assert (row["dataset"], row["norm"], row["k"], row["cell"]) == ("cifar10", "none", 0.1, trial.cell)
+        assert {row[name] for name in RESULTS} == {None}
+        assert row["versions"] is not None
+
+
+def test_the_dataset_of_a_folder_is_recorded_by_its_content(tmp_path):
+    folder = tmp_path / "flowers"
+    folder.mkdir()
+    (folder / "train-0.parquet").write_bytes(b"any")
+    trial = Trial(dataset=f"parquet:{folder}", k=0.1)
+    (row,) = run.failed(trial, "no images").members
+    assert row["dataset"].startswith("parquet:flowers@")
+    assert str(tmp_path) not in row["dataset"]
