@@ -182,7 +182,7 @@ def direct(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_dataset_that_can_not_be_downloaded_is_refused_in_one_sentence(tmp_path, closed_port, monkeypatch):
     monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{closed_port}/"])
     message = refusal("mnist", tmp_path / "data")
-    assert message.startswith(f"MNIST is not in '{tmp_path / 'data'}' and could not be downloaded (")
+    assert message.startswith(f"MNIST is not in '{tmp_path / 'data'}', or damaged, and could not be downloaded (")
     assert message.endswith("put torchvision's files there, or name their folder with --data-dir.")
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and not path.name.startswith(".")]
 
