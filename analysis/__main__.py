@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from analysis import amplification as amplifications
 from analysis import compare as tests
 from analysis import tables as summaries
 from analysis.cells import common
@@ -55,10 +56,22 @@ def compare(
 
 
 @app.command()
+def amplification(results: ResultsDir, sweep: SweepName = None, partial: Partial = False) -> None:
+    """Hold the theory's amplification of influence, (gamma/sigma)^2, against the measured ratio of squared gradients.
+
+    Example: python -m analysis amplification results --sweep influence
+    """
+    for loaded in load_all(Results.at(results), sweep, partial):
+        found = amplifications.amplification(loaded.members)
+        console.print(summaries.amplification_table(found, f"{loaded.sweep}: influence with batch norm over without"))
+        _say_missing(loaded)
+
+
+@app.command()
 def figures(
     results: ResultsDir,
     sweep: SweepName = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the figures; by default RESULTS/SWEEP/figures.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for them; by default RESULTS/SWEEP/figures.")] = None,
     partial: Partial = False,
 ) -> None:
     """Draw the figures as PNG and PDF, and print their paths.
@@ -67,8 +80,10 @@ def figures(
     """
     from analysis.figures import FIGURES, save  # seaborn takes a second to import
 
-    for loaded in load_all(Results.at(results), sweep, partial):
-        folder = _figure_folder(results, out, loaded.sweep)
+    every = load_all(Results.at(results), sweep, partial)
+    for loaded in every:
+        # Two sweeps in one folder would overwrite each other's figures.
+        folder = _figure_folder(results, out if out is None or len(every) == 1 else out / loaded.sweep, loaded.sweep)
         for name, draw in FIGURES.items():
             for path in save(draw(loaded.members), folder / name):
                 print(f"figure: {path}")

@@ -1,23 +1,52 @@
 """Which settings a set of members shares and which tell its cells apart."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import pandas as pd
 
 from study.trial import DEFAULTS, FIELDS, text
 
 SETTINGS = [name for name in FIELDS if name != "seed"]
 """The columns that make a cell."""
+SWITCHES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "corruption": ("k", lambda k: k > 0),
+    "ood": ("corruption", lambda corruption: corruption == "ood"),
+    "regularizer": ("alpha", lambda alpha: alpha < 1),
+}
+"""Settings that mean something only where another has such a level; elsewhere they are `none`."""
 
 
 def varying(members: pd.DataFrame) -> list[str]:
-    """The settings with more than one level here, in the order of `Trial`."""
-    return [name for name in SETTINGS if members[name].nunique() > 1]
+    """The settings with more than one level here, in the order of `Trial`.
+
+    What a setting is where it is switched off doesn't count: a corruption tells no cells apart that k doesn't.
+    """
+    return [name for name in SETTINGS if _switched_on(members, name)[name].nunique() > 1]
 
 
 def common(members: pd.DataFrame) -> str:
     """The settings that all members share, as a user would type them; defaults are left out."""
-    shared = [name for name in SETTINGS if members[name].nunique() == 1]
-    shown = [name for name in shared if members[name].iloc[0] != DEFAULTS[name] or name in ("dataset", "architecture")]
-    return " ".join(f"{name}={level(members[name].iloc[0])}" for name in shown)
+    levels = {name: _switched_on(members, name)[name].unique().tolist() for name in SETTINGS}
+    shared = {name: found[0] for name, found in levels.items() if len(found) == 1}
+    shown = [name for name in shared if shared[name] != DEFAULTS[name] or name in ("dataset", "architecture")]
+    return " ".join(f"{name}={level(shared[name])}" for name in shown)
+
+
+def silenced(setting: str, at: Any) -> set[str]:
+    """The other settings that mean nothing where this one has that level: corruption at k=0, k at corruption=none."""
+    off = {name for name, (other, means) in SWITCHES.items() if other == setting and not means(at)}
+    off |= {name for name, (other, _) in SWITCHES.items() if other in off}
+    return off | {other for name, (other, _) in SWITCHES.items() if (name, "none") == (setting, at)}
+
+
+def _switched_on(members: pd.DataFrame, setting: str) -> pd.DataFrame:
+    """The members for which a setting means anything; all of them where it means nothing to any."""
+    if setting not in SWITCHES:
+        return members
+    other, means = SWITCHES[setting]
+    on = members[other].map(means).astype(bool)
+    return members[on] if on.any() else members
 
 
 def level(value: object) -> str:

@@ -12,9 +12,10 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis.cells import SETTINGS, varying
+from analysis.cells import SETTINGS, level, silenced, varying
 from analysis.metrics import METRICS, Metric
 from study.errors import BadInputError, unknown
+from study.trial import parse
 
 CONFIDENCE = 0.95
 
@@ -88,7 +89,7 @@ def compare(
     Returns:
         One row for each metric, arm and cell, then one over all cells, with the columns `metric`, `arm`, `reference`,
         one for each setting that varies (empty in the row over all cells), those of `PairedTest`, `p_holm`, corrected
-        over all rows together, and `excluded`, the pairs left out because a member has no result.
+        over all rows together, and `excluded`, the pairs left out because a member failed, diverged or is missing.
 
     Raises:
         BadInputError: the factor is no setting or has one level, the reference is none of its levels, or a member has
@@ -100,7 +101,7 @@ def compare(
     reference_level = _reference(factor, levels, reference)
     strata = [name for name in varying(members) if name != factor]
     rows: list[dict[str, Any]] = []
-    for arm in (level for level in levels if level != reference_level):
+    for arm in (other for other in levels if other != reference_level):
         pairs = _pairs(members, factor, arm, reference_level, partial)
         for metric in METRICS:
             expected = metric.alternative if (factor, reference_level) == ("norm", "none") else "two-sided"
@@ -122,29 +123,37 @@ def holm(p_values: pd.Series) -> pd.Series:
 
 def _reference(factor: str, levels: list[Any], reference: str | None) -> Any:
     if len(levels) < 2:
-        raise BadInputError(f"{factor} has one level here, {levels[0]}, so there is nothing to compare.")
+        raise BadInputError(f"{factor} has one level here, {level(levels[0])}, so there is nothing to compare.")
     if reference is None:
         return "none" if "none" in levels else levels[0]
-    by_name = {str(level): level for level in levels}
-    if reference not in by_name:
-        raise unknown(f"level of {factor}", reference, by_name)
-    return by_name[reference]
+    named = parse([f"{factor}={reference}"])[factor]  # as a sweep takes it: 0.10 is 0.1
+    if len(named) > 1 or named[0] not in levels:
+        raise unknown(f"level of {factor}", reference, map(level, levels))
+    return named[0]
 
 
 def _pairs(members: pd.DataFrame, factor: str, arm: Any, reference: Any, partial: bool) -> pd.DataFrame:
-    """Both arms side by side, matched on every other setting and the seed: columns `<metric>_arm`, `<metric>_ref`."""
-    keys = [name for name in SETTINGS if name != factor] + ["seed"]
-    columns = [*keys, "status", *(metric.column for metric in METRICS)]
-    sides = [members.loc[members[factor] == level, columns] for level in (arm, reference)]
+    """Both arms side by side, matched on every other setting and the seed: columns `<metric>_arm`, `<metric>_ref`.
+
+    An arm that is switched off, such as k=0, is the partner of the other arm whatever it corrupts.
+    """
+    columns = [name for name in SETTINGS if name != factor] + ["seed", "status", *(metric.column for metric in METRICS)]
+    silent = {at: silenced(factor, at) for at in (arm, reference)}
+    sides = [
+        members.loc[members[factor] == at, [name for name in columns if name not in silent[at]]]
+        for at in (arm, reference)
+    ]
+    unmatched = {factor, *silent[arm], *silent[reference]}
+    keys = [name for name in SETTINGS if name not in unmatched] + ["seed"]
     pairs: pd.DataFrame = sides[0].merge(sides[1], on=keys, how="outer", suffixes=("_arm", "_ref"), indicator=True)
     alone = pairs[pairs["_merge"] != "both"]
     if len(alone) and not partial:
-        cell = ", ".join(f"{name}={alone.iloc[0][name]}" for name in keys if members[name].nunique() > 1)
+        cell = ", ".join(f"{name}={level(alone.iloc[0][name])}" for name in keys if members[name].nunique() > 1)
         raise BadInputError(
-            f"{len(alone)} members have no partner across {factor}={arm} and {factor}={reference}, "
+            f"{len(alone)} members have no partner across {factor}={level(arm)} and {factor}={level(reference)}, "
             f"such as {cell or 'the only one'}; --partial leaves them out."
         )
-    return pairs.drop(index=alone.index)
+    return pairs
 
 
 def _tests(
@@ -163,5 +172,6 @@ def _tests(
 
 def _test(pairs: pd.DataFrame, column: str, alternative: str) -> dict[str, Any]:
     both = pairs[[f"{column}_arm", f"{column}_ref"]].dropna()
+    excluded = (pairs[["status_arm", "status_ref"]] != "ok").any(axis=1)
     test = paired_test(both.iloc[:, 0].to_numpy(float), both.iloc[:, 1].to_numpy(float), alternative)
-    return {**vars(test), "alternative": alternative, "excluded": len(pairs) - len(both)}
+    return {**vars(test), "alternative": alternative, "excluded": int(excluded.sum())}

@@ -1,9 +1,9 @@
 """One function a figure: members in, a figure out."""
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -17,6 +17,7 @@ from study.errors import BadInputError
 PANEL = (3.6, 3.0)
 """Width and height of a panel in inches."""
 LEGEND_WIDTH = 1.4
+TITLE_CHARACTERS = 40
 MOST_COLUMNS = 4
 
 
@@ -35,27 +36,42 @@ def memorization(members: pd.DataFrame) -> Figure:
     if usable.empty:
         raise BadInputError("there is no member with corrupted samples to draw.")
     # Whatever else varies gets panels of its own: a mean over it would look like a result.
-    settings = [name for name in varying(usable) if name not in ("norm", "k", "corruption")]
+    settings = [name for name in varying(usable) if name not in ("norm", "k")]
     panels = [panel for _, panel in usable.groupby(settings or ["dataset"], sort=True)]
-    columns = min(len(panels), MOST_COLUMNS)
-    rows = -(-len(panels) // columns)
-    size = (PANEL[0] * columns + LEGEND_WIDTH, PANEL[1] * rows)
+    rows = -(-len(panels) // MOST_COLUMNS)
+    columns = -(-len(panels) // rows)
     with theme():
-        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharex=True, sharey=True)
-        for index, place in enumerate(axes.flat):
-            if index < len(panels):
-                _arms_against_k(place, panels[index])
-                place.set_title(_title(panels[index], settings))
-            else:
-                place.set_visible(False)
+        figure = Figure(figsize=(PANEL[0] * columns + LEGEND_WIDTH, PANEL[1] * rows))
+        places = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
+        for place, panel in zip(places, panels, strict=False):
+            _arms_against_k(place, panel)
+            place.set_title(_title(panel, settings), parse_math=False)
+        for place in places[len(panels) :]:
+            place.remove()
+        for place in places[max(0, len(panels) - columns) : len(panels)]:
+            # The lowest of its column, even above a place left free.
+            place.tick_params(labelbottom=True)
+            place.xaxis.label.set_visible(True)
+        places[0].set_xticks(_spaced(usable["k"]))  # for all panels, which share their axes
         _legend(figure, usable, excluded=int((members["status"] != "ok").sum()))
     return figure
 
 
 def _title(panel: pd.DataFrame, settings: list[str]) -> str:
     first = panel.iloc[0]
-    others = [f"{name} {level(first[name])}" for name in settings if name not in ("architecture", "dataset")]
-    return "\n".join([f"{first['architecture']}, {first['dataset']}", *others])
+    others = [f"{name}={level(first[name])}" for name in settings if name not in ("architecture", "dataset")]
+    lines = [f"{first['architecture']}, {first['dataset']}", ", ".join(others)]
+    return "\n".join(textwrap.fill(line, TITLE_CHARACTERS, break_on_hyphens=False) for line in lines if line)
+
+
+def _spaced(levels: Iterable[float]) -> list[float]:
+    """Those levels whose labels don't run into each other."""
+    found = sorted(set(levels))
+    spaced = found[:1]
+    for value in found[1:]:
+        if value - spaced[-1] >= (found[-1] - found[0]) / 10:
+            spaced.append(value)
+    return spaced
 
 
 def _arms_against_k(axes: Axes, panel: pd.DataFrame) -> None:
@@ -76,7 +92,6 @@ def _arms_against_k(axes: Axes, panel: pd.DataFrame) -> None:
         **looks,
     )
     axes.set(xlabel="corrupted fraction k", ylabel="memorization accuracy", ylim=(-0.04, 1.04))
-    axes.set_xticks(sorted(panel["k"].unique()))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda fraction, _: f"{fraction * 100:g}%")
     axes.grid(visible=False, axis="x")
@@ -89,18 +104,33 @@ def _legend(figure: Figure, members: pd.DataFrame, excluded: int) -> None:
         Line2D([], [], color=COLORS[norm], marker=MARKERS[norm], dashes=DASHES[norm] or (None, None), label=NAMES[norm])
         for norm in arms
     ]
-    notes = ["mean ± sd", f"{members['seed'].nunique()} seeds"] + ([f"{excluded} excluded"] if excluded else [])
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, title="\n".join(notes), title_fontsize=8)
+    seeds = members["seed"].nunique()
+    notes = ["mean ± sd", f"{seeds} seed{'s' * (seeds != 1)}"] + ([f"{excluded} excluded"] if excluded else [])
+    figure.legend(
+        handles=handles,
+        loc="outside right upper",
+        frameon=False,
+        title="\n".join(notes),
+        title_fontsize=8,
+        alignment="left",
+    )
 
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {"memorization": memorization}
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """The figure as PNG and PDF beside each other; the paths written."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    """The figure as PNG and PDF beside each other; the paths written.
+
+    Raises:
+        BadInputError: the folder can't be made or written.
+    """
     paths = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
-    for path in paths:
-        figure.savefig(path)
-    plt.close(figure)
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        with theme():
+            for path in paths:
+                figure.savefig(path)
+    except OSError as error:
+        raise BadInputError(f"figures can't be written to {str(stem.parent)!r}: {error.strerror or error}.") from None
     return paths

@@ -21,7 +21,7 @@ class Loaded:
 
     Attributes:
         sweep: its name.
-        members: one row a member, the columns of the `members` table.
+        members: one row a member, the columns of the `members` table; one that two trials trained counts once.
         planned: the members that the plans ask for.
         missing: those of them that have no record; 0 unless a partial grid was asked for.
     """
@@ -55,8 +55,8 @@ def load(results: Results, sweep: str, partial: bool = False) -> Loaded:
         partial: accept a grid with holes, and members that no plan asks for.
 
     Raises:
-        BadInputError: a shard can't be read; or a member is recorded twice; or, unless `partial`, the grid is not
-            exactly the one that was planned.
+        BadInputError: there is no member, or a shard can't be read; or a member is recorded twice; or, unless
+            `partial`, the grid is not exactly the one that was planned.
     """
     members = results.read(sweep, "members").to_pandas()
     _refuse_doubles(sweep, members)
@@ -67,7 +67,18 @@ def load(results: Results, sweep: str, partial: bool = False) -> Loaded:
     if not partial:
         _refuse_unplanned(sweep, found - planned)
         _refuse_holes(sweep, plan, {trial for trial, _ in missing}, results)
-    return Loaded(sweep, members, len(planned), len(missing))
+    if members.empty:
+        raise BadInputError(f"{sweep}: none of its {len(planned)} planned members has a record yet.")
+    return Loaded(sweep, _distinct(members), len(planned), len(missing))
+
+
+def _distinct(members: pd.DataFrame) -> pd.DataFrame:
+    """One row a network: launches with other seeds share some, and a network trained twice is one observation.
+
+    Of its records, one with results is kept if there is any.
+    """
+    with_results_first = members.sort_values("status", key=lambda status: status != "ok", kind="stable")
+    return with_results_first.drop_duplicates(["cell", "seed"]).sort_index()
 
 
 def _empty(results: Results) -> BadInputError:

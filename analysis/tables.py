@@ -38,7 +38,7 @@ def summary_table(table: pd.DataFrame, title: str) -> Table:
     shown = Table(title=title, title_justify="left")
     settings = [name for name in table.columns if not name.endswith(("_mean", "_sd")) and name not in ("n", "excluded")]
     _columns(shown, settings, [*LABELS.values(), "n", "excluded"])
-    for _, row in table.iterrows():
+    for _, row in table.astype(object).iterrows():  # a row of numbers alone would turn its counts into floats
         metrics = [_mean_sd(row[f"{column}_mean"], row[f"{column}_sd"]) for column in LABELS]
         shown.add_row(*(level(row[name]) for name in settings), *metrics, str(row["n"]), str(row["excluded"]))
     return shown
@@ -70,10 +70,11 @@ def comparison_table(table: pd.DataFrame, title: str) -> Table:
 
 
 def _columns(table: Table, left: Iterable[str], right: Iterable[str]) -> None:
+    """Where the terminal is too narrow, cells go on in a second line rather than lose their end."""
     for name in left:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", overflow="fold")
 
 
 def _mean_sd(mean: float, deviation: float) -> str:
@@ -88,3 +89,15 @@ def _signed(value: float) -> str:
 
 def _p(value: float) -> str:
     return "-" if isnan(value) else f"{value:.1e}" if value < 1e-3 else f"{value:.3f}"
+
+
+def amplification_table(table: pd.DataFrame, title: str) -> Table:
+    """Predicted and measured amplification as a terminal shows it."""
+    shown = Table(title=title, title_justify="left")
+    numbers = ["predicted", "measured_out", "measured_in"]
+    settings = [name for name in table.columns if name not in (*numbers, "n")]
+    _columns(shown, settings, ["(gamma/sigma)^2", "measured on S_out", "measured on S_in", "n"])
+    for _, row in table.iterrows():
+        values = ("-" if isnan(row[name]) else f"{row[name]:.3g}" for name in numbers)
+        shown.add_row(*(level(row[name]) for name in settings), *values, f"{row['n']:.0f}")
+    return shown

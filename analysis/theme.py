@@ -13,15 +13,24 @@ COLORS = {
     "group": "#009E73",
     "instance": "#CC79A7",
     "layer": "#E69F00",
+    "rms": "#56B4E9",
 }
-MARKERS = {"batch": "o", "none": "s", "group": "^", "instance": "D", "layer": "v"}
-DASHES: dict[str, Any] = {"batch": "", "none": (4, 2), "group": (1, 1), "instance": (3, 1, 1, 1), "layer": (5, 1, 1, 1)}
+MARKERS = {"batch": "o", "none": "s", "group": "^", "instance": "D", "layer": "v", "rms": "P"}
+DASHES: dict[str, Any] = {
+    "batch": "",
+    "none": (4, 2),
+    "group": (1, 1),
+    "instance": (3, 1, 1, 1),
+    "layer": (5, 1, 1, 1),
+    "rms": (3, 1, 1, 1, 1, 1),
+}
 NAMES = {
     "batch": "batch norm",
     "none": "no norm",
     "group": "group norm",
     "instance": "instance norm",
     "layer": "layer norm",
+    "rms": "RMS norm",
 }
 
 

@@ -9,7 +9,7 @@ import torch
 
 from study import models
 from study.corruption import corrupt
-from study.data import load
+from study.data import load, outsiders
 from study.train import predict, train
 from study.trial import Trial
 
@@ -34,7 +34,8 @@ def measure(trial: Trial, data_dir: Path, device: str) -> Cost:
         BadInputError: the dataset can't be had, or the settings don't fit it.
     """
     data = load(trial.dataset, data_dir)
-    whole = corrupt(data.train, data.classes, trial.corruption, trial.k, seed=0)
+    source = outsiders(trial.ood, data_dir, data.shape) if trial.corruption == "ood" else None
+    whole = corrupt(data.train, data.classes, trial.corruption, trial.k, 0, source)
     few = replace(whole, **{name: tensor[: BATCHES * trial.batch_size] for name, tensor in vars(whole).items()})
     few = few.to(device)
     network = models.build(trial.architecture, data.shape, data.classes, trial.norm, seed=0).to(device)

@@ -82,6 +82,44 @@ def load(name: str, data_dir: Path) -> Dataset:
     return _checked(name, train, test)
 
 
+@cache
+def outsiders(name: str, data_dir: Path, shape: tuple[int, int, int]) -> Tensor:
+    """The images of a D* brought to the shape of D: uint8 [M, C, H, W].
+
+    Colour becomes grey by luminance, grey becomes colour by repetition, and another size is resampled bilinearly with
+    antialiasing. `photos` are tiles of the two photographs that scikit-learn brings along.
+
+    Raises:
+        BadInputError: the dataset can't be had.
+    """
+    images = _tiles(shape) if name == "photos" else load(name, data_dir).train.images
+    return match(images, shape)
+
+
+def match(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Images, uint8 [M, c, h, w], with the channels and the size of [C, H, W]."""
+    from torchvision.transforms.v2 import functional
+
+    channels, height, width = shape
+    if images.shape[1] != channels:
+        images = functional.rgb_to_grayscale(images) if channels == 1 else images.repeat(1, channels, 1, 1)
+    if tuple(images.shape[2:]) != (height, width):
+        images = functional.resize(images, [height, width], antialias=True)
+    return images
+
+
+def _tiles(shape: tuple[int, int, int]) -> Tensor:
+    from sklearn.datasets import load_sample_images
+
+    _, height, width = shape
+    tiles = []
+    for photo in load_sample_images().images:
+        whole = torch.from_numpy(photo.copy()).permute(2, 0, 1)
+        tiled = whole.unfold(1, height, height).unfold(2, width, width)
+        tiles.append(tiled.permute(1, 2, 0, 3, 4).flatten(0, 1))
+    return torch.cat(tiles)
+
+
 def _checked(name: str, train: Split, test: Split) -> Dataset:
     classes = int(train.labels.max()) + 1
     shapes = {tuple(split.images.shape[1:]) for split in (train, test)}
@@ -138,6 +176,34 @@ def _downloaded(factory: Callable[..., Any], data_dir: Path, split: dict[str, An
             f"{name} is not in {str(data_dir)!r}, or damaged, and could not be downloaded ({reason}); "
             f"put torchvision's files there, or name their folder with --data-dir."
         ) from None
+
+
+def _tiny_imagenet(data_dir: Path) -> tuple[Split, Split]:
+    """Tiny ImageNet as its authors lay it out, in `tiny-imagenet-200`, or as Parquet in `tiny-imagenet`.
+
+    The published test set has no labels, so the validation set takes its place.
+    """
+    original, parquet = data_dir / "tiny-imagenet-200", data_dir / "tiny-imagenet"
+    if (original / "wnids.txt").is_file():
+        return _tiny_imagenet_original(original)
+    if parquet.is_dir():
+        return _parquet(parquet)
+    raise BadInputError(
+        f"tiny_imagenet is not in {str(data_dir)!r}; put its folder tiny-imagenet-200 there, or its Parquet files in "
+        f"a folder tiny-imagenet, or name their folder with --data-dir."
+    )
+
+
+def _tiny_imagenet_original(folder: Path) -> tuple[Split, Split]:
+    classes = {name: label for label, name in enumerate(sorted((folder / "wnids.txt").read_text().split()))}
+    train = [(path, classes[path.parts[-3]]) for path in sorted(folder.glob("train/*/images/*.JPEG"))]
+    annotated = [line.split("\t") for line in (folder / "val" / "val_annotations.txt").read_text().splitlines()]
+    test = [(folder / "val" / "images" / name, classes[wnid]) for name, wnid, *_ in annotated]
+    splits = [
+        _decoded_split([path.read_bytes() for path, _ in part], [label for _, label in part], str(folder), "RGB")
+        for part in (train, test)
+    ]
+    return splits[0], splits[1]
 
 
 def _channels_first(images: np.ndarray) -> Tensor:
@@ -212,8 +278,8 @@ def _imagefolder(folder: Path) -> tuple[Split, Split]:
     return splits[0], splits[1]
 
 
-def _decoded_split(encoded: Sequence[bytes], labels: Sequence[int], source: str) -> Split:
-    """Decoded images: one channel where every image is grey, three otherwise; all of one size."""
+def _decoded_split(encoded: Sequence[bytes], labels: Sequence[int], source: str, mode: str | None = None) -> Split:
+    """Decoded images of one size, in the mode, or else with one channel where every image is grey and three if not."""
     images = []
     for position, content in enumerate(encoded):
         try:
@@ -227,7 +293,7 @@ def _decoded_split(encoded: Sequence[bytes], labels: Sequence[int], source: str)
         raise BadInputError(f"a label of {source!r} is null.")
     if not images:
         raise BadInputError(f"{source!r} holds no images.")
-    mode = "L" if all(image.mode in ("1", "L") for image in images) else "RGB"
+    mode = mode or ("L" if all(image.mode in ("1", "L") for image in images) else "RGB")
     sizes = {image.size for image in images}
     if len(sizes) > 1:
         raise BadInputError(f"the images of {source!r} differ in size: {', '.join(map(str, sorted(sizes)[:3]))}, ...")
@@ -242,5 +308,6 @@ BUILTIN: dict[str, Callable[[Path], tuple[Split, Split]]] = {
     "cifar10": _torchvision("CIFAR10", {"train": True}, {"train": False}),
     "cifar100": _torchvision("CIFAR100", {"train": True}, {"train": False}),
     "svhn": _torchvision("SVHN", {"split": "train"}, {"split": "test"}),
+    "tiny_imagenet": _tiny_imagenet,
 }
 FOLDERS: dict[str, Callable[[Path], tuple[Split, Split]]] = {"parquet": _parquet, "imagefolder": _imagefolder}

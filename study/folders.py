@@ -11,6 +11,7 @@ from pathlib import Path
 from study.errors import BadInputError
 
 KINDS = ("parquet", "imagefolder")
+FORMS = tuple(f"{kind}:DIR" for kind in KINDS)
 
 
 def split(dataset: str) -> tuple[str, Path] | None:

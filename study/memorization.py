@@ -11,7 +11,8 @@ def memorization(logits: Tensor, corrupted: Corrupted, test_logits: Tensor, test
     """Accuracy and mean cross-entropy by group, as the columns of `members` and `epochs` name them.
 
     `mem_` is S_out against the assigned labels, `clean_` is S_in, `test_` the untouched test set; `true_label_acc` is
-    S_out against the labels that its samples had in D. Without corruption S_out is empty and its values are None.
+    S_out against the labels that its samples had in D, None where they come from elsewhere. Without corruption S_out
+    is empty and its values are None.
 
     Args:
         logits: [N, classes] of D', in eval mode.
@@ -20,9 +21,10 @@ def memorization(logits: Tensor, corrupted: Corrupted, test_logits: Tensor, test
         test: the test set.
     """
     out, inside = corrupted.atypical, ~corrupted.atypical
+    known = out & (corrupted.original_labels >= 0)
     return {
         **_fit("mem", logits[out], corrupted.labels[out]),
-        "true_label_acc": _accuracy(logits[out], corrupted.original_labels[out]),
+        "true_label_acc": _accuracy(logits[known], corrupted.original_labels[known]),
         **_fit("clean", logits[inside], corrupted.labels[inside]),
         **_fit("test", test_logits, test.labels),
     }

@@ -7,7 +7,7 @@ that `pyarrow.fs` knows. The formats are stated here and nowhere else.
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +32,7 @@ SETTINGS = [
     ("dataset", pa.string()),
     ("corruption", pa.string()),
     ("k", pa.float64()),
+    ("ood", pa.string()),
     ("architecture", pa.string()),
     ("norm", pa.string()),
     ("regularizer", pa.string()),
@@ -42,6 +43,7 @@ SETTINGS = [
     ("batch_size", pa.int32()),
     ("epochs", pa.int32()),
     ("eval_every", pa.int32()),
+    ("samples", pa.string()),
     ("protocol", pa.string()),
     ("seed", pa.int64()),
 ]
@@ -60,6 +62,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("mia_attack", pa.string()),
             ("mia_tpr_at_1e3fpr", pa.float64()),
             ("gamma_over_sigma", pa.float64()),
+            ("grad_norm_out", pa.float64()),
+            ("grad_norm_in", pa.float64()),
             ("status", pa.string()),
             ("error", pa.string()),
             ("backend", pa.string()),
@@ -74,6 +78,32 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         ]
     ),
     "epochs": pa.schema([*IDENTITY, ("epoch", pa.int32()), ("step", pa.int64()), *FIT]),
+    "layers": pa.schema(
+        [
+            *IDENTITY,
+            ("epoch", pa.int32()),
+            ("layer", pa.string()),
+            ("depth", pa.int32()),
+            ("channels", pa.int32()),
+            ("ratio_mean", pa.float64()),
+            ("ratio_median", pa.float64()),
+            ("ratio_q05", pa.float64()),
+            ("ratio_q95", pa.float64()),
+        ]
+    ),
+    "samples": pa.schema(
+        [
+            *IDENTITY,
+            ("sample", pa.int64()),
+            ("group", pa.dictionary(pa.int8(), pa.string())),
+            ("label", pa.int32()),
+            ("original_label", pa.int32()),
+            ("is_member", pa.bool_()),
+            ("score", pa.float32()),
+            ("correct", pa.bool_()),
+            ("grad_norm", pa.float32()),
+        ]
+    ),
 }
 COMMIT = "members"
 """The table whose shard is written last, and so says that a trial is done."""
@@ -143,6 +173,11 @@ class Results:
             if (local and Path(written).exists()) or (not local and not keep):
                 filesystem.delete_file(written)
 
+    def exists(self) -> bool:
+        """Whether there is such a folder."""
+        filesystem, path = self._opened
+        return bool(filesystem.get_file_info(path).type == fs.FileType.Directory)
+
     def sweeps(self) -> list[str]:
         """The names of the sweeps that have records or plans here, sorted.
 
@@ -150,7 +185,7 @@ class Results:
             BadInputError: there is no such folder.
         """
         filesystem, path = self._opened
-        if filesystem.get_file_info(path).type != fs.FileType.Directory:
+        if not self.exists():
             raise BadInputError(f"there is no results folder {self.location!r}.")
         folders = [
             info for info in filesystem.get_file_info(fs.FileSelector(path)) if info.type == fs.FileType.Directory
@@ -167,18 +202,21 @@ class Results:
     def _shards(self, sweep: str, table: str) -> list[str]:
         return [path for path in self._files(sweep, table) if path.endswith(".parquet")]
 
-    def write(self, sweep: str, trial: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    def write(self, sweep: str, trial: str, tables: Mapping[str, Sequence[Mapping[str, Any]] | pa.Table]) -> None:
         """Write a trial's shards, that of `members` last.
 
         Args:
             sweep: the sweep's name.
             trial: the trial's id.
-            tables: its rows by table. A column that a row lacks is null; one that no schema knows is a mistake.
+            tables: its rows by table, or an Arrow table where they are many. A column that a row lacks is null; one
+                that no schema knows is a mistake. A table without rows leaves no shard.
 
         Raises:
             OSError: the folder can't be written; then the trial is not done.
         """
         for table in sorted(tables, key=lambda table: table == COMMIT):
+            if len(tables[table]) == 0:
+                continue
             self._put(f"{sweep}/{table}/{trial}.parquet", _encoded(table, tables[table]), keep=True)
 
     def done(self, sweep: str) -> set[str]:
@@ -249,16 +287,21 @@ class Results:
         return found
 
 
-def _encoded(table: str, rows: Iterable[Mapping[str, Any]]) -> bytes:
+def _encoded(table: str, rows: Sequence[Mapping[str, Any]] | pa.Table) -> bytes:
     schema = SCHEMAS[table].with_metadata({"normleak_table": table, "normleak_schema_version": str(SCHEMA_VERSION)})
-    rows = [{**row, "schema_version": SCHEMA_VERSION} if "schema_version" in schema.names else row for row in rows]
+    sink = pa.BufferOutputStream()
+    content = rows if isinstance(rows, pa.Table) else _from_rows(table, rows, schema)
+    pq.write_table(content.cast(schema), sink, compression="zstd")
+    encoded: bytes = sink.getvalue().to_pybytes()
+    return encoded
+
+
+def _from_rows(table: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     strange = {name for row in rows for name in row} - set(schema.names)
     if strange:
         raise KeyError(f"{table} has no column {', '.join(sorted(strange))}")
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+    stamp = {"schema_version": SCHEMA_VERSION} if "schema_version" in schema.names else {}
+    return pa.Table.from_pylist([{**row, **stamp} for row in rows], schema=schema)
 
 
 def _check_schema(path: str, table: str, schema: pa.Schema) -> None:

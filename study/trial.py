@@ -13,13 +13,41 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, get_type_hints
 
-from study import folders
+from study import factories, folders
 from study.errors import BadInputError, unknown
 
-DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn")
-CORRUPTIONS = ("none", "label")
-ARCHITECTURES = ("lenet",)
-NORMS = ("batch", "none", "group", "instance", "layer")
+DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "tiny_imagenet")
+CORRUPTIONS = ("none", "label", "ood", "natural")
+OOD_SOURCES = {
+    "digits": "photos",
+    "mnist": "fashion_mnist",
+    "fashion_mnist": "mnist",
+    "cifar10": "svhn",
+    "cifar100": "svhn",
+    "svhn": "cifar10",
+    "tiny_imagenet": "svhn",
+}
+"""The D* that each D has by default."""
+FOLDER_FIELDS = ("dataset", "ood")
+"""The settings that may name a folder of the user's."""
+SAMPLES = ("none", "scores", "gradients")
+ARCHITECTURES = (
+    "lenet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "densenet121",
+    "vgg8",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+    "vit",
+)
+TRANSFORMERS = ("vit",)
+NORMS = ("batch", "none", "group", "instance", "layer", "rms")
+TOKEN_NORMS = ("layer", "none", "rms")
+"""The norms of a network that is built with layer norm: its tokens are vectors, without pixels."""
 REGULARIZERS = ("none", "log", "hinge")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 PROTOCOLS = ("full",)
@@ -35,9 +63,13 @@ class Trial:
 
     Attributes:
         dataset: a built-in name, or `parquet:DIR` or `imagefolder:DIR`.
-        corruption: how D becomes D' (paper, Algorithm 1); `none` exactly when k is 0.
-        k: the corrupted fraction of D, in [0, 1).
-        architecture: the network.
+        corruption: how D becomes D': `label` flips labels (paper, Algorithm 1), `ood` adds images of another dataset
+            (Algorithm 2), `natural` changes nothing and calls the most atypical samples S_out; `none` exactly when k
+            is 0.
+        k: the size of S_out over that of D, in [0, 1).
+        ood: the other dataset D*; `none` stands for the one of `OOD_SOURCES`, and for any other corruption.
+        architecture: a built-in network, or `module:factory` for one of the user's, which is known by that name alone:
+            a network that has changed is another experiment only under another name.
         norm: the normalization layers that the network is given.
         regularizer: the penalty on gamma/sigma (paper, Eq. 12); `none` exactly when alpha is 1.
         alpha: the weight of the cross-entropy against the regularizer, in (0, 1].
@@ -47,6 +79,7 @@ class Trial:
         batch_size: samples per step; the last batch of an epoch may be smaller.
         epochs: passes over D'.
         eval_every: epochs between two points of the curves; the last epoch always has one.
+        samples: what is recorded of each sample of D': `scores`, `gradients` for gradient norms as well, or `none`.
         protocol: `full` trains one member per seed, each on all of D'.
         seed: the seeds of the members, kept in ascending order.
 
@@ -57,6 +90,7 @@ class Trial:
     dataset: str = "digits"
     corruption: str = "label"
     k: float = 0.0
+    ood: str = "none"
     architecture: str = "lenet"
     norm: str = "batch"
     regularizer: str = "none"
@@ -67,13 +101,15 @@ class Trial:
     batch_size: int = 256
     epochs: int = 200
     eval_every: int = 1
+    samples: str = "none"
     protocol: str = "full"
     seed: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         for name in FIELDS:
             object.__setattr__(self, name, _coerce(name, getattr(self, name)))
-        object.__setattr__(self, "dataset", folders.absolute(self.dataset))
+        for name in FOLDER_FIELDS:
+            object.__setattr__(self, name, folders.absolute(getattr(self, name)))
         self._check_choices()
         self._check_ranges()
         self._check_pairs()
@@ -82,9 +118,11 @@ class Trial:
     def _check_choices(self) -> None:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
-            if value not in choices and not (name == "dataset" and folders.split(value)):
-                known = (*choices, *(f"{kind}:DIR" for kind in folders.KINDS)) if name == "dataset" else choices
-                raise unknown(name, value, known)
+            folder, network = name in FOLDER_FIELDS, name == "architecture"
+            own = (folder and folders.split(value)) or (network and factories.split(value))
+            if value not in choices and not own:
+                forms = folders.FORMS if folder else (factories.FORM,) if network else ()
+                raise unknown(name, value, (*choices, *forms))
 
     def _check_ranges(self) -> None:
         for name, (holds, wanted) in RANGES.items():
@@ -100,10 +138,22 @@ class Trial:
             raise BadInputError(f"alpha={text(self.alpha)} weighs a regularizer: name one with regularizer=log|hinge.")
         if self.k == 0:
             object.__setattr__(self, "corruption", "none")
+        object.__setattr__(self, "ood", self._source())
         if self.alpha == 1:
             object.__setattr__(self, "regularizer", "none")
+        if self.architecture in TRANSFORMERS:
+            check_token_norm(f"architecture={self.architecture}", self.norm)
         if self.regularizer != "none" and self.norm != "batch":
             raise BadInputError(f"regularizer={self.regularizer} needs the gamma and sigma of norm=batch.")
+
+    def _source(self) -> str:
+        """D* by its name; `none` where nothing of it is added."""
+        if self.corruption != "ood":
+            return "none"
+        source = OOD_SOURCES.get(self.dataset, "none") if self.ood == "none" else self.ood
+        if source in ("none", self.dataset):
+            raise BadInputError(f"corruption=ood on {self.dataset} needs another dataset: name it with ood=...")
+        return source
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Trial":
@@ -131,7 +181,7 @@ class Trial:
         return _digest({name: value for name, value in self._canonical().items() if name != "seed"})
 
     def _canonical(self) -> dict[str, Any]:
-        named = {**self.settings(), "dataset": folders.content(self.dataset)}
+        named = {**self.settings(), **{name: folders.content(getattr(self, name)) for name in FOLDER_FIELDS}}
         return {name: _decimal(value) for name, value in named.items() if value != DEFAULTS[name]}
 
     def __str__(self) -> str:
@@ -140,16 +190,31 @@ class Trial:
         return " ".join(shown) or "the defaults"
 
 
+def check_token_norm(network: str, norm: str) -> None:
+    """Refuse a norm that can't stand where a network was built with layer norm.
+
+    Raises:
+        BadInputError: the norm is none of `TOKEN_NORMS`.
+    """
+    if norm not in TOKEN_NORMS:
+        raise BadInputError(
+            f"{network} is built with layer norm over tokens, which have no pixels for norm={norm}: "
+            "use norm=layer, none or rms."
+        )
+
+
 FIELDS = tuple(field.name for field in fields(Trial))
 DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Trial)}
 TYPES = get_type_hints(Trial)
 CHOICES = {
     "dataset": DATASETS,
     "corruption": CORRUPTIONS,
+    "ood": ("none", "photos", *DATASETS),
     "architecture": ARCHITECTURES,
     "norm": NORMS,
     "regularizer": REGULARIZERS,
     "optimizer": OPTIMIZERS,
+    "samples": SAMPLES,
     "protocol": PROTOCOLS,
 }
 RANGES: Mapping[str, tuple[Any, str]] = {

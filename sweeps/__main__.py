@@ -13,7 +13,7 @@ from study.errors import BadInputError
 from study.record import Results
 from study.terminal import DataDir, application, console, duration, main, progress_bar
 from study.trial import FIELDS, Trial, parse, text
-from sweeps import registry
+from sweeps import estimate, registry
 from sweeps.sweep import Plan, Scale, State
 
 app = application("List, plan and run sweeps on Ray Tune.")
@@ -29,17 +29,32 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Workers on this machin
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda; auto takes a GPU where the cluster has one.")]
 Address = Annotated[str, typer.Option(help="local starts Ray here; auto or an address joins a running cluster.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before running.")]
+Fraction = Annotated[float, typer.Option(help="Only a balanced part of the cells, such as 0.25.")]
+Teraflops = Annotated[
+    float, typer.Option(min=0.001, help="Sustained speed of a device, to turn operations into hours.")
+]
 PLAN_ROWS = 40
 MOST_FAILURES = 10
 
 
 @app.command("list")
-def list_sweeps() -> None:
-    """Show every sweep: its question, what it feeds, and its size at both scales."""
+def list_sweeps(teraflops: Teraflops = estimate.TERAFLOPS) -> None:
+    """Show every sweep: its question, what it feeds, and at both scales its size and the device-hours it takes.
+
+    Device-hours are counted operations at a sustained speed; `plan` reads them off earlier records where it can.
+    """
     table = Table("sweep", "question", "feeds", "quick", "paper", show_lines=True)
-    for sweep in registry.SWEEPS.values():
-        sizes = [f"{len(plan.trials)} trials\n{plan.members} members" for plan in map(sweep.plan, Scale)]
-        table.add_row(sweep.name, sweep.question, sweep.feeds, *sizes)
+    nothing = estimate.Durations(None, {})
+    with console.status("counting operations ..."):
+        for sweep in registry.SWEEPS.values():
+            plans = [sweep.plan(scale) for scale in Scale]
+            hours = [estimate.device_hours(plan.trials, nothing, teraflops).hours for plan in plans]
+            sizes = [
+                f"{len(plan.trials):,} trials\n{plan.members:,} members\n{_hours(taken)}"
+                for plan, taken in zip(plans, hours, strict=True)
+            ]
+            table.add_row(sweep.name, sweep.question, sweep.feeds, *sizes)
+    table.caption = f"device-hours: counted operations at {teraflops:g} teraflop/s sustained"
     console.print(table)
 
 
@@ -48,16 +63,25 @@ def plan(
     name: Name,
     scale: ScaleOption = Scale.quick,
     overrides: Set = None,
+    fraction: Fraction = 1.0,
     results: ResultsOption = "results",
+    teraflops: Teraflops = estimate.TERAFLOPS,
+    price: Annotated[float | None, typer.Option(help="Price of a device-hour, to print the total cost.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Show every trial, however many.")] = False,
 ) -> None:
-    """Show what a run would do, without running anything.
+    """Show what a run would do, what of it is done, and what the rest will take, without running anything.
 
-    Example: python -m sweeps plan quickstart --set k=0.05,0.1 --set dataset=mnist
+    Example: python -m sweeps plan quickstart --set k=0.05,0.1 --set dataset=mnist --price 2.5
     """
-    state = _planned(name, scale, overrides).state(Results.at(results))
+    where = Results.at(results)
+    state = _planned(name, scale, overrides, fraction).state(where)
     console.print(_trials_table(state, None if every else PLAN_ROWS))
     console.print(f"{_size(state.plan)}: {state}")
+    if state.missing:
+        rest = estimate.device_hours(state.missing, estimate.Durations.recorded(where), teraflops)
+        cost = "" if price is None else f", {rest.hours * price:,.2f} at {price:g} an hour"
+        unknown = f"; {rest.unknown} trials are like none recorded, and not counted" if rest.unknown else ""
+        console.print(f"missing: {_hours(rest.hours)}{cost} ({rest.source}{unknown})")
 
 
 @app.command()
@@ -65,6 +89,8 @@ def run(
     name: Name,
     scale: ScaleOption = Scale.quick,
     overrides: Set = None,
+    fraction: Fraction = 1.0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Run at most this many trials now.")] = None,
     results: ResultsOption = "results",
     data_dir: DataDir = "data",
     workers: Workers = None,
@@ -78,16 +104,18 @@ def run(
 
     Example: python -m sweeps run quickstart --set dataset=mnist --data-dir data
     """
-    planned = _planned(name, scale, overrides)
+    planned = _planned(name, scale, overrides, fraction)
     where = Results.at(results)
     where.check_writable()
     state = planned.state(where)
-    _run(state, state.missing, _Launch(name, where, data_dir, workers, device, address, yes))
+    _run(state, state.missing[:limit], _Launch(name, where, data_dir, workers, device, address, yes))
 
 
 @app.command()
 def retry(
     name: Name,
+    failed: Annotated[bool, typer.Option("--failed", help="Only the failed ones.")] = False,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Only those whose shards can't be read.")] = False,
     results: ResultsOption = "results",
     data_dir: DataDir = "data",
     workers: Workers = None,
@@ -97,14 +125,17 @@ def retry(
 ) -> None:
     """Run the failed trials of a sweep again, and those whose shards are damaged.
 
-    Example: python -m sweeps retry quickstart
+    A damaged shard stays beside the new one as `<trial id>.parquet.damaged`.
+
+    Example: python -m sweeps retry quickstart --failed
     """
     registry.sweep(name)
     where = Results.at(results)
     where.check_writable()
-    damaged = where.set_aside(name)
+    set_aside = where.set_aside(name) if damaged or not failed else set()
     state = _saved(name, where).state(where)
-    again = state.failed + tuple(trial for trial in state.missing if trial.id in damaged)
+    again = () if damaged and not failed else state.failed
+    again += tuple(trial for trial in state.missing if trial.id in set_aside)
     _run(state, again, _Launch(name, where, data_dir, workers, device, address, yes))
 
 
@@ -142,8 +173,8 @@ def bench(
     )
 
 
-def _planned(name: str, scale: Scale, overrides: list[str] | None) -> Plan:
-    return registry.sweep(name).plan(scale, parse(overrides or []))
+def _planned(name: str, scale: Scale, overrides: list[str] | None, fraction: float) -> Plan:
+    return registry.sweep(name).plan(scale, parse(overrides or []), fraction)
 
 
 def _saved(name: str, results: Results) -> Plan:
@@ -182,17 +213,17 @@ def _run(state: State, trials: tuple[Trial, ...], options: _Launch) -> None:
     if after.failed:
         console.print(f"  again: python -m sweeps retry {options.sweep} --results {options.results}")
     console.print(f"records: {options.results}/{options.sweep}")
-    if after.failed or after.missing:
+    if any(after.of(trial) in ("failed", "missing") for trial in trials):
         raise typer.Exit(1)
 
 
 def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
     """Estimate, ask, and run with a progress bar."""
     # Ray and torch take seconds to import, and are not needed where nothing is run.
-    from sweeps import estimate, launch
+    from sweeps import launch
 
     with console.status("estimating ..."):
-        core_seconds = estimate.seconds(trials, Path(options.data_dir))
+        core_seconds = estimate.measured_seconds(trials, Path(options.data_dir))
     console.print(f"about to run {_size(Plan(plan.sweep, plan.version, trials))}: {_time(core_seconds, options)}")
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
@@ -214,6 +245,10 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
     console.print(
         f"took {duration(outcome.seconds)} on {pool.workers} {pool.device} workers, {outcome.startup_s:.0f} s to start"
     )
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f} device-hours" if hours >= 10 else f"{hours:.2g} device-hours"
 
 
 def _time(core_seconds: float, options: _Launch) -> str:

@@ -1,32 +1,142 @@
-"""How long a launch will take, measured on this machine before it starts."""
+"""What a launch will take: measured on this machine, read off earlier records, or counted in operations."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from statistics import median
+from typing import Any
 
-from study import cost
+from study import folders
+from study.record import Results
 from study.trial import Trial
 
-SPEED = ("dataset", "corruption", "k", "architecture", "norm", "regularizer", "optimizer", "batch_size")
+SPEED = ("dataset", "corruption", "k", "ood", "architecture", "norm", "regularizer", "optimizer", "batch_size")
 """The settings that decide the seconds of a step, and whether the dataset can be corrupted so."""
+ALIKE = ("dataset", "architecture", "norm", "batch_size")
+"""The settings in which a record must equal a trial to tell how long that will take."""
+SIZES = {
+    "digits": (1_437, 360, (1, 28, 28), 10),
+    "mnist": (60_000, 10_000, (1, 28, 28), 10),
+    "fashion_mnist": (60_000, 10_000, (1, 28, 28), 10),
+    "cifar10": (50_000, 10_000, (3, 32, 32), 10),
+    "cifar100": (50_000, 10_000, (3, 32, 32), 100),
+    "svhn": (73_257, 26_032, (3, 32, 32), 10),
+    "tiny_imagenet": (100_000, 10_000, (3, 64, 64), 200),
+}
+"""Training and test samples, shape of an image and classes of the built-in datasets."""
+TERAFLOPS = 10.0
+"""The sustained speed at which operations are turned into hours unless the user says another."""
 
 
-def seconds(trials: Sequence[Trial], data_dir: Path) -> float:
+@dataclass(frozen=True)
+class Estimate:
+    """Device-hours of a list of trials, and where they come from.
+
+    Attributes:
+        hours: the sum over the trials that can be estimated.
+        unknown: the number of those that can't: their dataset is a folder, and no record is like them.
+        source: in words.
+    """
+
+    hours: float
+    unknown: int
+    source: str
+
+
+def measured_seconds(trials: Sequence[Trial], data_dir: Path) -> float:
     """Seconds that the trials would take one after the other on one single-threaded worker of this machine.
 
     Each kind of network among them is trained for a moment. This also reads every dataset, so one that is missing is
     reported here, before anything runs.
+
+    Raises:
+        BadInputError: a dataset can't be had, or the settings don't fit it.
     """
     import torch
+
+    from study import cost
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        kinds = {_kind(trial): trial for trial in trials}
+        kinds = {_kind(trial, SPEED): trial for trial in trials}
         costs = {kind: cost.measure(trial, data_dir, "cpu") for kind, trial in kinds.items()}
-        return sum(cost.seconds(trial, costs[_kind(trial)], data_dir) for trial in trials)
+        return sum(cost.seconds(trial, costs[_kind(trial, SPEED)], data_dir) for trial in trials)
     finally:
         torch.set_num_threads(threads)
 
 
-def _kind(trial: Trial) -> tuple[object, ...]:
-    return tuple(getattr(trial, name) for name in SPEED)
+def device_hours(trials: Sequence[Trial], durations: "Durations", teraflops: float) -> Estimate:
+    """From durations of trials alike where there are any, else from operations at a sustained speed."""
+    if durations.device is None:
+        known = [flops(trial) for trial in trials if trial.dataset in SIZES]
+        source = f"counted operations at {teraflops:g} teraflop/s sustained"
+        return Estimate(sum(known) / (teraflops * 1e12) / 3600, len(trials) - len(known), source)
+    seconds = [durations.seconds(trial) for trial in trials]
+    found = [value for value in seconds if value is not None]
+    source = f"measured durations on {durations.device}"
+    return Estimate(sum(found) / 3600, len(seconds) - len(found), source)
+
+
+@dataclass(frozen=True)
+class Durations:
+    """What members took that are recorded: median seconds of an epoch, by the settings of `ALIKE`, on one device."""
+
+    device: str | None
+    epoch_seconds: Mapping[tuple[object, ...], float]
+
+    @classmethod
+    def recorded(cls, results: Results) -> "Durations":
+        """From all members of a results folder, on the device that most of them ran on; empty where there are none."""
+        rows = list(_durations(results))
+        if not rows:
+            return cls(None, {})
+        device = Counter(row["device"] for row in rows).most_common(1)[0][0]
+        by_kind: dict[tuple[object, ...], list[float]] = {}
+        for row in rows:
+            if row["device"] == device:
+                by_kind.setdefault(tuple(row[name] for name in ALIKE), []).append(row["seconds"] / row["epochs"])
+        return cls(device, {kind: median(found) for kind, found in by_kind.items()})
+
+    def seconds(self, trial: Trial) -> float | None:
+        """What the trial will take on one such device; None if nothing like it was recorded."""
+        kind = (folders.identity(trial.dataset), *_kind(trial, ALIKE[1:]))
+        per_epoch = self.epoch_seconds.get(kind)
+        return None if per_epoch is None else per_epoch * trial.epochs * len(trial.seed)
+
+
+def _durations(results: Results) -> Iterable[dict[str, Any]]:
+    if not results.exists():
+        return
+    for sweep in results.sweeps():
+        columns = [*ALIKE, "epochs", "device", "seconds", "status"]
+        for row in results.read(sweep, "members", columns).to_pylist():
+            if row["status"] == "ok":
+                yield row
+
+
+def flops(trial: Trial) -> float:
+    """Floating-point operations of a trial: three forward passes for a training step, one for a measurement."""
+    train, test, shape, classes = SIZES[trial.dataset]
+    passes = 3 * trial.epochs * train + -(-trial.epochs // trial.eval_every) * (train + test)
+    return len(trial.seed) * passes * forward_flops(trial.architecture, shape, classes)
+
+
+@cache
+def forward_flops(architecture: str, shape: tuple[int, int, int], classes: int) -> float:
+    """Operations of one sample's forward pass, a multiplication and its addition counted as two."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from study import models
+
+    # On the meta device shapes are worked out and nothing is computed.
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        models.BUILDERS[architecture](shape, classes).eval()(torch.zeros(1, *shape))
+    return float(counter.get_total_flops())
+
+
+def _kind(trial: Trial, names: Sequence[str]) -> tuple[object, ...]:
+    return tuple(getattr(trial, name) for name in names)

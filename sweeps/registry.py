@@ -1,10 +1,43 @@
 """All sweeps by name. A new one is a file beside this one, with a `SWEEP`, and a line here."""
 
 from study.errors import unknown
-from sweeps import quickstart
+from sweeps import (
+    ablation,
+    batch_size,
+    complex_data,
+    gamma_sigma,
+    influence,
+    label_noise,
+    learning_rate,
+    membership,
+    normalization,
+    ood,
+    optimizer,
+    quickstart,
+    regularizer,
+    transformer,
+)
 from sweeps.sweep import Sweep
 
-SWEEPS = {sweep.name: sweep for sweep in (quickstart.SWEEP,)}
+SWEEPS: dict[str, Sweep] = {
+    module.SWEEP.name: module.SWEEP
+    for module in (
+        quickstart,
+        label_noise,
+        ood,
+        influence,
+        membership,
+        gamma_sigma,
+        regularizer,
+        learning_rate,
+        batch_size,
+        optimizer,
+        normalization,
+        transformer,
+        complex_data,
+        ablation,
+    )
+}
 
 
 def sweep(name: str) -> Sweep:

@@ -3,12 +3,14 @@
 import hashlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from study.errors import BadInputError
 from study.record import Results
 from study.trial import Trial
 
@@ -46,17 +48,25 @@ class Sweep:
     reference: str = "none"
     version: int = 1
 
-    def plan(self, scale: Scale, overrides: Mapping[str, Sequence[Any]] | None = None) -> "Plan":
-        """The sweep's trials at a scale, with the axes that `overrides` names put in place of its own.
+    def plan(self, scale: Scale, overrides: Mapping[str, Sequence[Any]] | None = None, fraction: float = 1.0) -> "Plan":
+        """The sweep's trials at a scale.
+
+        Args:
+            scale: which grids.
+            overrides: axes to put in place of the sweep's own, or to add.
+            fraction: one over a whole number: run a balanced part of the cells (see `balanced`).
 
         Raises:
-            BadInputError: a setting doesn't fit the others.
+            BadInputError: a setting doesn't fit the others, or there is no balanced fraction of that size.
         """
-        grids = self.quick if scale is Scale.quick else self.paper
         replaced = {name: tuple(values) for name, values in (overrides or {}).items()}
-        trials = (trial for grid in grids for trial in trials_of({**grid, **replaced}))
+        grids = [{**grid, **replaced} for grid in (self.quick if scale is Scale.quick else self.paper)]
+        parts = _parts(fraction)
+        cells = (
+            cell for grid in grids for cell in (balanced(grid, self.factor, parts) if parts > 1 else cells_of(grid))
+        )
         # Two grids of a sweep may share a cell, and an override may make two cells one.
-        unique = {trial.id: trial for trial in trials}
+        unique = {trial.id: trial for trial in map(Trial.of, cells)}
         return Plan(self.name, self.version, tuple(unique.values()))
 
 
@@ -65,12 +75,52 @@ def product(**axes: Any) -> Axes:
     return {name: (value,) if isinstance(value, str | int | float) else tuple(value) for name, value in axes.items()}
 
 
-def trials_of(axes: Axes) -> Iterable[Trial]:
-    """A trial for each cell of the factorial, the first axis varying slowest; seeds are the members of each trial."""
-    crossed = {name: values for name, values in axes.items() if name != "seed"}
-    seeds = {"seed": axes["seed"]} if "seed" in axes else {}
+def cells_of(axes: Axes) -> Iterable[dict[str, Any]]:
+    """The settings of each cell of the factorial, the first axis varying slowest; all seeds go to every cell."""
+    crossed, seeds = _split(axes)
     for values in itertools.product(*crossed.values()):
-        yield Trial.of({**dict(zip(crossed, values, strict=True)), **seeds})
+        yield {**dict(zip(crossed, values, strict=True)), **seeds}
+
+
+def balanced(axes: Axes, factor: str, parts: int) -> list[dict[str, Any]]:
+    """A regular fraction of the factorial: all levels of the factor on one in `parts` of the other cells.
+
+    Those cells are kept whose levels' positions add up to a multiple of `parts`, so that every level of every axis
+    comes as often as any other of that axis, and no arm lacks its partner.
+
+    Raises:
+        BadInputError: the axes are not long enough for a balanced fraction of that size.
+    """
+    crossed, seeds = _split(axes)
+    positions = [range(1) if name == factor else range(len(values)) for name, values in crossed.items()]
+    chosen = [where for where in itertools.product(*positions) if sum(where) % parts == 0]
+    for axis, places in enumerate(positions):
+        counts = Counter(where[axis] for where in chosen)
+        if len({counts[place] for place in places}) != 1 or not chosen:
+            raise BadInputError(f"this grid has no balanced fraction of 1/{parts}; try 1/2, 1/3 or 1/4 of it.")
+    return [
+        {**dict(zip(crossed, values, strict=True)), **seeds}
+        for where in chosen
+        for values in itertools.product(
+            *(
+                levels if name == factor else (levels[place],)
+                for (name, levels), place in zip(crossed.items(), where, strict=True)
+            )
+        )
+    ]
+
+
+def _split(axes: Axes) -> tuple[dict[str, tuple[Any, ...]], dict[str, tuple[Any, ...]]]:
+    """The axes that are crossed, and the seeds, which are the members of each trial."""
+    crossed = {name: values for name, values in axes.items() if name != "seed"}
+    return crossed, {"seed": axes["seed"]} if "seed" in axes else {}
+
+
+def _parts(fraction: float) -> int:
+    parts = round(1 / fraction) if 0 < fraction <= 1 else 0
+    if parts < 1 or abs(parts * fraction - 1) > 0.01:
+        raise BadInputError(f"a fraction is 1/2, 1/3, 1/4 and so on, such as 0.25, not {fraction:g}.")
+    return parts
 
 
 @dataclass(frozen=True)

@@ -127,3 +127,51 @@ def test_a_k_that_corrupts_nothing_is_refused():
 def test_labels_of_a_single_class_can_not_be_flipped():
     with pytest.raises(BadInputError, match="among 1 class"):
         corrupt(labelled([0] * 10), 1, "label", 0.5, seed=0)
+
+
+def outsiders(count: int) -> torch.Tensor:
+    """Images that tell which they are: all pixels of the i-th are i."""
+    return torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(count, 1, 16, 16)
+
+
+def test_outsiders_are_added_last_under_one_label_and_none_twice(tiny):
+    corrupted = corrupt(tiny.train, 4, "ood", 0.25, 0, outsiders(30))
+    assert len(corrupted) == 40 + 10
+    assert corrupted.atypical.tolist() == [False] * 40 + [True] * 10
+    assert corrupted.labels[40:].unique().numel() == 1
+    assert corrupted.original_labels[40:].tolist() == [-1] * 10
+    assert corrupted.images[40:, 0, 0, 0].unique().numel() == 10
+    torch.testing.assert_close(corrupted.images[:40], tiny.train.images)
+    assert corrupted.labels[:40].tolist() == tiny.train.labels.tolist()
+
+
+def test_outsiders_at_a_small_k_are_among_those_at_a_larger_one_under_the_same_label(tiny):
+    few, many = (corrupt(tiny.train, 4, "ood", k, 3, outsiders(30)) for k in (0.1, 0.5))
+    assert few.images[40:, 0, 0, 0].tolist() == many.images[40:44, 0, 0, 0].tolist()
+    assert set(few.labels[40:].tolist()) == set(many.labels[40:].tolist())
+
+
+def test_the_label_of_outsiders_differs_between_seeds(tiny):
+    labels = {int(corrupt(tiny.train, 4, "ood", 0.1, seed, outsiders(30)).labels[-1]) for seed in range(40)}
+    assert labels == {0, 1, 2, 3}
+
+
+def test_more_outsiders_than_there_are_is_refused(tiny):
+    with pytest.raises(BadInputError, match="takes 20 images of the OOD source, which has 19"):
+        corrupt(tiny.train, 4, "ood", 0.5, 0, outsiders(19))
+
+
+def test_natural_outliers_are_those_that_stand_out_and_change_nothing(tiny):
+    images = (torch.arange(40 * 256).reshape(40, 1, 16, 16) % 7 + 100).to(torch.uint8)
+    images[[3, 17], :, :8] = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None]
+    train = Split(images, tiny.train.labels)
+    corrupted = corrupt(train, 4, "natural", 0.05, seed=0)
+    assert corrupted.atypical.nonzero().flatten().tolist() == [3, 17]
+    assert corrupted.labels.tolist() == corrupted.original_labels.tolist() == train.labels.tolist()
+    assert len(corrupted) == 40
+
+
+def test_natural_outliers_do_not_depend_on_the_seed(tiny):
+    first, second = (corrupt(tiny.train, 4, "natural", 0.2, seed) for seed in (0, 1))
+    assert first.atypical.tolist() == second.atypical.tolist()
+    assert int(first.atypical.sum()) == 8

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_images
 from torchvision.datasets import MNIST
 
-from study.data import Dataset, load, to_float
+from study.data import Dataset, load, match, outsiders, to_float
 from study.errors import BadInputError
 
 NOWHERE = Path("no data folder is needed")
@@ -473,3 +473,53 @@ def test_a_moved_dataset_is_the_same_dataset(tiny):
     assert moved.classes == 4
     assert torch.equal(moved.train.images, tiny.train.images)
     assert torch.equal(moved.test.labels, tiny.test.labels)
+
+
+def test_outsiders_take_the_channels_and_the_size_of_the_dataset():
+    grey = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    colour = match(grey, (3, 16, 16))
+    assert colour.shape == (1, 3, 16, 16)
+    assert (colour == grey).all()
+    # Luminance of pure red, green and blue, by the weights of ITU-R 601.
+    pure = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
+    pure[[0, 1, 2], [0, 1, 2]] = 255
+    assert match(pure, (1, 4, 4))[:, 0, 0, 0].tolist() == pytest.approx([0.2989 * 255, 0.587 * 255, 0.114 * 255], abs=1)
+    flat = torch.full((2, 1, 28, 28), 77, dtype=torch.uint8)
+    assert match(flat, (3, 32, 32)).unique().tolist() == [77]
+
+
+def test_photos_are_tiles_that_do_not_overlap_and_lie_in_a_package():
+    tiles = outsiders("photos", Path("nowhere"), (3, 28, 28))
+    assert tiles.shape == (2 * (427 // 28) * (640 // 28), 3, 28, 28)
+    photo = torch.from_numpy(load_sample_images().images[0].copy()).permute(2, 0, 1)
+    assert (tiles[0] == photo[:, :28, :28]).all()
+    assert (tiles[1] == photo[:, :28, 28:56]).all()
+    assert (tiles[640 // 28] == photo[:, 28:56, :28]).all()
+
+
+def write_tiny_imagenet(folder: Path) -> None:
+    """Two classes of Tiny ImageNet in its authors' layout, one image of them grey, told apart by their brightness."""
+    (folder / "val" / "images").mkdir(parents=True)
+    (folder / "wnids.txt").write_text("n2\nn1\n")
+    for wnid, brightness in (("n1", 50), ("n2", 200)):
+        (folder / "train" / wnid / "images").mkdir(parents=True)
+        for number, mode in ((0, "RGB"), (1, "L")):
+            image = Image.new(mode, (64, 64), (brightness,) * 3 if mode == "RGB" else brightness)
+            image.save(folder / "train" / wnid / "images" / f"{wnid}_{number}.JPEG")
+        image.save(folder / "val" / "images" / f"val_{wnid}.JPEG")
+    (folder / "val" / "val_annotations.txt").write_text("val_n2.JPEG\tn2\t0\t0\t9\t9\nval_n1.JPEG\tn1\t0\t0\t9\t9\n")
+
+
+def test_tiny_imagenet_is_read_as_its_authors_lay_it_out(tmp_path):
+    write_tiny_imagenet(tmp_path / "tiny-imagenet-200")
+    data = load("tiny_imagenet", tmp_path)
+    assert data.shape == (3, 64, 64)
+    assert data.classes == 2
+    for split, labels in ((data.train, [0, 0, 1, 1]), (data.test, [1, 0])):
+        assert split.labels.tolist() == labels
+        brightness = split.images.float().mean(dim=(1, 2, 3)).round().tolist()
+        assert brightness == [[50, 200][label] for label in labels]
+
+
+def test_a_missing_tiny_imagenet_is_refused_in_one_sentence(tmp_path):
+    assert "tiny-imagenet-200" in refusal("tiny_imagenet", tmp_path)

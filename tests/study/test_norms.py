@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from study import models, norms
 from study.errors import BadInputError
-from study.trial import NORMS
+from study.trial import NORMS, TOKEN_NORMS
 
 IMAGE = (3, 8, 8)
 
@@ -102,6 +102,70 @@ class Twice(nn.Module):
         return self.head(self.block(images).mean(dim=(2, 3)))
 
 
+class Reused(nn.Module):
+    """One norm, reached from two convolutions, first with one pixel and then with many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 4, 3, bias=False), nn.Conv2d(4, 4, 6, bias=False)
+        self.bn, self.head = nn.BatchNorm2d(4), nn.Linear(4, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.conv1(images)
+        return self.head((self.bn(self.conv2(features)) + self.bn(features)).mean(dim=(2, 3)))
+
+
+class Volume(nn.Module):
+    """Channels of an image as the depth of a volume."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.head = nn.Conv3d(1, 4, 3, bias=False), nn.BatchNorm3d(4), nn.Linear(4, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.bn(self.conv(images[:, None])).mean(dim=(2, 3, 4)))
+
+
+class Tokens(nn.Module):
+    """Rows of an image as tokens: norms of what a linear layer gives, with and without a bias, and of a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.ln1 = nn.Linear(24, 6, bias=False), nn.LayerNorm(6, eps=1e-3)
+        self.mlp, self.ln2 = nn.Linear(6, 6), nn.LayerNorm(6)
+        self.ln3, self.head = nn.LayerNorm(6, bias=False), nn.Linear(6, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.ln1(self.embed(images.transpose(1, 2).flatten(2)))
+        tokens = tokens + self.ln2(self.mlp(tokens))
+        return self.head(self.ln3(tokens).mean(dim=1))
+
+
+class Encoder(nn.Module):
+    """Torch's own transformer layers, which in eval mode have a fused path around their norms."""
+
+    def __init__(self, norm_first: bool = True) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(24, 2, 16, dropout=0.0, batch_first=True, norm_first=norm_first)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(24, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.encoder(images.transpose(1, 2).flatten(2)).mean(dim=1))
+
+
+class Mixed(nn.Module):
+    """A stem with batch norm before tokens with layer norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)
+        self.ln, self.head = nn.LayerNorm(4), nn.Linear(4, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.ln(self.bn(self.conv(images)).flatten(2).transpose(1, 2)).mean(dim=1))
+
+
 class Unreached(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -145,6 +209,7 @@ INSTEAD = {
     "none": ["Identity"] * 4,
     "group": ["GroupNorm"] * 4,
     "layer": ["GroupNorm"] * 4,
+    "rms": ["ChannelRMSNorm"] * 4,
     "instance": ["InstanceNorm2d", "InstanceNorm2d", "Identity", "Identity"],
 }
 
@@ -180,7 +245,7 @@ def test_groups_divide_the_channels_and_hold_at_least_two():
         assert not [more for more in range(groups + 1, 33) if channels % more == 0 and channels // more >= 2]
 
 
-@pytest.mark.parametrize("norm", ["group", "instance", "layer"])
+@pytest.mark.parametrize("norm", ["group", "instance", "layer", "rms"])
 def test_an_exchanged_norm_starts_with_scale_1_and_shift_0_and_keeps_epsilon(norm):
     network = norms.swap(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=0.25)), norm, IMAGE)
     assert network[1].eps == 0.25
@@ -188,7 +253,25 @@ def test_an_exchanged_norm_starts_with_scale_1_and_shift_0_and_keeps_epsilon(nor
     assert torch.equal(network[1].bias, torch.zeros(4))
 
 
-@pytest.mark.parametrize("norm", ["group", "instance", "layer"])
+@pytest.mark.parametrize("norm", ["group", "instance", "layer", "rms"])
+def test_an_exchanged_norm_starts_from_the_scale_and_shift_that_it_replaces(norm):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    nn.init.zeros_(network[1].weight)
+    nn.init.constant_(network[1].bias, 2)
+    before = network[1]
+    exchanged = norms.swap(network, norm, IMAGE)[1]
+    assert torch.equal(exchanged.weight, torch.zeros(4))
+    assert torch.equal(exchanged.bias, torch.full((4,), 2.0))
+    assert exchanged.weight is not before.weight
+
+
+def test_the_bias_of_none_starts_from_the_shift_that_it_replaces():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4))
+    nn.init.constant_(network[1].bias, 2)
+    assert torch.equal(norms.swap(network, "none", IMAGE)[0].bias, torch.full((4,), 2.0))
+
+
+@pytest.mark.parametrize("norm", ["group", "instance", "layer", "rms"])
 def test_a_norm_without_scale_and_shift_is_exchanged_for_one_without(norm):
     network = norms.swap(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False)), norm, IMAGE)
     assert not list(network[1].parameters())
@@ -236,7 +319,21 @@ def test_group_norm_normalizes_each_group_of_a_sample():
     assert equal(variance, torch.ones(4, 8), within=1e-5)
 
 
-@pytest.mark.parametrize("norm", ["none", "group", "instance", "layer"])
+@pytest.mark.parametrize("place", NORM_AT)
+def test_rms_norm_divides_by_the_root_mean_square_of_a_sample_without_centering(place):
+    layer = lenet("rms")[place].double()
+    nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
+    pixels = [6, 7] if place < 9 else []
+    features = 3 + 5 * torch.randn(4, len(layer.weight), *pixels, dtype=torch.float64)
+    scale, shift = (parameter.view(-1, *[1] * len(pixels)) for parameter in (layer.weight, layer.bias))
+    expected = torch.stack([x / (x.square().mean() + layer.eps).sqrt() * scale + shift for x in features])
+    assert equal(layer(features), expected)
+    assert equal(layer(2 * features), layer(features), within=1e-4)
+    assert not equal(layer(features + 1), layer(features), within=1e-2)
+
+
+@pytest.mark.parametrize("norm", ["none", "group", "instance", "layer", "rms"])
 def test_no_arm_but_batch_mixes_the_samples_of_a_batch(norm):
     network, images = lenet(norm).double().train(), torch.rand(6, 1, 28, 28, dtype=torch.float64)
     together = network(images)
@@ -246,7 +343,7 @@ def test_no_arm_but_batch_mixes_the_samples_of_a_batch(norm):
     assert not equal(batch(images), torch.cat([batch(part) for part in images.split(2)]), within=1e-3)
 
 
-@pytest.mark.parametrize("toy", [Residual, PreActivation, InPlace, Dense, Sequence, OnePixel])
+@pytest.mark.parametrize("toy", [Residual, PreActivation, InPlace, Dense, Sequence, OnePixel, Reused, Volume, Mixed])
 def test_none_is_the_function_of_batch_norm_with_identity_statistics(toy):
     network, images = toy(), torch.randn(5, *IMAGE, dtype=torch.float64)
     none = swapped(network, "none").double().eval()
@@ -273,7 +370,7 @@ def test_the_biases_of_none_can_express_every_shift_of_batch_norm():
 
 
 def biased(network: nn.Module) -> list[str]:
-    weighted = (nn.Linear, nn.Conv1d, nn.Conv2d)
+    weighted = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     return [name for name, layer in network.named_modules() if isinstance(layer, weighted) and layer.bias is not None]
 
 
@@ -287,12 +384,17 @@ def biased(network: nn.Module) -> list[str]:
         (Dense, ["head"]),
         (Sequence, ["conv", "head"]),
         (OnePixel, ["conv", "head"]),
+        (Reused, ["conv1", "conv2", "head"]),
+        (Volume, ["conv", "head"]),
+        (Mixed, ["conv", "head"]),
+        # The last norm takes a sum.
+        (Tokens, ["embed", "mlp", "head"]),
     ],
 )
 def test_none_gives_a_bias_to_the_layer_whose_output_the_norm_took_and_to_no_other(toy, expected):
     network = swapped(toy(), "none")
     assert biased(network) == expected
-    for name in expected[:-1]:
+    for name in set(expected) - set(biased(toy())):
         assert not network.get_submodule(name).bias.any()
 
 
@@ -303,7 +405,9 @@ def test_a_bias_that_is_already_there_is_kept():
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("toy", [Residual, PreActivation, InPlace, Dense, Sequence, OnePixel, Twice])
+@pytest.mark.parametrize(
+    "toy", [Residual, PreActivation, InPlace, Dense, Sequence, OnePixel, Twice, Reused, Volume, Mixed]
+)
 def test_every_network_trains_under_every_norm(toy, norm):
     network = swapped(toy(), norm).train()
     network(torch.randn(6, *IMAGE)).square().sum().backward()
@@ -311,7 +415,9 @@ def test_every_network_trains_under_every_norm(toy, norm):
 
 
 @pytest.mark.parametrize("norm", [norm for norm in NORMS if norm != "batch"])
-@pytest.mark.parametrize("toy", [Residual, PreActivation, InPlace, Dense, Sequence, OnePixel, Twice])
+@pytest.mark.parametrize(
+    "toy", [Residual, PreActivation, InPlace, Dense, Sequence, OnePixel, Twice, Reused, Volume, Mixed]
+)
 def test_no_batch_norm_is_left_behind(toy, norm):
     assert not list(norms.batch_norms(swapped(toy(), norm)))
 
@@ -339,15 +445,121 @@ def test_a_swap_leaves_mode_and_global_generator_as_they_were(training):
     assert {network.training, network.conv1.training, network.relu.training} == {training}
 
 
-def test_a_network_without_batch_norm_is_refused():
+def test_a_network_without_norms_is_refused():
     for norm in NORMS:
-        with pytest.raises(BadInputError, match="Linear has no batch norm"):
+        with pytest.raises(BadInputError, match="Linear has neither batch norm nor layer norm"):
             norms.swap(nn.Linear(3, 4), norm, IMAGE)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_batch_norm_over_processes_is_refused_by_name(norm):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SyncBatchNorm(4))
+    with pytest.raises(BadInputError, match="'1' is a SyncBatchNorm"):
+        norms.swap(network, norm, IMAGE)
 
 
 def test_a_batch_norm_that_is_never_reached_is_refused_by_name():
     with pytest.raises(BadInputError, match="'spare' is never reached"):
         norms.swap(Unreached(), "none", IMAGE)
+
+
+# Networks built with layer norm
+
+
+def test_layer_is_a_network_of_tokens_as_it_was_built():
+    network = Tokens()
+    before = repr(network)
+    assert norms.swap(network, "layer", IMAGE) is network
+    assert repr(network) == before
+
+
+@pytest.mark.parametrize("norm", [norm for norm in NORMS if norm not in TOKEN_NORMS])
+def test_norms_over_pixels_are_refused_for_tokens(norm):
+    with pytest.raises(
+        BadInputError, match=f"Tokens is built with layer norm .* norm={norm}: use norm=layer, none or rms"
+    ):
+        norms.swap(Tokens(), norm, IMAGE)
+
+
+def test_none_of_tokens_has_no_norm_left():
+    network = swapped(Tokens(), "none").eval()
+    images = torch.randn(5, *IMAGE)
+    tokens = network.embed(images.transpose(1, 2).flatten(2))
+    assert torch.equal(network(images), network.head((tokens + network.mlp(tokens)).mean(dim=1)))
+
+
+def test_rms_of_tokens_divides_each_token_by_its_root_mean_square_without_centering():
+    network = swapped(Tokens(), "rms").double()
+    tokens = 3 + 5 * torch.randn(4, 7, 6, dtype=torch.float64)
+    for layer, eps in ((network.ln1, 1e-3), (network.ln2, 1e-5), (network.ln3, 1e-5)):
+        nn.init.normal_(layer.weight)
+        shift = 0 if layer.bias is None else nn.init.normal_(layer.bias)
+        rms = (tokens.square().mean(dim=-1, keepdim=True) + eps).sqrt()
+        assert equal(layer(tokens), tokens / rms * layer.weight + shift)
+
+
+def test_rms_of_tokens_has_the_scale_and_the_shift_of_the_layer_norm_that_it_replaces():
+    network = Tokens()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    after = norms.swap(network, "rms", IMAGE).state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("norm", ["none", "rms"])
+def test_torchs_transformer_layers_compute_the_same_in_train_and_in_eval_mode(norm, norm_first):
+    network = swapped(Encoder(norm_first), norm)
+    images = torch.randn(5, *IMAGE)
+    with torch.no_grad():
+        assert equal(network.train()(images), network.eval()(images), within=1e-5)
+        layered = Encoder(norm_first)
+        layered.load_state_dict(network.state_dict(), strict=False)
+        assert not equal(network(images), layered.eval()(images), within=1e-3)
+
+
+def test_layer_norms_beside_batch_norms_stay_in_every_arm():
+    for norm in NORMS:
+        network = swapped(Mixed(), norm)
+        assert type(network.ln) is nn.LayerNorm
+        assert isinstance(network.bn, nn.BatchNorm2d) == (norm == "batch")
+
+
+def test_a_layer_norm_with_a_forward_pass_of_its_own_is_removed_but_not_replaced():
+    class Transposed(nn.LayerNorm):
+        def forward(self, input: Tensor) -> Tensor:
+            return super().forward(input.transpose(1, -1)).transpose(1, -1)
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), Transposed(4))
+    assert kinds(swapped(network, "none")) == ["Conv2d", "Identity"]
+    with pytest.raises(BadInputError, match="layer norm '1' is a Transposed with a forward pass of its own"):
+        swapped(network, "rms")
+
+
+def test_a_layer_norm_over_pixels_too_leaves_no_bias_behind():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.LayerNorm([4, 6, 6]))
+    assert swapped(network, "none")[0].bias is None
+    images = torch.randn(5, *IMAGE, dtype=torch.float64)
+    rms = swapped(network, "rms").double()
+    features = rms[0](images)
+    assert equal(rms(images), features / (features.square().mean(dim=(1, 2, 3), keepdim=True) + 1e-5).sqrt())
+
+
+def test_a_layer_norm_that_is_never_reached_is_refused_by_name():
+    network = Tokens()
+    network.spare = nn.LayerNorm(3)
+    with pytest.raises(BadInputError, match="layer norm 'spare' is never reached"):
+        norms.swap(network, "none", IMAGE)
+
+
+@pytest.mark.parametrize("toy", [Tokens, Encoder])
+@pytest.mark.parametrize("norm", TOKEN_NORMS)
+def test_every_network_of_tokens_trains_under_every_norm(toy, norm):
+    network = swapped(toy(), norm).train()
+    network(torch.randn(6, *IMAGE)).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
 
 
 # gamma over sigma

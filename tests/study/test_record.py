@@ -33,6 +33,10 @@ MEMBER = {
 }
 POINT = {"trial": TRIAL, "member": 0, "epoch": 1, "step": 2**40, "test_acc": 0.25}
 
+LAYER = {"trial": TRIAL, "member": 0, "epoch": 1, "layer": "1", "depth": 0, "channels": 6, "ratio_mean": 1.5}
+SAMPLE = {"trial": TRIAL, "member": 0, "sample": 7, "group": "clean", "label": 3, "is_member": True, "score": -0.5}
+OTHERS = {"epochs": POINT, "layers": LAYER, "samples": SAMPLE}
+
 
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
@@ -45,7 +49,8 @@ def shard(results: Results, table: str = "members", trial: str = TRIAL) -> Path:
 
 def write(results: Results, trial: str = TRIAL, members: int = 1) -> None:
     rows = [{**MEMBER, "trial": trial, "member": member} for member in range(members)]
-    results.write("sweep", trial, {"members": rows, "epochs": [{**POINT, "trial": trial}]})
+    others = {table: [{**row, "trial": trial}] for table, row in OTHERS.items()}
+    results.write("sweep", trial, {"members": rows, **others})
 
 
 def refusal(results: Results, table: str = "members") -> str:
@@ -138,7 +143,7 @@ def test_a_uri_is_the_same_place_as_a_path(tmp_path):
     assert by_path.done("sweep") == by_uri.done("sweep") == {TRIAL}
     assert by_path.sweeps() == by_uri.sweeps() == ["sweep"]
     assert by_path.read("sweep", "epochs").equals(by_uri.read("sweep", "epochs"))
-    assert files(folder) == [f"sweep/epochs/{TRIAL}.parquet", f"sweep/members/{TRIAL}.parquet"]
+    assert files(folder) == [f"sweep/{table}/{TRIAL}.parquet" for table in sorted(SCHEMAS)]
 
 
 def test_a_relative_path_stays_where_it_was(tmp_path, monkeypatch):
@@ -198,11 +203,11 @@ def test_a_write_that_fails_midway_leaves_no_half_shard_and_the_trial_undone(res
 
 def test_a_trial_whose_last_shard_fails_is_undone(results, tmp_path):
     write(results)
-    room = shard(results, "epochs").stat().st_size
+    room = max(shard(results, table).stat().st_size for table in OTHERS)
     other = Results.at(tmp_path / "other")
     with pytest.raises(OSError, match="large"), file_size_limit(room):
         write(other)
-    assert files(tmp_path / "other") == [f"sweep/epochs/{TRIAL}.parquet"]
+    assert files(tmp_path / "other") == [f"sweep/{table}/{TRIAL}.parquet" for table in sorted(OTHERS)]
     assert other.done("sweep") == set()
 
 

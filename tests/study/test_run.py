@@ -2,13 +2,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from study import models, run
 from study.corruption import corrupt
-from study.data import Dataset, to_float
+from study.data import Dataset, load, to_float
 from study.record import SCHEMAS, Results
 from study.train import train
 from study.trial import FIELDS, NORMS, Trial
@@ -26,7 +27,8 @@ def small_trial(**settings: object) -> Trial:
 
 
 def member(data: Dataset, seed: int = 0, **settings: object) -> tuple[run.Row, list[run.Row]]:
-    return run.run_member(small_trial(**settings), data, seed, "cpu", lambda _: None)
+    records = run.run_member(small_trial(**settings), data, None, seed, "cpu", lambda _: None)
+    return records.members[0], records.epochs
 
 
 def scientific(row: run.Row) -> run.Row:
@@ -67,8 +69,10 @@ def test_the_rows_of_a_trial_fit_the_schemas_to_the_last_column(digits, tmp_path
         assert {name: found[name] for name in row} == row
         # Of 360 test images no threshold has a false positive rate of 0.1%, and not every copy is a git checkout.
         missing = {name for name, value in found.items() if value is None}
-        assert missing - {"git_commit", "git_dirty"} == {"error", "mia_tpr_at_1e3fpr"}
-        assert set(row) | {"error", "schema_version"} == set(SCHEMAS["members"].names)
+        # Gradients were not asked for.
+        unmeasured = {"error", "mia_tpr_at_1e3fpr", "grad_norm_out", "grad_norm_in"}
+        assert missing - {"git_commit", "git_dirty"} == unmeasured
+        assert set(row) | {"schema_version"} | unmeasured == set(SCHEMAS["members"].names)
     for row, found in zip(records.epochs, tables["epochs"], strict=True):
         assert found == row
 
@@ -222,7 +226,8 @@ def test_how_often_is_measured_does_not_change_what_is_trained(tiny):
 def test_a_member_that_diverges_is_an_outcome_without_results(tiny, norm, epochs):
     fractions: list[float] = []
     trial = small_trial(norm=norm, lr=1e30, epochs=epochs)
-    row, curve = run.run_member(trial, tiny, 0, "cpu", fractions.append)
+    records = run.run_member(trial, tiny, None, 0, "cpu", fractions.append)
+    (row,), curve = records.members, records.epochs
     assert row["status"] == "diverged"
     assert "finite" in row["error"] or "loss is" in row["error"]
     assert not RESULTS & row.keys()
@@ -262,3 +267,38 @@ def test_the_dataset_of_a_folder_is_recorded_by_its_content(tmp_path):
     (row,) = run.failed(trial, "no images").members
     assert row["dataset"].startswith("parquet:flowers@")
     assert str(tmp_path) not in row["dataset"]
+
+
+def test_samples_have_the_score_and_the_group_of_every_sample_of_every_member(tmp_path):
+    trial = Trial(k=0.1, epochs=1, samples="scores", seed=(0, 1))
+    found = pd.DataFrame(read_back(run.run(trial, NOWHERE), trial, tmp_path)["samples"])
+    assert found.groupby("member").size().tolist() == [1437, 1437]
+    for seed, part in found.groupby("member"):
+        corrupted = corrupt(load("digits", NOWHERE).train, 10, "label", 0.1, seed)
+        assert part["sample"].tolist() == list(range(1437))
+        assert (part["group"] == "corrupted").tolist() == corrupted.atypical.tolist()
+        assert part["label"].tolist() == corrupted.labels.tolist()
+        assert part["original_label"].tolist() == corrupted.original_labels.tolist()
+        assert part["is_member"].all()
+        # A sample is correct just where no other logit is larger, so its score cannot be very low.
+        assert (part.loc[part["score"] > 0, "correct"]).all()
+    assert found["grad_norm"].isna().all()
+
+
+def test_samples_are_kept_only_where_they_are_asked_for(digits):
+    assert len(digits[1].samples) == 0
+
+
+@pytest.mark.parametrize(("corruption", "group"), [("ood", "ood"), ("natural", "natural")])
+def test_the_other_corruptions_go_by_their_own_name(corruption, group):
+    records = run.run(Trial(corruption=corruption, k=0.1, epochs=1, samples="scores"), NOWHERE)
+    groups = records.samples["group"].to_pylist()
+    assert groups.count(group) == records.members[0]["n_out"] == 144
+    assert groups.count("clean") == records.members[0]["n_in"]
+    assert (records.members[0]["true_label_acc"] is None) == (corruption == "ood")
+
+
+def test_layers_have_a_row_for_each_norm_and_evaluated_epoch():
+    batch, none = (run.run(Trial(k=0.1, epochs=4, eval_every=2, norm=norm), NOWHERE) for norm in ("batch", "none"))
+    assert [(row["epoch"], row["depth"]) for row in batch.layers] == [(e, d) for e in (2, 4) for d in range(4)]
+    assert none.layers == []

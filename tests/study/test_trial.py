@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.errors import BadInputError
-from study.trial import CHOICES, DEFAULTS, FIELDS, Trial, parse, text
+from study.trial import CHOICES, DEFAULTS, FIELDS, NORMS, TOKEN_NORMS, TRANSFORMERS, Trial, parse, text
 
 PINNED = [
     ({}, "b3dd387b2e7b4f49", "b3dd387b2e7b4f49"),
@@ -33,6 +33,8 @@ CHANGES = {
     "dataset": ({}, {"dataset": "mnist"}),
     "corruption": ({"corruption": "none"}, {"corruption": "label", "k": 0.1}),
     "k": ({"k": 0.1}, {"k": 0.2}),
+    "ood": ({"corruption": "ood", "k": 0.1}, {"corruption": "ood", "k": 0.1, "ood": "mnist"}),
+    "architecture": ({}, {"architecture": "vgg8"}),
     "norm": ({}, {"norm": "none"}),
     "regularizer": ({"regularizer": "log", "alpha": 0.5}, {"regularizer": "hinge", "alpha": 0.5}),
     "alpha": ({"regularizer": "log", "alpha": 0.5}, {"regularizer": "log", "alpha": 0.25}),
@@ -42,6 +44,7 @@ CHANGES = {
     "batch_size": ({}, {"batch_size": 128}),
     "epochs": ({}, {"epochs": 100}),
     "eval_every": ({}, {"eval_every": 10}),
+    "samples": ({}, {"samples": "scores"}),
     "seed": ({}, {"seed": (0, 1)}),
 }
 ONE_CHOICE = {name for name, choices in CHOICES.items() if len(choices) == 1}
@@ -144,7 +147,7 @@ def test_no_regularizer_has_one_spelling():
         ({"protocol": "ful"}, "did you mean 'full'?"),
         ({"learning_rate": 1}, "unknown setting 'learning_rate'"),
         ({"nrom": "none"}, "did you mean 'norm'?"),
-        ({"norm": "xyzzy"}, "choose from batch, group, instance, layer, none."),
+        ({"norm": "xyzzy"}, "choose from batch, group, instance, layer, none, rms."),
         ({"norm": "no\nne"}, r"'no\nne'"),
     ],
 )
@@ -291,3 +294,35 @@ def test_assignments_that_can_not_be_read_are_refused(assignments, said):
         parse(assignments)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("architecture", ["nets:build", "my_nets.v2.small:Net", "resnet18:build"])
+def test_a_network_of_the_users_is_known_by_its_module_and_factory(architecture):
+    trial = Trial(architecture=architecture)
+    assert trial.settings()["architecture"] == architecture
+    assert trial.id != Trial().id
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [
+        ("resnet8", "did you mean 'resnet18'?"),
+        ("ResNet50", "did you mean 'resnet50'?"),
+        ("densenet", "did you mean 'densenet121'?"),
+        ("vgg-16", "did you mean 'vgg16'?"),
+        ("xyzzy:", "choose from MODULE:FACTORY, densenet121, "),
+        ("my nets:build", "choose from MODULE:FACTORY, densenet121, "),
+    ],
+)
+def test_an_unknown_network_gets_the_nearest_or_the_form_of_the_users_own(architecture, said):
+    assert said in refusal(architecture=architecture)
+
+
+@pytest.mark.parametrize("architecture", TRANSFORMERS)
+def test_a_transformer_takes_the_norms_of_tokens_alone(architecture):
+    for norm in NORMS:
+        if norm in TOKEN_NORMS:
+            assert Trial(architecture=architecture, norm=norm).norm == norm
+        else:
+            said = f"architecture={architecture} is built with layer norm over tokens, which have no pixels for norm="
+            assert refusal(architecture=architecture, norm=norm) == f"{said}{norm}: use norm=layer, none or rms."

@@ -7,23 +7,33 @@ import pandas as pd
 import pytest
 
 from study.record import Results
+from sweeps import registry
 from sweeps.sweep import Plan
 from tests.ray_runs import ROOT, TINY, Command, command
 
 PROVENANCE = ["seconds", "started", "git_commit", "git_dirty", "versions"]
 
 
-def test_list_shows_the_quickstart_and_its_size(sweeps: Command):
+def test_list_shows_every_sweep_with_its_size_and_cost_at_both_scales(sweeps: Command):
     done = sweeps("list")
     assert done.returncode == 0
-    assert "quickstart" in done.stdout
-    assert "20 members" in done.stdout
+    assert all(f"│ {name} " in done.stdout for name in registry.SWEEPS)
+    assert done.stdout.count(" members ") == done.stdout.count(" device-hours ") == 2 * len(registry.SWEEPS)
+    assert "1,200 members" in done.stdout
+
+
+def test_a_limited_run_leaves_the_rest_missing(sweeps: Command, tmp_path: Path):
+    done = sweeps("run", "quickstart", *TINY, "--limit", "1", "--results", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "about to run 1 trial, 2 members" in done.stdout
+    assert "1 done, 3 missing" in done.stdout
 
 
 def test_a_plan_shows_every_trial_and_writes_nothing(sweeps: Command, tmp_path: Path):
     done = sweeps("plan", "quickstart", "--set", "k=0.1,0.2,0.4", "--results", tmp_path / "none")
     assert done.returncode == 0
-    assert done.stdout.count("missing") == 7
+    assert done.stdout.count("│ missing") == 6
+    assert "device-hours" in done.stdout
     assert "6 trials, 30 members: 0 done, 6 missing" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
@@ -54,6 +64,10 @@ def test_status_counts_what_was_planned(sweeps: Command, finished: Path):
         (["run", "quickstart", "--set", "k"], "'k' is not of the form KEY=VALUE."),
         (["run", "quickstart", "--set", "dataset=parquet:nowhere"], "there is no dataset folder"),
         (["run", "quickstart", "--scale", "huge"], "'quick', 'paper'"),
+        (["run", "quickstart", "--fraction", "0.4"], "such as 0.25, not 0.4."),
+        (["run", "quickstart", "--set", "corruption=ood", "--set", "ood=digits"], "needs another dataset"),
+        (["run", "quickstart", "--set", "architecture=vit"], "use norm=layer, none or rms."),
+        (["run", "quickstart", "--set", "architecture=nowhere:network"], "nowhere"),
         (["run", "quickstart", "--device", "cuda"], "there is no cuda"),
         (["plan", "quickstart", "--set", "epochs=1.5"], "epochs takes a whole number, not '1.5'."),
         (["status", "quickstart"], "has no plan of quickstart"),

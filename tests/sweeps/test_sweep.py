@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from study.record import Results
 from study.run import failed
 from study.trial import Trial
 from sweeps import quickstart
-from sweeps.sweep import Plan, Scale, Sweep, product, trials_of
+from sweeps.sweep import Plan, Scale, Sweep, balanced, product
 
 GRID = product(k=(0.1, 0.3), norm=("batch", "none"), seed=range(3))
 
@@ -23,7 +24,7 @@ def record(results: Results, trial: Trial, status: str = "ok") -> None:
 
 
 def test_a_product_crosses_every_axis_but_the_seeds_which_are_the_members_of_each_trial():
-    trials = list(trials_of(GRID))
+    trials = sweep().plan(Scale.quick).trials
     assert [(trial.k, trial.norm) for trial in trials] == [(0.1, "batch"), (0.1, "none"), (0.3, "batch"), (0.3, "none")]
     assert {trial.seed for trial in trials} == {(0, 1, 2)}
 
@@ -124,3 +125,33 @@ def test_a_plan_says_what_it_asked_for_in_plain_json(tmp_path):
     assert (content["sweep"], content["version"], len(content["trials"])) == ("test", 3, 4)
     assert content["trials"][0]["id"] == plan.trials[0].id
     assert content["trials"][0]["seed"] == [0, 1, 2]
+
+
+WIDE = product(norm=("batch", "none"), k=(0.1, 0.2, 0.3, 0.4), lr=(1e-4, 1e-3), batch_size=(8, 16, 32, 64), seed=(0, 1))
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_balanced_fraction_has_every_level_equally_often_and_every_arm(parts: int):
+    cells = balanced(WIDE, "norm", parts)
+    assert len(cells) == 64 / parts
+    for axis in ("norm", "k", "lr", "batch_size"):
+        assert len(set(Counter(cell[axis] for cell in cells).values())) == 1
+    others = [tuple(value for name, value in cell.items() if name != "norm") for cell in cells]
+    assert set(Counter(others).values()) == {2}
+
+
+def test_a_fraction_that_cannot_be_balanced_is_refused():
+    with pytest.raises(BadInputError, match="no balanced fraction of 1/3"):
+        balanced(WIDE, "norm", 3)
+
+
+@pytest.mark.parametrize("fraction", [0, -1, 0.4, 2])
+def test_a_fraction_is_one_over_a_whole_number(fraction: float):
+    with pytest.raises(BadInputError, match=r"such as 0\.25"):
+        sweep(WIDE).plan(Scale.quick, fraction=fraction)
+
+
+def test_a_fraction_of_a_plan_is_part_of_the_plan():
+    whole, half = (sweep(WIDE).plan(Scale.quick, fraction=fraction) for fraction in (1, 0.5))
+    assert len(half.trials) == len(whole.trials) / 2
+    assert {trial.id for trial in half.trials} < {trial.id for trial in whole.trials}

@@ -1,0 +1,237 @@
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from analysis.__main__ import app
+from study.record import Results
+from study.terminal import main
+from tests.analysis.conftest import frame, grid, plan, record, shard
+
+ROOT = Path(__file__).parents[2]
+GRID = grid(k=(0, 0.1, 0.3), norm=("batch", "none"), seed=range(3))
+
+
+def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`python -m analysis` as a user runs it, on a pipe."""
+    command = [sys.executable, "-m", "analysis", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def complete(results: Results) -> Results:
+    """Six trials of three members of a sweep `mine`."""
+    plan(results, GRID)
+    record(results, GRID)
+    return results
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Callable[..., tuple[int, str, str]]:
+    """The same command line in this process: its exit code and what it says on both streams."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["analysis", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main(app, "python -m analysis")
+        said = capfd.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def refusal(command: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """What the command says of bad input: one line on standard error and nothing else."""
+
+    def of(*arguments: str | Path) -> str:
+        code, out, err = command(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        return err
+
+    return of
+
+
+# On a pipe, as a user would
+
+
+def test_tables_prints_every_cell(complete: Results):
+    done = python("tables", complete)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("mine: dataset=digits architecture=lenet, 18 members, mean ± sd over seeds")
+    lines = [[cell.strip() for cell in line.split("│")] for line in done.stdout.splitlines()]
+    members = frame(GRID)
+    for (k, norm), cell in members.groupby(["k", "norm"]):
+        (line,) = [line for line in lines if line[1:3] == [f"{k:g}", norm]]
+        shown = [
+            "-" if k == 0 and name.startswith(("mem", "true")) else f"{cell[name].mean():.3f} ± {cell[name].std():.3f}"
+            for name in ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc")
+        ]
+        assert line[3:-1] == [*shown, "3", "0"]
+    assert "…" not in done.stdout
+
+
+def test_compare_prints_every_test(complete: Results):
+    done = python("compare", complete, "--factor", "norm")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("mine: norm, paired t-tests over seeds")
+    assert done.stdout.count("batch - none") == 5 * 4
+    assert "…" not in done.stdout
+
+
+def test_figures_prints_where_the_figures_and_the_records_are(complete: Results):
+    done = python("figures", complete)
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = Path(complete.location) / "mine" / "figures"
+    assert done.stdout.splitlines() == [
+        f"figure: {folder}/memorization.png",
+        f"figure: {folder}/memorization.pdf",
+        f"records: {complete}/mine",
+    ]
+    with Image.open(folder / "memorization.png") as image:
+        assert min(image.size) > 300
+
+
+def test_bad_input_ends_the_command_with_code_2_and_one_sentence(complete: Results):
+    done = python("compare", complete, "--factor", "nrom")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: unknown factor 'nrom': did you mean 'norm'?\n"
+
+
+# Options
+
+
+def test_tables_wider_than_the_pipe_lose_nothing(results: Results, command):
+    one = {"optimizer": "rmsprop", "weight_decay": 1e-4, "lr": 0.00025, "batch_size": 32, "epochs": 10, "eval_every": 2}
+    trials = grid(norm=("instance", "none"), seed=(0, 1), **one) + grid(norm=("instance", "none"), seed=(0, 1))
+    plan(results, trials)
+    record(results, trials)
+    for verb in ("tables", "compare"):
+        code, out, err = command(verb, results)
+        assert (code, err) == (0, "")
+        assert "…" not in out
+        for value in ("instance", "rmsprop", "0.0001", "0.00025", "32", "10", "2"):
+            assert value in out
+
+
+def test_a_partial_grid_says_how_much_is_missing(complete: Results, command):
+    shard(complete, GRID[3]).unlink()
+    for arguments in (["tables"], ["compare", "--factor", "norm"], ["figures"]):
+        code, out, err = command(*arguments, complete.location, "--partial")
+        assert (code, err) == (0, "")
+        assert out.endswith("mine: 3 of 18 planned members are missing.\n")
+
+
+def test_every_sweep_is_shown_unless_one_is_named(complete: Results, command):
+    plan(complete, GRID[2:], "another")
+    record(complete, GRID[2:], sweep="another")
+    assert [line.split(":")[0] for line in command("tables", complete)[1].splitlines() if "members" in line] == [
+        "another",
+        "mine",
+    ]
+    assert "another" not in command("tables", complete, "--sweep", "mine")[1]
+
+
+def test_figures_go_where_they_are_asked_for(complete: Results, command, tmp_path: Path):
+    code, out, _ = command("figures", complete, "--out", tmp_path / "figures")
+    assert code == 0
+    assert files(tmp_path / "figures") == ["memorization.pdf", "memorization.png"]
+    assert f"figure: {tmp_path}/figures/memorization.png" in out
+    assert not (Path(complete.location) / "mine" / "figures").exists()
+
+
+def test_figures_of_several_sweeps_do_not_overwrite_each_other(complete: Results, command, tmp_path: Path):
+    plan(complete, GRID[2:4], "another")
+    record(complete, GRID[2:4], sweep="another")
+    assert command("figures", complete, "--out", tmp_path / "figures")[0] == 0
+    assert files(tmp_path / "figures") == [
+        f"{sweep}/memorization.{suffix}" for sweep in ("another", "mine") for suffix in ("pdf", "png")
+    ]
+
+
+def test_a_uri_is_a_results_folder_too(complete: Results, command, refusal, tmp_path: Path):
+    uri = Path(complete.location).as_uri()
+    assert command("tables", uri)[1] == command("tables", complete)[1]
+    assert "--out DIR" in refusal("figures", uri)
+    assert command("figures", uri, "--out", tmp_path / "figures")[0] == 0
+
+
+def test_the_alternative_can_be_chosen(complete: Results, command):
+    greater, less = (command("compare", complete, "--alternative", side)[1] for side in ("greater", "less"))
+    assert greater != less
+    assert command("compare", complete, "--reference", "batch")[1].count("none - batch") == 20
+
+
+# What can't be done
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tables", "RESULTS", "--sweep", "mien"], "'mien': did you mean 'mine'?"),
+        (["compare", "RESULTS", "--factor", "lr"], "lr has one level here, 0.0001, so there is nothing to compare."),
+        (["compare", "RESULTS", "--reference", "bach"], "unknown level of norm 'bach': did you mean 'batch'?"),
+        (["compare", "RESULTS", "--alternative", "greatr"], "unknown alternative 'greatr': did you mean 'greater'?"),
+        (["tables", "RESULTS/nowhere"], "there is no results folder '"),
+        (["tables", "RESULTS/mine"], "holds no records; run a sweep first"),
+        (["tables", "gopher://results"], "results 'gopher://results' can't be opened"),
+        (["figures", "RESULTS", "--out", "RESULTS/mine/plans/file"], "figures can't be written to"),
+        (["tables", "RESULTS", "--partly"], "--partly"),
+        (["tables"], "RESULTS"),
+        (["table", "RESULTS"], "'table'"),
+    ],
+    ids=lambda value: "-".join(value[-2:]) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_one_sentence(complete: Results, refusal, arguments: list[str], said: str):
+    Path(complete.location, "mine", "plans", "file").symlink_to("/dev/null")
+    placed = [argument.replace("RESULTS", complete.location) for argument in arguments]
+    if "--out" not in placed:
+        Path(complete.location, "mine", "plans", "file").unlink()
+    assert said in refusal(*placed)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def copy(path: Path) -> None:
+    shutil.copy(path, path.with_name("copy.parquet"))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize("verb", ["tables", "compare", "figures"])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(remove, "1 of 6 trials have no complete record"), (copy, "recorded twice"), (truncate, "is truncated")],
+)
+def test_a_spoiled_grid_gets_one_sentence_from_every_command(complete: Results, refusal, verb: str, spoil, said: str):
+    spoil(shard(complete, GRID[1]))
+    assert said in refusal(verb, complete)
+    assert not (Path(complete.location) / "mine" / "figures").exists()
+
+
+def test_members_without_a_partner_are_refused(results: Results, refusal):
+    trials = grid(k=(0.1, 0.3), norm="batch") + grid(k=0.1, norm="none")
+    plan(results, trials)
+    record(results, trials)
+    assert "1 members have no partner across norm=batch and norm=none, such as k=0.3;" in refusal("compare", results)
+
+
+def test_clean_members_make_no_figure(results: Results, refusal):
+    plan(results, GRID[:2])
+    record(results, GRID[:2])
+    assert "there is no member with corrupted samples to draw" in refusal("figures", results)

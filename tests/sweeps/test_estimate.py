@@ -1,0 +1,62 @@
+import pytest
+
+from study.data import load
+from study.record import Results
+from study.run import failed
+from study.trial import Trial
+from sweeps.estimate import SIZES, Durations, device_hours, flops, forward_flops, measured_seconds
+
+
+def record(results: Results, trial: Trial, seconds: float, device: str) -> None:
+    rows = [{**row, "status": "ok", "seconds": seconds, "device": device} for row in failed(trial, "").members]
+    results.write("test", trial.id, {"members": rows})
+
+
+def test_the_operations_of_lenet_are_those_counted_by_hand():
+    # Two convolutions, 6x1x5x5 on 28x28 and 16x6x5x5 on 10x10, and three linear layers; a product and a sum each.
+    macs = 6 * 25 * 28 * 28 + 16 * 6 * 25 * 10 * 10 + 400 * 120 + 120 * 84 + 84 * 10
+    assert forward_flops("lenet", (1, 28, 28), 10) == 2 * macs
+
+
+def test_a_training_step_is_three_forward_passes_and_a_measurement_one():
+    trial = Trial(epochs=10, eval_every=5, seed=(0, 1))
+    forward = forward_flops("lenet", (1, 28, 28), 10)
+    assert flops(trial) == 2 * (3 * 10 * 1437 + 2 * (1437 + 360)) * forward
+
+
+def test_hours_are_counted_at_the_stated_speed_where_nothing_is_recorded():
+    estimate = device_hours([Trial(), Trial(dataset="parquet:somewhere")], Durations(None, {}), teraflops=2.0)
+    assert estimate.hours == pytest.approx(flops(Trial()) / 2e12 / 3600)
+    assert estimate.unknown == 1
+    assert "2 teraflop/s" in estimate.source
+
+
+def test_hours_are_read_off_records_alike_on_the_most_used_device(tmp_path):
+    results = Results.at(tmp_path)
+    for seed, seconds in ((0, 10.0), (1, 30.0), (2, 20.0)):
+        record(results, Trial(epochs=10, seed=(seed,)), seconds, "a gpu")
+    record(results, Trial(epochs=10, seed=(9,)), 9999.0, "another")
+    durations = Durations.recorded(results)
+    asked = [Trial(epochs=30, seed=(5, 6)), Trial(epochs=30, norm="none")]
+    estimate = device_hours(asked, durations, teraflops=1.0)
+    # Two seconds an epoch, the median; thirty epochs, two members.
+    assert estimate.hours == pytest.approx(2 * 30 * 2 / 3600)
+    assert estimate.unknown == 1
+    assert estimate.source == "measured durations on a gpu"
+
+
+def test_a_results_folder_that_is_not_there_has_no_durations(tmp_path):
+    assert Durations.recorded(Results.at(tmp_path / "none")).device is None
+
+
+def test_the_stated_sizes_of_the_digits_are_those_of_the_data(tmp_path):
+    data = load("digits", tmp_path)
+    assert SIZES["digits"] == (len(data.train), len(data.test), data.shape, data.classes)
+
+
+def test_measured_seconds_grow_with_epochs_and_members(tmp_path):
+    short, long = (
+        measured_seconds([Trial(k=0.1, epochs=epochs, seed=range(seeds))], tmp_path)
+        for epochs, seeds in ((1, 1), (100, 5))
+    )
+    assert long > 20 * short > 0

@@ -1,0 +1,144 @@
+"""Imports go one way, study <- sweeps <- analysis, and every choice of a setting has something that carries it out."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from study import folders, models
+from study.data import BUILTIN, FOLDERS
+from study.optimizers import OPTIMIZERS
+from study.regularizers import penalized
+from study.run import run
+from study.trial import CHOICES, Trial
+
+ROOT = Path(__file__).parents[1]
+FORBIDDEN = {
+    "study": {"sweeps", "analysis", "tests", "ray", "pandas"},
+    "sweeps": {"analysis", "tests", "ray"},
+    "analysis": {"tests", "ray", "torch", "torchvision"},
+}
+ALLOWED = {("sweeps/launch.py", "ray")}
+SOURCES = [path for package in FORBIDDEN for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The top-level packages that a file imports anywhere, in functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: the tree is imported by its full names"
+            assert node.module is not None
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path):
+    name = path.relative_to(ROOT).as_posix()
+    wrong = set(imported(path)) & FORBIDDEN[path.relative_to(ROOT).parts[0]]
+    assert {package for package in wrong if (name, package) not in ALLOWED} == set()
+
+
+def test_launch_is_the_module_that_imports_ray():
+    names = [path.relative_to(ROOT).as_posix() for path in SOURCES if "ray" in set(imported(path))]
+    assert names == ["sweeps/launch.py"]
+
+
+def test_imports_within_functions_are_seen(tmp_path: Path):
+    path = tmp_path / "late.py"
+    path.write_text("import os.path\ndef late():\n    if True:\n        from ray.tune import Tuner\n")
+    assert set(imported(path)) == {"os", "ray"}
+
+
+def modules(package: str) -> list[str]:
+    paths = [path.relative_to(ROOT).with_suffix("") for path in SOURCES if path.relative_to(ROOT).parts[0] == package]
+    return [".".join(path.parts).removesuffix(".__init__") for path in paths]
+
+
+def loaded(code: str) -> set[str]:
+    """The top-level packages that a fresh Python has loaded after running the code."""
+    code += "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("names", "present", "absent"),
+    [
+        (modules("analysis"), {"pandas"}, {"ray", "torch"}),
+        (["sweeps.registry", "sweeps.__main__", "study.__main__"], {"study"}, {"ray", "torch", "analysis"}),
+    ],
+    ids=["analysis", "sweeps"],
+)
+def test_importing_loads_no_more_than_it_should(names: list[str], present: set[str], absent: set[str]):
+    found = loaded("\n".join(f"import {name}" for name in names))
+    assert present <= found
+    assert found & absent == set()
+
+
+def test_a_trial_runs_where_neither_ray_nor_pandas_is_installed():
+    # scikit-learn loads pandas where it finds it, so that it must not be there to be found.
+    code = """
+import sys
+from importlib.machinery import PathFinder
+
+class WithoutRayAndPandas(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name in ("ray", "pandas") else super().find_spec(name, path, target)
+
+sys.meta_path = [WithoutRayAndPandas if finder is PathFinder else finder for finder in sys.meta_path]
+from pathlib import Path
+from study.run import run
+from study.trial import Trial
+
+(member,) = run(Trial(k=0.1, epochs=1, batch_size=256), Path("unused")).members
+assert member["status"] == "ok", member
+"""
+    found = loaded(code + "\n".join(f"import {name}" for name in modules("study")))
+    assert "torch" in found
+    assert found & {"ray", "pandas", "sweeps", "analysis"} == set()
+
+
+# Every choice has something that carries it out
+
+
+def test_every_name_that_is_looked_up_is_there():
+    assert set(CHOICES["architecture"]) <= set(models.BUILDERS)
+    assert set(CHOICES["optimizer"]) <= set(OPTIMIZERS)
+    assert set(CHOICES["dataset"]) <= set(BUILTIN)
+    assert set(folders.KINDS) <= set(FOLDERS)
+
+
+def test_every_norm_makes_another_network():
+    networks = [models.build(Trial().architecture, (1, 28, 28), 10, norm, seed=0) for norm in CHOICES["norm"]]
+    assert len({repr(network) for network in networks}) == len(networks)
+    for network in networks:
+        assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_every_regularizer_is_another_penalty():
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(2))
+    penalties = set()
+    for kind in CHOICES["regularizer"]:
+        with penalized(network, kind) as penalty:
+            # Of the ratios of gamma to sigma, one is far above 1 and one far below.
+            network(torch.randn(8, 2, 4, 4) * torch.tensor([0.1, 5.0])[:, None, None])
+            penalties.add(penalty().item())
+    assert len(penalties) == len(CHOICES["regularizer"])
+
+
+@pytest.mark.parametrize("corruption", CHOICES["corruption"])
+def test_every_corruption_but_none_makes_samples_atypical(corruption: str, tmp_path: Path):
+    k = 0.0 if corruption == "none" else 0.1
+    (member,) = run(Trial(corruption=corruption, k=k, epochs=1, batch_size=256), tmp_path).members
+    assert member["n_out"] == round(k * 1437)  # scikit-learn's digits, less a fifth for testing
