@@ -12,7 +12,7 @@ from analysis.cells import common
 from analysis.load import Loaded, load_all
 from study.errors import BadInputError, unknown
 from study.record import Results
-from study.terminal import application, console, main
+from study.terminal import application, console, main, show
 
 app = application("Turn records into tables, tests and figures.")
 ResultsDir = Annotated[str, typer.Argument(metavar="RESULTS", help="The results folder, a local path or a URI.")]
@@ -27,7 +27,7 @@ def tables(results: ResultsDir, sweep: SweepName = None, partial: Partial = Fals
     Example: python -m analysis tables results --sweep quickstart
     """
     for loaded in load_all(Results.at(results), sweep, partial):
-        console.print(summaries.summary_table(summaries.summary(loaded.members), _title(loaded)))
+        show(summaries.summary_table(summaries.summary(loaded.members), _title(loaded)))
         _say_missing(loaded)
 
 
@@ -51,7 +51,7 @@ def compare(
         raise unknown("alternative", str(alternative), ("greater", "less", "two-sided"))
     for loaded in load_all(Results.at(results), sweep, partial):
         tested = tests.compare(loaded.members, factor, reference, alternative, partial)
-        console.print(summaries.comparison_table(tested, f"{loaded.sweep}: {factor}, paired t-tests over seeds"))
+        show(summaries.comparison_table(tested, f"{loaded.sweep}: {factor}, paired t-tests over seeds"))
         _say_missing(loaded)
 
 
@@ -63,7 +63,7 @@ def amplification(results: ResultsDir, sweep: SweepName = None, partial: Partial
     """
     for loaded in load_all(Results.at(results), sweep, partial):
         found = amplifications.amplification(loaded.members)
-        console.print(summaries.amplification_table(found, f"{loaded.sweep}: influence with batch norm over without"))
+        show(summaries.amplification_table(found, f"{loaded.sweep}: influence with batch norm over without"))
         _say_missing(loaded)
 
 

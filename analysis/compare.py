@@ -78,6 +78,8 @@ def compare(
 ) -> pd.DataFrame:
     """Every other level of a factor against the reference, cell by cell and over all cells.
 
+    The unit of a test is the seed, which over all cells counts with its mean over them.
+
     Args:
         members: rows of `members`, one a member.
         factor: a setting; its levels are the arms.
@@ -89,7 +91,8 @@ def compare(
     Returns:
         One row for each metric, arm and cell, then one over all cells, with the columns `metric`, `arm`, `reference`,
         one for each setting that varies (empty in the row over all cells), those of `PairedTest`, `p_holm`, corrected
-        over all rows together, and `excluded`, the pairs left out because a member failed, diverged or is missing.
+        over the rows of cells and over those over all cells, and `excluded`, the pairs left out because a member
+        failed, diverged or is missing.
 
     Raises:
         BadInputError: the factor is no setting or has one level, the reference is none of its levels, or a member has
@@ -109,7 +112,8 @@ def compare(
     table = pd.DataFrame(rows)
     measured = ["difference", "low", "high", "effect", "p"]
     table[measured] = table[measured].astype(float)  # None, where the pairs don't determine a value, becomes NaN
-    return table.assign(p_holm=holm(table["p"]))
+    corrected = [holm(part["p"]) for _, part in table.groupby("overall")]
+    return table.assign(p_holm=pd.concat(corrected)).drop(columns="overall")
 
 
 def holm(p_values: pd.Series) -> pd.Series:
@@ -160,18 +164,37 @@ def _tests(
     pairs: pd.DataFrame, metric: Metric, strata: list[str], alternative: str, arms: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """The rows of one metric: a test in each cell, then one over all of them where there are several."""
-    groups: list[tuple[dict[str, Any], pd.DataFrame]] = []
-    if strata:
-        groups += [(dict(zip(strata, cell, strict=True)), part) for cell, part in pairs.groupby(strata)]
-    if len(groups) != 1:
-        groups.append(({}, pairs))
-    return [
-        {"metric": metric.column, **arms, **cell, **_test(part, metric.column, alternative)} for cell, part in groups
+    named = {"metric": metric.column, **arms}
+    cells = list(pairs.groupby(strata)) if strata else []
+    if len(cells) < 2:
+        return [
+            {
+                **named,
+                **dict(zip(strata, *(cell for cell, _ in cells), strict=True)),
+                **_test(pairs, metric, alternative),
+            }
+        ]
+    rows = [
+        {**named, **dict(zip(strata, cell, strict=True)), **_test(part, metric, alternative)} for cell, part in cells
     ]
+    return [*rows, {**named, **_test(pairs, metric, alternative, overall=True)}]
 
 
-def _test(pairs: pd.DataFrame, column: str, alternative: str) -> dict[str, Any]:
-    both = pairs[[f"{column}_arm", f"{column}_ref"]].dropna()
+def _test(pairs: pd.DataFrame, metric: Metric, alternative: str, overall: bool = False) -> dict[str, Any]:
+    """One test; over several cells it is of each seed's mean over them.
+
+    Cells share flips, order and initial weights seed by seed, so that their differences go together: taken as pairs of
+    their own they would give p-values that are too small. A seed that lacks a cell which another has is left out.
+    """
+    values = pairs[["seed", f"{metric.column}_arm", f"{metric.column}_ref"]].dropna()
+    if overall:
+        seeds = values.groupby("seed")
+        values = seeds.mean()[seeds.size() == seeds.size().max()].reset_index()
     excluded = (pairs[["status_arm", "status_ref"]] != "ok").any(axis=1)
-    test = paired_test(both.iloc[:, 0].to_numpy(float), both.iloc[:, 1].to_numpy(float), alternative)
-    return {**vars(test), "alternative": alternative, "excluded": int(excluded.sum())}
+    arm, reference = (values[f"{metric.column}_{side}"].to_numpy(float) for side in ("arm", "ref"))
+    return {
+        **vars(paired_test(arm, reference, alternative)),
+        "alternative": alternative,
+        "excluded": int(excluded.sum()),
+        "overall": overall,
+    }

@@ -13,6 +13,8 @@ from study.record import Results
 from sweeps.sweep import Plan
 
 KEY = ["trial", "member"]
+NETWORK = ["cell", "seed"]
+"""What makes a network the same network, whatever trial it was trained in."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,12 @@ def load(results: Results, sweep: str, partial: bool = False) -> Loaded:
     members = results.read(sweep, "members").to_pandas()
     _refuse_doubles(sweep, members)
     plan = Plan.saved(sweep, results)
-    planned = {(trial.id, member) for trial in plan.trials for member in range(len(trial.seed))} if plan else set()
-    found = set(members[KEY].itertuples(index=False, name=None))
+    found = set(members[NETWORK].itertuples(index=False, name=None))
+    planned = plan.members_by_cell() if plan else found  # what was never planned has nothing to be held against
     missing = planned - found
     if not partial:
-        _refuse_unplanned(sweep, found - planned)
-        _refuse_holes(sweep, plan, {trial for trial, _ in missing}, results)
+        _refuse_unplanned(sweep, members, found - planned)
+        _refuse_holes(sweep, plan, missing, results)
     if members.empty:
         raise BadInputError(f"{sweep}: none of its {len(planned)} planned members has a record yet.")
     return Loaded(sweep, _distinct(members), len(planned), len(missing))
@@ -78,7 +80,7 @@ def _distinct(members: pd.DataFrame) -> pd.DataFrame:
     Of its records, one with results is kept if there is any.
     """
     with_results_first = members.sort_values("status", key=lambda status: status != "ok", kind="stable")
-    return with_results_first.drop_duplicates(["cell", "seed"]).sort_index()
+    return with_results_first.drop_duplicates(NETWORK).sort_index()
 
 
 def _empty(results: Results) -> BadInputError:
@@ -92,18 +94,19 @@ def _refuse_doubles(sweep: str, members: pd.DataFrame) -> None:
         raise BadInputError(f"{sweep}: {len(doubled)} members are recorded twice, such as {trial}/{member}.")
 
 
-def _refuse_unplanned(sweep: str, unplanned: set[tuple[str, int]]) -> None:
-    if unplanned:
-        trial, member = min(unplanned)
+def _refuse_unplanned(sweep: str, members: pd.DataFrame, unplanned: set[tuple[str, int]]) -> None:
+    strange = members[[network in unplanned for network in members[NETWORK].itertuples(index=False, name=None)]]
+    if len(strange):
+        trial, member = strange.sort_values(KEY).iloc[0][KEY]
         raise BadInputError(
-            f"{sweep}: {len(unplanned)} members are in no plan, such as {trial}/{member}; --partial takes them in."
+            f"{sweep}: {len(strange)} members are in no plan, such as {trial}/{member}; --partial takes them in."
         )
 
 
-def _refuse_holes(sweep: str, plan: Plan | None, missing: set[str], results: Results) -> None:
+def _refuse_holes(sweep: str, plan: Plan | None, missing: set[tuple[str, int]], results: Results) -> None:
     if plan is not None and missing:
-        example = next(trial for trial in plan.trials if trial.id in missing)
+        lacking = [trial for trial in plan.trials if missing & {(trial.cell, seed) for seed in trial.seed}]
         raise BadInputError(
-            f"{sweep}: {len(missing)} of {len(plan.trials)} trials have no complete record, such as [{example}]; "
-            f"run `python -m sweeps run {sweep} --results {results}` again, or add --partial."
+            f"{sweep}: {len(lacking)} of {len(plan.trials)} trials have no complete record, such as [{lacking[0]}]; "
+            f"run `python -m sweeps retry {sweep} --results {results}`, or add --partial."
         )

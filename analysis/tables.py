@@ -9,6 +9,8 @@ from rich.table import Table
 from analysis.cells import level, varying
 from analysis.metrics import METRICS
 
+SIGNS = {"greater": ">", "less": "<", "two-sided": "≠"}
+"""The hypothesis of a test, between the names of its arms."""
 LABELS = {metric.column: metric.label for metric in METRICS}
 
 
@@ -56,7 +58,7 @@ def comparison_table(table: pd.DataFrame, title: str) -> Table:
     for _, row in table.iterrows():
         shown.add_row(
             LABELS[row["metric"]],
-            f"{level(row['arm'])} - {level(row['reference'])}",
+            f"{level(row['arm'])} {SIGNS[row['alternative']]} {level(row['reference'])}",
             *("all" if pd.isna(row[name]) else level(row[name]) for name in settings),
             str(row["n"]),
             _signed(row["difference"]),

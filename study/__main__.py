@@ -1,5 +1,6 @@
 """`python -m study`: one trial, without Ray."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ from rich.table import Table
 
 from study.errors import BadInputError
 from study.record import Results
-from study.terminal import DataDir, Settings, application, console, main, progress_bar
+from study.terminal import DataDir, Settings, application, console, main, progress_bar, show
 from study.trial import CHOICES, DEFAULTS, FIELDS, Trial, parse, text
 
 app = application("Train and measure the members of one trial, without Ray.")
@@ -43,22 +44,25 @@ def run(
     Example: python -m study run dataset=digits norm=batch k=0.1 seed=0,1,2
     """
     trial = _one_trial(settings or [])
+    if not re.fullmatch(r"\w+", sweep):
+        raise BadInputError(f"a sweep's name is letters, digits and underscores, not {sweep!r}.")
     records_to = Results.at(results) if results else None
     if records_to:
         records_to.check_writable()
-    console.print(f"trial {trial.id}: {trial}", markup=False)
+    console.print(f"trial {trial.id}: {trial}")
 
     from study import run as methods  # torch is imported only when something is trained
 
+    _one_thread()
     with progress_bar() as bar:
         task = bar.add_task(f"{len(trial.seed)} member{'s' * (len(trial.seed) > 1)}", total=1.0)
         records = methods.run(
             trial, Path(data_dir), _device(device), lambda fraction: bar.update(task, completed=fraction)
         )
-    console.print(_table(records.members))
+    show(_table(records.members))
     if records_to:
         records_to.write(sweep, trial.id, vars(records))
-        console.print(f"records: {records_to}/{sweep}", markup=False)
+        console.print(f"records: {records_to}/{sweep}")
 
 
 @app.command()
@@ -67,7 +71,7 @@ def settings() -> None:
     table = Table("setting", "default", "choices")
     for name in FIELDS:
         table.add_row(name, text(DEFAULTS[name]), ", ".join(CHOICES.get(name, ())))
-    console.print(table)
+    show(table)
 
 
 def _one_trial(assignments: list[str]) -> Trial:
@@ -75,6 +79,8 @@ def _one_trial(assignments: list[str]) -> Trial:
     for name, found in values.items():
         if name != "seed" and len(found) > 1:
             raise BadInputError(f"one trial has one {name}; `python -m sweeps run` takes several.")
+    if values.get("regularizer", ["none"]) != ["none"] and "alpha" not in values:
+        raise BadInputError("a regularizer weighs 1 - alpha, which is 0 by default: set alpha below 1 as well.")
     return Trial.of({name: tuple(found) if name == "seed" else found[0] for name, found in values.items()})
 
 
@@ -92,6 +98,13 @@ def _device(name: str) -> str:
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise BadInputError(f"there is no device {name!r} here; --device cpu always works.")
     return name
+
+
+def _one_thread() -> None:
+    """As the workers of a sweep have it: networks this small are slower on more, and round differently."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _table(rows: list[dict[str, object]]) -> Table:

@@ -9,7 +9,7 @@ import torch
 
 from study import models
 from study.corruption import corrupt
-from study.data import load, outsiders
+from study.data import load
 from study.train import predict, train
 from study.trial import Trial
 
@@ -28,14 +28,13 @@ class Cost:
 def measure(trial: Trial, data_dir: Path, device: str) -> Cost:
     """Train on a few batches, after one pass to warm up, for a quarter of a second or one pass, whichever is longer.
 
-    Nothing is recorded. What doesn't fit the dataset, such as a k that corrupts no sample, is found here.
+    Nothing is corrupted or recorded.
 
     Raises:
         BadInputError: the dataset can't be had, or the settings don't fit it.
     """
     data = load(trial.dataset, data_dir)
-    source = outsiders(trial.ood, data_dir, data.shape) if trial.corruption == "ood" else None
-    whole = corrupt(data.train, data.classes, trial.corruption, trial.k, 0, source)
+    whole = corrupt(data.train, data.classes, "none", 0.0, seed=0)
     few = replace(whole, **{name: tensor[: BATCHES * trial.batch_size] for name, tensor in vars(whole).items()})
     few = few.to(device)
     network = models.build(trial.architecture, data.shape, data.classes, trial.norm, seed=0).to(device)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from study import folders, influence, models
-from study.corruption import Corrupted, corrupt
+from study.corruption import Corrupted, amount, corrupt
 from study.data import Dataset, load, outsiders
 from study.errors import DivergedError
 from study.layers import overall, ratios
@@ -64,6 +64,22 @@ def run(trial: Trial, data_dir: Path, device: str = "cpu", progress: Progress = 
         records.layers += [{**identity, **row} for row in found.layers]
         records.samples = pa.concat_tables([records.samples, _identified(found.samples, identity)])
     return records
+
+
+def check(trial: Trial, data_dir: Path) -> None:
+    """Find out before any training whether the dataset can be had and corrupted as the trial asks.
+
+    Raises:
+        BadInputError: it can't.
+    """
+    data = load(trial.dataset, data_dir)
+    if trial.corruption == "ood":
+        source = outsiders(trial.ood, data_dir, data.shape)
+        corrupt(data.train, data.classes, trial.corruption, trial.k, trial.seed[0], source)
+    elif trial.corruption == "label":
+        corrupt(data.train, data.classes, trial.corruption, trial.k, trial.seed[0])
+    elif trial.corruption == "natural":
+        amount(trial.k, len(data.train))
 
 
 def run_member(

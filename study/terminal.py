@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from study.errors import BadInputError
 
@@ -17,9 +18,11 @@ DataDir = Annotated[str, typer.Option("--data-dir", help="Where torchvision's da
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What the command line raises for an option or a command that it doesn't know."""
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False, emoji=False)
 if not console.is_terminal:
-    console = Console(highlight=False, width=160)  # a pipe has no width of its own, and 80 would cut the tables
+    console = Console(
+        highlight=False, markup=False, width=160
+    )  # a pipe has no width of its own, and 80 would cut the tables
 
 
 def application(text: str) -> typer.Typer:
@@ -50,11 +53,23 @@ def main(app: typer.Typer, name: str) -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _fail(message: str) -> NoReturn:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
+
+
+def show(table: Table) -> None:
+    """Print a table; on a pipe, which has no width, at its own."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    width = console.measure(table, options=console.options.update(max_width=1_000)).maximum
+    console.print(table, width=max(width, 1), crop=False, overflow="ignore", soft_wrap=True)
 
 
 def progress_bar() -> Progress:

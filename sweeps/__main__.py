@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,19 @@ from rich.table import Table
 
 from study.errors import BadInputError
 from study.record import Results
-from study.terminal import DataDir, application, console, duration, main, progress_bar
+from study.terminal import DataDir, application, console, duration, main, progress_bar, show
 from study.trial import FIELDS, Trial, parse, text
 from sweeps import estimate, registry
 from sweeps.sweep import Plan, Scale, State
+
+
+class Device(StrEnum):
+    """What the workers compute on."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
 
 app = application("List, plan and run sweeps on Ray Tune.")
 
@@ -26,7 +36,7 @@ Set = Annotated[
 ]
 ResultsOption = Annotated[str, typer.Option("--results", metavar="DIR|URI", help="Where the records are kept.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Workers on this machine; by default one a core or GPU.")]
-DeviceOption = Annotated[str, typer.Option(help="cpu or cuda; auto takes a GPU where the cluster has one.")]
+DeviceOption = Annotated[Device, typer.Option(help="auto takes GPUs where the cluster has any.")]
 Address = Annotated[str, typer.Option(help="local starts Ray here; auto or an address joins a running cluster.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before running.")]
 Fraction = Annotated[float, typer.Option(help="Only a balanced part of the cells, such as 0.25.")]
@@ -55,7 +65,7 @@ def list_sweeps(teraflops: Teraflops = estimate.TERAFLOPS) -> None:
             ]
             table.add_row(sweep.name, sweep.question, sweep.feeds, *sizes)
     table.caption = f"device-hours: counted operations at {teraflops:g} teraflop/s sustained"
-    console.print(table)
+    show(table)
 
 
 @app.command()
@@ -75,7 +85,7 @@ def plan(
     """
     where = Results.at(results)
     state = _planned(name, scale, overrides, fraction).state(where)
-    console.print(_trials_table(state, None if every else PLAN_ROWS))
+    show(_trials_table(state, None if every else PLAN_ROWS))
     console.print(f"{_size(state.plan)}: {state}")
     if state.missing:
         rest = estimate.device_hours(state.missing, estimate.Durations.recorded(where), teraflops)
@@ -94,7 +104,7 @@ def run(
     results: ResultsOption = "results",
     data_dir: DataDir = "data",
     workers: Workers = None,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.auto,
     address: Address = "local",
     yes: Yes = False,
 ) -> None:
@@ -114,28 +124,28 @@ def run(
 @app.command()
 def retry(
     name: Name,
-    failed: Annotated[bool, typer.Option("--failed", help="Only the failed ones.")] = False,
-    damaged: Annotated[bool, typer.Option("--damaged", help="Only those whose shards can't be read.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only the failed ones, not what else is missing.")] = False,
     results: ResultsOption = "results",
     data_dir: DataDir = "data",
     workers: Workers = None,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.auto,
     address: Address = "local",
     yes: Yes = False,
 ) -> None:
-    """Run the failed trials of a sweep again, and those whose shards are damaged.
+    """Run the failed trials of a sweep again, and whatever of all that was planned has no record.
 
-    A damaged shard stays beside the new one as `<trial id>.parquet.damaged`.
+    A trial with a damaged shard counts as missing; the shard stays as `<trial id>.parquet.damaged`.
 
     Example: python -m sweeps retry quickstart --failed
     """
     registry.sweep(name)
     where = Results.at(results)
     where.check_writable()
-    set_aside = where.set_aside(name) if damaged or not failed else set()
-    state = _saved(name, where).state(where)
-    again = () if damaged and not failed else state.failed
-    again += tuple(trial for trial in state.missing if trial.id in set_aside)
+    saved = _saved(name, where)
+    saved.check_unchanged()
+    where.set_aside(name)
+    state = saved.state(where)
+    again = state.failed if failed else state.failed + state.missing
     _run(state, again, _Launch(name, where, data_dir, workers, device, address, yes))
 
 
@@ -194,7 +204,7 @@ class _Launch:
     results: Results
     data_dir: str
     workers: int | None
-    device: str
+    device: Device
     address: str
     yes: bool
 
@@ -204,12 +214,13 @@ def _run(state: State, trials: tuple[Trial, ...], options: _Launch) -> None:
     console.print(f"{options.sweep}: {_size(state.plan)}: {state}")
     if trials:
         _launch(trials, state.plan, options)
-    state.plan.save(options.results)
+    else:
+        state.plan.save(options.results)
     after = state.plan.state(options.results)
     if trials:
         console.print(f"{options.sweep}: {after}")
     for trial in after.failed[:MOST_FAILURES]:
-        console.print(f"  failed: {trial}: {after.errors[trial.id]}")
+        console.print(f"  failed: {trial}: {after.error(trial)}")
     if after.failed:
         console.print(f"  again: python -m sweeps retry {options.sweep} --results {options.results}")
     console.print(f"records: {options.results}/{options.sweep}")

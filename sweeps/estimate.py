@@ -12,8 +12,10 @@ from study import folders
 from study.record import Results
 from study.trial import Trial
 
-SPEED = ("dataset", "corruption", "k", "ood", "architecture", "norm", "regularizer", "optimizer", "batch_size")
-"""The settings that decide the seconds of a step, and whether the dataset can be corrupted so."""
+SPEED = ("dataset", "architecture", "norm", "regularizer", "optimizer", "batch_size")
+"""The settings that decide the seconds of a step."""
+CORRUPTION = ("dataset", "corruption", "k", "ood")
+"""The settings that decide whether the dataset can be corrupted so."""
 ALIKE = ("dataset", "architecture", "norm", "batch_size")
 """The settings in which a record must equal a trial to tell how long that will take."""
 SIZES = {
@@ -57,10 +59,13 @@ def measured_seconds(trials: Sequence[Trial], data_dir: Path) -> float:
     import torch
 
     from study import cost
+    from study.run import check
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        for trial in {_kind(trial, CORRUPTION): trial for trial in trials}.values():
+            check(trial, data_dir)
         kinds = {_kind(trial, SPEED): trial for trial in trials}
         costs = {kind: cost.measure(trial, data_dir, "cpu") for kind, trial in kinds.items()}
         return sum(cost.seconds(trial, costs[_kind(trial, SPEED)], data_dir) for trial in trials)

@@ -176,7 +176,13 @@ def run_trials(
         on_progress: told the fraction of all the training that is done.
     """
     tasks = [
-        {"trial": trial.settings(), "sweep": sweep, "results": str(results), "data_dir": str(data_dir.absolute())}
+        {
+            "trial": trial.settings(),
+            "id": trial.id,
+            "sweep": sweep,
+            "results": str(results),
+            "data_dir": str(data_dir.absolute()),
+        }
         for trial in trials
     ]
     weights = [len(trial.seed) * trial.epochs for trial in trials]
@@ -198,6 +204,8 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
 
     torch.set_num_threads(1)
     trial = Trial.of(task["trial"])
+    if trial.id != task["id"]:
+        raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")
     records = run(trial, Path(task["data_dir"]), task["device"], report)
     Results(task["results"]).write(task["sweep"], trial.id, vars(records))
     return {name: _mean([row.get(name) for row in records.members]) for name in REPORTED}
@@ -237,7 +245,7 @@ def schedule(
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
-                name=time.strftime("%Y-%m-%d_%H-%M-%S"),
+                name=f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}",
                 storage_path=kept_in,
                 verbose=0,
                 callbacks=[tracker],

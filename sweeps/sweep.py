@@ -5,14 +5,15 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from study import folders
 from study.errors import BadInputError
 from study.record import Results
-from study.trial import Trial
+from study.trial import FOLDER_FIELDS, Trial
 
 Axes = Mapping[str, tuple[Any, ...]]
 
@@ -141,19 +142,40 @@ class Plan:
         content = {
             "sweep": self.sweep,
             "version": self.version,
-            "trials": [{"id": trial.id, **trial.settings()} for trial in self.trials],
+            "trials": [{"id": trial.id, "cell": trial.cell, **trial.settings()} for trial in self.trials],
         }
         name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         results.save_plan(self.sweep, name, content)
 
     @classmethod
     def saved(cls, sweep: str, results: Results) -> "Plan | None":
-        """All that the launches of a sweep have planned into a results folder, together; None if nothing was."""
+        """All that the launches of a sweep have planned into a results folder, together; None if nothing was.
+
+        Raises:
+            BadInputError: a plan is damaged.
+        """
         plans = results.plans(sweep)
         if not plans:
             return None
-        trials = {entry["id"]: entry for plan in plans for entry in plan["trials"]}
-        return cls(sweep, max(plan["version"] for plan in plans), tuple(map(_trial, trials.values())))
+        try:
+            trials = {entry["id"]: _trial(entry) for plan in plans for entry in plan["trials"]}
+            return cls(sweep, max(plan["version"] for plan in plans), tuple(trials.values()))
+        except (KeyError, TypeError, AttributeError):
+            raise BadInputError(f"a plan of {sweep} in {results} is damaged; remove it and run again.") from None
+
+    def members_by_cell(self) -> set[tuple[str, int]]:
+        """Every network that the plan asks for, as its cell and its seed."""
+        return {(trial.cell, seed) for trial in self.trials for seed in trial.seed}
+
+    def check_unchanged(self) -> None:
+        """Refuse to go on with a saved plan whose dataset folders hold other files than when it was made.
+
+        Raises:
+            BadInputError: they do, or one is gone.
+        """
+        for trial in self.trials:
+            if any(folders.split(getattr(trial, name)) for name in FOLDER_FIELDS) and replace(trial).cell != trial.cell:
+                raise BadInputError(f"the files of {trial.dataset} have changed since [{trial}] was planned.")
 
     def state(self, results: Results) -> "State":
         """What has become of each trial of the plan.
@@ -161,19 +183,14 @@ class Plan:
         Raises:
             BadInputError: a shard can't be read.
         """
-        rows = results.read(self.sweep, "members", columns=["trial", "status", "error"]).to_pylist()
-        return State(
-            self,
-            recorded=frozenset(row["trial"] for row in rows),
-            errors={row["trial"]: row["error"] for row in rows if row["status"] == "failed"},
-            with_diverged=frozenset(row["trial"] for row in rows if row["status"] == "diverged"),
-        )
+        rows = results.read(self.sweep, "members", columns=["trial", "cell", "seed", "status", "error"]).to_pylist()
+        return State(self, {(row["cell"], row["seed"]): row for row in rows})
 
 
 def _trial(entry: Mapping[str, Any]) -> Trial:
     """A trial as a plan keeps it, with the identity it had when it was planned: its folder may be elsewhere now."""
-    trial = Trial.of({name: value for name, value in entry.items() if name != "id"})
-    trial.__dict__["id"] = entry["id"]
+    trial = Trial.of({name: value for name, value in entry.items() if name not in ("id", "cell")})
+    trial.__dict__.update(id=entry["id"], cell=entry["cell"])
     return trial
 
 
@@ -181,50 +198,55 @@ def _trial(entry: Mapping[str, Any]) -> Trial:
 class State:
     """A plan held against the records. Every trial is done, missing, failed or diverged.
 
+    What counts is whether each network, a cell and a seed, is recorded, not the trial that it was recorded in: with
+    more seeds only the new ones are run.
+
     Attributes:
         plan: what should be there.
-        recorded: the ids of all trials that have a record.
-        errors: why each trial failed that has a failed member, by id.
-        with_diverged: the ids of the trials with a diverged member.
+        recorded: the row of each recorded member, by cell and seed: `trial`, `status` and `error`.
     """
 
     plan: Plan
-    recorded: frozenset[str]
-    errors: Mapping[str, str]
-    with_diverged: frozenset[str]
+    recorded: Mapping[tuple[str, int], Mapping[str, Any]]
+
+    def of(self, trial: Trial) -> str:
+        """What has become of a trial: the worst that has become of a member."""
+        found = [self.recorded.get((trial.cell, seed)) for seed in trial.seed]
+        states = {"missing" if row is None else row["status"] for row in found}
+        return next((state for state in ("missing", "failed", "diverged") if state in states), "done")
 
     @cached_property
     def missing(self) -> tuple[Trial, ...]:
-        """Trials without a record: what running the sweep again will run."""
-        return tuple(trial for trial in self.plan.trials if trial.id not in self.recorded)
+        """What running the sweep again will run: trials of the members that have no record."""
+        lacking = {
+            trial: tuple(seed for seed in trial.seed if (trial.cell, seed) not in self.recorded)
+            for trial in self._in("missing")
+        }
+        return tuple(trial if seeds == trial.seed else replace(trial, seed=seeds) for trial, seeds in lacking.items())
 
     @cached_property
     def failed(self) -> tuple[Trial, ...]:
-        """Trials that could not be run: what `retry` will run."""
-        return tuple(trial for trial in self.plan.trials if trial.id in self.errors)
+        """What `retry` will run: the trials that could not be run, as they were recorded."""
+        cells = {trial.cell: trial for trial in self.plan.trials}
+        seeds: dict[tuple[str, str], list[int]] = {}
+        ids = {row["trial"] for row in self.recorded.values() if row["status"] == "failed"}
+        for (cell, seed), row in self.recorded.items():
+            if row["trial"] in ids and cell in cells:
+                seeds.setdefault((cell, row["trial"]), []).append(seed)
+        return tuple(replace(cells[cell], seed=tuple(found)) for (cell, _), found in seeds.items())
+
+    def error(self, trial: Trial) -> str:
+        """Why a failed trial failed."""
+        found = (self.recorded.get((trial.cell, seed)) for seed in trial.seed)
+        return next((row["error"] for row in found if row and row["status"] == "failed"), "")
 
     @cached_property
-    def diverged(self) -> tuple[Trial, ...]:
-        """Trials with a member whose training left the finite numbers; an outcome like another."""
-        return tuple(
-            trial for trial in self.plan.trials if trial.id in self.with_diverged and trial.id not in self.errors
-        )
+    def counts(self) -> Counter[str]:
+        """How many trials of the plan are done, missing, failed and diverged."""
+        return Counter(self.of(trial) for trial in self.plan.trials)
 
-    def of(self, trial: Trial) -> str:
-        """The group that a trial of the plan is in."""
-        groups = {"missing": self.missing, "failed": self.failed, "diverged": self.diverged}
-        return next((name for name, group in groups.items() if trial in group), "done")
-
-    @property
-    def done(self) -> int:
-        """The number of trials whose members all gave results."""
-        return len(self.plan.trials) - len(self.missing) - len(self.failed) - len(self.diverged)
+    def _in(self, state: str) -> tuple[Trial, ...]:
+        return tuple(trial for trial in self.plan.trials if self.of(trial) == state)
 
     def __str__(self) -> str:
-        counts = {
-            "done": self.done,
-            "missing": len(self.missing),
-            "failed": len(self.failed),
-            "diverged": len(self.diverged),
-        }
-        return ", ".join(f"{count} {name}" for name, count in counts.items())
+        return ", ".join(f"{self.counts[name]} {name}" for name in ("done", "missing", "failed", "diverged"))

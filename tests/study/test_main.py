@@ -38,6 +38,8 @@ def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
     """What `python -m study` says, run in an empty folder of this process, where it must end with one sentence."""
 
     def of(*arguments: str) -> str:
+        # Another test may have imported what is run here as a script.
+        monkeypatch.delitem(sys.modules, "study.__main__", raising=False)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["study", *arguments])
         before = files(tmp_path)
@@ -89,6 +91,7 @@ def test_results_are_written_where_the_user_said_and_nowhere_else(ran):
 
 
 def test_without_results_nothing_is_written(tmp_path, monkeypatch, capfd):
+    monkeypatch.delitem(sys.modules, "study.__main__", raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["study", "run", *QUICK, "--device", "cpu"])
     with pytest.raises(SystemExit) as ended:

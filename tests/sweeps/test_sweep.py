@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from study import folders
 from study.errors import BadInputError
 from study.record import Results
 from study.run import failed
@@ -68,10 +69,52 @@ def test_every_trial_is_in_exactly_one_state(tmp_path):
     record(results, bad, "failed")
     record(results, wild, "diverged")
     state = plan.state(results)
-    assert (state.done, state.missing, state.failed, state.diverged) == (1, (absent,), (bad,), (wild,))
+    assert (state.missing, state.failed) == ((absent,), (bad,))
     assert [state.of(trial) for trial in plan.trials] == ["done", "failed", "diverged", "missing"]
     assert str(state) == "1 done, 1 missing, 1 failed, 1 diverged"
-    assert state.errors == {bad.id: "boom"}
+    assert state.error(bad) == "boom"
+
+
+def test_more_seeds_run_only_the_new_ones(tmp_path):
+    results = Results.at(tmp_path)
+    for trial in sweep().plan(Scale.quick).trials:
+        record(results, trial)
+    state = sweep().plan(Scale.quick, {"seed": [1, 2, 3, 4]}).state(results)
+    assert [trial.seed for trial in state.missing] == [(3, 4)] * 4
+    for trial in state.missing:
+        record(results, trial)
+    assert not sweep().plan(Scale.quick, {"seed": range(5)}).state(results).missing
+
+
+def test_a_failed_trial_is_tried_again_as_it_was_recorded(tmp_path):
+    results = Results.at(tmp_path)
+    wide = sweep(product(k=0.1, seed=range(4))).plan(Scale.quick)
+    (first,), (second,) = (sweep(product(k=0.1, seed=seeds)).plan(Scale.quick).trials for seeds in ((0, 1), (2, 3)))
+    record(results, first)
+    record(results, second, "failed")
+    assert [trial.id for trial in wide.state(results).failed] == [second.id]
+
+
+def test_a_folder_whose_files_changed_since_they_were_planned_is_refused(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "one").write_bytes(b"content")
+    results = Results.at(tmp_path / "results")
+    sweep(product(dataset=f"parquet:{folder}")).plan(Scale.quick).save(results)
+    folders._fingerprint.cache_clear()
+    Plan.saved("test", results).check_unchanged()
+    (folder / "one").write_bytes(b"other")
+    folders._fingerprint.cache_clear()
+    with pytest.raises(BadInputError, match="have changed since"):
+        Plan.saved("test", results).check_unchanged()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"trials": [1]}'])
+def test_a_plan_that_is_something_else_is_one_clear_sentence(tmp_path, content):
+    (tmp_path / "test" / "plans").mkdir(parents=True)
+    (tmp_path / "test" / "plans" / "x.json").write_text(content)
+    with pytest.raises(BadInputError, match="damaged; remove it"):
+        Plan.saved("test", Results.at(tmp_path))
 
 
 def test_widening_a_grid_leaves_only_the_new_trials_missing(tmp_path):
