@@ -47,10 +47,14 @@ def run(trial: Trial, data_dir: Path, device: str = "cpu", progress: Progress = 
         progress: told the fraction of the trial that is done, in (0, 1], after each epoch of each member.
 
     Raises:
-        BadInputError: the dataset can't be had, or the settings don't fit it.
+        BadInputError: the dataset can't be had, the settings don't fit it, or the network has no exact gradient norms
+            where these are asked for.
     """
     data = load(trial.dataset, data_dir).to(device)
     source = outsiders(trial.ood, data_dir, data.shape) if trial.corruption == "ood" else None
+    if trial.samples == "gradients":
+        network = models.build(trial.architecture, data.shape, data.classes, trial.norm, trial.seed[0])
+        influence.check(network, data.shape, data.classes)
     records = Records()
     for member, seed in enumerate(trial.seed):
 

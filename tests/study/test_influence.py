@@ -106,11 +106,15 @@ class Twice(nn.Module):
         return self.head(self.again(torch.tanh(self.again(images[:, 0]))).flatten(1))
 
 
-class Unruly(Twice):
-    """What `vmap` can't run either: the pixels decide what is computed."""
+class Forked(nn.Module):
+    """A network that `vmap` can't run: the pixels decide what is computed."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.inner = network
 
     def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images) * (1 if images.sum() > 0 else 2)
+        return self.inner(images) * (1 if images.sum() > 0 else 2)
 
 
 class Borrowed(Twice):
@@ -204,7 +208,7 @@ def test_every_kind_of_convolution_has_the_norms_of_the_loop(options, large, mon
 
 
 def rms_with_shift() -> nn.Module:
-    return norms._tokens("norm", nn.LayerNorm(16))
+    return norms.TokenRMSNorm(nn.LayerNorm(16))
 
 
 LAYERS = {
@@ -374,10 +378,15 @@ def frozen() -> nn.Module:
 REFUSED = {
     "batch statistics": (no_running_statistics, "layer '1' has no running statistics"),
     "samples that see each other": (Mixing, "Mixing mixes the samples of a batch"),
-    "a layer twice, and control flow": (
-        Unruly,
-        "layer 'again' is called more than once; with torch.func: RuntimeError",
+    "a layer twice": (
+        lambda: Forked(Twice()),
+        "layer 'inner.again' is called more than once; with torch.func: Runtime",
     ),
+    "a weight of two layers": (lambda: Forked(tied()), "layer 'inner.3' shares a parameter with layer 'inner.1'"),
+    "a weight without its layer": (lambda: Forked(Uncalled()), "comes to the output of layer 'inner.again'"),
+    "a weight behind its layer's back": (lambda: Forked(Borrowed()), "the norms are not those of batches of one"),
+    "an input that is overwritten": (lambda: Forked(Overwritten()), "'inner.again' takes is changed in place"),
+    "a parameter beside layers": (lambda: Forked(transformer()), "layer 'inner' has parameters of its own beside"),
     "nothing to train": (frozen, "Twice has no trainable parameters"),
     "no parameters": (nn.Flatten, "Flatten has no trainable parameters"),
     "another number of classes": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(256, 5)), "has 5 logits, not 4"),

@@ -302,3 +302,13 @@ def test_layers_have_a_row_for_each_norm_and_evaluated_epoch():
     batch, none = (run.run(Trial(k=0.1, epochs=4, eval_every=2, norm=norm), NOWHERE) for norm in ("batch", "none"))
     assert [(row["epoch"], row["depth"]) for row in batch.layers] == [(e, d) for e in (2, 4) for d in range(4)]
     assert none.layers == []
+
+
+def test_gradient_norms_are_recorded_for_each_sample_and_as_the_means_of_both_groups(tmp_path):
+    trial = Trial(k=0.1, epochs=1, samples="gradients", seed=(3,))
+    records = run.run(trial, NOWHERE)
+    found = pd.DataFrame(read_back(records, trial, tmp_path)["samples"])
+    assert (found["grad_norm"] > 0).all()
+    means = found.groupby("group")["grad_norm"].mean()
+    assert records.members[0]["grad_norm_out"] == pytest.approx(means["corrupted"], rel=1e-5)
+    assert records.members[0]["grad_norm_in"] == pytest.approx(means["clean"], rel=1e-5)
