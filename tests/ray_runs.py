@@ -32,8 +32,12 @@ def sweeps() -> Command:
 
 @pytest.fixture(scope="session")
 def finished(sweeps: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder in which the tiny quickstart has run to its end on Ray."""
+    """A results folder in which the tiny quickstart has run to its end on Ray, in two launches."""
     results = tmp_path_factory.mktemp("finished") / "results"
-    done = sweeps("run", "quickstart", *TINY, "--results", results)
-    assert done.returncode == 0, done.stdout + done.stderr
+    first = sweeps("run", "quickstart", *TINY, "--limit", "1", "--results", results)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "about to run 1 trial, 2 members" in first.stdout
+    assert "1 done, 3 missing" in first.stdout
+    rest = sweeps("run", "quickstart", *TINY, "--results", results)
+    assert rest.returncode == 0, rest.stdout + rest.stderr
     return results

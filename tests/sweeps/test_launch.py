@@ -75,7 +75,8 @@ def test_a_task_that_fails_is_tried_three_times_and_takes_no_other_with_it(pool,
     }
 
 
-def test_a_trial_that_cannot_be_run_is_recorded_as_failed_with_its_reason(pool, tmp_path):
+def test_a_trial_that_cannot_be_run_is_recorded_as_failed_with_its_reason(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "MAX_FAILURES", 0)  # each further try starts another worker
     results = Results.at(tmp_path)
     # Refused by `sweeps run` beforehand; here it reaches a worker.
     trials = [Trial(k=1e-5, epochs=1, seed=(0, 1)), Trial(k=0.1, epochs=1)]
