@@ -101,6 +101,7 @@ def test_workers_compute_with_one_thread(pool, tmp_path):
 
     task = {
         "trial": Trial(k=0.1, epochs=1).settings(),
+        "id": Trial(k=0.1, epochs=1).id,
         "sweep": "s",
         "results": str(tmp_path),
         "data_dir": str(tmp_path),
