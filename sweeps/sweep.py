@@ -36,7 +36,6 @@ class Sweep:
         quick: grids that a CPU runs in minutes, on data that lies inside an installed package.
         paper: grids at the paper's exact setting.
         factor: the factor that its comparison is about.
-        reference: that factor's level which the other arms are held against.
         version: raised whenever the trials change.
     """
 
@@ -46,7 +45,6 @@ class Sweep:
     quick: tuple[Axes, ...]
     paper: tuple[Axes, ...]
     factor: str = "norm"
-    reference: str = "none"
     version: int = 1
 
     def plan(self, scale: Scale, overrides: Mapping[str, Sequence[Any]] | None = None, fraction: float = 1.0) -> "Plan":
