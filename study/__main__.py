@@ -11,6 +11,7 @@ from study.errors import BadInputError
 from study.record import Results
 from study.terminal import DataDir, Settings, application, console, main, progress_bar, show
 from study.trial import CHOICES, DEFAULTS, FIELDS, Trial, parse, text
+from study.worker import one_thread
 
 app = application("Train and measure the members of one trial, without Ray.")
 SHOWN = {
@@ -53,7 +54,7 @@ def run(
 
     from study import run as methods  # torch is imported only when something is trained
 
-    _one_thread()
+    one_thread()
     with progress_bar() as bar:
         task = bar.add_task(f"{len(trial.seed)} member{'s' * (len(trial.seed) > 1)}", total=1.0)
         records = methods.run(
@@ -98,13 +99,6 @@ def _device(name: str) -> str:
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise BadInputError(f"there is no device {name!r} here; --device cpu always works.")
     return name
-
-
-def _one_thread() -> None:
-    """As the workers of a sweep have it: networks this small are slower on more, and round differently."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _table(rows: list[dict[str, object]]) -> Table:

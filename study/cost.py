@@ -33,7 +33,7 @@ def measure(trial: Trial, data_dir: Path, device: str) -> Cost:
     Raises:
         BadInputError: the dataset can't be had, or the settings don't fit it.
     """
-    data = load(trial.dataset, data_dir)
+    data = load(trial.dataset, data_dir, trial.subset)
     whole = corrupt(data.train, data.classes, "none", 0.0, seed=0)
     few = replace(whole, **{name: tensor[: BATCHES * trial.batch_size] for name, tensor in vars(whole).items()})
     few = few.to(device)
@@ -49,7 +49,7 @@ def measure(trial: Trial, data_dir: Path, device: str) -> Cost:
 
 def seconds(trial: Trial, cost: Cost, data_dir: Path) -> float:
     """What the trial will take on one worker: all epochs of all members, and the measurements between them."""
-    data = load(trial.dataset, data_dir)
+    data = load(trial.dataset, data_dir, trial.subset)
     measured = -(-trial.epochs // trial.eval_every) * (len(data.train) + len(data.test))
     return len(trial.seed) * (trial.epochs * len(data.train) * cost.train + measured * cost.predict)
 

@@ -64,16 +64,20 @@ def to_float(images: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @cache
-def load(name: str, data_dir: Path) -> Dataset:
+def load(name: str, data_dir: Path, subset: int = 0) -> Dataset:
     """The dataset of that name, read once per process; torchvision's are downloaded where they are missing.
 
     Args:
         name: a built-in name, `parquet:DIR` or `imagefolder:DIR`.
         data_dir: where torchvision's datasets lie, in torchvision's layout.
+        subset: how many training samples to keep, each class in proportion; 0 keeps all. The draw is always the same.
 
     Raises:
-        BadInputError: the files are missing, unreadable or not what the name promises.
+        BadInputError: the files are missing, unreadable or not what the name promises, or there is no such subset.
     """
+    if subset:
+        whole = load(name, data_dir)
+        return replace(whole, train=_subset(name, whole, subset))
     folder = folders.split(name)
     if folder is None:
         train, test = BUILTIN[name](data_dir)
@@ -118,6 +122,24 @@ def _tiles(shape: tuple[int, int, int]) -> Tensor:
         tiled = whole.unfold(1, height, height).unfold(2, width, width)
         tiles.append(tiled.permute(1, 2, 0, 3, 4).flatten(0, 1))
     return torch.cat(tiles)
+
+
+def _subset(name: str, whole: Dataset, size: int) -> Split:
+    from sklearn.model_selection import train_test_split
+
+    train = whole.train
+    if not whole.classes <= size < len(train):
+        raise BadInputError(
+            f"subset of {name} must be 0 for all of it, or from {whole.classes}, one a class, "
+            f"to {len(train) - 1}, not {size}."
+        )
+    labels = train.labels.numpy()
+    try:
+        kept, _ = train_test_split(np.arange(len(labels)), train_size=size, stratify=labels, random_state=0)
+    except ValueError as error:
+        raise BadInputError(f"{name} has no subset of {size} by class: {error}") from None
+    kept = torch.from_numpy(np.sort(kept))
+    return Split(train.images[kept], train.labels[kept])
 
 
 def _checked(name: str, train: Split, test: Split) -> Dataset:

@@ -30,6 +30,7 @@ FIT = [
 ]
 SETTINGS = [
     ("dataset", pa.string()),
+    ("subset", pa.int32()),
     ("corruption", pa.string()),
     ("k", pa.float64()),
     ("ood", pa.string()),

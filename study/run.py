@@ -50,7 +50,7 @@ def run(trial: Trial, data_dir: Path, device: str = "cpu", progress: Progress = 
         BadInputError: the dataset can't be had, the settings don't fit it, or the network has no exact gradient norms
             where these are asked for.
     """
-    data = load(trial.dataset, data_dir).to(device)
+    data = load(trial.dataset, data_dir, trial.subset).to(device)
     source = outsiders(trial.ood, data_dir, data.shape) if trial.corruption == "ood" else None
     if trial.samples == "gradients":
         network = models.build(trial.architecture, data.shape, data.classes, trial.norm, trial.seed[0])
@@ -76,7 +76,7 @@ def check(trial: Trial, data_dir: Path) -> None:
     Raises:
         BadInputError: it can't.
     """
-    data = load(trial.dataset, data_dir)
+    data = load(trial.dataset, data_dir, trial.subset)
     if trial.corruption == "ood":
         source = outsiders(trial.ood, data_dir, data.shape)
         corrupt(data.train, data.classes, trial.corruption, trial.k, trial.seed[0], source)

@@ -63,6 +63,7 @@ class Trial:
 
     Attributes:
         dataset: a built-in name, or `parquet:DIR` or `imagefolder:DIR`.
+        subset: how many samples of the training set D keeps, drawn by class and the same for all seeds; 0 keeps all.
         corruption: how D becomes D': `label` flips labels (paper, Algorithm 1), `ood` adds images of another dataset
             (Algorithm 2), `natural` changes nothing and calls the most atypical samples S_out; `none` exactly when k
             is 0.
@@ -88,6 +89,7 @@ class Trial:
     """
 
     dataset: str = "digits"
+    subset: int = 0
     corruption: str = "label"
     k: float = 0.0
     ood: str = "none"
@@ -218,6 +220,7 @@ CHOICES = {
     "protocol": PROTOCOLS,
 }
 RANGES: Mapping[str, tuple[Any, str]] = {
+    "subset": (lambda size: 0 <= size < 2**31, "0 or more"),
     "k": (lambda k: 0 <= k < 1, "in [0, 1)"),
     "alpha": (lambda alpha: 0 < alpha <= 1, "in (0, 1]"),
     "lr": (lambda lr: lr > 0, "above 0"),

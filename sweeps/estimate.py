@@ -14,9 +14,9 @@ from study.trial import Trial
 
 SPEED = ("dataset", "architecture", "norm", "regularizer", "optimizer", "batch_size")
 """The settings that decide the seconds of a step."""
-CORRUPTION = ("dataset", "corruption", "k", "ood")
+CORRUPTION = ("dataset", "subset", "corruption", "k", "ood")
 """The settings that decide whether the dataset can be corrupted so."""
-ALIKE = ("dataset", "architecture", "norm", "batch_size")
+ALIKE = ("dataset", "subset", "architecture", "norm", "batch_size")
 """The settings in which a record must equal a trial to tell how long that will take."""
 SIZES = {
     "digits": (1_437, 360, (1, 28, 28), 10),
@@ -124,7 +124,8 @@ def _durations(results: Results) -> Iterable[dict[str, Any]]:
 
 def flops(trial: Trial) -> float:
     """Floating-point operations of a trial: three forward passes for a training step, one for a measurement."""
-    train, test, shape, classes = SIZES[trial.dataset]
+    whole, test, shape, classes = SIZES[trial.dataset]
+    train = trial.subset or whole
     passes = 3 * trial.epochs * train + -(-trial.epochs // trial.eval_every) * (train + test)
     return len(trial.seed) * passes * forward_flops(trial.architecture, shape, classes)
 

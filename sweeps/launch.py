@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from study.worker import ENVIRONMENT, one_thread
+
 # Ray reads most of these when it is imported, and its processes inherit them.
 os.environ.update(
     {
@@ -32,7 +34,7 @@ os.environ.update(
         # Ray's snapshots of the experiment are of no use to us: the records say what is done.
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+        **ENVIRONMENT,
     }
 )
 
@@ -123,6 +125,7 @@ def connected(cluster: Cluster) -> Iterator[Pool]:
     ray._private.worker._worker_logs_enabled = False
     local: dict[str, Any] = {}
     if cluster.address == "local":
+        _check_device(cluster.device)
         local = {"num_cpus": cluster.workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     else:
         _check_reachable(cluster.address)
@@ -150,6 +153,14 @@ def _pool(cluster: Cluster, asked: float) -> Pool:
     if not slots:
         raise BadInputError(f"there is no {device} for a worker at {cluster.address!r}.")
     return Pool(min(slots, cluster.workers or slots), device, asked)
+
+
+def _check_device(device: str) -> None:
+    """Ask torch, which takes no time, before Ray is started to find the same."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BadInputError("there is no cuda device here; --device cpu always works.")
 
 
 def _check_reachable(address: str) -> None:
@@ -198,11 +209,9 @@ def run_trials(
 
 def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     """Run one trial in a worker and write its shards; the means that Ray's users see are over its members."""
-    import torch
-
     from study.run import run
 
-    torch.set_num_threads(1)
+    one_thread()
     trial = Trial.of(task["trial"])
     if trial.id != task["id"]:
         raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")

@@ -1,10 +1,12 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from study.data import Dataset, Split
 
@@ -16,6 +18,22 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 torch.set_num_threads(1)
 settings.register_profile("normleak", deadline=None, derandomize=True)
 settings.load_profile("normleak")
+
+
+WITH_RAY = ("tests/sweeps/test_launch.py", "tests/sweeps/test_main.py", "tests/test_end_to_end.py")
+"""The files whose tests start Ray, which wants the machine's cores, or share the records of a sweep that ran on it."""
+
+
+class _RayInOneProcess(LoadScopeScheduling):
+    """Of the two processes that share the tests, file by file, one has all the tests that start Ray."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "with Ray" if file in WITH_RAY else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _RayInOneProcess(config, log)
 
 
 @pytest.fixture(autouse=True)

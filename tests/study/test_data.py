@@ -98,6 +98,24 @@ def test_digits_keep_their_classes_in_proportion_and_share_no_image():
     assert not seen & unseen
 
 
+def test_a_subset_keeps_each_class_in_proportion_and_is_always_the_same():
+    whole, part = load("digits", Path("unused")), load("digits", Path("unused"), 500)
+    assert len(part.train) == 500
+    assert part.test is whole.test
+    shares = [torch.bincount(split.labels, minlength=10) / len(split) for split in (part.train, whole.train)]
+    assert torch.allclose(*shares, atol=1 / 500)
+    kept = {image.numpy().tobytes(): int(label) for image, label in zip(*vars(part.train).values(), strict=True)}
+    given = {image.numpy().tobytes(): int(label) for image, label in zip(*vars(whole.train).values(), strict=True)}
+    assert kept.items() <= given.items()
+    assert hashlib.sha256(part.train.images.numpy().tobytes()).hexdigest()[:16] == "4ed9acf75f8ad025"
+
+
+@pytest.mark.parametrize("size", [9, 1437, 10**6])
+def test_a_subset_that_is_none_is_refused(size):
+    with pytest.raises(BadInputError, match=f"must be 0 for all of it, or from 10, one a class, to 1436, not {size}"):
+        load("digits", Path("unused"), size)
+
+
 def test_digits_are_split_as_they_have_always_been():
     data = load("digits", NOWHERE)
     assert data.train.labels[:10].tolist() == [3, 9, 1, 3, 1, 9, 4, 4, 2, 8]

@@ -34,6 +34,7 @@ CHANGES = {
     "corruption": ({"corruption": "none"}, {"corruption": "label", "k": 0.1}),
     "k": ({"k": 0.1}, {"k": 0.2}),
     "ood": ({"corruption": "ood", "k": 0.1}, {"corruption": "ood", "k": 0.1, "ood": "mnist"}),
+    "subset": ({}, {"subset": 500}),
     "architecture": ({}, {"architecture": "vgg8"}),
     "norm": ({}, {"norm": "none"}),
     "regularizer": ({"regularizer": "log", "alpha": 0.5}, {"regularizer": "hinge", "alpha": 0.5}),

@@ -1,5 +1,6 @@
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pandas as pd
 import pytest
 
 from study.record import Results
+from study.terminal import main
 from sweeps import registry
+from sweeps.__main__ import app
 from sweeps.sweep import Plan
 from tests.ray_runs import ROOT, TINY, Command, command
 
@@ -54,6 +57,7 @@ def test_status_counts_what_was_planned(sweeps: Command, finished: Path):
         (["run", "quickstart", "--set", "dataset=digit"], "did you mean 'digits'?"),
         (["run", "quickstart", "--set", "k=1"], "k must be in [0, 1), not 1."),
         (["run", "quickstart", "--set", "k=1e-5"], "corrupts none of 1437 samples"),
+        (["run", "quickstart", "--set", "subset=2000"], "subset of digits must be 0 for all of it"),
         (["run", "quickstart", "--set", "k"], "'k' is not of the form KEY=VALUE."),
         (["run", "quickstart", "--set", "dataset=parquet:nowhere"], "there is no dataset folder"),
         (["run", "quickstart", "--scale", "huge"], "'quick', 'paper'"),
@@ -68,15 +72,28 @@ def test_status_counts_what_was_planned(sweeps: Command, finished: Path):
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_no_record(
-    sweeps: Command, tmp_path: Path, arguments: list[str], sentence: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    sentence: str,
 ):
     results = tmp_path / "results"
-    done = sweeps(*arguments, "--results", results)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert sentence in done.stderr
-    assert done.stderr.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["sweeps", *arguments, "--results", str(results)])
+    with pytest.raises(SystemExit) as ended:
+        main(app, "python -m sweeps")
+    errors = capfd.readouterr().err
+    assert ended.value.code == 2
+    assert errors.startswith("error: ")
+    assert sentence in errors
+    assert errors.count("\n") == 1
     assert not [path for path in results.rglob("*") if path.is_file()]
+
+
+def test_bad_input_ends_the_command_itself_with_code_2(sweeps: Command):
+    done = sweeps("run", "quickstrat")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: unknown sweep 'quickstrat': did you mean 'quickstart'?\n"
 
 
 def test_results_that_cannot_be_written_are_refused_before_anything_runs(sweeps: Command, tmp_path: Path):
