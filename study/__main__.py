@@ -37,6 +37,9 @@ def run(
     settings: Settings = None,
     data_dir: DataDir = "data",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto for a GPU where there is one.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="How members train side by side: single, grouped, vmap, or auto for the fastest here.")
+    ] = "auto",
     results: Annotated[str | None, typer.Option(help="Also write the records into this results folder.")] = None,
     sweep: Annotated[str, typer.Option(help="The sweep under which --results keeps the records.")] = "trials",
 ) -> None:
@@ -58,7 +61,7 @@ def run(
     with progress_bar() as bar:
         task = bar.add_task(f"{len(trial.seed)} member{'s' * (len(trial.seed) > 1)}", total=1.0)
         records = methods.run(
-            trial, Path(data_dir), _device(device), lambda fraction: bar.update(task, completed=fraction)
+            trial, Path(data_dir), _device(device), lambda fraction: bar.update(task, completed=fraction), backend
         )
     show(_table(records.members))
     if records_to:

@@ -11,8 +11,6 @@ Whether that is exact for a network is tried rather than believed: see `check`. 
 each sample's whole gradient, which is exact for every network that it can run, and slower.
 """
 
-import copy
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,14 +21,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.grad import conv2d_weight
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from study.attention import plain_attention
 from study.data import to_float
 from study.errors import BadInputError, DivergedError
 from study.factories import reason
+from study.probes import disturbed
 
 CPU_CHUNK, GPU_CHUNK = 64, 256
 """Samples in one pass: what stays in a CPU's cache, and a GPU's share of the memory that training takes too."""
@@ -107,7 +106,7 @@ def _exact_way(network: nn.Module, shape: tuple[int, ...], device: torch.device,
                 f"so no sample has a gradient of its own."
             )
     try:
-        probe = _disturbed(network)
+        probe = disturbed(network)
         pixels = torch.randint(0, 256, (2, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
         images = to_float(pixels.to(device), torch.float64)
         logits = probe(images).detach()
@@ -138,17 +137,6 @@ def _agreeing(name: str, probe: nn.Module, images: Tensor, labels: Tensor, wante
     raise BadInputError(
         f"exact gradient norms of single samples can't be had from {name}: {reasons[0]}; with torch.func: {reasons[1]}."
     )
-
-
-def _disturbed(network: nn.Module) -> nn.Module:
-    """A copy in float64 with a little noise on each parameter: a scale that starts at zero would hide its branch."""
-    probe = copy.deepcopy(network).double()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in probe.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(noise.to(parameter.device), alpha=0.01)
-    return probe
 
 
 def _one_by_one(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -207,20 +195,12 @@ def _by_vmap(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     each = vmap(grad(along, has_aux=True), in_dims=(None, 0, 0))
     samples = max(1, PATCHES // sum(value.numel() for value in parameters.values()))
     norms = []
-    with _plain_attention():
+    with plain_attention():
         for image, label in zip(images.split(samples), labels.split(samples), strict=True):
             gradients, length = each(parameters, image, label)
             squares = [gradient.flatten(1).square().sum(dim=1).double() for gradient in gradients.values()]
             norms.append(torch.stack(squares).sum(dim=0).sqrt() * length)
     return torch.cat(norms)
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Attention by its formula: `vmap` would run the fused kernels sample by sample, and warn of it as of any such."""
-    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="There is a performance drop")
-        yield
 
 
 # Layer by layer -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Optimizers with a fixed learning rate (paper, Appendix D and E.3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn, optim
@@ -15,7 +15,18 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
 }
 
 
-def optimizer(name: str, network: nn.Module, lr: float, weight_decay: float) -> optim.Optimizer:
-    """The optimizer over all of the network's parameters, with torch's defaults but for `sgd`'s momentum."""
-    settings: dict[str, Any] = {"momentum": SGD_MOMENTUM} if name == "sgd" else {}
-    return OPTIMIZERS[name](network.parameters(), lr=lr, weight_decay=weight_decay, **settings)
+def optimizer(
+    name: str, settings: Mapping[tuple[float, float], Sequence[nn.Parameter]], capturable: bool = False
+) -> optim.Optimizer:
+    """The optimizer with torch's defaults but for `sgd`'s momentum.
+
+    Args:
+        name: a key of `OPTIMIZERS`.
+        settings: the parameters by their learning rate and weight decay.
+        capturable: whether its steps can be captured in a CUDA graph.
+    """
+    own: dict[str, Any] = {"momentum": SGD_MOMENTUM} if name == "sgd" else {"capturable": capturable}
+    groups = [
+        {"params": list(parameters), "lr": lr, "weight_decay": decay} for (lr, decay), parameters in settings.items()
+    ]
+    return OPTIMIZERS[name](groups, **own)

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -14,22 +15,26 @@ LIBRARIES = ("normleak", "torch", "torchvision", "numpy", "scikit-learn", "pyarr
 
 
 @cache
-def provenance(device: str) -> dict[str, Any]:
-    """The columns of `members` that say which code ran where; the same for every member of a process."""
+def provenance(device: str | None = None, backend: str | None = None, pack: int | None = None) -> dict[str, Any]:
+    """The columns of `members` that say which code ran where, and how; nothing of the device where it is not known."""
     return {
-        "backend": "single",
-        "pack": 1,
-        "device": _device(device),
+        "backend": backend,
+        "pack": pack,
+        "device": device and device_name(device),
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": _dirty(),
         "versions": json.dumps({"python": platform.python_version(), **_versions()}, sort_keys=True),
     }
 
 
-def _device(device: str) -> str:
+@cache
+def device_name(device: str) -> str:
+    """The device as its maker calls it; Python's own `platform` does not know the processor's model on Linux."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} cpu"
+    info = Path("/proc/cpuinfo")
+    model = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.is_file() else None
+    return f"{platform.machine()} {model[1] if model else 'cpu'}"
 
 
 def _versions() -> dict[str, str]:

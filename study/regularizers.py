@@ -13,8 +13,8 @@ LOG_FLOOR = 1e-4
 
 
 @contextmanager
-def penalized(network: nn.Module, kind: str) -> Iterator[Callable[[], Tensor]]:
-    """A function that gives the penalty of the network's last forward pass in train mode.
+def penalized(network: nn.Module, kind: str, members: int = 1) -> Iterator[Callable[[], Tensor]]:
+    """A function that gives the penalty [members] of the network's last forward pass in train mode.
 
     The penalty is the sum over batch norms of the mean over channels of
 
@@ -27,21 +27,23 @@ def penalized(network: nn.Module, kind: str) -> Iterator[Callable[[], Tensor]]:
     Args:
         network: a network with affine batch norms.
         kind: `none`, `log` or `hinge`; `none` watches nothing and gives 0.
+        members: how many networks stand side by side in the channels of this one, each with a penalty of its own.
     """
     terms: dict[BatchNorm, Tensor] = {}
     if kind == "none":
-        yield lambda: torch.zeros(())
+        yield lambda: torch.zeros(members)
         return
 
     def watch(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(layer, BatchNorm)
         if layer.training:
             variance = inputs[0].transpose(0, 1).flatten(1).var(dim=1, unbiased=False)
-            terms[layer] = _term(kind, layer.weight.square() / (variance + layer.eps))
+            ratio = layer.weight.square() / (variance + layer.eps)
+            terms[layer] = _term(kind, ratio.unflatten(0, (members, -1)))
 
     hooks = [layer.register_forward_pre_hook(watch) for _, layer in batch_norms(network)]
     try:
-        yield lambda: torch.stack(list(terms.values())).sum()
+        yield lambda: torch.stack(list(terms.values())).sum(dim=0)
     finally:
         for hook in hooks:
             hook.remove()
@@ -49,4 +51,4 @@ def penalized(network: nn.Module, kind: str) -> Iterator[Callable[[], Tensor]]:
 
 def _term(kind: str, squared_ratio: Tensor) -> Tensor:
     floor = LOG_FLOOR if kind == "log" else 1.0
-    return squared_ratio.clamp(min=floor).log().mean()
+    return squared_ratio.clamp(min=floor).log().mean(dim=1)

@@ -1,7 +1,7 @@
 """One trial, from its settings to its records: the Methods section."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,16 +11,18 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from study import folders, influence, models
+from study import engine, folders, influence, models
 from study.corruption import Corrupted, amount, corrupt
 from study.data import Dataset, load, outsiders
+from study.engine import tuner
+from study.engine.tuner import Choice
 from study.errors import DivergedError
 from study.layers import overall, ratios
 from study.membership import global_threshold, score
 from study.memorization import memorization
 from study.provenance import provenance
 from study.record import SCHEMAS
-from study.train import predict, steps_per_epoch, train
+from study.train import Member, predict, steps_per_epoch, train
 from study.trial import Trial
 
 Progress = Callable[[float], None]
@@ -36,38 +38,82 @@ class Records:
     layers: list[Row] = field(default_factory=list)
     samples: pa.Table = field(default_factory=SCHEMAS["samples"].empty_table)
 
+    def add(self, found: "Records", identity: Row) -> None:
+        """Take over the rows of one member, each with its trial and its number."""
+        self.members += [{**identity, **row} for row in found.members]
+        self.epochs += [{**identity, **row} for row in found.epochs]
+        self.layers += [{**identity, **row} for row in found.layers]
+        self.samples = pa.concat_tables([self.samples, _identified(found.samples, identity)])
 
-def run(trial: Trial, data_dir: Path, device: str = "cpu", progress: Progress = lambda _: None) -> Records:
+
+def run(
+    trial: Trial, data_dir: Path, device: str = "cpu", progress: Progress = lambda _: None, backend: str = "auto"
+) -> Records:
     """Train and measure every member of the trial.
 
     Args:
         trial: the settings.
         data_dir: where torchvision's datasets lie.
         device: a torch device.
-        progress: told the fraction of the trial that is done, in (0, 1], after each epoch of each member.
+        progress: told the fraction of the trial that is done, in (0, 1], after each epoch.
+        backend: how members train side by side, a key of `engine.BACKENDS`, or `auto` for the fastest here. It changes
+            no result but by the rounding of float32.
 
     Raises:
-        BadInputError: the dataset can't be had, the settings don't fit it, or the network has no exact gradient norms
-            where these are asked for.
+        BadInputError: the dataset can't be had, the settings don't fit it, the network has no exact gradient norms
+            where these are asked for, or the backend can't express it.
     """
-    data = load(trial.dataset, data_dir, trial.subset).to(device)
-    source = outsiders(trial.ood, data_dir, data.shape) if trial.corruption == "ood" else None
-    if trial.samples == "gradients":
-        network = models.build(trial.architecture, data.shape, data.classes, trial.norm, trial.seed[0])
+    return run_together([trial], data_dir, device, progress, backend)[0]
+
+
+def run_together(
+    trials: Sequence[Trial], data_dir: Path, device: str, progress: Progress, backend: str = "auto"
+) -> list[Records]:
+    """Train and measure the members of several trials side by side; see `run`.
+
+    The trials must have the dataset and all that a pack shares in common (see `train.SHARED`), and as many samples.
+    """
+    first = trials[0]
+    data = load(first.dataset, data_dir, first.subset).to(device)
+    if first.samples == "gradients":
+        network = models.build(first.architecture, data.shape, data.classes, first.norm, first.seed[0])
         influence.check(network, data.shape, data.classes)
-    records = Records()
-    for member, seed in enumerate(trial.seed):
-
-        def of_trial(of_member: float, done: int = member) -> None:
-            progress((done + of_member) / len(trial.seed))
-
-        identity = {"trial": trial.id, "member": member}
-        found = run_member(trial, data, source, seed, device, of_trial)
-        records.members += [{**identity, **row} for row in found.members]
-        records.epochs += [{**identity, **row} for row in found.epochs]
-        records.layers += [{**identity, **row} for row in found.layers]
-        records.samples = pa.concat_tables([records.samples, _identified(found.samples, identity)])
+    members = [
+        Member(trial, seed, corrupt(data.train, data.classes, trial.corruption, trial.k, seed, source))
+        for trial in trials
+        for source in [outsiders(trial.ood, data_dir, data.shape) if trial.corruption == "ood" else None]
+        for seed in trial.seed
+    ]
+    choice = tuner.choose(first, data.shape, data.classes, len(members), device, backend)
+    records = [Records() for _ in trials]
+    for member, of_member in zip(members, in_packs(members, data, device, choice, progress), strict=True):
+        position = trials.index(member.trial)
+        records[position].add(of_member, {"trial": member.trial.id, "member": member.trial.seed.index(member.seed)})
     return records
+
+
+def in_packs(
+    members: Sequence[Member], data: Dataset, device: str, choice: Choice, progress: Progress
+) -> Iterator[Records]:
+    """The records of each member, trained so many at once as the choice says, or fewer where memory runs out."""
+    size, done = choice.members, 0
+    while done < len(members):
+        # Packs of even size: 5 members go as 3 and 2 rather than as 4 and 1.
+        packs = -(-(len(members) - done) // size)
+        together = members[done : done + -(-(len(members) - done) // packs)]
+
+        def of_all(of_pack: float, done: int = done, together: Sequence[Member] = together) -> None:
+            progress((done + of_pack * len(together)) / len(members))
+
+        try:
+            yield from run_pack(together, data, device, choice.backend, of_all)
+        except torch.OutOfMemoryError:
+            if len(together) == 1:
+                raise
+            size = len(together) // 2
+            torch.cuda.empty_cache()
+            continue
+        done += len(together)
 
 
 def check(trial: Trial, data_dir: Path) -> None:
@@ -86,44 +132,57 @@ def check(trial: Trial, data_dir: Path) -> None:
         amount(trial.k, len(data.train))
 
 
-def run_member(
-    trial: Trial, data: Dataset, source: Tensor | None, seed: int, device: str, progress: Progress
-) -> Records:
-    """Train one member and measure it; its records lack their identity still.
+def run_pack(members: Sequence[Member], data: Dataset, device: str, backend: str, progress: Progress) -> list[Records]:
+    """Train members side by side and measure each; their records lack their identity still.
 
     A member that diverges is an outcome: its row says so and has no results; its curves end where it was last finite.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    corrupted = corrupt(data.train, data.classes, trial.corruption, trial.k, seed, source)
-    network = models.build(trial.architecture, data.shape, data.classes, trial.norm, seed).to(device)
-    records = Records()
-    try:
-        for epoch in train(network, corrupted, trial, seed):
-            if epoch % trial.eval_every == 0 or epoch == trial.epochs:
-                logits, test_logits = predict(network, corrupted.images), predict(network, data.test.images)
-                fit = memorization(logits, corrupted, test_logits, data.test)
+    trial = members[0].trial
+    networks = [
+        models.build(member.trial.architecture, data.shape, data.classes, member.trial.norm, member.seed).to(device)
+        for member in members
+    ]
+    pack = engine.pack(backend, networks, data.shape)
+    records = [Records() for _ in members]
+    for epoch in train(pack, members):
+        if pack.alive and (epoch % trial.eval_every == 0 or epoch == trial.epochs):
+            logits = predict(pack, [member.corrupted.images for member in members])
+            test_logits = predict(pack, [data.test.images] * len(members))
+            for each in pack.alive:
+                corrupted = members[each].corrupted
+                fit = memorization(logits[each], corrupted, test_logits[each], data.test)
                 step = epoch * steps_per_epoch(len(corrupted), trial.batch_size)
-                records.epochs.append({"epoch": epoch, "step": step, **fit})
-                records.layers += [{"epoch": epoch, **layer} for layer in ratios(network)]
-            progress(epoch / trial.epochs)
-        outcome = {**fit, **privacy(network, logits, corrupted, test_logits, data), "status": "ok"}
-        if trial.samples != "none":
-            records.samples, means = each_sample(trial, network, logits, corrupted)
+                records[each].epochs.append({"epoch": epoch, "step": step, **fit})
+                records[each].layers += [{"epoch": epoch, **layer} for layer in ratios(networks[each])]
+        progress(epoch / trial.epochs)
+    for each, member in enumerate(members):
+        outcome: Row = {"status": "diverged", "error": pack.diverged.get(each)}
+        if each in pack.alive:
+            outcome = results(member, networks[each], logits[each], test_logits[each], data, records[each])
+        told = {**describe(member.trial, member.seed), **sizes(networks[each], member.corrupted, data)}
+        records[each].members.append({**told, **outcome})
+    if epoch < trial.epochs:
+        progress(1.0)
+    # What one member took of the device: its share of the pack's time.
+    seconds = (time.perf_counter() - clock) / len(members)
+    for record in records:
+        record.members[0] |= {**provenance(device, backend, len(members)), "started": started, "seconds": seconds}
+    return records
+
+
+def results(
+    member: Member, network: nn.Module, logits: Tensor, test_logits: Tensor, data: Dataset, records: Records
+) -> Row:
+    """The columns of a member that was trained to its end; a gradient that isn't finite is a divergence as well."""
+    try:
+        outcome = {**records.epochs[-1], **privacy(network, logits, member.corrupted, test_logits, data)}
+        if member.trial.samples != "none":
+            records.samples, means = each_sample(member.trial, network, logits, member.corrupted)
             outcome |= means
     except DivergedError as error:
-        outcome = {"status": "diverged", "error": str(error)}
-        progress(1.0)
-    records.members.append(
-        {
-            **describe(trial, seed),
-            **sizes(network, corrupted, data),
-            **outcome,
-            **provenance(device),
-            "started": started,
-            "seconds": time.perf_counter() - clock,
-        }
-    )
-    return records
+        return {"status": "diverged", "error": str(error)}
+    return {**{name: value for name, value in outcome.items() if name not in ("epoch", "step")}, "status": "ok"}
 
 
 def describe(trial: Trial, seed: int) -> Row:
@@ -184,7 +243,7 @@ def failed(trial: Trial, error: str) -> Records:
     described = [describe(trial, seed) for seed in trial.seed]
     return Records(
         members=[
-            {"trial": trial.id, "member": member, **row, "status": "failed", "error": error, **provenance("cpu")}
+            {"trial": trial.id, "member": member, **row, "status": "failed", "error": error, **provenance()}
             for member, row in enumerate(described)
         ]
     )

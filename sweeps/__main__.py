@@ -26,6 +26,15 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Backend(StrEnum):
+    """How the members of a trial train side by side."""
+
+    auto = "auto"
+    single = "single"
+    grouped = "grouped"
+    vmap = "vmap"
+
+
 app = application("List, plan and run sweeps on Ray Tune.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A sweep; `python -m sweeps list` shows them.")]
@@ -42,6 +51,9 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before running
 Fraction = Annotated[float, typer.Option(help="Only a balanced part of the cells, such as 0.25.")]
 Teraflops = Annotated[
     float, typer.Option(min=0.001, help="Sustained speed of a device, to turn operations into hours.")
+]
+BackendOption = Annotated[
+    Backend, typer.Option(help="How members train side by side; auto measures what is fastest here.")
 ]
 PLAN_ROWS = 40
 MOST_FAILURES = 10
@@ -105,6 +117,7 @@ def run(
     data_dir: DataDir = "data",
     workers: Workers = None,
     device: DeviceOption = Device.auto,
+    backend: BackendOption = Backend.auto,
     address: Address = "local",
     yes: Yes = False,
 ) -> None:
@@ -118,7 +131,7 @@ def run(
     where = Results.at(results)
     where.check_writable()
     state = planned.state(where)
-    _run(state, state.missing[:limit], _Launch(name, where, data_dir, workers, device, address, yes))
+    _run(state, state.missing[:limit], _Launch(name, where, data_dir, workers, device, backend, address, yes))
 
 
 @app.command()
@@ -129,6 +142,7 @@ def retry(
     data_dir: DataDir = "data",
     workers: Workers = None,
     device: DeviceOption = Device.auto,
+    backend: BackendOption = Backend.auto,
     address: Address = "local",
     yes: Yes = False,
 ) -> None:
@@ -146,7 +160,7 @@ def retry(
     where.set_aside(name)
     state = saved.state(where)
     again = state.failed if failed else state.failed + state.missing
-    _run(state, again, _Launch(name, where, data_dir, workers, device, address, yes))
+    _run(state, again, _Launch(name, where, data_dir, workers, device, backend, address, yes))
 
 
 @app.command()
@@ -205,6 +219,7 @@ class _Launch:
     data_dir: str
     workers: int | None
     device: Device
+    backend: Backend
     address: str
     yes: bool
 
@@ -234,8 +249,9 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
     from sweeps import launch
 
     with console.status("estimating ..."):
-        core_seconds = estimate.measured_seconds(trials, Path(options.data_dir))
-    console.print(f"about to run {_size(Plan(plan.sweep, plan.version, trials))}: {_time(core_seconds, options)}")
+        estimate.check_data(trials, Path(options.data_dir))
+        time = _time(trials, options)
+    console.print(f"about to run {_size(Plan(plan.sweep, plan.version, trials))}: {time}")
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
     cluster = launch.Cluster(options.address, options.workers, options.device)
@@ -249,6 +265,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
             Path(options.data_dir),
             pool,
             lambda fraction: bar.update(task, completed=fraction),
+            options.backend,
         )
     if outcome.interrupted:
         console.print("stopped; the same command goes on where it was.")
@@ -262,12 +279,17 @@ def _hours(hours: float) -> str:
     return f"{hours:,.0f} device-hours" if hours >= 10 else f"{hours:.2g} device-hours"
 
 
-def _time(core_seconds: float, options: _Launch) -> str:
-    """The estimate in words. It is for CPUs of this machine; a cluster's or a GPU's speed is not known yet."""
-    if options.address == "local" and options.device != "cuda":
+def _time(trials: tuple[Trial, ...], options: _Launch) -> str:
+    """The estimate in words: measured for CPUs of this machine, else read off records or counted."""
+    import torch
+
+    on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
+    if options.address == "local" and not on_gpu:
         workers = options.workers or len(os.sched_getaffinity(0))
-        return f"about {duration(core_seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
-    return f"about {duration(core_seconds)} on one core of this machine"
+        seconds = estimate.measured_seconds(trials, Path(options.data_dir), options.backend)
+        return f"about {duration(seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
+    rest = estimate.device_hours(trials, estimate.Durations.recorded(options.results), estimate.TERAFLOPS)
+    return f"{_hours(rest.hours)} ({rest.source})"
 
 
 def _trials_table(state: State, most: int | None) -> Table:

@@ -12,8 +12,10 @@ from study import folders
 from study.record import Results
 from study.trial import Trial
 
-SPEED = ("dataset", "architecture", "norm", "regularizer", "optimizer", "batch_size")
+SPEED = ("dataset", "subset", "architecture", "norm", "regularizer", "optimizer", "batch_size", "seed")
 """The settings that decide the seconds of a step."""
+MOST_KINDS = 12
+"""How many kinds of trials are each timed before a launch."""
 CORRUPTION = ("dataset", "subset", "corruption", "k", "ood")
 """The settings that decide whether the dataset can be corrupted so."""
 ALIKE = ("dataset", "subset", "architecture", "norm", "batch_size")
@@ -47,30 +49,53 @@ class Estimate:
     source: str
 
 
-def measured_seconds(trials: Sequence[Trial], data_dir: Path) -> float:
-    """Seconds that the trials would take one after the other on one single-threaded worker of this machine.
-
-    Each kind of network among them is trained for a moment. This also reads every dataset, so one that is missing is
-    reported here, before anything runs.
+def check_data(trials: Sequence[Trial], data_dir: Path) -> None:
+    """Read every dataset, so that one that is missing or can't be corrupted so is known before anything runs.
 
     Raises:
         BadInputError: a dataset can't be had, or the settings don't fit it.
     """
-    import torch
-
-    from study import cost
     from study.run import check
+
+    for trial in {_kind(trial, CORRUPTION): trial for trial in trials}.values():
+        check(trial, data_dir)
+
+
+def measured_seconds(trials: Sequence[Trial], data_dir: Path, backend: str = "auto") -> float:
+    """Seconds that the trials would take one after the other on one single-threaded worker of this machine.
+
+    Each kind of network among them is trained for a moment by the engine's tuner, whose choice the workers then find.
+    Where there are very many kinds, one stands for all with its dataset and architecture.
+    """
+    import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    alike = SPEED if len({_kind(trial, SPEED) for trial in trials}) <= MOST_KINDS else SPEED[:3]
+    kinds = {_kind(trial, alike): trial for trial in trials}
     try:
-        for trial in {_kind(trial, CORRUPTION): trial for trial in trials}.values():
-            check(trial, data_dir)
-        kinds = {_kind(trial, SPEED): trial for trial in trials}
-        costs = {kind: cost.measure(trial, data_dir, "cpu") for kind, trial in kinds.items()}
-        return sum(cost.seconds(trial, costs[_kind(trial, SPEED)], data_dir) for trial in trials)
+        each = {kind: _sample_seconds(trial, data_dir, backend) for kind, trial in kinds.items()}
+        return sum(_passes(trial, data_dir) * each[_kind(trial, alike)] for trial in trials)
     finally:
         torch.set_num_threads(threads)
+
+
+def _sample_seconds(trial: Trial, data_dir: Path, backend: str) -> float:
+    """Of training, for one sample of one member, as the engine does it."""
+    from study.data import load
+    from study.engine import tuner
+
+    data = load(trial.dataset, data_dir, trial.subset)
+    return tuner.choose(trial, data.shape, data.classes, len(trial.seed), "cpu", backend).seconds
+
+
+def _passes(trial: Trial, data_dir: Path) -> float:
+    """Samples that all members are trained on, those that are only measured counting a third."""
+    from study.data import load
+
+    data = load(trial.dataset, data_dir, trial.subset)
+    measured = -(-trial.epochs // trial.eval_every) * (len(data.train) + len(data.test))
+    return len(trial.seed) * (trial.epochs * len(data.train) + measured / 3)
 
 
 def device_hours(trials: Sequence[Trial], durations: "Durations", teraflops: float) -> Estimate:

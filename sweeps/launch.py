@@ -174,7 +174,13 @@ def _check_reachable(address: str) -> None:
 
 
 def run_trials(
-    trials: Sequence[Trial], sweep: str, results: Results, data_dir: Path, pool: Pool, on_progress: Report
+    trials: Sequence[Trial],
+    sweep: str,
+    results: Results,
+    data_dir: Path,
+    pool: Pool,
+    on_progress: Report,
+    backend: str = "auto",
 ) -> Outcome:
     """Run the trials and have their workers write the records; a trial that can't be run is recorded as failed.
 
@@ -185,6 +191,7 @@ def run_trials(
         data_dir: where torchvision's datasets lie, on every node.
         pool: the workers.
         on_progress: told the fraction of all the training that is done.
+        backend: how the members of a trial train side by side, or `auto`.
     """
     tasks = [
         {
@@ -193,6 +200,7 @@ def run_trials(
             "sweep": sweep,
             "results": str(results),
             "data_dir": str(data_dir.absolute()),
+            "backend": backend,
         }
         for trial in trials
     ]
@@ -215,7 +223,7 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     trial = Trial.of(task["trial"])
     if trial.id != task["id"]:
         raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")
-    records = run(trial, Path(task["data_dir"]), task["device"], report)
+    records = run(trial, Path(task["data_dir"]), task["device"], report, task["backend"])
     Results(task["results"]).write(task["sweep"], trial.id, vars(records))
     return {name: _mean([row.get(name) for row in records.members]) for name in REPORTED}
 

@@ -1,3 +1,5 @@
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from study.data import Dataset, Split
 pytest_plugins = ["tests.ray_runs"]
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+# What the engine's tuner finds is kept for the user, and not by the tests.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="normleak-tests-")
 
 # Networks this small are fastest on one thread, and one thread adds up in one order.
 torch.set_num_threads(1)

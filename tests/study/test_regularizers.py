@@ -9,8 +9,8 @@ from torch.func import functional_call
 from study import models
 from study.corruption import corrupt
 from study.regularizers import LOG_FLOOR, penalized
-from study.train import train
 from study.trial import Trial
+from tests.study.alone import train
 
 # Two features, of variance 1/4 and 13/4, so that with this epsilon their sigma is 1 and 2.
 FEATURES = torch.tensor([[0.0, 0.0], [1.0, math.sqrt(13)]], dtype=torch.float64)

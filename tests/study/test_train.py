@@ -15,8 +15,9 @@ from study.data import Dataset, to_float
 from study.errors import DivergedError
 from study.norms import batch_norms
 from study.optimizers import SGD_MOMENTUM
-from study.train import batches, predict, steps_per_epoch, train
+from study.train import batches, orders, steps_per_epoch
 from study.trial import NORMS, OPTIMIZERS, Trial
+from tests.study.alone import predict, train
 
 Update = Callable[[int, Tensor, dict[str, Tensor]], Tensor]
 
@@ -139,7 +140,7 @@ def test_training_is_what_a_slow_and_obvious_loop_computes(tiny, settings):
 
 @given(st.integers(1, 300), st.integers(2, 64), st.integers(0, 1000), st.integers(1, 200))
 def test_every_sample_comes_once_an_epoch_but_for_a_last_one_left_alone(samples, batch_size, seed, epoch):
-    found = batches(samples, batch_size, seed, epoch)
+    found = [batch[0] for batch in batches(orders([seed], samples, epoch), batch_size)]
     indices = torch.cat(found).tolist() if found else []
     alone = samples % batch_size == 1
     assert len(set(indices)) == len(indices) == samples - alone
@@ -151,7 +152,7 @@ def test_every_sample_comes_once_an_epoch_but_for_a_last_one_left_alone(samples,
 
 def test_the_order_is_that_of_the_seed_and_the_epoch():
     def order(seed: int, epoch: int) -> tuple[int, ...]:
-        return tuple(torch.cat(batches(50, 8, seed, epoch)).tolist())
+        return tuple(torch.cat(batches(orders([seed], 50, epoch), 8), dim=1)[0].tolist())
 
     assert order(0, 1) == tuple(seeds.generator(0, "order", 1).permutation(50))
     assert len({order(seed, epoch) for seed in range(5) for epoch in range(1, 6)}) == 25

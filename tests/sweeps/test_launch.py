@@ -105,6 +105,7 @@ def test_workers_compute_with_one_thread(pool, tmp_path):
         "sweep": "s",
         "results": str(tmp_path),
         "data_dir": str(tmp_path),
+        "backend": "auto",
     }
     result = schedule([task], work, pool, lambda _: None).results[0]
     assert (result["threads"], result["omp"]) == (1, "1")

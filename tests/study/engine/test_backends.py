@@ -1,0 +1,245 @@
+"""Every backend against training each member alone, in float64, where rounding leaves no room for another result.
+
+In float32 two orders of the same sum drift apart within an epoch, so equality there would be no test.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
+
+from study import engine, models, norms
+from study.corruption import Corrupted, corrupt
+from study.data import Dataset
+from study.engine import UnfitError
+from study.engine.pack import Pack, Single
+from study.errors import BadInputError
+from study.layers import ratios
+from study.train import Member, predict, train
+from study.trial import NORMS, OPTIMIZERS, Trial
+from tests.conftest import random_split
+
+STEPS = 50
+PACKED = ("grouped", "vmap")
+COLOURS = Dataset(random_split(24, 4, 1, channels=3), random_split(10, 4, 2, channels=3), classes=4)
+GREYS = Dataset(random_split(24, 4, 1), random_split(10, 4, 2), classes=4)
+
+
+class SmallResNet(nn.Sequential):
+    """A residual network of torchvision's own blocks, one of them with a stride and a projection."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        projection = nn.Sequential(nn.Conv2d(8, 16, 1, stride=2, bias=False), nn.BatchNorm2d(16))
+        super().__init__(
+            nn.Conv2d(channels, 8, 3, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(inplace=True),
+            BasicBlock(8, 8),
+            BasicBlock(8, 16, stride=2, downsample=projection),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(16, classes),
+        )
+
+
+class SmallVGG(nn.Sequential):
+    """Two stages of VGG."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        layers = [
+            layer
+            for given, width in ((channels, 8), (8, 16))
+            for layer in (
+                nn.Conv2d(given, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+                nn.MaxPool2d(2),
+            )
+        ]
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, classes))
+
+
+def network(architecture: str, data: Dataset, norm: str, seed: int) -> nn.Module:
+    own = {"small_resnet": SmallResNet, "small_vgg": SmallVGG}
+    if architecture not in own:
+        return models.build(architecture, data.shape, data.classes, norm, seed).double()
+    torch.manual_seed(seed)
+    return norms.swap(own[architecture](data.shape[0], data.classes), norm, data.shape).double()
+
+
+def members(data: Dataset, *trials: Trial) -> list[Member]:
+    return [
+        Member(trial, seed, corrupt(data.train, data.classes, trial.corruption, trial.k, seed))
+        for seed, trial in enumerate(trials)
+    ]
+
+
+def trained(backend: str, networks: Sequence[nn.Module], runs: Sequence[Member], data: Dataset) -> Pack:
+    pack = engine.pack(backend, networks, data.shape)
+    *_, last = train(pack, runs)
+    assert last == runs[0].trial.epochs
+    return pack
+
+
+def trial(**settings: object) -> Trial:
+    """50 steps of 8 samples: 3 an epoch of 24, or 16 epochs and some; the last batch is full."""
+    return Trial.of({"k": 0.25, "batch_size": 8, "epochs": -(-STEPS // 3), "lr": 1e-3, **settings})
+
+
+def difference(one: nn.Module, other: nn.Module) -> float:
+    """The largest over parameters and running statistics, relative to the size of each tensor."""
+    found, wanted = one.state_dict(), other.state_dict()
+    assert found.keys() == wanted.keys()
+    return max(
+        ((found[name] - wanted[name]).abs().max() / wanted[name].abs().max().clamp(min=1)).item() for name in found
+    )
+
+
+def assert_each_as_if_alone(backend: str, architecture: str, data: Dataset, *trials: Trial) -> None:
+    runs = members(data, *trials)
+    start = [network(architecture, data, each.norm, seed) for seed, each in enumerate(trials)]
+    together = trained(backend, copy.deepcopy(start), runs, data)
+    for own, run, one in zip(start, [[run] for run in runs], together.networks, strict=True):
+        begun = copy.deepcopy(own)
+        alone = trained("single", [own], run, data)
+        assert difference(one, alone.networks[0]) < 1e-10
+        assert difference(one, begun) > 1e-3
+
+
+# The shift of a norm that a later norm takes out has a gradient of nothing but rounding, which all but SGD scale up to
+# a step of full size: so norms are compared under SGD, and the optimizers without a norm. Over groups of three features
+# even SGD multiplies a rounding tenfold every few steps, but for small ones.
+@pytest.mark.parametrize("backend", PACKED)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("architecture", ["lenet", "small_resnet", "small_vgg"])
+def test_every_norm_of_a_pack_trains_as_it_does_alone(backend, architecture, norm):
+    data = GREYS if architecture == "lenet" else COLOURS
+    assert_each_as_if_alone(backend, architecture, data, *[trial(norm=norm, optimizer="sgd", lr=1e-4)] * 3)
+
+
+@pytest.mark.parametrize("backend", PACKED)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("architecture", ["lenet", "small_resnet", "small_vgg"])
+def test_every_optimizer_of_a_pack_steps_as_it_does_alone(backend, architecture, optimizer):
+    data = GREYS if architecture == "lenet" else COLOURS
+    settings = {"norm": "none", "optimizer": optimizer, "weight_decay": 0.01}
+    assert_each_as_if_alone(backend, architecture, data, *[trial(**settings)] * 2)
+
+
+@pytest.mark.parametrize("backend", PACKED)
+@pytest.mark.parametrize("kind", ["log", "hinge"])
+def test_the_penalty_of_a_member_is_its_own(backend, kind):
+    settings = {"regularizer": kind, "optimizer": "sgd", "lr": 1e-2}
+    assert_each_as_if_alone(backend, "lenet", GREYS, *(trial(alpha=alpha, **settings) for alpha in (0.5, 0.9)))
+
+
+@pytest.mark.parametrize("backend", PACKED)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_members_may_differ_in_rate_decay_and_labels(backend, optimizer):
+    settings = {"norm": "none", "optimizer": optimizer}
+    runs = [trial(lr=lr, weight_decay=decay, k=k, **settings) for lr, decay, k in ((1e-3, 0.0, 0.25), (3e-3, 0.1, 0.5))]
+    assert_each_as_if_alone(backend, "lenet", GREYS, *runs, runs[0])
+
+
+@pytest.mark.parametrize("backend", PACKED)
+def test_members_may_differ_in_their_images(backend):
+    runs = members(GREYS, *[trial(norm="group", optimizer="sgd")] * 2)
+    other = replace(runs[1].corrupted, images=255 - runs[1].corrupted.images)
+    runs = [runs[0], replace(runs[1], corrupted=other)]
+    start = [network("lenet", GREYS, "group", seed) for seed in (0, 1)]
+    together = trained(backend, copy.deepcopy(start), runs, GREYS)
+    for own, run, one in zip(start, runs, together.networks, strict=True):
+        assert difference(one, trained("single", [own], [run], GREYS).networks[0]) < 1e-10
+    logits = predict(together, [run.corrupted.images for run in runs])
+    for found, run, one in zip(logits, runs, together.networks, strict=True):
+        assert torch.allclose(found, predict(Single([one]), [run.corrupted.images])[0], atol=1e-10)
+
+
+@pytest.mark.parametrize("backend", PACKED)
+def test_the_real_resnet_trains_as_it_does_alone(backend):
+    runs = [trial(norm="batch", optimizer="sgd", batch_size=12, epochs=1, lr=1e-2)] * 2
+    assert_each_as_if_alone(backend, "resnet18", COLOURS, *runs)
+
+
+def test_a_transformer_trains_under_vmap_as_it_does_alone():
+    runs = [trial(norm="layer", optimizer="sgd", epochs=2)] * 2
+    assert_each_as_if_alone("vmap", "vit", COLOURS, *runs)
+
+
+# What a pack is to those who measure
+
+
+@pytest.mark.parametrize("backend", PACKED)
+def test_the_members_networks_are_what_the_pack_has_trained(backend):
+    runs = members(COLOURS, *[trial(optimizer="sgd", epochs=4)] * 3)
+    pack = trained(backend, [network("small_vgg", COLOURS, "batch", seed) for seed in range(3)], runs, COLOURS)
+    together = predict(pack, [COLOURS.test.images] * 3)
+    for logits, own in zip(together, pack.networks, strict=True):
+        assert torch.allclose(logits, predict(Single([own]), [COLOURS.test.images])[0], atol=1e-10)
+        assert ratios(own) == ratios(copy.deepcopy(own))
+    assert len({layers[0]["ratio_mean"] for layers in map(ratios, pack.networks)}) == 3
+
+
+@pytest.mark.parametrize("backend", PACKED)
+def test_a_member_that_diverges_takes_no_other_with_it(backend):
+    runs = [trial(norm="none", optimizer="sgd", lr=lr) for lr in (1e-2, 1e30, 1e-2)]
+    start = [network("lenet", GREYS, "none", seed) for seed in range(3)]
+    pack = trained(backend, copy.deepcopy(start), members(GREYS, *runs), GREYS)
+    assert list(pack.diverged) == [1]
+    assert pack.alive == [0, 2]
+    assert "the training loss is" in pack.diverged[1]
+    for own, run in ((0, 0), (2, 2)):
+        alone = trained("single", [start[own]], [members(GREYS, *runs)[run]], GREYS)
+        assert difference(pack.networks[own], alone.networks[0]) < 1e-10
+
+
+def test_members_that_cannot_step_together_are_refused():
+    runs = members(GREYS, trial(), trial(batch_size=4))
+    pack = engine.pack("grouped", [network("lenet", GREYS, "batch", seed) for seed in (0, 1)], GREYS.shape)
+    with pytest.raises(BadInputError, match="must share batch_size"):
+        next(train(pack, runs))
+    fewer = Corrupted(**{name: tensor[:20] for name, tensor in vars(runs[0].corrupted).items()})
+    with pytest.raises(BadInputError, match="equally many training samples"):
+        next(train(pack, [runs[0], replace(runs[0], corrupted=fewer)]))
+
+
+# Networks that a backend can't express
+
+
+def test_channels_that_are_concatenated_are_no_longer_side_by_side():
+    networks = [network("densenet121", COLOURS, "batch", seed) for seed in (0, 1)]
+    with pytest.raises(UnfitError, match=r"grouped computes something else than DenseNet alone\."):
+        engine.pack("grouped", networks, COLOURS.shape)
+    assert isinstance(engine.pack("grouped", networks[:1], COLOURS.shape), Pack)
+
+
+def test_a_network_with_parameters_of_its_own_is_refused_by_its_name():
+    networks = [network("vit", COLOURS, "layer", seed) for seed in (0, 1)]
+    with pytest.raises(UnfitError, match="VisionTransformer, can't be put side by side"):
+        engine.pack("grouped", networks, COLOURS.shape)
+
+
+class Reflected(nn.Sequential):
+    def __init__(self) -> None:
+        layers = nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(4)
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+
+
+class Random(Reflected):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + torch.rand(1)
+
+
+def test_a_layer_that_cannot_be_joined_is_refused_by_its_name():
+    with pytest.raises(UnfitError, match="layer '0', a Conv2d, pads with 'reflect'"):
+        engine.pack("grouped", [Reflected(), Reflected()], (3, 8, 8))
+
+
+@pytest.mark.parametrize("backend", PACKED)
+def test_a_network_that_draws_random_numbers_is_not_packed(backend):
+    with pytest.raises(UnfitError):
+        engine.pack(backend, [Random(), Random()], (3, 8, 8))

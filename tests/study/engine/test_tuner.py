@@ -1,0 +1,87 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from study.engine import BACKENDS, tuner
+from study.engine.tuner import Choice, choose, measure
+from study.errors import BadInputError
+from study.trial import Trial
+
+TRIAL = Trial(batch_size=16)
+SHAPE = (1, 16, 16)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of choices, in a cache folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "normleak" / "tuning.json"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_backend_that_the_user_names_is_the_one(cache, backend):
+    found = choose(TRIAL, SHAPE, 4, 3, "cpu", backend)
+    assert found.backend == backend
+    assert 1 <= found.members <= 3
+    assert found.seconds > 0
+
+
+def test_a_backend_that_is_none_is_refused(cache):
+    with pytest.raises(BadInputError, match="unknown backend 'groped': did you mean 'grouped'"):
+        choose(TRIAL, SHAPE, 4, 3, "cpu", "groped")
+
+
+def test_a_named_backend_that_does_not_fit_is_refused(cache):
+    with pytest.raises(BadInputError, match="can't be put side by side"):
+        choose(Trial(architecture="vit", norm="layer", batch_size=4), SHAPE, 4, 2, "cpu", "grouped")
+
+
+def test_what_does_not_fit_is_passed_over(cache):
+    found = measure(Trial(architecture="vit", norm="layer", batch_size=4), SHAPE, 4, 2, "cpu")
+    assert found.backend in ("single", "vmap")
+
+
+def timed(seconds: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch) -> Choice:
+    """The choice among 8 members if each candidate took so long, and those not named an age."""
+    monkeypatch.setattr(tuner, "_timed", lambda backend, members, *_: lambda: seconds.get((backend, members), 1e9))
+    return measure(TRIAL, SHAPE, 4, 8, "cpu")
+
+
+def test_the_fastest_is_chosen(monkeypatch):
+    assert timed({("single", 1): 1.0, ("grouped", 1): 0.9, ("grouped", 2): 0.6}, monkeypatch) == Choice(
+        "grouped", 2, 0.6
+    )
+
+
+def test_the_plain_loop_stands_unless_it_is_clearly_beaten(monkeypatch):
+    assert timed({("single", 1): 1.0, ("grouped", 1): 0.98}, monkeypatch) == Choice("single", 1, 1.0)
+    assert timed({("single", 1): 1.0}, monkeypatch) == Choice("single", 1, 1.0)
+
+
+def test_packs_are_of_even_size():
+    assert [tuner._sizes(members) for members in (1, 2, 5, 32)] == [[1], [1, 2], [1, 2, 3, 5], [1, 2, 4, 8, 16, 32]]
+
+
+def test_a_choice_is_made_once_for_each_kind(cache, monkeypatch):
+    first = choose(TRIAL, SHAPE, 4, 2, "cpu")
+    monkeypatch.setattr(tuner, "measure", lambda *_: pytest.fail("it was known"))
+    assert choose(replace(TRIAL, weight_decay=0.3, lr=1.0, epochs=7), SHAPE, 4, 2, "cpu") == first
+    assert len(json.loads(cache.read_text())) == 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"norm": "none"}, {"batch_size": 8}, {"optimizer": "sgd"}, {"architecture": "vgg8"}]
+)
+def test_what_decides_the_speed_is_part_of_the_kind(cache, settings):
+    known = tuner._kind(TRIAL, SHAPE, 4, 2, "cpu", "auto")
+    assert tuner._kind(replace(TRIAL, **settings), SHAPE, 4, 2, "cpu", "auto") != known
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_a_damaged_cache_is_made_anew(cache, content):
+    cache.parent.mkdir()
+    cache.write_text(content)
+    assert choose(TRIAL, SHAPE, 4, 1, "cpu", "single").backend == "single"
+    assert len(json.loads(cache.read_text())) == 1
