@@ -1,17 +1,22 @@
 """`python -m study`: one trial, without Ray."""
 
+import json
 import re
 from pathlib import Path
-from typing import Annotated
+from statistics import median
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from study.errors import BadInputError
+from study.errors import BadInputError, unknown
 from study.record import Results
 from study.terminal import DataDir, Settings, application, console, main, progress_bar, show
 from study.trial import CHOICES, DEFAULTS, FIELDS, Trial, parse, text
 from study.worker import one_thread
+
+if TYPE_CHECKING:
+    from study.bench import Race
 
 app = application("Train and measure the members of one trial, without Ray.")
 SHOWN = {
@@ -78,6 +83,36 @@ def settings() -> None:
     show(table)
 
 
+@app.command()
+def bench(
+    only: Annotated[list[str] | None, typer.Option(help="Only this architecture; repeatable.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto for a GPU where there is one.")] = "auto",
+    seconds: Annotated[float, typer.Option(min=0.0, help="How long each contender takes a turn.")] = 3.0,
+    rounds: Annotated[int, typer.Option(min=1, help="How many turns each has.")] = 5,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write every figure into this file.")] = None,
+) -> None:
+    """Race the engine against the plain DataLoader loop, side by side on this machine.
+
+    Example: python -m study bench --only lenet --json bench.json
+    """
+    from study import bench as racing
+    from study.provenance import device_name
+
+    where = _device(device)
+    works = {work.architecture: work for work in racing.works(where)}
+    for name in only or []:
+        if name not in works:
+            raise unknown("architecture of the benchmark", name, works)
+    raced = []
+    for work in [works[name] for name in only or works]:
+        with console.status(f"racing {work.architecture} ..."):
+            raced.append(racing.race(work, where, seconds, rounds))
+        show(_race_table(raced[-1]))
+    if json_file:
+        figures = {"device": device_name(where), "races": [race.figures() for race in raced]}
+        json_file.write_text(json.dumps(figures, indent=1) + "\n")
+
+
 def _one_trial(assignments: list[str]) -> Trial:
     values = parse(assignments)
     for name, found in values.items():
@@ -102,6 +137,22 @@ def _device(name: str) -> str:
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise BadInputError(f"there is no device {name!r} here; --device cpu always works.")
     return name
+
+
+def _race_table(race: "Race") -> Table:
+    """The contenders of one race, the best of the plain loops being the measure of all."""
+    work = race.work
+    table = Table(
+        work.architecture,
+        "model-samples/s",
+        "of the best plain loop",
+        caption=f"{'x'.join(map(str, work.shape))}, batches of {work.batch_size}; medians over rounds. "
+        f"The engine, given {work.members} members, chose {race.chosen}: {race.ratio('engine', 'single'):.2f} of "
+        f"single. Gradient norms cost {median(race.gradient_norms):.2f} of one forward and backward pass.",
+    )
+    for name, rates in race.rates.items():
+        table.add_row(name, f"{median(rates):,.0f}", f"{race.ratio(name, race.plain):.2f}")
+    return table
 
 
 def _table(rows: list[dict[str, object]]) -> Table:

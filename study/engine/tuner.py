@@ -25,7 +25,8 @@ from study.provenance import device_name
 from study.train import Member, train
 from study.trial import Trial
 
-ROUNDS = 4
+ROUNDS_S = 2.0
+"""How long the candidates take turns, once each has been tried."""
 STEP_S = 0.3
 """What one timed step of the plain loop may take: of networks that are slower, fewer samples are timed."""
 FEW = 8
@@ -106,7 +107,9 @@ def measure(
             if best and seconds > HOPELESS * min(best.values()):
                 break
             steps[name, size], best[name, size] = step, seconds
-    for _ in range(ROUNDS):
+    end = time.perf_counter() + ROUNDS_S
+    # In turns, so that whatever else the machine does meets all of them alike.
+    while time.perf_counter() < end:
         for candidate, step in steps.items():
             best[candidate] = min(best[candidate], step())
     plain, fastest = ("single", 1), min(best, key=best.__getitem__)

@@ -1,0 +1,343 @@
+"""What the engine gains over the loop that a user would write, measured side by side on this machine.
+
+Every contender is a set of processes that are set up once and then take turns, round after round, so that whatever else
+the machine is doing meets all of them alike. A figure is model-samples a second of the whole machine: samples times the
+members that were trained on each.
+"""
+
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.functional import to_tensor
+
+from study import influence, models
+from study.corruption import Corrupted
+from study.data import to_float
+from study.engine import pack, tuner
+from study.train import Member, train
+from study.trial import Trial
+from study.worker import ENVIRONMENT, one_thread
+
+CLASSES = 10
+PASS_BATCHES = 4
+"""Batches in one pass over the noise that everybody trains on."""
+GRADIENTS = 512
+"""How many samples' gradient norms are timed."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One architecture to be raced.
+
+    Attributes:
+        architecture: a key of `models.BUILDERS`.
+        shape: channels, height and width of an image, as in the study.
+        batch_size: 256 as in the paper, or less where a step of 256 would take a CPU many seconds.
+        members: how many networks the engine is given to train.
+    """
+
+    architecture: str
+    shape: tuple[int, int, int]
+    batch_size: int
+    members: int
+
+    @property
+    def trial(self) -> Trial:
+        """With batch norm, and the paper's optimizer."""
+        return Trial(architecture=self.architecture, batch_size=self.batch_size)
+
+
+def works(device: str) -> list[Work]:
+    """What is raced on the device."""
+    large = 256 if torch.device(device).type == "cuda" else 32
+    return [
+        Work("lenet", (1, 28, 28), 256, 8),
+        *(Work(name, (3, 32, 32), large, 5) for name in ("resnet18", "vgg8", "densenet121")),
+    ]
+
+
+@dataclass(frozen=True)
+class Race:
+    """Model-samples a second of each contender in each round, and what the gradient norms cost.
+
+    Attributes:
+        work: what was raced.
+        chosen: the tuner's choice, in words.
+        rates: by contender, one figure a round.
+        gradient_norms: seconds of the gradient norms over those of one forward and backward pass, by round.
+    """
+
+    work: Work
+    chosen: str
+    rates: Mapping[str, Sequence[float]]
+    gradient_norms: Sequence[float]
+
+    @property
+    def plain(self) -> str:
+        """The best of the plain loops."""
+        return max((name for name in self.rates if name.startswith("plain")), key=lambda name: median(self.rates[name]))
+
+    def ratio(self, contender: str, to: str) -> float:
+        """The median over rounds of the one's rate over the other's in the same round."""
+        return median(one / other for one, other in zip(self.rates[contender], self.rates[to], strict=True))
+
+    def figures(self) -> dict[str, Any]:
+        """Everything that is printed, JSON-ready."""
+        return {
+            "architecture": self.work.architecture,
+            "shape": list(self.work.shape),
+            "batch_size": self.work.batch_size,
+            "members": self.work.members,
+            "chosen": self.chosen,
+            "plain": self.plain,
+            "rates": {name: list(rates) for name, rates in self.rates.items()},
+            "engine_over_plain": self.ratio("engine", self.plain),
+            "engine_over_single": self.ratio("engine", "single"),
+            "single_over_plain": self.ratio("single", self.plain),
+            "gradient_norms_over_pass": median(self.gradient_norms),
+        }
+
+
+def race(work: Work, device: str, seconds: float, rounds: int) -> Race:
+    """Let the plain loop in its variants, the engine's plain loop and the engine's choice take turns.
+
+    Args:
+        work: what to train.
+        device: a torch device.
+        seconds: how long each takes its turn; at least one pass.
+        rounds: how many turns each has.
+    """
+    on_gpu = torch.device(device).type == "cuda"
+    cores = 1 if on_gpu else len(os.sched_getaffinity(0))
+    with processes(ENVIRONMENT, 1, tuned, work, device) as (tuning,):
+        choice = tuning.result()
+    contenders: dict[str, tuple[Mapping[str, str], int, Callable[..., Any], tuple[Any, ...]]] = {}
+    for count in sorted({1, cores}):
+        for loaders in (0, 2):
+            where = "" if on_gpu else f", {count} process{'es' * (count > 1)}"
+            threads = max(1, cores // count)
+            contenders[f"plain{where}, {loaders} loader workers"] = ({}, count, plain, (work, device, loaders, threads))
+    contenders["single"] = (ENVIRONMENT, cores, engine, (work, device, "single", 1))
+    contenders["engine"] = (ENVIRONMENT, cores, engine, (work, device, choice.backend, choice.members))
+    contenders["gradient norms"] = (ENVIRONMENT, 1, gradient_norms, (work, device))
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    with ExitStack() as stack:
+        started = {
+            name: stack.enter_context(processes(environment, count, function, *arguments))
+            for name, (environment, count, function, arguments) in contenders.items()
+        }
+        for together in started.values():
+            for process in together:
+                process.result()
+        for _ in range(rounds):
+            for name, together in started.items():
+                rates[name].append(turn(together, seconds))
+    return Race(work, str(choice), rates, rates.pop("gradient norms"))
+
+
+def turn(together: Sequence["Process"], seconds: float) -> float:
+    """The sum of what the processes say of a turn that they take at the same time."""
+    for process in together:
+        process.send(seconds)
+    return math.fsum(process.result() for process in together)
+
+
+# The contenders: each sets itself up, and then says of a turn of so many seconds what came of it ---------------------
+
+
+class _Images(Dataset[tuple[Tensor, int]]):
+    """Noise, held as torchvision holds images: bytes, of which a sample becomes a PIL image and that a tensor."""
+
+    def __init__(self, work: Work) -> None:
+        channels, height, width = work.shape
+        self._pixels = np.random.default_rng(0).integers(
+            0, 256, (PASS_BATCHES * work.batch_size, height, width, channels), dtype=np.uint8
+        )
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels = self._pixels[index]
+        return to_tensor(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)), index % CLASSES
+
+
+def plain(work: Work, device: str, loaders: int, threads: int) -> Callable[[float], float]:
+    """The loop that a user would write: a DataLoader, one network, torch's own defaults."""
+    torch.set_num_threads(threads)
+    network = models.build(work.architecture, work.shape, CLASSES, "batch", seed=0).to(device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    on_gpu = torch.device(device).type == "cuda"
+    loader = DataLoader(
+        _Images(work),
+        batch_size=work.batch_size,
+        shuffle=True,
+        num_workers=loaders,
+        persistent_workers=loaders > 0,
+        pin_memory=on_gpu,
+    )
+
+    def one_pass() -> int:
+        network.train()
+        samples = 0
+        for images, labels in loader:
+            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            optimizer.zero_grad()
+            loss = cross_entropy(network(images), labels)
+            loss.backward()
+            optimizer.step()
+            samples += len(labels)
+        return samples
+
+    return _rate(one_pass, device)
+
+
+def engine(work: Work, device: str, backend: str, members: int) -> Callable[[float], float]:
+    """The engine with that backend and pack, as a worker of a sweep runs it."""
+    one_thread()
+    samples = PASS_BATCHES * work.batch_size
+    images, labels = _noise(work, samples, device)
+    corrupted = Corrupted(images, labels, labels, torch.zeros_like(labels, dtype=torch.bool))
+    endless = replace(work.trial, epochs=2**31 - 1)
+    networks = [
+        models.build(work.architecture, work.shape, CLASSES, "batch", seed).to(device) for seed in range(members)
+    ]
+    epochs = train(pack(backend, networks, work.shape), [Member(endless, seed, corrupted) for seed in range(members)])
+
+    def one_pass() -> int:
+        next(epochs)
+        return samples * members
+
+    return _rate(one_pass, device)
+
+
+def gradient_norms(work: Work, device: str) -> Callable[[float], float]:
+    """Seconds of the gradient norms of some samples over those of an ordinary forward and backward pass over them."""
+    one_thread()
+    images, labels = _noise(work, GRADIENTS, device)
+    network = models.build(work.architecture, work.shape, CLASSES, "batch", seed=0).to(device).eval()
+
+    def ordinary() -> int:
+        for part, assigned in zip(images.split(work.batch_size), labels.split(work.batch_size), strict=True):
+            network.zero_grad()
+            cross_entropy(network(to_float(part, torch.float32)), assigned).backward()
+        return len(labels)
+
+    def norms() -> int:
+        influence.grad_norms(network, images, labels)
+        return len(labels)
+
+    rates = [_rate(one_pass, device) for one_pass in (ordinary, norms)]
+
+    def measured(seconds: float) -> float:
+        of_ordinary, of_norms = (rate(seconds / 2) for rate in rates)
+        return of_ordinary / of_norms
+
+    return measured
+
+
+def tuned(work: Work, device: str) -> tuner.Choice:
+    """What the tuner chooses for this work, here and now."""
+    one_thread()
+    return tuner.measure(work.trial, work.shape, CLASSES, work.members, device)
+
+
+def _noise(work: Work, samples: int, device: str) -> tuple[Tensor, Tensor]:
+    """Images, uint8 [N, C, H, W], and labels, int64 [N]."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (samples, *work.shape), generator=generator, dtype=torch.uint8)
+    return images.to(device), (torch.arange(samples) % CLASSES).to(device)
+
+
+def _rate(one_pass: Callable[[], int], device: str) -> Callable[[float], float]:
+    """Samples a second of passes that fill a turn; the first pass, of warming up, is taken now."""
+
+    def wait() -> None:
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize(device)
+
+    one_pass()
+
+    def rate(seconds: float) -> float:
+        wait()
+        start, samples = time.perf_counter(), 0
+        while samples == 0 or time.perf_counter() - start < seconds:
+            samples += one_pass()
+        wait()
+        return samples / (time.perf_counter() - start)
+
+    return rate
+
+
+# Processes that take turns ------------------------------------------------------------------------------------------
+
+
+class Process:
+    """A process that has called a function and, where that returned one, calls it with whatever it is sent."""
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there, function, arguments))
+        self._process.start()
+        there.close()
+
+    def send(self, argument: object) -> None:
+        """Have it called once more."""
+        self._connection.send(argument)
+
+    def result(self) -> Any:
+        """What came of the call: None of the first one, if that made the function of the later ones."""
+        found = self._connection.recv()
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def stop(self) -> None:
+        """End it, and wait until it has ended."""
+        self._connection.close()
+        self._process.join()
+
+
+def _serve(connection: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        made = function(*arguments)
+        connection.send(None if callable(made) else made)
+        while True:
+            connection.send(made(connection.recv()))
+    except (EOFError, KeyboardInterrupt):
+        return
+    except Exception as error:
+        connection.send(error)
+
+
+@contextmanager
+def processes(
+    environment: Mapping[str, str], count: int, function: Callable[..., Any], *arguments: Any
+) -> Iterator[list[Process]]:
+    """So many processes that start with the environment beside this one's."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        started = [Process(function, arguments) for _ in range(count)]
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.stop()

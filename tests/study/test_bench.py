@@ -1,0 +1,92 @@
+import json
+import os
+import sys
+
+import pytest
+import torch
+
+from study import bench
+from study.__main__ import app
+from study.bench import Race, Work
+from study.terminal import main
+
+SMALL = Work("lenet", (1, 16, 16), 4, 2)
+RACE = Race(
+    SMALL,
+    "grouped x 2",
+    {"plain, 0 loader workers": [1.0, 2.0, 4.0], "plain, 2 loader workers": [3.0, 1.0, 1.0], "single": [2.0, 4.0, 8.0]}
+    | {"engine": [3.0, 6.0, 20.0]},
+    [1.5, 1.0, 4.0],
+)
+
+
+def environment(name: str) -> str:
+    """What a process finds in its environment."""
+    return os.environ.get(name, "nothing")
+
+
+def doubling(failure: str):
+    """A contender that doubles what it is sent, or fails."""
+    if failure:
+        raise ValueError(failure)
+    return lambda number: 2 * number
+
+
+def test_the_measure_is_the_best_plain_loop_and_ratios_are_within_rounds():
+    assert RACE.plain == "plain, 0 loader workers"
+    assert RACE.ratio("single", RACE.plain) == 2.0
+    # 3, 3 and 5 times as fast, round by round: not the ratio of the medians, which is another in general.
+    assert RACE.ratio("engine", RACE.plain) == 3.0
+    assert RACE.ratio("engine", "single") == 1.5
+
+
+def test_every_figure_is_in_the_json():
+    figures = json.loads(json.dumps(RACE.figures()))
+    assert figures["engine_over_plain"] == 3.0
+    assert figures["single_over_plain"] == 2.0
+    assert figures["gradient_norms_over_pass"] == 1.5
+    assert figures["rates"] == {name: list(rates) for name, rates in RACE.rates.items()}
+    assert (figures["architecture"], figures["chosen"]) == ("lenet", "grouped x 2")
+
+
+@pytest.mark.parametrize(
+    "contender",
+    [
+        lambda: bench.plain(SMALL, "cpu", 0, 1),
+        lambda: bench.engine(SMALL, "cpu", "single", 1),
+        lambda: bench.engine(SMALL, "cpu", "grouped", 2),
+        lambda: bench.gradient_norms(SMALL, "cpu"),
+    ],
+    ids=["plain", "single", "grouped", "gradient norms"],
+)
+def test_a_contender_says_what_came_of_its_turn(contender):
+    assert contender()(0.0) > 0
+
+
+def test_the_plain_loop_learns_from_images_as_torchvision_gives_them():
+    image, label = bench._Images(SMALL)[3]
+    assert (image.shape, image.dtype, label) == ((1, 16, 16), torch.float32, 3)
+    assert 0 <= image.min() < image.max() <= 1
+
+
+def test_processes_start_with_their_environment_and_leave_this_one_alone():
+    with bench.processes({"NORMLEAK_TEST": "there"}, 2, environment, "NORMLEAK_TEST") as started:
+        assert [process.result() for process in started] == ["there", "there"]
+        assert "NORMLEAK_TEST" not in os.environ
+
+
+def test_processes_take_turns_and_say_why_they_failed():
+    with bench.processes({}, 2, doubling, "") as started:
+        assert [process.result() for process in started] == [None, None]
+        assert bench.turn(started, 1.5) == 6.0
+        assert bench.turn(started, 2.0) == 8.0
+    with bench.processes({}, 1, doubling, "out of luck") as started, pytest.raises(ValueError, match="out of luck"):
+        started[0].result()
+
+
+def test_an_architecture_that_is_not_raced_is_refused(monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["study", "bench", "--only", "lenett", "--device", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        main(app, "python -m study")
+    assert ended.value.code == 2
+    assert "did you mean 'lenet'?" in capfd.readouterr().err
