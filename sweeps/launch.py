@@ -52,8 +52,12 @@ from ray.tune.schedulers import FIFOScheduler
 from study.errors import BadInputError
 from study.record import Results
 from study.trial import Trial
+from sweeps.bundles import Bundle, alike, bundled, halves
 
 MAX_FAILURES = 2
+WORKER_DIED = "its worker process died: out of memory, a crash, or killed from outside"
+MEMBERS = {"cpu": 4, "cuda": 32}
+"""Members that a worker is given at once, if the trials have that many alike: more gain next to nothing."""
 REPORT_EVERY_S = 0.5
 REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc")
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing is kept there; the default would reserve a third of the memory
@@ -109,6 +113,13 @@ class Outcome:
     interrupted: bool = False
     startup_s: float = 0.0
     seconds: float = 0.0
+
+    def add(self, later: "Outcome") -> None:
+        """Take over what came of a later round of tasks; positions and errors are those of the last one."""
+        self.startup_s = self.startup_s or later.startup_s
+        self.seconds += later.seconds
+        self.interrupted |= later.interrupted
+        self.results, self.errors = later.results, later.errors
 
 
 @contextmanager
@@ -184,6 +195,9 @@ def run_trials(
 ) -> Outcome:
     """Run the trials and have their workers write the records; a trial that can't be run is recorded as failed.
 
+    A bundle that fails is tried again in halves, and a trial whose worker dies, as it does where memory runs out, at
+    last member by member. What is recorded by then stays.
+
     Args:
         trials: what to run.
         sweep: the sweep under which to record.
@@ -191,41 +205,105 @@ def run_trials(
         data_dir: where torchvision's datasets lie, on every node.
         pool: the workers.
         on_progress: told the fraction of all the training that is done.
-        backend: how the members of a trial train side by side, or `auto`.
+        backend: how members train side by side, or `auto`.
     """
-    tasks = [
-        {
-            "trial": trial.settings(),
-            "id": trial.id,
-            "sweep": sweep,
-            "results": str(results),
-            "data_dir": str(data_dir.absolute()),
-            "backend": backend,
-        }
-        for trial in trials
-    ]
-    weights = [len(trial.seed) * trial.epochs for trial in trials]
-    outcome = schedule(tasks, run_and_record, pool, on_progress, weights, storage=f"{results}/{sweep}/ray")
-    if outcome.errors:
-        from study.run import failed
+    whole, told = Outcome(), 0.0
 
-        for position, error in outcome.errors.items():
-            trial = trials[position]
+    def advance(fraction: float) -> None:
+        # What is tried again was counted already.
+        nonlocal told
+        told = max(told, fraction)
+        on_progress(told)
+
+    units = [_Unit(bundle, backend) for bundle in in_bundles(trials, data_dir, pool, backend)]
+    while units and not whole.interrupted:
+        tasks = [_task(unit, sweep, results, data_dir) for unit in units]
+        weights = [sum(len(trial.seed) * trial.epochs for trial in unit.trials) for unit in units]
+        # A bundle is taken apart rather than tried again as it is.
+        tries = MAX_FAILURES if all(len(unit.trials) == 1 for unit in units) else 0
+        outcome = schedule(tasks, run_and_record, pool, advance, weights, f"{results}/{sweep}/ray", tries)
+        whole.add(outcome)
+        units = list(_again(units, outcome, tries, sweep, results))
+    return whole
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What goes to a worker at once, and how its members are to train."""
+
+    trials: Bundle
+    backend: str
+
+
+def in_bundles(trials: Sequence[Trial], data_dir: Path, pool: Pool, backend: str) -> list[Bundle]:
+    """The trials in bundles where one alone has fewer members than pay on the workers' device."""
+    most = MEMBERS[pool.device]
+    found: list[Bundle] = []
+    for group in alike(trials):
+        if len(group) < 2 or len(group[0].seed) >= most or backend == "single":
+            found += [(trial,) for trial in group]
+            continue
+        # Asked of a worker: this machine may have another device than the cluster's.
+        resources = {"num_gpus": 1} if pool.device == "cuda" else {"num_cpus": 1}
+        ask = ray.remote(**resources)(members_at_once).remote
+        answer = ask(group[0], str(data_dir.absolute()), pool.device, most, backend)
+        found += bundled(group, ray.get(answer), pool.workers)
+    return found
+
+
+def members_at_once(trial: Trial, data_dir: str, device: str, most: int, backend: str) -> int:
+    """How many members of that kind, up to `most`, train fastest side by side in this process."""
+    from study.data import load
+    from study.engine import tuner
+
+    one_thread()
+    data = load(trial.dataset, Path(data_dir), trial.subset)
+    return tuner.choose(trial, data.shape, data.classes, most, device, backend).members
+
+
+def _task(unit: _Unit, sweep: str, results: Results, data_dir: Path) -> Task:
+    """The unit as JSON-like values, which is what Tune's users see of it."""
+    return {
+        "trials": [trial.settings() for trial in unit.trials],
+        "ids": [trial.id for trial in unit.trials],
+        "sweep": sweep,
+        "results": str(results),
+        "data_dir": str(data_dir.absolute()),
+        "backend": unit.backend,
+    }
+
+
+def _again(units: Sequence[_Unit], outcome: Outcome, tries: int, sweep: str, results: Results) -> Iterator[_Unit]:
+    """What of the failed units is worth another try; the rest is recorded as failed."""
+    for position, error in outcome.errors.items():
+        unit = units[position]
+        if len(unit.trials) > 1:
+            yield from (_Unit(half, unit.backend) for half in halves(unit.trials))
+        elif tries < MAX_FAILURES:
+            yield unit
+        elif error == WORKER_DIED and unit.backend != "single" and len(unit.trials[0].seed) > 1:
+            yield _Unit(unit.trials, "single")
+        else:
+            from study.run import failed
+
+            (trial,) = unit.trials
             results.write(sweep, trial.id, vars(failed(trial, error)))
-    return outcome
 
 
 def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
-    """Run one trial in a worker and write its shards; the means that Ray's users see are over its members."""
-    from study.run import run
+    """Run a unit in a worker and write its shards; the means that Ray's users see are over all of its members."""
+    from study.run import run_together
 
     one_thread()
-    trial = Trial.of(task["trial"])
-    if trial.id != task["id"]:
-        raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")
-    records = run(trial, Path(task["data_dir"]), task["device"], report, task["backend"])
-    Results(task["results"]).write(task["sweep"], trial.id, vars(records))
-    return {name: _mean([row.get(name) for row in records.members]) for name in REPORTED}
+    trials = [Trial.of(settings) for settings in task["trials"]]
+    for trial, planned in zip(trials, task["ids"], strict=True):
+        if trial.id != planned:
+            raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")
+    found = run_together(trials, Path(task["data_dir"]), task["device"], report, task["backend"])
+    for trial, records in zip(trials, found, strict=True):
+        Results(task["results"]).write(task["sweep"], trial.id, vars(records))
+    members = [row for records in found for row in records.members]
+    return {name: _mean([row.get(name) for row in members]) for name in REPORTED}
 
 
 def schedule(
@@ -235,8 +313,9 @@ def schedule(
     on_progress: Report,
     weights: Sequence[float] | None = None,
     storage: str | None = None,
+    tries: int | None = None,
 ) -> Outcome:
-    """Give the tasks to reused workers until each is done or has failed three times.
+    """Give the tasks to reused workers until each is done or has failed for good.
 
     Args:
         tasks: JSON-like mappings; the worker's device is added to each as `device`.
@@ -246,6 +325,7 @@ def schedule(
         weights: how much work each task is; all the same by default.
         storage: where Tune keeps its own account of the experiment, a folder or URI that all nodes see; by default
             it is thrown away.
+        tries: how often a task that fails is tried again; `MAX_FAILURES` by default.
     """
     tracker = _Tracker(weights or [1.0] * len(tasks), on_progress)
     with nullcontext(storage) if storage else tempfile.TemporaryDirectory(prefix="normleak-") as kept_in:
@@ -266,7 +346,7 @@ def schedule(
                 storage_path=kept_in,
                 verbose=0,
                 callbacks=[tracker],
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES if tries is None else tries),
             ),
         )
         try:
@@ -367,7 +447,7 @@ def _reason(trial: Any) -> str:
     if not lines:
         return "it failed without a message"
     if any("actor died" in line or "actor is dead" in line for line in lines[-8:]):
-        return "its worker process died: out of memory, a crash, or killed from outside"
+        return WORKER_DIED
     return lines[-1].rpartition(f"{TaskError.__name__}: ")[2]
 
 

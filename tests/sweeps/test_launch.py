@@ -77,21 +77,73 @@ def test_a_task_that_fails_is_tried_three_times_and_takes_no_other_with_it(pool,
     }
 
 
-def test_a_trial_that_cannot_be_run_is_recorded_as_failed_with_its_reason(pool, tmp_path, monkeypatch):
+SMALL = {"epochs": 1, "batch_size": 256, "corruption": "label"}
+
+
+def outcomes(results: Results) -> dict[tuple[str, int], str]:
+    """The status of each member, every one of which has one row."""
+    rows = results.read("test", "members").to_pylist()
+    found = {(row["trial"], row["seed"]): row["status"] for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def test_trials_with_few_members_train_side_by_side_and_are_recorded_each_for_itself(pool, tmp_path):
+    results = Results.at(tmp_path)
+    trials = [Trial(lr=lr, k=k, **SMALL) for lr in (1e-3, 1e-2) for k in (0.1, 0.2, 0.3)]
+    told: list[float] = []
+    whole = launch.run_trials(trials, "test", results, tmp_path, pool, told.append, "grouped")
+    assert whole.errors == {}
+    assert outcomes(results) == {(trial.id, 0): "ok" for trial in trials}
+    rows = results.read("test", "members").to_pylist()
+    assert {(row["lr"], row["k"]) for row in rows} == {(trial.lr, trial.k) for trial in trials}
+    assert {row["backend"] for row in rows} == {"grouped"}
+    assert max(row["pack"] for row in rows) > 1
+    assert told == sorted(told)
+    assert told[-1] == 1
+
+
+def test_a_trial_that_cannot_be_run_is_recorded_with_its_reason_and_takes_no_other_of_its_bundle_with_it(
+    pool, tmp_path, monkeypatch
+):
     monkeypatch.setattr(launch, "MAX_FAILURES", 0)  # each further try starts another worker
     results = Results.at(tmp_path)
     # Refused by `sweeps run` beforehand; here it reaches a worker.
-    trials = [Trial(k=1e-5, epochs=1, seed=(0, 1)), Trial(k=0.1, epochs=1)]
+    trials = [Trial(k=1e-5, seed=(0, 1), **SMALL), Trial(k=0.1, **SMALL), Trial(k=0.2, **SMALL)]
     launch.run_trials(trials, "test", results, tmp_path, pool, lambda _: None)
-    rows = results.read("test", "members").to_pylist()
-    found = {(row["trial"], row["seed"]): (row["status"], row["mem_acc"] is None) for row in rows}
-    assert found == {
-        (trials[0].id, 0): ("failed", True),
-        (trials[0].id, 1): ("failed", True),
-        (trials[1].id, 0): ("ok", False),
+    assert outcomes(results) == {
+        (trials[0].id, 0): "failed",
+        (trials[0].id, 1): "failed",
+        (trials[1].id, 0): "ok",
+        (trials[2].id, 0): "ok",
     }
+    rows = results.read("test", "members").to_pylist()
+    assert {row["mem_acc"] is None for row in rows if row["status"] == "failed"} == {True}
     error = next(row["error"] for row in rows if row["status"] == "failed")
     assert error.endswith("BadInputError: k=1e-05 corrupts none of 1437 samples; take a larger k, or k=0.")
+
+
+def test_where_memory_runs_out_a_bundle_is_tried_in_halves_and_at_last_member_by_member(pool, tmp_path, monkeypatch):
+    ordinary = launch.run_and_record
+
+    def killed_for_memory(task, report):
+        members = sum(len(settings["seed"]) for settings in task["trials"])
+        with (tmp_path / "tries").open("a") as log:
+            log.write(f"{members} {task['backend']}\n")
+        if members > 1 and task["backend"] != "single":
+            os._exit(1)
+        return ordinary(task, report)
+
+    monkeypatch.setattr(launch, "run_and_record", killed_for_memory)
+    monkeypatch.setattr(launch, "MAX_FAILURES", 0)
+    # Two bundles, of 2 members each; in the second one trial has both.
+    monkeypatch.setattr(launch, "in_bundles", lambda trials, *_: [trials[:2], trials[2:]])
+    results = Results.at(tmp_path / "results")
+    trials = (Trial(k=0.1, **SMALL), Trial(k=0.2, **SMALL), Trial(k=0.3, seed=(0, 1), **SMALL))
+    launch.run_trials(trials, "test", results, tmp_path, pool, lambda _: None)
+    assert outcomes(results) == {(trial.id, seed): "ok" for trial in trials for seed in trial.seed}
+    tries = (tmp_path / "tries").read_text().split("\n")[:-1]
+    assert sorted(tries) == ["1 auto", "1 auto", "2 auto", "2 auto", "2 single"]
 
 
 def test_workers_compute_with_one_thread(pool, tmp_path):
@@ -102,8 +154,8 @@ def test_workers_compute_with_one_thread(pool, tmp_path):
         return {"threads": torch.get_num_threads(), "omp": os.environ["OMP_NUM_THREADS"]}
 
     task = {
-        "trial": Trial(k=0.1, epochs=1).settings(),
-        "id": Trial(k=0.1, epochs=1).id,
+        "trials": [Trial(k=0.1, epochs=1).settings()],
+        "ids": [Trial(k=0.1, epochs=1).id],
         "sweep": "s",
         "results": str(tmp_path),
         "data_dir": str(tmp_path),

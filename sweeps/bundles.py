@@ -1,0 +1,45 @@
+"""Bundles: trials that go to a worker as one unit, because one alone has too few members to fill its device.
+
+Identity, records and retries stay those of each trial.
+"""
+
+from collections.abc import Sequence
+
+from study.trial import FIELDS, Trial
+
+Bundle = tuple[Trial, ...]
+OWN = ("seed", "lr", "weight_decay", "alpha", "k")
+"""The settings in which members that train side by side may differ."""
+
+
+def alike(trials: Sequence[Trial]) -> list[Bundle]:
+    """The trials in groups whose members can train side by side, in the order in which each group first comes."""
+    groups: dict[tuple[object, ...], list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(_kind(trial), []).append(trial)
+    return [tuple(group) for group in groups.values()]
+
+
+def bundled(group: Bundle, members: int, workers: int) -> list[Bundle]:
+    """A group of `alike` in bundles of about so many members, but no fewer bundles than there are workers.
+
+    Args:
+        group: trials that can train side by side.
+        members: how many pay on the device.
+        workers: how many bundles are worked on at once.
+    """
+    each = max(len(trial.seed) for trial in group)
+    size = max(1, min(members // each, -(-len(group) // workers)))
+    return [group[start : start + size] for start in range(0, len(group), size)]
+
+
+def halves(bundle: Bundle) -> list[Bundle]:
+    """A bundle of two trials or more as two."""
+    middle = len(bundle) // 2
+    return [bundle[:middle], bundle[middle:]]
+
+
+def _kind(trial: Trial) -> tuple[object, ...]:
+    """What trials that train side by side have in common; images that are added make D' as long as k says."""
+    own = OWN if trial.corruption != "ood" else tuple(name for name in OWN if name != "k")
+    return tuple(getattr(trial, name) for name in FIELDS if name not in own)

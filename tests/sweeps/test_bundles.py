@@ -1,0 +1,72 @@
+import pytest
+
+from study.trial import FIELDS, Trial
+from sweeps.bundles import OWN, alike, bundled, halves
+
+
+def trials(count: int, **settings: object) -> tuple[Trial, ...]:
+    return tuple(Trial.of({"k": 0.1, "lr": 1e-4 * (number + 1), **settings}) for number in range(count))
+
+
+def test_trials_that_differ_in_what_members_may_differ_in_are_alike():
+    group = [
+        Trial(k=0.1),
+        Trial(k=0.2, lr=1e-3),
+        Trial(k=0.1, weight_decay=0.1),
+        Trial(k=0.1, seed=(1, 2)),
+    ]
+    assert alike(group) == [tuple(group)]
+
+
+@pytest.mark.parametrize("name", sorted(set(FIELDS) - set(OWN) - {"protocol", "ood", "regularizer"}))
+def test_trials_that_differ_in_anything_else_are_not(name):
+    other = {
+        "dataset": "mnist",
+        "subset": 500,
+        "corruption": "natural",
+        "architecture": "vgg8",
+        "norm": "none",
+        "optimizer": "sgd",
+        "batch_size": 64,
+        "epochs": 3,
+        "eval_every": 2,
+        "samples": "scores",
+    }
+    assert len(alike([Trial(k=0.1), Trial(k=0.1, **{name: other[name]})])) == 2
+
+
+def test_regularizers_are_kept_apart_and_their_weights_are_not():
+    log, also_log = (Trial(regularizer="log", alpha=alpha) for alpha in (0.5, 0.9))
+    assert alike([log, Trial(regularizer="hinge", alpha=0.5), also_log]) == [
+        (log, also_log),
+        (Trial(regularizer="hinge", alpha=0.5),),
+    ]
+
+
+def test_images_that_are_added_make_k_a_number_of_steps():
+    assert len(alike([Trial(corruption="ood", k=0.1), Trial(corruption="ood", k=0.2)])) == 2
+    assert len(alike([Trial(corruption="natural", k=0.1), Trial(corruption="natural", k=0.2)])) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "seeds", "members", "workers", "sizes"),
+    [
+        (6, 1, 4, 1, [4, 2]),
+        (6, 1, 4, 2, [3, 3]),
+        (6, 1, 4, 6, [1] * 6),
+        (6, 2, 4, 1, [2, 2, 2]),
+        (3, 5, 4, 1, [1, 1, 1]),
+        (1, 1, 32, 8, [1]),
+        (12, 5, 32, 1, [6, 6]),
+    ],
+)
+def test_bundles_have_about_so_many_members_and_leave_no_worker_idle(count, seeds, members, workers, sizes):
+    group = trials(count, seed=tuple(range(seeds)))
+    found = bundled(group, members, workers)
+    assert [len(bundle) for bundle in found] == sizes
+    assert tuple(trial for bundle in found for trial in bundle) == group
+
+
+def test_halves_are_all_of_it():
+    group = trials(5)
+    assert halves(group) == [group[:2], group[2:]]
