@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from study import folders
 from study.record import Results
-from study.trial import Trial
+from study.trial import ARCHITECTURES, Trial
+from sweeps.operations import FORWARD, INPUTS
 
 SPEED = ("dataset", "subset", "architecture", "norm", "regularizer", "optimizer", "batch_size", "seed")
 """The settings that decide the seconds of a step."""
@@ -40,7 +40,7 @@ class Estimate:
 
     Attributes:
         hours: the sum over the trials that can be estimated.
-        unknown: the number of those that can't: their dataset is a folder, and no record is like them.
+        unknown: the number of those that can't: their dataset or network is the user's, and no record is like them.
         source: in words.
     """
 
@@ -101,7 +101,7 @@ def _passes(trial: Trial, data_dir: Path) -> float:
 def device_hours(trials: Sequence[Trial], durations: "Durations", teraflops: float) -> Estimate:
     """From durations of trials alike where there are any, else from operations at a sustained speed."""
     if durations.device is None:
-        known = [flops(trial) for trial in trials if trial.dataset in SIZES]
+        known = [flops(trial) for trial in trials if trial.dataset in SIZES and trial.architecture in ARCHITECTURES]
         source = f"counted operations at {teraflops:g} teraflop/s sustained"
         return Estimate(sum(known) / (teraflops * 1e12) / 3600, len(trials) - len(known), source)
     seconds = [durations.seconds(trial) for trial in trials]
@@ -152,21 +152,7 @@ def flops(trial: Trial) -> float:
     whole, test, shape, classes = SIZES[trial.dataset]
     train = trial.subset or whole
     passes = 3 * trial.epochs * train + -(-trial.epochs // trial.eval_every) * (train + test)
-    return len(trial.seed) * passes * forward_flops(trial.architecture, shape, classes)
-
-
-@cache
-def forward_flops(architecture: str, shape: tuple[int, int, int], classes: int) -> float:
-    """Operations of one sample's forward pass, a multiplication and its addition counted as two."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from study import models
-
-    # On the meta device shapes are worked out and nothing is computed.
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        models.BUILDERS[architecture](shape, classes).eval()(torch.zeros(1, *shape))
-    return float(counter.get_total_flops())
+    return len(trial.seed) * passes * FORWARD[trial.architecture][INPUTS.index((shape, classes))]
 
 
 def _kind(trial: Trial, names: Sequence[str]) -> tuple[object, ...]:

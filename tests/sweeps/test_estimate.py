@@ -1,10 +1,14 @@
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from study import models
 from study.data import load
 from study.record import Results
 from study.run import failed
-from study.trial import Trial
-from sweeps.estimate import SIZES, Durations, device_hours, flops, forward_flops, measured_seconds
+from study.trial import ARCHITECTURES, Trial
+from sweeps.estimate import SIZES, Durations, device_hours, flops, measured_seconds
+from sweeps.operations import FORWARD, INPUTS
 
 
 def record(results: Results, trial: Trial, seconds: float, device: str) -> None:
@@ -12,15 +16,24 @@ def record(results: Results, trial: Trial, seconds: float, device: str) -> None:
     results.write("test", trial.id, {"members": rows})
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_stated_operations_are_those_of_a_pass(architecture):
+    for (shape, classes), stated in zip(INPUTS, FORWARD[architecture], strict=True):
+        # On the meta device shapes are worked out and nothing is computed.
+        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            models.BUILDERS[architecture](shape, classes).eval()(torch.zeros(1, *shape))
+        assert counter.get_total_flops() == stated
+
+
 def test_the_operations_of_lenet_are_those_counted_by_hand():
     # Two convolutions, 6x1x5x5 on 28x28 and 16x6x5x5 on 10x10, and three linear layers; a product and a sum each.
     macs = 6 * 25 * 28 * 28 + 16 * 6 * 25 * 10 * 10 + 400 * 120 + 120 * 84 + 84 * 10
-    assert forward_flops("lenet", (1, 28, 28), 10) == 2 * macs
+    assert FORWARD["lenet"][0] == 2 * macs
 
 
 def test_a_training_step_is_three_forward_passes_and_a_measurement_one():
     trial = Trial(epochs=10, eval_every=5, seed=(0, 1))
-    forward = forward_flops("lenet", (1, 28, 28), 10)
+    forward = FORWARD["lenet"][0]
     assert flops(trial) == 2 * (3 * 10 * 1437 + 2 * (1437 + 360)) * forward
 
 
