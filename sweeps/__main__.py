@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -97,10 +98,15 @@ def plan(
     """
     where = Results.at(results)
     state = _planned(name, scale, overrides, fraction).state(where)
-    show(_trials_table(state, None if every else PLAN_ROWS))
+    durations = estimate.Durations.recorded(where)
+    show(
+        _trials_table(
+            state, None if every else PLAN_ROWS, lambda trial: estimate.device_seconds(trial, durations, teraflops)
+        )
+    )
     console.print(f"{_size(state.plan)}: {state}")
     if state.missing:
-        rest = estimate.device_hours(state.missing, estimate.Durations.recorded(where), teraflops)
+        rest = estimate.device_hours(state.missing, durations, teraflops)
         cost = "" if price is None else f", {rest.hours * price:,.2f} at {price:g} an hour"
         unknown = f"; {rest.unknown} trials are like none recorded, and not counted" if rest.unknown else ""
         console.print(f"missing: {_hours(rest.hours)}{cost} ({rest.source}{unknown})")
@@ -292,12 +298,15 @@ def _time(trials: tuple[Trial, ...], options: _Launch) -> str:
     return f"{_hours(rest.hours)} ({rest.source})"
 
 
-def _trials_table(state: State, most: int | None) -> Table:
+def _trials_table(state: State, most: int | None, seconds: Callable[[Trial], float | None]) -> Table:
     shown = state.plan.trials[:most]
     names = [name for name in FIELDS if len({getattr(trial, name) for trial in state.plan.trials}) > 1]
-    table = Table("trial", *names, "members", "state")
+    table = Table("trial", *names, "members", "time", "state")
     for trial in shown:
-        table.add_row(trial.id, *(text(getattr(trial, name)) for name in names), str(len(trial.seed)), state.of(trial))
+        taken = seconds(trial)
+        time = "" if taken is None else duration(taken)
+        settings = (text(getattr(trial, name)) for name in names)
+        table.add_row(trial.id, *settings, str(len(trial.seed)), time, state.of(trial))
     if len(shown) < len(state.plan.trials):
         table.caption = f"and {len(state.plan.trials) - len(shown)} more; --all shows them"
     return table

@@ -100,14 +100,21 @@ def _passes(trial: Trial, data_dir: Path) -> float:
 
 def device_hours(trials: Sequence[Trial], durations: "Durations", teraflops: float) -> Estimate:
     """From durations of trials alike where there are any, else from operations at a sustained speed."""
-    if durations.device is None:
-        known = [flops(trial) for trial in trials if trial.dataset in SIZES and trial.architecture in ARCHITECTURES]
-        source = f"counted operations at {teraflops:g} teraflop/s sustained"
-        return Estimate(sum(known) / (teraflops * 1e12) / 3600, len(trials) - len(known), source)
-    seconds = [durations.seconds(trial) for trial in trials]
+    seconds = [device_seconds(trial, durations, teraflops) for trial in trials]
     found = [value for value in seconds if value is not None]
-    source = f"measured durations on {durations.device}"
+    if durations.device is None:
+        source = f"counted operations at {teraflops:g} teraflop/s sustained"
+    else:
+        source = f"measured durations on {durations.device}"
     return Estimate(sum(found) / 3600, len(seconds) - len(found), source)
+
+
+def device_seconds(trial: Trial, durations: "Durations", teraflops: float) -> float | None:
+    """What one trial takes; None where that can't be told."""
+    if durations.device is not None:
+        return durations.seconds(trial)
+    known = trial.dataset in SIZES and trial.architecture in ARCHITECTURES
+    return flops(trial) / (teraflops * 1e12) if known else None
 
 
 @dataclass(frozen=True)

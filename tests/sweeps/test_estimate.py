@@ -7,7 +7,7 @@ from study.data import load
 from study.record import Results
 from study.run import failed
 from study.trial import ARCHITECTURES, Trial
-from sweeps.estimate import SIZES, Durations, device_hours, flops, measured_seconds
+from sweeps.estimate import SIZES, Durations, device_hours, device_seconds, flops, measured_seconds
 from sweeps.operations import FORWARD, INPUTS
 
 
@@ -42,6 +42,7 @@ def test_hours_are_counted_at_the_stated_speed_where_nothing_is_recorded():
     assert estimate.hours == pytest.approx(flops(Trial()) / 2e12 / 3600)
     assert estimate.unknown == 1
     assert "2 teraflop/s" in estimate.source
+    assert device_seconds(Trial(), Durations(None, {}), teraflops=2.0) == pytest.approx(flops(Trial()) / 2e12)
 
 
 def test_hours_are_read_off_records_alike_on_the_most_used_device(tmp_path):
@@ -51,6 +52,7 @@ def test_hours_are_read_off_records_alike_on_the_most_used_device(tmp_path):
     record(results, Trial(epochs=10, seed=(9,)), 9999.0, "another")
     durations = Durations.recorded(results)
     asked = [Trial(epochs=30, seed=(5, 6)), Trial(epochs=30, norm="none")]
+    assert [device_seconds(trial, durations, teraflops=1.0) for trial in asked] == [2 * 30 * 2, None]
     estimate = device_hours(asked, durations, teraflops=1.0)
     # Two seconds an epoch, the median; thirty epochs, two members.
     assert estimate.hours == pytest.approx(2 * 30 * 2 / 3600)

@@ -1,3 +1,4 @@
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ def test_a_plan_shows_every_trial_and_writes_nothing(sweeps: Command, tmp_path: 
     done = sweeps("plan", "quickstart", "--set", "k=0.1,0.2,0.4", "--results", tmp_path / "none")
     assert done.returncode == 0
     assert done.stdout.count("│ missing") == 6
+    assert len(re.findall(r" s +│ missing", done.stdout)) == 6
     assert "device-hours" in done.stdout
     assert "6 trials, 30 members: 0 done, 6 missing" in done.stdout
     assert list(tmp_path.iterdir()) == []
