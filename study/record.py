@@ -44,6 +44,7 @@ SETTINGS = [
     ("batch_size", pa.int32()),
     ("epochs", pa.int32()),
     ("eval_every", pa.int32()),
+    ("precision", pa.string()),
     ("samples", pa.string()),
     ("protocol", pa.string()),
     ("seed", pa.int64()),

@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from study import engine, folders, influence, models
+from study import engine, folders, influence, models, precision
 from study.corruption import Corrupted, amount, corrupt
 from study.data import Dataset, load, outsiders
 from study.engine import tuner
@@ -74,6 +74,8 @@ def run_together(
     The trials must have the dataset and all that a pack shares in common (see `train.SHARED`), and as many samples.
     """
     first = trials[0]
+    precision.check(first.precision, device)
+    precision.be_exact()
     data = load(first.dataset, data_dir, first.subset).to(device)
     if first.samples == "gradients":
         network = models.build(first.architecture, data.shape, data.classes, first.norm, first.seed[0])

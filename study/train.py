@@ -15,10 +15,11 @@ from study.engine import Pack
 from study.engine.graphs import graphed
 from study.errors import BadInputError
 from study.optimizers import optimizer
+from study.precision import forward_in, step_in
 from study.trial import Trial
 
 PREDICT_BATCH = 512
-SHARED = ("architecture", "norm", "regularizer", "optimizer", "batch_size", "epochs")
+SHARED = ("architecture", "norm", "regularizer", "optimizer", "batch_size", "epochs", "precision")
 """The settings that the members of a pack have in common."""
 
 
@@ -71,20 +72,23 @@ def _check_shared(members: Sequence[Member]) -> None:
 
 def _step(pack: Pack, members: Sequence[Member], losses: Tensor) -> Callable[[Tensor], None]:
     """One step of all members on their samples `rows`, int64 [M, B]; each one's loss is added to `losses`."""
-    regularizer = members[0].trial.regularizer
+    regularizer, precision = members[0].trial.regularizer, members[0].trial.precision
     alpha = torch.tensor([member.trial.alpha for member in members], dtype=pack.dtype, device=pack.device)
     update, drop = _optimizer(pack, members)
     examples = _examples([member.corrupted for member in members])
 
     def step(rows: Tensor) -> None:
         images, labels = examples(rows)
-        logits, penalty = pack.forward(to_float(images, pack.dtype), regularizer)
-        loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(dim=1)
-        if regularizer != "none":
-            loss = alpha * loss + (1 - alpha) * penalty
         update.zero_grad(set_to_none=drop)
-        # No parameter takes part in two members' losses, so each gets the gradient of its own.
-        loss.sum().backward()
+        with step_in(precision):
+            with forward_in(precision, pack.device):
+                logits, penalty = pack.forward(to_float(images, pack.dtype), regularizer)
+            each = cross_entropy(logits.to(pack.dtype).flatten(0, 1), labels.flatten(), reduction="none")
+            loss = each.view_as(labels).mean(dim=1)
+            if regularizer != "none":
+                loss = alpha * loss + (1 - alpha) * penalty
+            # No parameter takes part in two members' losses, so each gets the gradient of its own.
+            loss.sum().backward()
         update.step()
         losses.add_(loss.detach())
 

@@ -50,6 +50,7 @@ TOKEN_NORMS = ("layer", "none", "rms")
 """The norms of a network that is built with layer norm: its tokens are vectors, without pixels."""
 REGULARIZERS = ("none", "log", "hinge")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+PRECISIONS = ("fp32", "tf32", "bf16")
 PROTOCOLS = ("full",)
 
 Value = str | int | float | tuple[int, ...]
@@ -80,6 +81,8 @@ class Trial:
         batch_size: samples per step; the last batch of an epoch may be smaller.
         epochs: passes over D'.
         eval_every: epochs between two points of the curves; the last epoch always has one.
+        precision: the arithmetic of training: `fp32`; `tf32`, a GPU's shorter products; or `bf16`, torch's automatic
+            mixed precision. Measurements are in float32.
         samples: what is recorded of each sample of D': `scores`, `gradients` for gradient norms as well, or `none`.
         protocol: `full` trains one member per seed, each on all of D'.
         seed: the seeds of the members, kept in ascending order.
@@ -103,6 +106,7 @@ class Trial:
     batch_size: int = 256
     epochs: int = 200
     eval_every: int = 1
+    precision: str = "fp32"
     samples: str = "none"
     protocol: str = "full"
     seed: tuple[int, ...] = (0,)
@@ -216,6 +220,7 @@ CHOICES = {
     "norm": NORMS,
     "regularizer": REGULARIZERS,
     "optimizer": OPTIMIZERS,
+    "precision": PRECISIONS,
     "samples": SAMPLES,
     "protocol": PROTOCOLS,
 }

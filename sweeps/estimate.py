@@ -12,13 +12,13 @@ from study.record import Results
 from study.trial import ARCHITECTURES, Trial
 from sweeps.operations import FORWARD, INPUTS
 
-SPEED = ("dataset", "subset", "architecture", "norm", "regularizer", "optimizer", "batch_size", "seed")
+SPEED = ("dataset", "subset", "architecture", "norm", "regularizer", "optimizer", "batch_size", "precision", "seed")
 """The settings that decide the seconds of a step."""
 MOST_KINDS = 12
 """How many kinds of trials are each timed before a launch."""
 CORRUPTION = ("dataset", "subset", "corruption", "k", "ood")
 """The settings that decide whether the dataset can be corrupted so."""
-ALIKE = ("dataset", "subset", "architecture", "norm", "batch_size")
+ALIKE = ("dataset", "subset", "architecture", "norm", "batch_size", "precision")
 """The settings in which a record must equal a trial to tell how long that will take."""
 SIZES = {
     "digits": (1_437, 360, (1, 28, 28), 10),

@@ -168,7 +168,7 @@ def _wait(device: str) -> None:
 
 def _kind(trial: Trial, shape: tuple[int, int, int], classes: int, members: int, device: str, backend: str) -> str:
     """All that the speed depends on, as a key of the cache."""
-    settings = [trial.architecture, trial.norm, trial.regularizer, trial.optimizer, trial.batch_size]
+    settings = [trial.architecture, trial.norm, trial.regularizer, trial.optimizer, trial.batch_size, trial.precision]
     threads = torch.get_num_threads()
     return json.dumps([*settings, shape, classes, members, backend, device_name(device), threads, torch.__version__])
 

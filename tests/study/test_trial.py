@@ -46,6 +46,7 @@ CHANGES = {
     "epochs": ({}, {"epochs": 100}),
     "eval_every": ({}, {"eval_every": 10}),
     "samples": ({}, {"samples": "scores"}),
+    "precision": ({}, {"precision": "bf16"}),
     "seed": ({}, {"seed": (0, 1)}),
 }
 ONE_CHOICE = {name for name, choices in CHOICES.items() if len(choices) == 1}

@@ -31,6 +31,7 @@ def test_trials_that_differ_in_anything_else_are_not(name):
         "epochs": 3,
         "eval_every": 2,
         "samples": "scores",
+        "precision": "bf16",
     }
     assert len(alike([Trial(k=0.1), Trial(k=0.1, **{name: other[name]})])) == 2
 
