@@ -69,6 +69,8 @@ def run(
             trial, Path(data_dir), _device(device), lambda fraction: bar.update(task, completed=fraction), backend
         )
     show(_table(records.members))
+    first = records.members[0]
+    console.print(f"trained as {first['backend']}, {first['pack']} at once")
     if records_to:
         records_to.write(sweep, trial.id, vars(records))
         console.print(f"records: {records_to}/{sweep}")

@@ -6,11 +6,10 @@ members that were trained on each.
 """
 
 import math
-import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -27,13 +26,12 @@ from study import influence, models
 from study.corruption import Corrupted
 from study.data import to_float
 from study.engine import pack, tuner
+from study.precision import be_exact
 from study.train import Member, train
 from study.trial import Trial
-from study.worker import ENVIRONMENT, one_thread
+from study.worker import ENVIRONMENT, Process, one_thread, processes
 
 CLASSES = 10
-PASS_BATCHES = 4
-"""Batches in one pass over the noise that everybody trains on."""
 GRADIENTS = 512
 """How many samples' gradient norms are timed."""
 
@@ -47,12 +45,19 @@ class Work:
         shape: channels, height and width of an image, as in the study.
         batch_size: 256 as in the paper, or less where a step of 256 would take a CPU many seconds.
         members: how many networks the engine is given to train.
+        batches: how many there are in one pass over the noise that everybody trains on.
     """
 
     architecture: str
     shape: tuple[int, int, int]
     batch_size: int
     members: int
+    batches: int
+
+    @property
+    def samples(self) -> int:
+        """In one pass."""
+        return self.batches * self.batch_size
 
     @property
     def trial(self) -> Trial:
@@ -62,10 +67,11 @@ class Work:
 
 def works(device: str) -> list[Work]:
     """What is raced on the device."""
-    large = 256 if torch.device(device).type == "cuda" else 32
+    on_gpu = torch.device(device).type == "cuda"
+    large, batches = (256, 64) if on_gpu else (32, 4)
     return [
-        Work("lenet", (1, 28, 28), 256, 8),
-        *(Work(name, (3, 32, 32), large, 5) for name in ("resnet18", "vgg8", "densenet121")),
+        Work("lenet", (1, 28, 28), 256, 32 if on_gpu else 8, 64 if on_gpu else 16),
+        *(Work(name, (3, 32, 32), large, 5, batches) for name in ("resnet18", "vgg8", "densenet121")),
     ]
 
 
@@ -148,7 +154,7 @@ def race(work: Work, device: str, seconds: float, rounds: int) -> Race:
     return Race(work, str(choice), rates, rates.pop("gradient norms"))
 
 
-def turn(together: Sequence["Process"], seconds: float) -> float:
+def turn(together: Sequence[Process], seconds: float) -> float:
     """The sum of what the processes say of a turn that they take at the same time."""
     for process in together:
         process.send(seconds)
@@ -164,7 +170,7 @@ class _Images(Dataset[tuple[Tensor, int]]):
     def __init__(self, work: Work) -> None:
         channels, height, width = work.shape
         self._pixels = np.random.default_rng(0).integers(
-            0, 256, (PASS_BATCHES * work.batch_size, height, width, channels), dtype=np.uint8
+            0, 256, (work.samples, height, width, channels), dtype=np.uint8
         )
 
     def __len__(self) -> int:
@@ -176,7 +182,7 @@ class _Images(Dataset[tuple[Tensor, int]]):
 
 
 def plain(work: Work, device: str, loaders: int, threads: int) -> Callable[[float], float]:
-    """The loop that a user would write: a DataLoader, one network, torch's own defaults."""
+    """The loop that a user would write: a DataLoader and one network; on a GPU with torch's own TF32 convolutions."""
     torch.set_num_threads(threads)
     network = models.build(work.architecture, work.shape, CLASSES, "batch", seed=0).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
@@ -208,7 +214,8 @@ def plain(work: Work, device: str, loaders: int, threads: int) -> Callable[[floa
 def engine(work: Work, device: str, backend: str, members: int) -> Callable[[float], float]:
     """The engine with that backend and pack, as a worker of a sweep runs it."""
     one_thread()
-    samples = PASS_BATCHES * work.batch_size
+    be_exact()
+    samples = work.samples
     images, labels = _noise(work, samples, device)
     corrupted = Corrupted(images, labels, labels, torch.zeros_like(labels, dtype=torch.bool))
     endless = replace(work.trial, epochs=2**31 - 1)
@@ -227,6 +234,7 @@ def engine(work: Work, device: str, backend: str, members: int) -> Callable[[flo
 def gradient_norms(work: Work, device: str) -> Callable[[float], float]:
     """Seconds of the gradient norms of some samples over those of an ordinary forward and backward pass over them."""
     one_thread()
+    be_exact()
     images, labels = _noise(work, GRADIENTS, device)
     network = models.build(work.architecture, work.shape, CLASSES, "batch", seed=0).to(device).eval()
 
@@ -252,7 +260,7 @@ def gradient_norms(work: Work, device: str) -> Callable[[float], float]:
 def tuned(work: Work, device: str) -> tuner.Choice:
     """What the tuner chooses for this work, here and now."""
     one_thread()
-    return tuner.measure(work.trial, work.shape, CLASSES, work.members, device)
+    return tuner.fastest(tuner.measure(work.trial, work.shape, CLASSES, device), work.members)
 
 
 def _noise(work: Work, samples: int, device: str) -> tuple[Tensor, Tensor]:
@@ -280,64 +288,3 @@ def _rate(one_pass: Callable[[], int], device: str) -> Callable[[float], float]:
         return samples / (time.perf_counter() - start)
 
     return rate
-
-
-# Processes that take turns ------------------------------------------------------------------------------------------
-
-
-class Process:
-    """A process that has called a function and, where that returned one, calls it with whatever it is sent."""
-
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, there = context.Pipe()
-        self._process = context.Process(target=_serve, args=(there, function, arguments))
-        self._process.start()
-        there.close()
-
-    def send(self, argument: object) -> None:
-        """Have it called once more."""
-        self._connection.send(argument)
-
-    def result(self) -> Any:
-        """What came of the call: None of the first one, if that made the function of the later ones."""
-        found = self._connection.recv()
-        if isinstance(found, BaseException):
-            raise found
-        return found
-
-    def stop(self) -> None:
-        """End it, and wait until it has ended."""
-        self._connection.close()
-        self._process.join()
-
-
-def _serve(connection: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    try:
-        made = function(*arguments)
-        connection.send(None if callable(made) else made)
-        while True:
-            connection.send(made(connection.recv()))
-    except (EOFError, KeyboardInterrupt):
-        return
-    except Exception as error:
-        connection.send(error)
-
-
-@contextmanager
-def processes(
-    environment: Mapping[str, str], count: int, function: Callable[..., Any], *arguments: Any
-) -> Iterator[list[Process]]:
-    """So many processes that start with the environment beside this one's."""
-    before = dict(os.environ)
-    os.environ.update(environment)
-    try:
-        started = [Process(function, arguments) for _ in range(count)]
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    try:
-        yield started
-    finally:
-        for process in started:
-            process.stop()

@@ -29,7 +29,7 @@ from study.attention import plain_attention
 from study.data import to_float
 from study.errors import BadInputError, DivergedError
 from study.factories import reason
-from study.probes import disturbed
+from study.probes import perturbed
 
 CPU_CHUNK, GPU_CHUNK = 64, 256
 """Samples in one pass: what stays in a CPU's cache, and a GPU's share of the memory that training takes too."""
@@ -106,7 +106,7 @@ def _exact_way(network: nn.Module, shape: tuple[int, ...], device: torch.device,
                 f"so no sample has a gradient of its own."
             )
     try:
-        probe = disturbed(network)
+        probe = perturbed(network)
         pixels = torch.randint(0, 256, (2, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
         images = to_float(pixels.to(device), torch.float64)
         logits = probe(images).detach()

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 
-def disturbed(network: nn.Module, seed: int = 0) -> nn.Module:
+def perturbed(network: nn.Module, seed: int = 0) -> nn.Module:
     """A copy in float64 with a little noise on each parameter: a scale that starts at zero would hide its branch."""
     probe = copy.deepcopy(network).double()
     generator = torch.Generator().manual_seed(seed)

@@ -31,7 +31,8 @@ def penalized(network: nn.Module, kind: str, members: int = 1) -> Iterator[Calla
     """
     terms: dict[BatchNorm, Tensor] = {}
     if kind == "none":
-        yield lambda: torch.zeros(members)
+        device = next(network.parameters()).device
+        yield lambda: torch.zeros(members, device=device)
         return
 
     def watch(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:

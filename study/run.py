@@ -80,42 +80,54 @@ def run_together(
     if first.samples == "gradients":
         network = models.build(first.architecture, data.shape, data.classes, first.norm, first.seed[0])
         influence.check(network, data.shape, data.classes)
-    members = [
-        Member(trial, seed, corrupt(data.train, data.classes, trial.corruption, trial.k, seed, source))
-        for trial in trials
-        for source in [outsiders(trial.ood, data_dir, data.shape) if trial.corruption == "ood" else None]
-        for seed in trial.seed
-    ]
-    choice = tuner.choose(first, data.shape, data.classes, len(members), device, backend)
-    records = [Records() for _ in trials]
-    for member, of_member in zip(members, in_packs(members, data, device, choice, progress), strict=True):
-        position = trials.index(member.trial)
-        records[position].add(of_member, {"trial": member.trial.id, "member": member.trial.seed.index(member.seed)})
-    return records
+    choice = tuner.choose(first, data.shape, data.classes, sum(len(trial.seed) for trial in trials), device, backend)
+    members = [(trial, seed) for trial in trials for seed in trial.seed]
+    records = {trial.id: Records() for trial in trials}
+    found = in_packs(members, data, data_dir, device, choice, progress)
+    for (trial, seed), of_member in zip(members, found, strict=True):
+        records[trial.id].add(of_member, {"trial": trial.id, "member": trial.seed.index(seed)})
+    return list(records.values())
 
 
 def in_packs(
-    members: Sequence[Member], data: Dataset, device: str, choice: Choice, progress: Progress
+    members: Sequence[tuple[Trial, int]],
+    data: Dataset,
+    data_dir: Path,
+    device: str,
+    choice: Choice,
+    progress: Progress,
 ) -> Iterator[Records]:
     """The records of each member, trained so many at once as the choice says, or fewer where memory runs out."""
     size, done = choice.members, 0
     while done < len(members):
-        # Packs of even size: 5 members go as 3 and 2 rather than as 4 and 1.
-        packs = -(-(len(members) - done) // size)
-        together = members[done : done + -(-(len(members) - done) // packs)]
-
-        def of_all(of_pack: float, done: int = done, together: Sequence[Member] = together) -> None:
-            progress((done + of_pack * len(together)) / len(members))
-
+        # Packs of even size: 5 members go as one pack where 4 is best, and 7 as 4 and 3.
+        left = len(members) - done
+        packs = max(1, round(left / size)) if size > 1 else left
+        together = members[done : done + -(-left // packs)]
+        begun, part = done / len(members), len(together) / len(members)
+        out_of_memory = False
         try:
-            yield from run_pack(together, data, device, choice.backend, of_all)
+            yield from run_pack(
+                [Member(trial, seed, _corrupted(trial, seed, data, data_dir)) for trial, seed in together],
+                data,
+                device,
+                choice.backend,
+                lambda fraction, begun=begun, part=part: progress(begun + fraction * part),  # type: ignore[misc]
+            )
         except torch.OutOfMemoryError:
             if len(together) == 1:
                 raise
+            out_of_memory = True
+        if out_of_memory:  # not within the handler, where the error still holds on to the pack
             size = len(together) // 2
             torch.cuda.empty_cache()
-            continue
-        done += len(together)
+        else:
+            done += len(together)
+
+
+def _corrupted(trial: Trial, seed: int, data: Dataset, data_dir: Path) -> Corrupted:
+    source = outsiders(trial.ood, data_dir, data.shape) if trial.corruption == "ood" else None
+    return corrupt(data.train, data.classes, trial.corruption, trial.k, seed, source)
 
 
 def check(trial: Trial, data_dir: Path) -> None:

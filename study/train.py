@@ -19,7 +19,7 @@ from study.precision import forward_in, step_in
 from study.trial import Trial
 
 PREDICT_BATCH = 512
-SHARED = ("architecture", "norm", "regularizer", "optimizer", "batch_size", "epochs", "precision")
+SHARED = ("architecture", "norm", "regularizer", "optimizer", "batch_size", "epochs", "eval_every", "precision")
 """The settings that the members of a pack have in common."""
 
 
@@ -74,12 +74,12 @@ def _step(pack: Pack, members: Sequence[Member], losses: Tensor) -> Callable[[Te
     """One step of all members on their samples `rows`, int64 [M, B]; each one's loss is added to `losses`."""
     regularizer, precision = members[0].trial.regularizer, members[0].trial.precision
     alpha = torch.tensor([member.trial.alpha for member in members], dtype=pack.dtype, device=pack.device)
-    update, drop = _optimizer(pack, members)
+    update, set_to_none = _optimizer(pack, members)
     examples = _examples([member.corrupted for member in members])
 
     def step(rows: Tensor) -> None:
         images, labels = examples(rows)
-        update.zero_grad(set_to_none=drop)
+        update.zero_grad(set_to_none=set_to_none)
         with step_in(precision):
             with forward_in(precision, pack.device):
                 logits, penalty = pack.forward(to_float(images, pack.dtype), regularizer)

@@ -4,6 +4,12 @@ Networks this small are slower on more threads, and round differently; one such 
 the environment is read when a process starts, so whoever starts it sets it.
 """
 
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
 ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     # Every step frees what the next one asks for again: left to itself, glibc hands the pages back in between.
@@ -21,3 +27,64 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+class Process:
+    """A process that has called a function and, where that returned one, calls it with whatever it is sent."""
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there, function, arguments))
+        self._process.start()
+        there.close()
+
+    def send(self, argument: object) -> None:
+        """Have it called once more."""
+        self._connection.send(argument)
+
+    def result(self) -> Any:
+        """What came of the call: None of the first one, if that made the function of the later ones."""
+        try:
+            found = self._connection.recv()
+        except EOFError:
+            raise RuntimeError("a process ended before it answered") from None
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def stop(self) -> None:
+        """End it, and wait until it has ended."""
+        self._connection.close()
+        self._process.join()
+
+
+def _serve(connection: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        made = function(*arguments)
+        connection.send(None if callable(made) else made)
+        while True:
+            connection.send(made(connection.recv()))
+    except (EOFError, KeyboardInterrupt):
+        return
+    except Exception as error:
+        connection.send(error)
+
+
+@contextmanager
+def processes(
+    environment: Mapping[str, str], count: int, function: Callable[..., Any], *arguments: Any
+) -> Iterator[list[Process]]:
+    """So many processes that start with the environment beside this one's."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        started = [Process(function, arguments) for _ in range(count)]
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.stop()

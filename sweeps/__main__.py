@@ -137,7 +137,7 @@ def run(
     where = Results.at(results)
     where.check_writable()
     state = planned.state(where)
-    _run(state, state.missing[:limit], _Launch(name, where, data_dir, workers, device, backend, address, yes))
+    _run(state, state.missing[:limit], _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
 
 
 @app.command()
@@ -166,7 +166,7 @@ def retry(
     where.set_aside(name)
     state = saved.state(where)
     again = state.failed if failed else state.failed + state.missing
-    _run(state, again, _Launch(name, where, data_dir, workers, device, backend, address, yes))
+    _run(state, again, _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
 
 
 @app.command()
@@ -225,7 +225,7 @@ class _Launch:
     data_dir: str
     workers: int | None
     device: Device
-    backend: Backend
+    backend: str
     address: str
     yes: bool
 
@@ -272,6 +272,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
             pool,
             lambda fraction: bar.update(task, completed=fraction),
             options.backend,
+            plan.trials,
         )
     if outcome.interrupted:
         console.print("stopped; the same command goes on where it was.")
@@ -292,8 +293,9 @@ def _time(trials: tuple[Trial, ...], options: _Launch) -> str:
     on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
     if options.address == "local" and not on_gpu:
         workers = options.workers or len(os.sched_getaffinity(0))
-        seconds = estimate.measured_seconds(trials, Path(options.data_dir), options.backend)
-        return f"about {duration(seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
+        measured = estimate.measured(trials, Path(options.data_dir), options.backend)
+        taken = f"about {duration(measured.seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
+        return f"{taken}, members training as {' or '.join(measured.engine)}"
     rest = estimate.device_hours(trials, estimate.Durations.recorded(options.results), estimate.TERAFLOPS)
     return f"{_hours(rest.hours)} ({rest.source})"
 

@@ -20,16 +20,16 @@ def alike(trials: Sequence[Trial]) -> list[Bundle]:
     return [tuple(group) for group in groups.values()]
 
 
-def bundled(group: Bundle, members: int, workers: int) -> list[Bundle]:
-    """A group of `alike` in bundles of about so many members, but no fewer bundles than there are workers.
+def bundled(group: Bundle, members: int, share: int) -> list[Bundle]:
+    """A group of `alike` in bundles of about so many members.
 
     Args:
         group: trials that can train side by side.
         members: how many pay on the device.
-        workers: how many bundles are worked on at once.
+        share: the most trials that a bundle may have if no worker is to be left without work.
     """
     each = max(len(trial.seed) for trial in group)
-    size = max(1, min(members // each, -(-len(group) // workers)))
+    size = max(1, min(members // each, share))
     return [group[start : start + size] for start in range(0, len(group), size)]
 
 

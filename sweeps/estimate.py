@@ -5,14 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from study import folders
+from study import folders, worker
 from study.record import Results
 from study.trial import ARCHITECTURES, Trial
 from sweeps.operations import FORWARD, INPUTS
 
-SPEED = ("dataset", "subset", "architecture", "norm", "regularizer", "optimizer", "batch_size", "precision", "seed")
+if TYPE_CHECKING:
+    from study.engine.tuner import Choice
+
+SPEED = ("dataset", "subset", "architecture", "norm", "regularizer", "optimizer", "batch_size", "precision")
 """The settings that decide the seconds of a step."""
 MOST_KINDS = 12
 """How many kinds of trials are each timed before a launch."""
@@ -61,32 +64,49 @@ def check_data(trials: Sequence[Trial], data_dir: Path) -> None:
         check(trial, data_dir)
 
 
-def measured_seconds(trials: Sequence[Trial], data_dir: Path, backend: str = "auto") -> float:
-    """Seconds that the trials would take one after the other on one single-threaded worker of this machine.
+@dataclass(frozen=True)
+class Measured:
+    """What trials would take one after the other on one single-threaded worker of this machine.
 
-    Each kind of network among them is trained for a moment by the engine's tuner, whose choice the workers then find.
-    Where there are very many kinds, one stands for all with its dataset and architecture.
+    Attributes:
+        seconds: of all of them.
+        engine: how their members train side by side, in words.
     """
-    import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    seconds: float
+    engine: Sequence[str]
+
+
+def measured(trials: Sequence[Trial], data_dir: Path, backend: str = "auto") -> Measured:
+    """Measure what the trials would take here.
+
+    Each kind of network among them is trained for a moment by the engine's tuner, in a process like a worker's, and
+    the workers then find its choice. Where there are very many kinds, one stands for all with its dataset and
+    architecture.
+
+    Raises:
+        BadInputError: the backend can't express a network.
+    """
     alike = SPEED if len({_kind(trial, SPEED) for trial in trials}) <= MOST_KINDS else SPEED[:3]
     kinds = {_kind(trial, alike): trial for trial in trials}
-    try:
-        each = {kind: _sample_seconds(trial, data_dir, backend) for kind, trial in kinds.items()}
-        return sum(_passes(trial, data_dir) * each[_kind(trial, alike)] for trial in trials)
-    finally:
-        torch.set_num_threads(threads)
+    asked = list(kinds.values()), data_dir, backend
+    with worker.processes(worker.ENVIRONMENT, 1, _choices, *asked) as (process,):
+        choices: dict[tuple[object, ...], Choice] = dict(zip(kinds, process.result(), strict=True))
+    seconds = sum(_passes(trial, data_dir) * choices[_kind(trial, alike)].seconds for trial in trials)
+    return Measured(seconds, sorted({str(choice) for choice in choices.values()}))
 
 
-def _sample_seconds(trial: Trial, data_dir: Path, backend: str) -> float:
-    """Of training, for one sample of one member, as the engine does it."""
+def _choices(trials: Sequence[Trial], data_dir: Path, backend: str) -> list["Choice"]:
+    """How the members of each trial train fastest in this process."""
     from study.data import load
     from study.engine import tuner
 
-    data = load(trial.dataset, data_dir, trial.subset)
-    return tuner.choose(trial, data.shape, data.classes, len(trial.seed), "cpu", backend).seconds
+    worker.one_thread()
+    each = [load(trial.dataset, data_dir, trial.subset) for trial in trials]
+    return [
+        tuner.choose(trial, data.shape, data.classes, len(trial.seed), "cpu", backend)
+        for trial, data in zip(trials, each, strict=True)
+    ]
 
 
 def _passes(trial: Trial, data_dir: Path) -> float:
@@ -94,8 +114,10 @@ def _passes(trial: Trial, data_dir: Path) -> float:
     from study.data import load
 
     data = load(trial.dataset, data_dir, trial.subset)
-    measured = -(-trial.epochs // trial.eval_every) * (len(data.train) + len(data.test))
-    return len(trial.seed) * (trial.epochs * len(data.train) + measured / 3)
+    added = 1 + trial.k * (trial.corruption == "ood")
+    points = -(-trial.epochs // trial.eval_every)
+    train = added * len(data.train)
+    return len(trial.seed) * (trial.epochs * train + points * (train + len(data.test)) / 3)
 
 
 def device_hours(trials: Sequence[Trial], durations: "Durations", teraflops: float) -> Estimate:

@@ -1,6 +1,7 @@
 """Ray Tune as a scheduler of trials. This is the one module that imports Ray.
 
-A launch is a flat list of tasks, one a trial, given to as many reused workers as the machine or the cluster carries.
+A launch is a flat list of tasks, one a trial or a bundle of small ones, given to as many reused workers as the machine
+or the cluster carries.
 Records are written by the workers; what comes back here is progress, and the reason where a task failed for good.
 """
 
@@ -13,7 +14,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +103,7 @@ class Outcome:
 
     Attributes:
         results: what each finished task returned.
-        errors: why each task failed that was tried three times in vain.
+        errors: why each task failed that was tried in vain.
         interrupted: whether the user stopped the run.
         startup_s: seconds from asking for the workers until the first task was being worked on.
         seconds: seconds from there until the last one was done.
@@ -192,11 +193,15 @@ def run_trials(
     pool: Pool,
     on_progress: Report,
     backend: str = "auto",
+    planned: Sequence[Trial] = (),
 ) -> Outcome:
     """Run the trials and have their workers write the records; a trial that can't be run is recorded as failed.
 
     A bundle that fails is tried again in halves, and a trial whose worker dies, as it does where memory runs out, at
     last member by member. What is recorded by then stays.
+
+    Which trials train side by side depends on all that is planned, not on what of it is missing: a sweep that was
+    stopped thus ends with the numbers of one that was not.
 
     Args:
         trials: what to run.
@@ -206,6 +211,7 @@ def run_trials(
         pool: the workers.
         on_progress: told the fraction of all the training that is done.
         backend: how members train side by side, or `auto`.
+        planned: all trials of the plan that these belong to; by default these alone.
     """
     whole, told = Outcome(), 0.0
 
@@ -215,7 +221,11 @@ def run_trials(
         told = max(told, fraction)
         on_progress(told)
 
-    units = [_Unit(bundle, backend) for bundle in in_bundles(trials, data_dir, pool, backend)]
+    asked = {trial.cell: trial for trial in trials}
+    # Of a cell that has got more seeds, only those are run.
+    whole_plan = [asked.get(trial.cell, trial) for trial in planned or trials]
+    bundles = in_bundles(whole_plan, data_dir, pool, backend, asked.keys())
+    units = [_Unit(bundle, frozenset(asked), backend) for bundle in bundles]
     while units and not whole.interrupted:
         tasks = [_task(unit, sweep, results, data_dir) for unit in units]
         weights = [sum(len(trial.seed) * trial.epochs for trial in unit.trials) for unit in units]
@@ -229,26 +239,47 @@ def run_trials(
 
 @dataclass(frozen=True)
 class _Unit:
-    """What goes to a worker at once, and how its members are to train."""
+    """What goes to a worker at once, the cells of which are to be recorded, and how its members are to train."""
 
     trials: Bundle
+    cells: frozenset[str]
     backend: str
 
+    @property
+    def recorded(self) -> Bundle:
+        """Its trials that are to be recorded."""
+        return tuple(trial for trial in self.trials if trial.cell in self.cells)
 
-def in_bundles(trials: Sequence[Trial], data_dir: Path, pool: Pool, backend: str) -> list[Bundle]:
-    """The trials in bundles where one alone has fewer members than pay on the workers' device."""
+
+def in_bundles(
+    trials: Sequence[Trial], data_dir: Path, pool: Pool, backend: str, cells: Collection[str]
+) -> list[Bundle]:
+    """The trials in bundles where one alone has fewer members than pay on the device; those with one of the cells."""
     most = MEMBERS[pool.device]
-    found: list[Bundle] = []
-    for group in alike(trials):
-        if len(group) < 2 or len(group[0].seed) >= most or backend == "single":
-            found += [(trial,) for trial in group]
-            continue
-        # Asked of a worker: this machine may have another device than the cluster's.
-        resources = {"num_gpus": 1} if pool.device == "cuda" else {"num_cpus": 1}
-        ask = ray.remote(**resources)(members_at_once).remote
-        answer = ask(group[0], str(data_dir.absolute()), pool.device, most, backend)
-        found += bundled(group, ray.get(answer), pool.workers)
-    return found
+    share = -(-len(trials) // pool.workers)
+    # Asked of the workers: this machine may have another device than theirs.
+    resources = {"num_gpus": 1} if pool.device == "cuda" else {"num_cpus": 1}
+    ask = ray.remote(**resources)(members_at_once).remote
+    groups = [group for group in alike(trials) if _any_of(group, cells)]
+    answers = {
+        group: ask(group[0], str(data_dir.absolute()), pool.device, most, backend)
+        for group in groups
+        if len(group) > 1 and len(group[0].seed) < most and backend != "single" and share > 1
+    }
+    bundles = (bundle for group in groups for bundle in bundled(group, _answer(answers.get(group)), share))
+    return [bundle for bundle in bundles if _any_of(bundle, cells)]
+
+
+def _any_of(trials: Bundle, cells: Collection[str]) -> bool:
+    return any(trial.cell in cells for trial in trials)
+
+
+def _answer(asked: Any) -> int:
+    """How many members a worker said to train at once; 1 where it was not asked or failed, as the trial itself will."""
+    try:
+        return 1 if asked is None else int(ray.get(asked))
+    except ray.exceptions.RayError:
+        return 1
 
 
 def members_at_once(trial: Trial, data_dir: str, device: str, most: int, backend: str) -> int:
@@ -266,6 +297,7 @@ def _task(unit: _Unit, sweep: str, results: Results, data_dir: Path) -> Task:
     return {
         "trials": [trial.settings() for trial in unit.trials],
         "ids": [trial.id for trial in unit.trials],
+        "recorded": [trial.id for trial in unit.recorded],
         "sweep": sweep,
         "results": str(results),
         "data_dir": str(data_dir.absolute()),
@@ -278,11 +310,12 @@ def _again(units: Sequence[_Unit], outcome: Outcome, tries: int, sweep: str, res
     for position, error in outcome.errors.items():
         unit = units[position]
         if len(unit.trials) > 1:
-            yield from (_Unit(half, unit.backend) for half in halves(unit.trials))
+            parts = (_Unit(half, unit.cells, unit.backend) for half in halves(unit.trials))
+            yield from (part for part in parts if part.recorded)
         elif tries < MAX_FAILURES:
             yield unit
         elif error == WORKER_DIED and unit.backend != "single" and len(unit.trials[0].seed) > 1:
-            yield _Unit(unit.trials, "single")
+            yield _Unit(unit.trials, unit.cells, "single")
         else:
             from study.run import failed
 
@@ -301,7 +334,8 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
             raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")
     found = run_together(trials, Path(task["data_dir"]), task["device"], report, task["backend"])
     for trial, records in zip(trials, found, strict=True):
-        Results(task["results"]).write(task["sweep"], trial.id, vars(records))
+        if trial.id in task["recorded"]:
+            Results(task["results"]).write(task["sweep"], trial.id, vars(records))
     members = [row for records in found for row in records.members]
     return {name: _mean([row.get(name) for row in members]) for name in REPORTED}
 

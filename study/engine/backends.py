@@ -11,7 +11,7 @@ from study.engine.grouped import Grouped
 from study.engine.pack import Pack, Single, UnfitError
 from study.engine.vmapped import Vmapped
 from study.factories import reason
-from study.probes import disturbed
+from study.probes import perturbed
 
 BACKENDS: Mapping[str, Callable[[Sequence[nn.Module]], Pack]] = {
     "single": Single,
@@ -32,38 +32,49 @@ def pack(backend: str, networks: Sequence[nn.Module], shape: tuple[int, int, int
         UnfitError: the backend can't express the network, or computes something else.
     """
     if backend != "single":
-        _check(backend, networks[0], shape, members=min(2, len(networks)))
+        _check(backend, networks[:2], shape)
     return BACKENDS[backend](networks)
 
 
-def _check(backend: str, network: nn.Module, shape: tuple[int, int, int], members: int) -> None:
-    """Disturbed copies in float64 must give on random images, in train and in eval mode, what each gives alone."""
-    device = next(network.parameters()).device
+def _check(backend: str, networks: Sequence[nn.Module], shape: tuple[int, int, int]) -> None:
+    """Perturbed copies in float64 must do together what each does alone: forward, backward, and in eval mode."""
+    name = type(networks[0]).__name__
+    device = next(networks[0].parameters()).device
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(members, 3, *shape, generator=generator, dtype=torch.float64).to(device)
-    alone = [disturbed(network, seed) for seed in range(members)]
+    images = torch.rand(len(networks), 3, *shape, generator=generator, dtype=torch.float64).to(device)
     try:
-        together = BACKENDS[backend]([copy.deepcopy(each) for each in alone])
-        with torch.no_grad(), warnings.catch_warnings():
+        alone = [perturbed(network, seed) for seed, network in enumerate(networks)]
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            together = BACKENDS[backend]([copy.deepcopy(each) for each in alone])
             agree = all(_alike(together, alone, images, training) for training in (True, False))
     except UnfitError as error:
-        raise UnfitError(f"backend {backend} does not fit {type(network).__name__}: {error}.") from None
+        raise UnfitError(f"backend {backend} does not fit {name}: {error}.") from None
     except Exception as error:  # the network is the user's: it may fail in any manner
-        raise UnfitError(f"backend {backend} does not fit {type(network).__name__}: {reason(error)}.") from error
+        raise UnfitError(f"backend {backend} does not fit {name}: {reason(error)}.") from error
     if not agree:
-        raise UnfitError(f"backend {backend} computes something else than {type(network).__name__} alone.")
+        raise UnfitError(f"backend {backend} computes something else than {name} alone.")
 
 
 def _alike(together: Pack, alone: Sequence[nn.Module], images: Tensor, training: bool) -> bool:
-    """Whether logits and running statistics agree after a pass over the images."""
+    """Whether logits, gradients and running statistics agree after a pass over the images."""
     together.train(training)
-    wanted = torch.stack([each.train(training)(own) for each, own in zip(alone, images, strict=True)])
-    found = together.forward(images)[0]
-    buffers = [
-        (buffer, dict(network.named_buffers())[name])
-        for network, each in zip(together.networks, alone, strict=True)
-        for name, buffer in each.named_buffers()
-    ]
-    pairs = [(wanted, found), *buffers]
-    return all(torch.allclose(one, other, rtol=1e-9, atol=1e-9) for one, other in pairs)
+    # In eval mode torch's attention takes a path that has no gradient.
+    with torch.set_grad_enabled(training):
+        found = together.forward(images)[0]
+        wanted = torch.stack([each.train(training)(own) for each, own in zip(alone, images, strict=True)])
+    if training:
+        for logits in (found, wanted):
+            logits.square().sum().backward()
+    pairs: list[tuple[Tensor, Tensor]] = [(found, wanted)]
+    for member, (network, each) in enumerate(zip(together.networks, alone, strict=True)):
+        together.parameters_of(member)
+        own = dict(network.named_parameters())
+        pairs += [
+            (own[key].grad, parameter.grad)  # type: ignore[misc]
+            for key, parameter in each.named_parameters()
+            if parameter.grad is not None
+        ]
+        buffers = dict(network.named_buffers())
+        pairs += [(buffers[key], buffer) for key, buffer in each.named_buffers()]
+    return all(torch.allclose(one, other, rtol=1e-8, atol=1e-9) for one, other in pairs)

@@ -169,7 +169,9 @@ LAYERS: Mapping[type[nn.Module], Callable[[Any, int], nn.Module]] = {
 def _pooled_first(sequence: nn.Module) -> nn.Module:
     """The sequence with max-pooling before each ReLU that it follows: the same numbers for a quarter of the work."""
     layers = list(sequence.children())
+    swapped = False
     for position, (before, after) in enumerate(pairwise(layers)):
         if type(before) is nn.ReLU and type(after) is nn.MaxPool2d and not after.return_indices:
             layers[position : position + 2] = after, before
-    return nn.Sequential(*layers)
+            swapped = True
+    return nn.Sequential(*layers) if swapped else sequence

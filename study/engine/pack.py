@@ -1,7 +1,7 @@
 """A pack: networks of one architecture that train side by side on one device, each as if it were alone.
 
-Every backend holds its members' parameters and running statistics side by side in tensors of its own, and the members'
-own networks look into them: what a pack has trained is at once what each network is, with nothing to copy back.
+A backend that packs holds its members' parameters and running statistics side by side in tensors of its own, and the
+members' own networks look into them: what it has trained is at once what each network is, with nothing to copy back.
 """
 
 from abc import ABC, abstractmethod
@@ -32,6 +32,7 @@ class Pack(ABC):
         self.parameters: list[nn.Parameter] = []
         self.diverged: dict[int, str] = {}
         self._own: dict[nn.Parameter, list[nn.Parameter]] = {}
+        self._joined_already: set[nn.Parameter] = set()
 
     def __len__(self) -> int:
         return len(self.networks)
@@ -73,6 +74,9 @@ class Pack(ABC):
 
     def _join(self, own: Sequence[nn.Parameter], joined: Tensor) -> nn.Parameter:
         """The values of M parameters, one after the other in `joined`, as one parameter that the M look into."""
+        if own[0] in self._joined_already:
+            raise UnfitError("two of its layers share a parameter")
+        self._joined_already.add(own[0])
         parameter = nn.Parameter(joined, requires_grad=own[0].requires_grad)
         for one, view in zip(own, joined.chunk(len(self)), strict=True):
             one.data = view.view_as(one)

@@ -6,9 +6,10 @@ cache folder: workers on the same machine, and later runs, take the same one and
 """
 
 import json
+import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,22 @@ from filelock import FileLock
 from study import models
 from study.corruption import Corrupted
 from study.engine.backends import BACKENDS, pack
-from study.engine.pack import UnfitError
 from study.errors import unknown
+from study.precision import be_exact
 from study.provenance import device_name
 from study.train import Member, train
-from study.trial import Trial
+from study.trial import ARCHITECTURES, Trial
+from study.worker import ENVIRONMENT
 
-ROUNDS_S = 2.0
-"""How long the candidates take turns, once each has been tried."""
+MOST = {"cpu": 8, "cuda": 32}
+"""The largest pack that is timed: a CPU gains nothing from more."""
+TURNS_S = 2.0
+"""How long the plain loop and the best of the others take turns, once each candidate has been tried."""
 STEP_S = 0.3
 """What one timed step of the plain loop may take: of networks that are slower, fewer samples are timed."""
 FEW = 8
-HOPELESS = 1.5
-"""How much slower than the best a candidate's first step may be for the others to be timed too."""
-WIN = 0.97
-"""The share of the plain loop's time that another candidate must stay below to be chosen in its stead."""
+MARGIN = 0.97
+"""The share of a time that another must stay below to count as faster."""
 
 
 @dataclass(frozen=True)
@@ -75,55 +77,91 @@ def choose(
     """
     if backend not in ("auto", *BACKENDS):
         raise unknown("backend", backend, ("auto", *BACKENDS))
-    kind = _kind(trial, shape, classes, members, device, backend)
-    kept = _kept()
-    with FileLock(kept.with_suffix(".lock")):
-        known = _read(kept)
-        if kind not in known:
-            known[kind] = asdict(measure(trial, shape, classes, members, device, backend))
-            _write(kept, known)
-    return Choice(**known[kind])
+    found = known(trial, shape, classes, members, device, backend)
+    if found is not None:
+        return found
+    try:
+        cache = _cache_file()
+    except OSError:  # a home that can't be written to
+        return fastest(measure(trial, shape, classes, device, backend), members)
+    with FileLock(cache.with_suffix(".lock")):
+        # Another process may have measured in the meantime.
+        found = known(trial, shape, classes, members, device, backend)
+        if found is None:
+            timings = measure(trial, shape, classes, device, backend)
+            found = fastest(timings, members)
+            if trial.architecture in ARCHITECTURES:  # a network of the user's may change under its name
+                kind = _kind(trial, shape, classes, device, backend)
+                _write(cache, {**_read(cache), kind: [asdict(timing) for timing in timings]})
+    return found
+
+
+def known(
+    trial: Trial, shape: tuple[int, int, int], classes: int, members: int, device: str, backend: str = "auto"
+) -> Choice | None:
+    """What `choose` would give without measuring anything; None if it would have to."""
+    try:
+        timings = _read(_cache_file()).get(_kind(trial, shape, classes, device, backend), [])
+        return fastest([Choice(**timing) for timing in timings], members) if timings else None
+    except (OSError, TypeError):  # no cache, or one of another version
+        return None
+
+
+def fastest(timings: Sequence[Choice], members: int) -> Choice:
+    """The fastest that needs no more members than there are; the plain loop unless it is clearly beaten."""
+    fitting = [timing for timing in timings if timing.members <= members]
+    found = min(fitting, key=lambda timing: timing.seconds)
+    plain = next((timing for timing in fitting if timing.backend == "single"), found)
+    return found if found.seconds <= MARGIN * plain.seconds else plain
 
 
 def measure(
-    trial: Trial, shape: tuple[int, int, int], classes: int, members: int, device: str, backend: str = "auto"
-) -> Choice:
-    """Time every backend that fits the network; see `choose`."""
+    trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str = "auto"
+) -> list[Choice]:
+    """Time every backend that fits the network, in packs of 1, 2, 4, ... as long as larger ones are faster.
+
+    Raises:
+        BadInputError: the one backend that was named can't express the network.
+        torch.OutOfMemoryError: there is no memory for a single step.
+    """
+    be_exact()
     samples = _samples(trial, shape, classes, device)
-    steps: dict[tuple[str, int], Callable[[], float]] = {}
-    best: dict[tuple[str, int], float] = {}
+    steps: dict[Choice, Callable[[], float]] = {}
     for name in BACKENDS if backend == "auto" else (backend,):
-        for size in [1] if name == "single" else _sizes(members):
+        size, before = 1, math.inf
+        while size <= (1 if name == "single" else MOST[torch.device(device).type]):
             try:
                 step = _timed(name, size, trial, shape, classes, samples, device)
-                seconds = step()
-            except torch.OutOfMemoryError:
-                break
-            except UnfitError:
-                if backend != "auto":
+                timing = Choice(name, size, min(step(), step()))
+            except Exception:  # what can't take a step is no candidate; but one must be
+                if name == "single" or (backend != "auto" and size == 1):
                     raise
                 break
-            # Larger packs of what is slow already are not worth the time, nor the memory.
-            if best and seconds > HOPELESS * min(best.values()):
+            steps[timing] = step
+            # Only the plain loop and the best of the others are kept in memory.
+            rivals = sorted((each for each in steps if each.backend != "single"), key=lambda each: each.seconds)
+            for slower in rivals[1:]:
+                steps[slower] = _forgotten
+            if timing.seconds > MARGIN * before:
                 break
-            steps[name, size], best[name, size] = step, seconds
-    end = time.perf_counter() + ROUNDS_S
-    # In turns, so that whatever else the machine does meets all of them alike.
-    while time.perf_counter() < end:
-        for candidate, step in steps.items():
-            best[candidate] = min(best[candidate], step())
-    plain, fastest = ("single", 1), min(best, key=best.__getitem__)
-    chosen = plain if plain in best and best[fastest] > WIN * best[plain] else fastest
-    return Choice(*chosen, best[chosen])
+            size, before = 2 * size, timing.seconds
+    return _in_turns(steps)
 
 
-def _sizes(members: int) -> list[int]:
-    """One member, and then an eighth, a quarter, half, and all of them; in general, even packs."""
-    sizes, packs = set(), 1
-    while packs < 2 * members:
-        sizes.add(-(-members // packs))
-        packs *= 2
-    return sorted(sizes)
+def _in_turns(steps: Mapping[Choice, Callable[[], float]]) -> list[Choice]:
+    """The timings, made better by turns, so that whatever else the machine does meets the best ones alike."""
+    best = {timing: timing.seconds for timing in steps}
+    end = time.perf_counter() + TURNS_S
+    while len(steps) > 1 and time.perf_counter() < end:
+        for timing, step in steps.items():
+            if step is not _forgotten:
+                best[timing] = min(best[timing], step())
+    return [replace(timing, seconds=seconds) for timing, seconds in best.items()]
+
+
+def _forgotten() -> float:
+    """The step of a candidate that is out of the race."""
+    return math.inf
 
 
 def _timed(
@@ -131,8 +169,10 @@ def _timed(
 ) -> Callable[[], float]:
     """A function that takes one step on noise and returns the seconds for one sample of one member."""
     noise = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (samples, *shape), generator=noise, dtype=torch.uint8).to(device)
-    labels = torch.randint(0, classes, (samples,), generator=noise).to(device)
+    # An epoch has its own costs, which weigh little in one of many steps: on a GPU they would hide the step's.
+    batches = 1 if torch.device(device).type == "cpu" else 8
+    images = torch.randint(0, 256, (batches * samples, *shape), generator=noise, dtype=torch.uint8).to(device)
+    labels = torch.randint(0, classes, (batches * samples,), generator=noise).to(device)
     corrupted = Corrupted(images, labels, labels, torch.zeros_like(labels, dtype=torch.bool))
     # The learning rate changes no speed, but a large one could diverge here.
     endless = replace(trial, epochs=1_000_000, lr=1e-12, batch_size=samples)
@@ -149,7 +189,7 @@ def _timed(
         start = time.perf_counter()
         next(epochs)
         _wait(device)
-        return (time.perf_counter() - start) / (samples * members)
+        return (time.perf_counter() - start) / (batches * samples * members)
 
     return step
 
@@ -166,14 +206,14 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def _kind(trial: Trial, shape: tuple[int, int, int], classes: int, members: int, device: str, backend: str) -> str:
+def _kind(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str) -> str:
     """All that the speed depends on, as a key of the cache."""
     settings = [trial.architecture, trial.norm, trial.regularizer, trial.optimizer, trial.batch_size, trial.precision]
-    threads = torch.get_num_threads()
-    return json.dumps([*settings, shape, classes, members, backend, device_name(device), threads, torch.__version__])
+    process = torch.get_num_threads(), all(os.environ.get(name) == value for name, value in ENVIRONMENT.items())
+    return json.dumps([*settings, shape, classes, backend, device_name(device), process, torch.__version__])
 
 
-def _kept() -> Path:
+def _cache_file() -> Path:
     """The file of choices in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME")
     folder = (Path(home) if home else Path.home() / ".cache") / "normleak"
@@ -181,16 +221,16 @@ def _kept() -> Path:
     return folder / "tuning.json"
 
 
-def _read(kept: Path) -> dict[str, dict[str, Any]]:
+def _read(cache: Path) -> dict[str, Any]:
     """The choices that were made; none where the file is missing or damaged."""
     try:
-        found = json.loads(kept.read_text())
+        found = json.loads(cache.read_text())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _write(kept: Path, known: dict[str, dict[str, Any]]) -> None:
-    partial = kept.with_suffix(".part")
+def _write(cache: Path, known: dict[str, Any]) -> None:
+    partial = cache.with_suffix(".part")
     partial.write_text(json.dumps(known, indent=1))
-    partial.replace(kept)
+    partial.replace(cache)

@@ -1,5 +1,4 @@
 import json
-import os
 import sys
 
 import pytest
@@ -10,7 +9,7 @@ from study.__main__ import app
 from study.bench import Race, Work
 from study.terminal import main
 
-SMALL = Work("lenet", (1, 16, 16), 4, 2)
+SMALL = Work("lenet", (1, 16, 16), 4, 2, 3)
 RACE = Race(
     SMALL,
     "grouped x 2",
@@ -18,18 +17,6 @@ RACE = Race(
     | {"engine": [3.0, 6.0, 20.0]},
     [1.5, 1.0, 4.0],
 )
-
-
-def environment(name: str) -> str:
-    """What a process finds in its environment."""
-    return os.environ.get(name, "nothing")
-
-
-def doubling(failure: str):
-    """A contender that doubles what it is sent, or fails."""
-    if failure:
-        raise ValueError(failure)
-    return lambda number: 2 * number
 
 
 def test_the_measure_is_the_best_plain_loop_and_ratios_are_within_rounds():
@@ -67,21 +54,6 @@ def test_the_plain_loop_learns_from_images_as_torchvision_gives_them():
     image, label = bench._Images(SMALL)[3]
     assert (image.shape, image.dtype, label) == ((1, 16, 16), torch.float32, 3)
     assert 0 <= image.min() < image.max() <= 1
-
-
-def test_processes_start_with_their_environment_and_leave_this_one_alone():
-    with bench.processes({"NORMLEAK_TEST": "there"}, 2, environment, "NORMLEAK_TEST") as started:
-        assert [process.result() for process in started] == ["there", "there"]
-        assert "NORMLEAK_TEST" not in os.environ
-
-
-def test_processes_take_turns_and_say_why_they_failed():
-    with bench.processes({}, 2, doubling, "") as started:
-        assert [process.result() for process in started] == [None, None]
-        assert bench.turn(started, 1.5) == 6.0
-        assert bench.turn(started, 2.0) == 8.0
-    with bench.processes({}, 1, doubling, "out of luck") as started, pytest.raises(ValueError, match="out of luck"):
-        started[0].result()
 
 
 def test_an_architecture_that_is_not_raced_is_refused(monkeypatch, capfd):

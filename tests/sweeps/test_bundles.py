@@ -50,20 +50,20 @@ def test_images_that_are_added_make_k_a_number_of_steps():
 
 
 @pytest.mark.parametrize(
-    ("count", "seeds", "members", "workers", "sizes"),
+    ("count", "seeds", "members", "share", "sizes"),
     [
-        (6, 1, 4, 1, [4, 2]),
-        (6, 1, 4, 2, [3, 3]),
-        (6, 1, 4, 6, [1] * 6),
-        (6, 2, 4, 1, [2, 2, 2]),
-        (3, 5, 4, 1, [1, 1, 1]),
-        (1, 1, 32, 8, [1]),
-        (12, 5, 32, 1, [6, 6]),
+        (6, 1, 4, 6, [4, 2]),
+        (6, 1, 4, 3, [3, 3]),
+        (6, 1, 4, 1, [1] * 6),
+        (6, 2, 4, 6, [2, 2, 2]),
+        (3, 5, 4, 3, [1, 1, 1]),
+        (1, 1, 32, 1, [1]),
+        (12, 5, 32, 12, [6, 6]),
     ],
 )
-def test_bundles_have_about_so_many_members_and_leave_no_worker_idle(count, seeds, members, workers, sizes):
+def test_bundles_have_about_so_many_members_and_leave_work_for_others(count, seeds, members, share, sizes):
     group = trials(count, seed=tuple(range(seeds)))
-    found = bundled(group, members, workers)
+    found = bundled(group, members, share)
     assert [len(bundle) for bundle in found] == sizes
     assert tuple(trial for bundle in found for trial in bundle) == group
 

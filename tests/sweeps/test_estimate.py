@@ -7,7 +7,7 @@ from study.data import load
 from study.record import Results
 from study.run import failed
 from study.trial import ARCHITECTURES, Trial
-from sweeps.estimate import SIZES, Durations, device_hours, device_seconds, flops, measured_seconds
+from sweeps.estimate import SIZES, Durations, device_hours, device_seconds, flops, measured
 from sweeps.operations import FORWARD, INPUTS
 
 
@@ -71,7 +71,7 @@ def test_the_stated_sizes_of_the_digits_are_those_of_the_data(tmp_path):
 
 def test_measured_seconds_grow_with_epochs_and_members(tmp_path):
     short, long = (
-        measured_seconds([Trial(k=0.1, epochs=epochs, seed=range(seeds))], tmp_path)
+        measured([Trial(k=0.1, epochs=epochs, seed=range(seeds))], tmp_path).seconds
         for epochs, seeds in ((1, 1), (100, 5))
     )
     assert long > 20 * short > 0

@@ -103,6 +103,21 @@ def test_trials_with_few_members_train_side_by_side_and_are_recorded_each_for_it
     assert told[-1] == 1
 
 
+def test_a_trial_has_the_numbers_that_it_has_with_the_rest_of_its_plan(pool, tmp_path):
+    trials = [Trial(k=k, lr=1e-3, **SMALL) for k in (0.1, 0.2, 0.3, 0.4)]
+    found = []
+    for name, asked in (("whole", trials), ("part", trials[2:3])):
+        results = Results.at(tmp_path / name)
+        launch.run_trials(asked, "test", results, tmp_path, pool, lambda _: None, "grouped", trials)
+        assert outcomes(results) == {(trial.id, 0): "ok" for trial in asked}
+        rows = results.read("test", "members").to_pylist()
+        found.append(next(row for row in rows if row["trial"] == trials[2].id))
+    whole, part = found
+    assert whole["pack"] > 1
+    for name in ("pack", "mem_acc", "mem_loss", "clean_loss", "test_loss", "mia_auc"):
+        assert whole[name] == part[name]
+
+
 def test_a_trial_that_cannot_be_run_is_recorded_with_its_reason_and_takes_no_other_of_its_bundle_with_it(
     pool, tmp_path, monkeypatch
 ):
@@ -156,6 +171,7 @@ def test_workers_compute_with_one_thread(pool, tmp_path):
     task = {
         "trials": [Trial(k=0.1, epochs=1).settings()],
         "ids": [Trial(k=0.1, epochs=1).id],
+        "recorded": [Trial(k=0.1, epochs=1).id],
         "sweep": "s",
         "results": str(tmp_path),
         "data_dir": str(tmp_path),

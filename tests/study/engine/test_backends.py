@@ -243,3 +243,30 @@ def test_a_layer_that_cannot_be_joined_is_refused_by_its_name():
 def test_a_network_that_draws_random_numbers_is_not_packed(backend):
     with pytest.raises(UnfitError):
         engine.pack(backend, [Random(), Random()], (3, 8, 8))
+
+
+class Tied(nn.Sequential):
+    """Two linear layers with one weight, which is trained by both."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64 * channels, 8), nn.BatchNorm1d(8), nn.Linear(8, 8), nn.Linear(8, 8))
+        self[4].weight = self[3].weight
+        self.append(nn.Linear(8, classes))
+
+
+class Projected(nn.Sequential):
+    """A random projection that is neither a parameter nor a buffer, each network with its own."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64 * channels, 8), nn.BatchNorm1d(8), nn.Linear(8, classes))
+        self.projection = torch.randn(classes, classes, dtype=torch.float64)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) @ self.projection.to(images.dtype)
+
+
+@pytest.mark.parametrize("backend", PACKED)
+@pytest.mark.parametrize("kind", [Tied, Projected])
+def test_what_a_forward_pass_of_one_network_does_not_show_is_found_out(backend, kind):
+    with pytest.raises(UnfitError):
+        engine.pack(backend, [kind(1, 4), kind(1, 4)], (1, 8, 8))
