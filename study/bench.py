@@ -22,10 +22,10 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import to_tensor
 
-from study import influence, models
+from study import influence, models, tuner
 from study.corruption import Corrupted
 from study.data import to_float
-from study.engine import pack, tuner
+from study.engine import pack
 from study.precision import be_exact
 from study.train import Member, train
 from study.trial import Trial

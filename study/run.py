@@ -11,11 +11,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from study import engine, folders, influence, models, precision
+from study import engine, folders, influence, models, precision, tuner
 from study.corruption import Corrupted, amount, corrupt
 from study.data import Dataset, load, outsiders
-from study.engine import tuner
-from study.engine.tuner import Choice
 from study.errors import DivergedError
 from study.layers import overall, ratios
 from study.membership import global_threshold, score
@@ -24,6 +22,7 @@ from study.provenance import provenance
 from study.record import SCHEMAS
 from study.train import Member, predict, steps_per_epoch, train
 from study.trial import Trial
+from study.tuner import Choice
 
 Progress = Callable[[float], None]
 Row = dict[str, Any]

@@ -13,7 +13,7 @@ from study.trial import ARCHITECTURES, Trial
 from sweeps.operations import FORWARD, INPUTS
 
 if TYPE_CHECKING:
-    from study.engine.tuner import Choice
+    from study.tuner import Choice
 
 SPEED = ("dataset", "subset", "architecture", "norm", "regularizer", "optimizer", "batch_size", "precision")
 """The settings that decide the seconds of a step."""
@@ -98,8 +98,8 @@ def measured(trials: Sequence[Trial], data_dir: Path, backend: str = "auto") -> 
 
 def _choices(trials: Sequence[Trial], data_dir: Path, backend: str) -> list["Choice"]:
     """How the members of each trial train fastest in this process."""
+    from study import tuner
     from study.data import load
-    from study.engine import tuner
 
     worker.one_thread()
     each = [load(trial.dataset, data_dir, trial.subset) for trial in trials]

@@ -284,8 +284,8 @@ def _answer(asked: Any) -> int:
 
 def members_at_once(trial: Trial, data_dir: str, device: str, most: int, backend: str) -> int:
     """How many members of that kind, up to `most`, train fastest side by side in this process."""
+    from study import tuner
     from study.data import load
-    from study.engine import tuner
 
     one_thread()
     data = load(trial.dataset, Path(data_dir), trial.subset)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from study.engine import BACKENDS, tuner
-from study.engine.tuner import Choice, choose, fastest, measure
+from study import tuner
+from study.engine import BACKENDS
 from study.errors import BadInputError
 from study.trial import Trial
+from study.tuner import Choice, choose, fastest, measure
 
 TRIAL = Trial(batch_size=16)
 SHAPE = (1, 16, 16)
