@@ -11,7 +11,10 @@ SWEEP = Sweep(
     feeds="Table 1",
     quick=(
         product(
-            **{**QUICK, "architecture": "vit", "epochs": 10, "seed": range(3)}, corruption="label", k=0.05, norm=ARMS
+            **{**QUICK, "architecture": "vit", "epochs": 10, "subset": 500, "seed": range(3)},
+            corruption="label",
+            k=0.05,
+            norm=ARMS,
         ),
     ),
     paper=(product(dataset=DATASETS, architecture="vit", corruption="label", k=FEW_KS, norm=ARMS, seed=SEEDS),),
