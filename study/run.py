@@ -1,7 +1,7 @@
 """One trial, from its settings to its records: the Methods section."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from study import engine, folders, influence, models, precision, tuner
 from study.corruption import Corrupted, amount, corrupt
 from study.data import Dataset, load, outsiders
+from study.engine.packs import in_packs
 from study.errors import DivergedError
 from study.layers import overall, ratios
 from study.membership import global_threshold, score
@@ -22,7 +23,6 @@ from study.provenance import provenance
 from study.record import SCHEMAS
 from study.train import Member, predict, steps_per_epoch, train
 from study.trial import Trial
-from study.tuner import Choice
 
 Progress = Callable[[float], None]
 Row = dict[str, Any]
@@ -81,47 +81,16 @@ def run_together(
         influence.check(network, data.shape, data.classes)
     choice = tuner.choose(first, data.shape, data.classes, sum(len(trial.seed) for trial in trials), device, backend)
     members = [(trial, seed) for trial in trials for seed in trial.seed]
+
+    def train_and_measure(together: Sequence[tuple[Trial, int]], progress: Progress) -> list[Records]:
+        corrupted = [Member(trial, seed, _corrupted(trial, seed, data, data_dir)) for trial, seed in together]
+        return run_pack(corrupted, data, device, choice.backend, progress)
+
     records = {trial.id: Records() for trial in trials}
-    found = in_packs(members, data, data_dir, device, choice, progress)
+    found = in_packs(members, choice.members, train_and_measure, progress)
     for (trial, seed), of_member in zip(members, found, strict=True):
         records[trial.id].add(of_member, {"trial": trial.id, "member": trial.seed.index(seed)})
     return list(records.values())
-
-
-def in_packs(
-    members: Sequence[tuple[Trial, int]],
-    data: Dataset,
-    data_dir: Path,
-    device: str,
-    choice: Choice,
-    progress: Progress,
-) -> Iterator[Records]:
-    """The records of each member, trained so many at once as the choice says, or fewer where memory runs out."""
-    size, done = choice.members, 0
-    while done < len(members):
-        # Packs of even size: 5 members go as one pack where 4 is best, and 7 as 4 and 3.
-        left = len(members) - done
-        packs = max(1, round(left / size)) if size > 1 else left
-        together = members[done : done + -(-left // packs)]
-        begun, part = done / len(members), len(together) / len(members)
-        out_of_memory = False
-        try:
-            yield from run_pack(
-                [Member(trial, seed, _corrupted(trial, seed, data, data_dir)) for trial, seed in together],
-                data,
-                device,
-                choice.backend,
-                lambda fraction, begun=begun, part=part: progress(begun + fraction * part),  # type: ignore[misc]
-            )
-        except torch.OutOfMemoryError:
-            if len(together) == 1:
-                raise
-            out_of_memory = True
-        if out_of_memory:  # not within the handler, where the error still holds on to the pack
-            size = len(together) // 2
-            torch.cuda.empty_cache()
-        else:
-            done += len(together)
 
 
 def _corrupted(trial: Trial, seed: int, data: Dataset, data_dir: Path) -> Corrupted:
