@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.functional import to_tensor
+from torch.utils.data import DataLoader
+from torchvision import datasets
+from torchvision.transforms import ToTensor
 
 from study import influence, models, tuner
 from study.corruption import Corrupted
@@ -164,21 +164,20 @@ def turn(together: Sequence[Process], seconds: float) -> float:
 # The contenders: each sets itself up, and then says of a turn of so many seconds what came of it ---------------------
 
 
-class _Images(Dataset[tuple[Tensor, int]]):
-    """Noise, held as torchvision holds images: bytes, of which a sample becomes a PIL image and that a tensor."""
-
-    def __init__(self, work: Work) -> None:
-        channels, height, width = work.shape
-        self._pixels = np.random.default_rng(0).integers(
-            0, 256, (work.samples, height, width, channels), dtype=np.uint8
-        )
-
-    def __len__(self) -> int:
-        return len(self._pixels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        pixels = self._pixels[index]
-        return to_tensor(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)), index % CLASSES
+def _torchvision(work: Work) -> Any:
+    """Noise in torchvision's own dataset for such images: a sample is made from bytes by way of a PIL image."""
+    channels, height, width = work.shape
+    pixels = np.random.default_rng(0).integers(0, 256, (work.samples, height, width, channels), dtype=np.uint8)
+    labels = np.arange(work.samples) % CLASSES
+    if channels == 1:
+        grey = datasets.MNIST.__new__(datasets.MNIST)  # its constructor wants files
+        grey.data, grey.targets = torch.from_numpy(pixels[..., 0]), torch.from_numpy(labels)
+        grey.transform, grey.target_transform = ToTensor(), None
+        return grey
+    colour = datasets.CIFAR10.__new__(datasets.CIFAR10)
+    colour.data, colour.targets = pixels, labels.tolist()
+    colour.transform, colour.target_transform = ToTensor(), None
+    return colour
 
 
 def plain(work: Work, device: str, loaders: int, threads: int) -> Callable[[float], float]:
@@ -188,7 +187,7 @@ def plain(work: Work, device: str, loaders: int, threads: int) -> Callable[[floa
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     on_gpu = torch.device(device).type == "cuda"
     loader = DataLoader(
-        _Images(work),
+        _torchvision(work),
         batch_size=work.batch_size,
         shuffle=True,
         num_workers=loaders,

@@ -6,13 +6,13 @@ M times the channels. Channels come last in memory, which is how convolutions in
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from study.engine.fused import NormReLUPool, fits
 from study.engine.pack import Pack, UnfitError
 from study.norms import ChannelRMSNorm
 from study.regularizers import penalized
@@ -167,11 +167,23 @@ LAYERS: Mapping[type[nn.Module], Callable[[Any, int], nn.Module]] = {
 
 
 def _pooled_first(sequence: nn.Module) -> nn.Module:
-    """The sequence with max-pooling before each ReLU that it follows: the same numbers for a quarter of the work."""
+    """The sequence with max-pooling before each ReLU that it follows: the same numbers for a quarter of the work.
+
+    Where a batch norm comes before them, the three become one.
+    """
     layers = list(sequence.children())
-    swapped = False
-    for position, (before, after) in enumerate(pairwise(layers)):
-        if type(before) is nn.ReLU and type(after) is nn.MaxPool2d and not after.return_indices:
-            layers[position : position + 2] = after, before
-            swapped = True
-    return nn.Sequential(*layers) if swapped else sequence
+    made: list[nn.Module] = []
+    while layers:
+        if len(layers) >= 3 and fits(*layers[:3]):
+            made.append(NormReLUPool(*layers[:3]))
+            del layers[:3]
+        elif len(layers) >= 2 and type(layers[0]) is nn.ReLU and _pools(layers[1]):
+            made += [layers[1], layers[0]]
+            del layers[:2]
+        else:
+            made.append(layers.pop(0))
+    return nn.Sequential(*made)
+
+
+def _pools(layer: nn.Module) -> bool:
+    return type(layer) is nn.MaxPool2d and not layer.return_indices

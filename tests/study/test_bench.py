@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -50,9 +51,12 @@ def test_a_contender_says_what_came_of_its_turn(contender):
     assert contender()(0.0) > 0
 
 
-def test_the_plain_loop_learns_from_images_as_torchvision_gives_them():
-    image, label = bench._Images(SMALL)[3]
-    assert (image.shape, image.dtype, label) == ((1, 16, 16), torch.float32, 3)
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 16)])
+def test_the_plain_loop_learns_from_images_as_torchvision_gives_them(shape):
+    given = bench._torchvision(replace(SMALL, shape=shape))
+    image, label = given[3]
+    assert (image.shape, image.dtype, label) == (shape, torch.float32, 3)
+    assert len(given) == SMALL.samples
     assert 0 <= image.min() < image.max() <= 1
 
 

@@ -1,0 +1,165 @@
+"""Batch norm, max-pooling and ReLU in one pass over memory each way, compiled on first use.
+
+A narrow network on a CPU spends as long moving feature maps through memory as it does on arithmetic: torch reads or
+writes them some ten times between a convolution and the next. Here the forward pass reads them twice (once for the
+moments) and writes a quarter, and the backward pass reads them once and writes their gradient.
+
+All take features with channels last, [N, H, W, C] or flat as [rows, C], float32 or float64, and run on one thread.
+NaN and infinity come out as NaN, as in torch: the compiler may reorder sums but not assume numbers finite.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Features = NDArray[Any]
+
+compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True, fastmath={"nsz", "reassoc", "contract", "arcp"})
+
+BLOCK = 32
+"""Rows that are added up in the features' own precision; the sums of blocks are added up in double."""
+OFF = 4
+"""In place of a window's largest position, where ReLU lets nothing through."""
+
+
+@compiled
+def moments(features: Features, mean: Features, variance: Features) -> None:
+    """The mean and the biased variance of each channel over all rows, taken about the first row.
+
+    Args:
+        features: [rows, C].
+        mean: [C], filled.
+        variance: [C], filled.
+    """
+    rows, channels = features.shape
+    origin = features[0].copy()
+    block, squares = np.zeros_like(origin), np.zeros_like(origin)
+    total, total_squares = np.zeros(channels), np.zeros(channels)
+    for start in range(0, rows, BLOCK):
+        block[:] = 0
+        squares[:] = 0
+        for row in range(start, min(start + BLOCK, rows)):
+            for c in range(channels):
+                distance = features[row, c] - origin[c]
+                block[c] += distance
+                squares[c] += distance * distance
+        for c in range(channels):
+            total[c] += block[c]
+            total_squares[c] += squares[c]
+    for c in range(channels):
+        shift = total[c] / rows
+        mean[c] = origin[c] + shift
+        variance[c] = total_squares[c] / rows - shift * shift
+
+
+@compiled
+def pooled(
+    features: Features, scale: Features, shift: Features, largest: Features, taken: Features, where: Features
+) -> None:
+    """ReLU of the largest of scale * x + shift in each window of 2 x 2 pixels.
+
+    Args:
+        features: [N, H, W, C], H and W even.
+        scale: [C].
+        shift: [C].
+        largest: [N, H/2, W/2, C], filled with the result.
+        taken: the same shape, filled with the x that the result comes from.
+        where: uint8 of the same shape, filled with its position in the window, row by row; `OFF` where ReLU is off.
+    """
+    images, height, width, channels = largest.shape
+    zero = features.dtype.type(0)
+    for n in range(images):
+        for i in range(height):
+            for j in range(width):
+                x0, x1 = features[n, 2 * i, 2 * j], features[n, 2 * i, 2 * j + 1]
+                x2, x3 = features[n, 2 * i + 1, 2 * j], features[n, 2 * i + 1, 2 * j + 1]
+                best_of, taken_from, at = largest[n, i, j], taken[n, i, j], where[n, i, j]
+                for c in range(channels):
+                    best, x, position = scale[c] * x0[c] + shift[c], x0[c], np.uint8(0)
+                    other = scale[c] * x1[c] + shift[c]
+                    if other > best:
+                        best, x, position = other, x1[c], np.uint8(1)
+                    other = scale[c] * x2[c] + shift[c]
+                    if other > best:
+                        best, x, position = other, x2[c], np.uint8(2)
+                    other = scale[c] * x3[c] + shift[c]
+                    if other > best:
+                        best, x, position = other, x3[c], np.uint8(3)
+                    # Not `max`: a NaN must stay one.
+                    if best <= 0:
+                        best, position = zero, np.uint8(OFF)
+                    best_of[c], taken_from[c], at[c] = best, x, position
+
+
+@compiled
+def gathered(
+    gradient: Features, taken: Features, where: Features, mean: Features, total: Features, projection: Features
+) -> None:
+    """The sums over rows of the gradient that ReLU lets through, and of its product with x - mean.
+
+    Args:
+        gradient: [rows, C], at the result of `pooled`.
+        taken: [rows, C], of `pooled`.
+        where: uint8 [rows, C], of `pooled`.
+        mean: [C].
+        total: [C], filled with the sum of the gradient.
+        projection: [C], filled with that of the product.
+    """
+    rows, channels = gradient.shape
+    zero = gradient.dtype.type(0)
+    block, product = np.zeros_like(mean), np.zeros_like(mean)
+    sums, products = np.zeros(channels), np.zeros(channels)
+    for start in range(0, rows, BLOCK):
+        block[:] = 0
+        product[:] = 0
+        for row in range(start, min(start + BLOCK, rows)):
+            for c in range(channels):
+                through = gradient[row, c] if where[row, c] < OFF else zero
+                block[c] += through
+                product[c] += through * (taken[row, c] - mean[c])
+        for c in range(channels):
+            sums[c] += block[c]
+            products[c] += product[c]
+    for c in range(channels):
+        total[c] = sums[c]
+        projection[c] = products[c]
+
+
+@compiled
+def scattered(
+    features: Features,
+    gradient: Features,
+    where: Features,
+    mean: Features,
+    scale: Features,
+    slope: Features,
+    offset: Features,
+    result: Features,
+) -> None:
+    """The gradient where each window's result comes from, times scale, and slope * (x - mean) + offset everywhere.
+
+    Args:
+        features: [N, H, W, C].
+        gradient: [N, H/2, W/2, C], at the result of `pooled`.
+        where: uint8 of the same shape, of `pooled`.
+        mean: [C].
+        scale: [C].
+        slope: [C].
+        offset: [C].
+        result: [N, H, W, C], filled.
+    """
+    images, height, width, channels = gradient.shape
+    zero = gradient.dtype.type(0)
+    for n in range(images):
+        for i in range(height):
+            for j in range(width):
+                from_above, at = gradient[n, i, j], where[n, i, j]
+                for position in range(4):
+                    row, column = 2 * i + position // 2, 2 * j + position % 2
+                    x, into = features[n, row, column], result[n, row, column]
+                    for c in range(channels):
+                        through = scale[c] * from_above[c] if at[c] == position else zero
+                        into[c] = (x[c] - mean[c]) * slope[c] + offset[c] + through
