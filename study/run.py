@@ -131,12 +131,12 @@ def run_pack(members: Sequence[Member], data: Dataset, device: str, backend: str
         if pack.alive and (epoch % trial.eval_every == 0 or epoch == trial.epochs):
             logits = predict(pack, [member.corrupted.images for member in members])
             test_logits = predict(pack, [data.test.images] * len(members))
+            fits = memorization(logits, [member.corrupted for member in members], test_logits, data.test)
+            layers = ratios(networks)
+            step = epoch * steps_per_epoch(len(members[0].corrupted), trial.batch_size)
             for each in pack.alive:
-                corrupted = members[each].corrupted
-                fit = memorization(logits[each], corrupted, test_logits[each], data.test)
-                step = epoch * steps_per_epoch(len(corrupted), trial.batch_size)
-                records[each].epochs.append({"epoch": epoch, "step": step, **fit})
-                records[each].layers += [{"epoch": epoch, **layer} for layer in ratios(networks[each])]
+                records[each].epochs.append({"epoch": epoch, "step": step, **fits[each]})
+                records[each].layers += [{"epoch": epoch, **layer} for layer in layers[each]]
         progress(epoch / trial.epochs)
     for each, member in enumerate(members):
         outcome: Row = {"status": "diverged", "error": pack.diverged.get(each)}
@@ -191,7 +191,7 @@ def privacy(network: nn.Module, logits: Tensor, corrupted: Corrupted, test_logit
         "mia_attack": "global_threshold",
         "mia_auc": attack.auc,
         "mia_tpr_at_1e3fpr": attack.tpr_at_1e3fpr,
-        "gamma_over_sigma": overall(ratios(network)),
+        "gamma_over_sigma": overall(ratios([network])[0]),
     }
 
 

@@ -1,5 +1,6 @@
 """The training loop: a pack of members, over tensors that lie on its device."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ def train(pack: Pack, members: Sequence[Member]) -> Iterator[int]:
         for rows in batches(order, trial.batch_size):
             step(rows)
         for member, loss in enumerate(losses.tolist()):
-            if not torch.isfinite(torch.tensor(loss)) and member not in pack.diverged:
+            if not math.isfinite(loss) and member not in pack.diverged:
                 pack.diverged[member] = f"the training loss is {loss} in epoch {epoch}"
         yield epoch
         if not pack.alive:
@@ -159,7 +160,8 @@ def predict(pack: Pack, images: Sequence[Tensor]) -> Tensor:
     parts = zip(*(each.split(PREDICT_BATCH) for each in own), strict=True)
     stacked = (to_float(torch.stack(part), pack.dtype).expand(len(pack), *[-1] * part[0].ndim) for part in parts)
     logits = torch.cat([pack.forward(each)[0] for each in stacked], dim=1)
+    finite = logits.isfinite().flatten(1).all(dim=1).tolist()
     for member in pack.alive:
-        if not torch.isfinite(logits[member]).all():
+        if not finite[member]:
             pack.diverged[member] = "the logits are not finite"
     return logits
