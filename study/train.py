@@ -45,15 +45,18 @@ def train(pack: Pack, members: Sequence[Member]) -> Iterator[int]:
         BadInputError: the members differ in what a pack shares.
     """
     _check_shared(members)
-    trial, samples = members[0].trial, len(members[0].corrupted)
+    trial = members[0].trial
     losses = torch.zeros(len(pack), dtype=pack.dtype, device=pack.device)
     step = graphed(_step(pack, members, losses), pack.device)
+    order = _order(members, 1, pack.device)
     for epoch in range(1, trial.epochs + 1):
         pack.train()
         losses.zero_()
-        order = orders([member.seed for member in members], samples, epoch).to(pack.device)
         for rows in batches(order, trial.batch_size):
             step(rows)
+        # A GPU is still at it, and until the losses are asked for the host may do something else.
+        if epoch < trial.epochs:
+            order = _order(members, epoch + 1, pack.device)
         for member, loss in enumerate(losses.tolist()):
             if not math.isfinite(loss) and member not in pack.diverged:
                 pack.diverged[member] = f"the training loss is {loss} in epoch {epoch}"
@@ -128,6 +131,13 @@ def orders(members: Sequence[int], samples: int, epoch: int) -> Tensor:
     """The order in which each member sees D' in an epoch, from its seed's `order` stream: int64 [M, samples]."""
     each = [seeds.generator(seed, "order", epoch).permutation(samples) for seed in members]
     return torch.stack([torch.from_numpy(order) for order in each])
+
+
+def _order(members: Sequence[Member], epoch: int, device: torch.device) -> Tensor:
+    """The members' `orders` on the device."""
+    order = orders([member.seed for member in members], len(members[0].corrupted), epoch)
+    # To copy ordinary memory the host would wait until the device comes to it.
+    return order.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else order.to(device)
 
 
 def batches(order: Tensor, batch_size: int) -> list[Tensor]:

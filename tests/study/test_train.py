@@ -232,6 +232,18 @@ def test_to_measure_a_pack_the_host_waits_as_often_as_for_one_member(tiny):
     assert measured(1) == measured(3) == ["tolist"] * 2
 
 
+def test_the_next_order_is_worked_out_before_the_host_waits_and_none_in_vain(tiny, monkeypatch):
+    done: list[object] = []
+    ordinary_orders, ordinary_tolist = packed.orders, Tensor.tolist
+    monkeypatch.setattr(packed, "orders", lambda *given: done.append(given[2]) or ordinary_orders(*given))
+    monkeypatch.setattr(Tensor, "tolist", lambda losses: done.append("losses") or ordinary_tolist(losses))
+    list(packed.train(*pack_of(tiny, 2, epochs=3)))
+    assert done == [1, 2, "losses", 3, "losses", "losses"]
+    done.clear()
+    list(packed.train(*pack_of(tiny, 2, epochs=30, lr=1e30, norm="none", optimizer="sgd")))
+    assert done == [1, 2, "losses"]
+
+
 # Between the epochs
 
 
