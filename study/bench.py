@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import to_tensor
 
 from study import influence, models, tuner
-from study.corruption import Corrupted
-from study.data import to_float
+from study.corruption import corrupt_each
+from study.data import Split, to_float
 from study.engine import pack
 from study.precision import be_exact
 from study.train import Member, train
@@ -216,8 +216,7 @@ def engine(work: Work, device: str, backend: str, members: int) -> Callable[[flo
     one_thread()
     be_exact()
     samples = work.samples
-    images, labels = _noise(work, samples, device)
-    corrupted = Corrupted(images, labels, labels, torch.zeros_like(labels, dtype=torch.bool))
+    (corrupted,) = corrupt_each(_noise(work, samples), CLASSES, "none", [(0.0, 0)], device=device)
     endless = replace(work.trial, epochs=2**31 - 1)
     networks = [
         models.build(work.architecture, work.shape, CLASSES, "batch", seed).to(device) for seed in range(members)
@@ -235,7 +234,8 @@ def gradient_norms(work: Work, device: str) -> Callable[[float], float]:
     """Seconds of the gradient norms of some samples over those of an ordinary forward and backward pass over them."""
     one_thread()
     be_exact()
-    images, labels = _noise(work, GRADIENTS, device)
+    noise = _noise(work, GRADIENTS).to(device)
+    images, labels = noise.images, noise.labels
     network = models.build(work.architecture, work.shape, CLASSES, "batch", seed=0).to(device).eval()
 
     def ordinary() -> int:
@@ -263,11 +263,10 @@ def tuned(work: Work, device: str) -> tuner.Choice:
     return tuner.fastest(tuner.measure(work.trial, work.shape, CLASSES, device), work.members)
 
 
-def _noise(work: Work, samples: int, device: str) -> tuple[Tensor, Tensor]:
-    """Images, uint8 [N, C, H, W], and labels, int64 [N]."""
+def _noise(work: Work, samples: int) -> Split:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (samples, *work.shape), generator=generator, dtype=torch.uint8)
-    return images.to(device), (torch.arange(samples) % CLASSES).to(device)
+    return Split(images, torch.arange(samples) % CLASSES)
 
 
 def _rate(one_pass: Callable[[], int], device: str) -> Callable[[float], float]:

@@ -18,7 +18,8 @@ import torch
 from filelock import FileLock
 
 from study import models
-from study.corruption import Corrupted
+from study.corruption import corrupt_each
+from study.data import Split
 from study.engine.backends import BACKENDS, pack
 from study.errors import unknown
 from study.precision import be_exact
@@ -171,9 +172,9 @@ def _timed(
     noise = torch.Generator().manual_seed(0)
     # An epoch has its own costs, which weigh little in one of many steps: on a GPU they would hide the step's.
     batches = 1 if torch.device(device).type == "cpu" else 8
-    images = torch.randint(0, 256, (batches * samples, *shape), generator=noise, dtype=torch.uint8).to(device)
-    labels = torch.randint(0, classes, (batches * samples,), generator=noise).to(device)
-    corrupted = Corrupted(images, labels, labels, torch.zeros_like(labels, dtype=torch.bool))
+    images = torch.randint(0, 256, (batches * samples, *shape), generator=noise, dtype=torch.uint8)
+    labels = torch.randint(0, classes, (batches * samples,), generator=noise)
+    (corrupted,) = corrupt_each(Split(images, labels), classes, "none", [(0.0, 0)], device=device)
     # The learning rate changes no speed, but a large one could diverge here.
     endless = replace(trial, epochs=1_000_000, lr=1e-12, batch_size=samples)
     networks = [

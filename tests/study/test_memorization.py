@@ -10,6 +10,7 @@ from study.data import Split
 from study.memorization import memorization
 
 IMAGES = torch.zeros(6, 1, 1, 1, dtype=torch.uint8)
+ROWS = torch.arange(6)
 # Logits that are the logarithms of probabilities, so that every loss can be read off.
 D_PRIME = torch.tensor(
     [
@@ -24,7 +25,7 @@ D_PRIME = torch.tensor(
 ASSIGNED = torch.tensor([0, 1, 0, 1, 1, 2])
 ORIGINAL = torch.tensor([1, 1, 2, 0, 1, 2])
 OUT = torch.tensor([True, False, True, True, False, False])
-CORRUPTED = Corrupted(IMAGES, ASSIGNED, ORIGINAL, OUT)
+CORRUPTED = Corrupted(IMAGES, ROWS, ASSIGNED, ORIGINAL, OUT)
 TEST = Split(IMAGES[:2], torch.tensor([0, 2]))
 TEST_LOGITS = torch.tensor([[0.9, 0.05, 0.05], [0.5, 0.25, 0.25]]).log()
 
@@ -53,7 +54,7 @@ def test_every_metric_is_what_a_hand_computes():
 
 
 def test_without_corruption_nothing_is_said_of_the_atypical():
-    clean = Corrupted(IMAGES, ORIGINAL, ORIGINAL, torch.zeros(6, dtype=torch.bool))
+    clean = Corrupted(IMAGES, ROWS, ORIGINAL, ORIGINAL, torch.zeros(6, dtype=torch.bool))
     found = of_one(D_PRIME, clean, TEST_LOGITS)
     assert found["mem_acc"] is found["mem_loss"] is found["true_label_acc"] is None
     # Sample 0 alone answers otherwise than it is labelled.
@@ -61,7 +62,7 @@ def test_without_corruption_nothing_is_said_of_the_atypical():
 
 
 def test_where_all_is_corrupted_nothing_is_said_of_the_clean():
-    found = of_one(D_PRIME, Corrupted(IMAGES, ASSIGNED, ORIGINAL, ~(OUT & ~OUT)), TEST_LOGITS)
+    found = of_one(D_PRIME, Corrupted(IMAGES, ROWS, ASSIGNED, ORIGINAL, ~(OUT & ~OUT)), TEST_LOGITS)
     assert found["clean_acc"] is found["clean_loss"] is None
     assert found["mem_acc"] == pytest.approx(4 / 6)
 
@@ -73,7 +74,7 @@ def test_a_large_loss_stays_finite():
 
 
 def test_each_member_of_a_pack_has_its_own_labels_and_logits():
-    clean = Corrupted(IMAGES, ORIGINAL, ORIGINAL, torch.zeros(6, dtype=torch.bool))
+    clean = Corrupted(IMAGES, ROWS, ORIGINAL, ORIGINAL, torch.zeros(6, dtype=torch.bool))
     unsure = torch.zeros_like(D_PRIME)
     found = memorization(
         torch.stack([D_PRIME, unsure, torch.full_like(unsure, math.nan)]),

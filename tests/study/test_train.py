@@ -225,7 +225,7 @@ def test_to_measure_a_pack_the_host_waits_as_often_as_for_one_member(tiny):
         pack, runs = pack_of(tiny, members)
         corrupted = [run.corrupted for run in runs]
         with waits() as found:
-            logits = packed.predict(pack, [each.images for each in corrupted])
+            logits = packed.predict(pack, corrupted[0].pool, [each.rows for each in corrupted])
             memorization(logits, corrupted, logits[:, :12], tiny.test)
         return found
 
