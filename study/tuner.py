@@ -17,14 +17,11 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from study import models
-from study.corruption import corrupt_each
-from study.data import Split
-from study.engine.backends import BACKENDS, pack
+from study.engine.backends import BACKENDS
 from study.errors import unknown
 from study.precision import be_exact
 from study.provenance import device_name
-from study.train import Member, train
+from study.timing import rate, training
 from study.trial import ARCHITECTURES, Trial
 from study.worker import ENVIRONMENT
 
@@ -168,31 +165,12 @@ def _forgotten() -> float:
 def _timed(
     backend: str, members: int, trial: Trial, shape: tuple[int, int, int], classes: int, samples: int, device: str
 ) -> Callable[[], float]:
-    """A function that takes one step on noise and returns the seconds for one sample of one member."""
-    noise = torch.Generator().manual_seed(0)
+    """A function that takes a step of so many samples and returns the seconds for one sample of one member."""
     # An epoch has its own costs, which weigh little in one of many steps: on a GPU they would hide the step's.
     batches = 1 if torch.device(device).type == "cpu" else 8
-    images = torch.randint(0, 256, (batches * samples, *shape), generator=noise, dtype=torch.uint8)
-    labels = torch.randint(0, classes, (batches * samples,), generator=noise)
-    (corrupted,) = corrupt_each(Split(images, labels), classes, "none", [(0.0, 0)], device=device)
-    # The learning rate changes no speed, but a large one could diverge here.
-    endless = replace(trial, epochs=1_000_000, lr=1e-12, batch_size=samples)
-    networks = [
-        models.build(trial.architecture, shape, classes, trial.norm, seed).to(device) for seed in range(members)
-    ]
-    together = pack(backend, networks, shape)
-    epochs = train(together, [Member(endless, seed, corrupted) for seed in range(members)])
-    for _ in range(2 if device == "cpu" else 5):
-        next(epochs)
-
-    def step() -> float:
-        _wait(device)
-        start = time.perf_counter()
-        next(epochs)
-        _wait(device)
-        return (time.perf_counter() - start) / (batches * samples * members)
-
-    return step
+    small = replace(trial, batch_size=samples)
+    turn = rate(training(small, shape, classes, batches, device, backend, members), device)
+    return lambda: 1 / turn(0.0)
 
 
 def _samples(trial: Trial, shape: tuple[int, int, int], classes: int, device: str) -> int:
@@ -202,14 +180,9 @@ def _samples(trial: Trial, shape: tuple[int, int, int], classes: int, device: st
     return max(few, min(trial.batch_size, int(STEP_S / seconds)))
 
 
-def _wait(device: str) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def _kind(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str) -> str:
     """All that the speed depends on, as a key of the cache."""
-    settings = [trial.architecture, trial.norm, trial.regularizer, trial.optimizer, trial.batch_size, trial.precision]
+    settings = trial.values(("architecture", "norm", "regularizer", "optimizer", "batch_size", "precision"))
     process = torch.get_num_threads(), all(os.environ.get(name) == value for name, value in ENVIRONMENT.items())
     return json.dumps([*settings, shape, classes, backend, device_name(device), process, torch.__version__])
 
