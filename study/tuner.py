@@ -1,8 +1,9 @@
 """Which backend, and how many members at once: measured in seconds, once for each kind of network and device.
 
 A pack pays on one device and not on another, and a plain loop is never far off; so the candidates are timed side by
-side on this device, the plain loop among them, and only a clear win takes its place. The choice is kept in the user's
-cache folder: workers on the same machine, and later runs, take the same one and so compute the same numbers.
+side on this device, the plain loop among them, and only a clear win takes its place. So it is with several processes
+that share a GPU, each with such a pack. The choice is kept in the user's cache folder: workers on the same machine, and
+later runs, take the same one and so compute the same numbers.
 """
 
 import json
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -21,12 +23,14 @@ from study.engine.backends import BACKENDS
 from study.errors import unknown
 from study.precision import be_exact
 from study.provenance import device_name
-from study.timing import rate, training
+from study.timing import Rate, engine, rate, side_by_side, training
 from study.trial import ARCHITECTURES, Trial
-from study.worker import ENVIRONMENT
+from study.worker import ENVIRONMENT, processes
 
 MOST = {"cpu": 8, "cuda": 32}
 """The largest pack that is timed: a CPU gains nothing from more."""
+BATCHES = {"cpu": 1, "cuda": 8}
+"""In a timed pass: an epoch has costs of its own, which on a GPU would hide those of a single step."""
 TURNS_S = 2.0
 """How long the plain loop and the best of the others take turns, once each candidate has been tried."""
 STEP_S = 0.3
@@ -34,6 +38,11 @@ STEP_S = 0.3
 FEW = 8
 MARGIN = 0.97
 """The share of a time that another must stay below to count as faster."""
+MOST_WORKERS = 4
+"""The most processes that are timed side by side on one device."""
+SIDE_BY_SIDE_S = 1.0
+"""How long they take a turn, of which there are a few."""
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -44,18 +53,26 @@ class Choice:
         backend: a key of `BACKENDS`.
         members: how many train at once; `single` has one.
         seconds: of training, for one sample of one member.
+        workers: how many processes with such a pack share a device to get the most done; None where nobody has asked.
     """
 
     backend: str
     members: int
     seconds: float
+    workers: int | None = None
 
     def __str__(self) -> str:
         return self.backend if self.backend == "single" else f"{self.backend} x {self.members}"
 
 
 def choose(
-    trial: Trial, shape: tuple[int, int, int], classes: int, members: int, device: str, backend: str = "auto"
+    trial: Trial,
+    shape: tuple[int, int, int],
+    classes: int,
+    members: int,
+    device: str,
+    backend: str = "auto",
+    sharing: bool = False,
 ) -> Choice:
     """How to train that many members of the trial's kind.
 
@@ -66,6 +83,7 @@ def choose(
         members: how many there are to train.
         device: a torch device.
         backend: a key of `BACKENDS`, or `auto` for the fastest of them.
+        sharing: whether to find out as well how many processes should share the device.
 
     Returns:
         What was measured now, or is known from earlier.
@@ -75,34 +93,31 @@ def choose(
     """
     if backend not in ("auto", *BACKENDS):
         raise unknown("backend", backend, ("auto", *BACKENDS))
-    found = known(trial, shape, classes, members, device, backend)
-    if found is not None:
+
+    def lacking(timings: Sequence[Choice]) -> bool:
+        return not timings or (sharing and fastest(timings, members).workers is None)
+
+    def completed(timings: Sequence[Choice]) -> list[Choice]:
+        found = list(timings) or measure(trial, shape, classes, device, backend)
+        if lacking(found):
+            chosen = fastest(found, members)
+            shared = replace(chosen, workers=workers(trial, shape, classes, device, chosen))
+            found[found.index(chosen)] = shared
         return found
+
     try:
         cache = _cache_file()
     except OSError:  # a home that can't be written to
-        return fastest(measure(trial, shape, classes, device, backend), members)
-    with FileLock(cache.with_suffix(".lock")):
-        # Another process may have measured in the meantime.
-        found = known(trial, shape, classes, members, device, backend)
-        if found is None:
-            timings = measure(trial, shape, classes, device, backend)
-            found = fastest(timings, members)
-            if trial.architecture in ARCHITECTURES:  # a network of the user's may change under its name
-                kind = _kind(trial, shape, classes, device, backend)
-                _write(cache, {**_read(cache), kind: [asdict(timing) for timing in timings]})
-    return found
-
-
-def known(
-    trial: Trial, shape: tuple[int, int, int], classes: int, members: int, device: str, backend: str = "auto"
-) -> Choice | None:
-    """What `choose` would give without measuring anything; None if it would have to."""
-    try:
-        timings = _read(_cache_file()).get(_kind(trial, shape, classes, device, backend), [])
-        return fastest([Choice(**timing) for timing in timings], members) if timings else None
-    except (OSError, TypeError):  # no cache, or one of another version
-        return None
+        return fastest(completed([]), members)
+    kind = _kind(trial, shape, classes, device, backend)
+    if lacking(timings := _known(cache, kind)):
+        with FileLock(cache.with_suffix(".lock")):
+            # Another process may have measured in the meantime.
+            if lacking(timings := _known(cache, kind)):
+                timings = completed(timings)
+                if trial.architecture in ARCHITECTURES:  # a network of the user's may change under its name
+                    _write(cache, {**_read(cache), kind: [asdict(timing) for timing in timings]})
+    return fastest(timings, members)
 
 
 def fastest(timings: Sequence[Choice], members: int) -> Choice:
@@ -166,11 +181,44 @@ def _timed(
     backend: str, members: int, trial: Trial, shape: tuple[int, int, int], classes: int, samples: int, device: str
 ) -> Callable[[], float]:
     """A function that takes a step of so many samples and returns the seconds for one sample of one member."""
-    # An epoch has its own costs, which weigh little in one of many steps: on a GPU they would hide the step's.
-    batches = 1 if torch.device(device).type == "cpu" else 8
-    small = replace(trial, batch_size=samples)
+    small, batches = replace(trial, batch_size=samples), BATCHES[torch.device(device).type]
     turn = rate(training(small, shape, classes, batches, device, backend, members), device)
     return lambda: 1 / turn(0.0)
+
+
+def workers(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, choice: Choice) -> int:
+    """How many processes with the chosen pack get the most done side by side on the device; on a CPU one, on its core.
+
+    That processes are timed and counted so was tried on a CPU; on a GPU it has not been run.
+    """
+    if torch.device(device).type == "cpu":
+        return 1
+    torch.cuda.empty_cache()  # of what was timed in this process
+    batches = BATCHES[torch.device(device).type]
+    return most_at_once(engine, trial, shape, classes, batches, device, choice.backend, choice.members)
+
+
+def most_at_once(contender: Callable[..., Rate], *arguments: object) -> int:
+    """How many processes that do the same get the most done side by side: as many as are clearly better than half."""
+    count = 1
+    while count < MOST_WORKERS and _pay(2 * count, contender, arguments):
+        count *= 2
+    return count
+
+
+def _pay(count: int, contender: Callable[..., Rate], arguments: Sequence[object]) -> bool:
+    """Whether so many processes get clearly more done than half of them while the others wait."""
+    try:
+        with processes(ENVIRONMENT, count, contender, *arguments) as started:
+            for process in started:
+                process.result()
+            ratios = [
+                side_by_side(started[: count // 2], SIDE_BY_SIDE_S) / side_by_side(started, SIDE_BY_SIDE_S)
+                for _ in range(ROUNDS)
+            ]
+    except Exception:  # one that finds no room, as where memory runs out, does not pay
+        return False
+    return median(ratios) <= MARGIN
 
 
 def _samples(trial: Trial, shape: tuple[int, int, int], classes: int, device: str) -> int:
@@ -193,6 +241,14 @@ def _cache_file() -> Path:
     folder = (Path(home) if home else Path.home() / ".cache") / "normleak"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / "tuning.json"
+
+
+def _known(cache: Path, kind: str) -> list[Choice]:
+    """The timings of a kind; none where it was not measured, or by another version."""
+    try:
+        return [Choice(**timing) for timing in _read(cache).get(kind, [])]
+    except TypeError:
+        return []
 
 
 def _read(cache: Path) -> dict[str, Any]:
