@@ -5,12 +5,10 @@ the machine is doing meets all of them alike. A figure is model-samples a second
 members that were trained on each.
 """
 
-import math
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -23,13 +21,11 @@ from torchvision import datasets
 from torchvision.transforms import ToTensor
 
 from study import influence, models, tuner
-from study.corruption import Corrupted
 from study.data import to_float
-from study.engine import pack
 from study.precision import be_exact
-from study.train import Member, train
+from study.timing import Rate, engine, noise, rate, side_by_side
 from study.trial import Trial
-from study.worker import ENVIRONMENT, Process, one_thread, processes
+from study.worker import ENVIRONMENT, one_thread, processes
 
 CLASSES = 10
 GRADIENTS = 512
@@ -136,8 +132,9 @@ def race(work: Work, device: str, seconds: float, rounds: int) -> Race:
             where = "" if on_gpu else f", {count} process{'es' * (count > 1)}"
             threads = max(1, cores // count)
             contenders[f"plain{where}, {loaders} loader workers"] = ({}, count, plain, (work, device, loaders, threads))
-    contenders["single"] = (ENVIRONMENT, cores, engine, (work, device, "single", 1))
-    contenders["engine"] = (ENVIRONMENT, cores, engine, (work, device, choice.backend, choice.members))
+    load = (work.trial, work.shape, CLASSES, work.batches, device)
+    contenders["single"] = (ENVIRONMENT, cores, engine, (*load, "single", 1))
+    contenders["engine"] = (ENVIRONMENT, cores, engine, (*load, choice.backend, choice.members))
     contenders["gradient norms"] = (ENVIRONMENT, 1, gradient_norms, (work, device))
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     with ExitStack() as stack:
@@ -150,18 +147,11 @@ def race(work: Work, device: str, seconds: float, rounds: int) -> Race:
                 process.result()
         for _ in range(rounds):
             for name, together in started.items():
-                rates[name].append(turn(together, seconds))
+                rates[name].append(side_by_side(together, seconds))
     return Race(work, str(choice), rates, rates.pop("gradient norms"))
 
 
-def turn(together: Sequence[Process], seconds: float) -> float:
-    """The sum of what the processes say of a turn that they take at the same time."""
-    for process in together:
-        process.send(seconds)
-    return math.fsum(process.result() for process in together)
-
-
-# The contenders: each sets itself up, and then says of a turn of so many seconds what came of it ---------------------
+# The contenders beside the engine: each sets itself up, and then says of a turn what came of it ---------------------
 
 
 def _torchvision(work: Work) -> Any:
@@ -180,7 +170,7 @@ def _torchvision(work: Work) -> Any:
     return colour
 
 
-def plain(work: Work, device: str, loaders: int, threads: int) -> Callable[[float], float]:
+def plain(work: Work, device: str, loaders: int, threads: int) -> Rate:
     """The loop that a user would write: a DataLoader and one network; on a GPU with torch's own TF32 convolutions."""
     torch.set_num_threads(threads)
     network = models.build(work.architecture, work.shape, CLASSES, "batch", seed=0).to(device)
@@ -207,34 +197,15 @@ def plain(work: Work, device: str, loaders: int, threads: int) -> Callable[[floa
             samples += len(labels)
         return samples
 
-    return _rate(one_pass, device)
+    return rate(one_pass, device)
 
 
-def engine(work: Work, device: str, backend: str, members: int) -> Callable[[float], float]:
-    """The engine with that backend and pack, as a worker of a sweep runs it."""
-    one_thread()
-    be_exact()
-    samples = work.samples
-    images, labels = _noise(work, samples, device)
-    corrupted = Corrupted(images, labels, labels, torch.zeros_like(labels, dtype=torch.bool))
-    endless = replace(work.trial, epochs=2**31 - 1)
-    networks = [
-        models.build(work.architecture, work.shape, CLASSES, "batch", seed).to(device) for seed in range(members)
-    ]
-    epochs = train(pack(backend, networks, work.shape), [Member(endless, seed, corrupted) for seed in range(members)])
-
-    def one_pass() -> int:
-        next(epochs)
-        return samples * members
-
-    return _rate(one_pass, device)
-
-
-def gradient_norms(work: Work, device: str) -> Callable[[float], float]:
+def gradient_norms(work: Work, device: str) -> Rate:
     """Seconds of the gradient norms of some samples over those of an ordinary forward and backward pass over them."""
     one_thread()
     be_exact()
-    images, labels = _noise(work, GRADIENTS, device)
+    split = noise(GRADIENTS, work.shape, CLASSES).to(device)
+    images, labels = split.images, split.labels
     network = models.build(work.architecture, work.shape, CLASSES, "batch", seed=0).to(device).eval()
 
     def ordinary() -> int:
@@ -247,10 +218,10 @@ def gradient_norms(work: Work, device: str) -> Callable[[float], float]:
         influence.grad_norms(network, images, labels)
         return len(labels)
 
-    rates = [_rate(one_pass, device) for one_pass in (ordinary, norms)]
+    rates = [rate(one_pass, device) for one_pass in (ordinary, norms)]
 
     def measured(seconds: float) -> float:
-        of_ordinary, of_norms = (rate(seconds / 2) for rate in rates)
+        of_ordinary, of_norms = (each(seconds / 2) for each in rates)
         return of_ordinary / of_norms
 
     return measured
@@ -260,30 +231,3 @@ def tuned(work: Work, device: str) -> tuner.Choice:
     """What the tuner chooses for this work, here and now."""
     one_thread()
     return tuner.fastest(tuner.measure(work.trial, work.shape, CLASSES, device), work.members)
-
-
-def _noise(work: Work, samples: int, device: str) -> tuple[Tensor, Tensor]:
-    """Images, uint8 [N, C, H, W], and labels, int64 [N]."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (samples, *work.shape), generator=generator, dtype=torch.uint8)
-    return images.to(device), (torch.arange(samples) % CLASSES).to(device)
-
-
-def _rate(one_pass: Callable[[], int], device: str) -> Callable[[float], float]:
-    """Samples a second of passes that fill a turn; the first pass, of warming up, is taken now."""
-
-    def wait() -> None:
-        if torch.device(device).type == "cuda":
-            torch.cuda.synchronize(device)
-
-    one_pass()
-
-    def rate(seconds: float) -> float:
-        wait()
-        start, samples = time.perf_counter(), 0
-        while samples == 0 or time.perf_counter() - start < seconds:
-            samples += one_pass()
-        wait()
-        return samples / (time.perf_counter() - start)
-
-    return rate

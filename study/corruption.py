@@ -1,6 +1,7 @@
 """From D to D': which samples are atypical, and what they were before (paper, Algorithms 1 and 2)."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,13 +19,15 @@ class Corrupted:
     """D': what a member is trained on, with the identity of every sample.
 
     Attributes:
-        images: uint8 [N, C, H, W].
+        pool: uint8 [P, C, H, W], images that members have in common: a device holds them once.
+        rows: int64 [N], which of them each sample is.
         labels: int64 [N], as assigned, which is what the member is trained on.
         original_labels: int64 [N], as they were in D; -1 for a sample that was not in D.
         atypical: bool [N], true on S_out and false on S_in.
     """
 
-    images: Tensor
+    pool: Tensor
+    rows: Tensor
     labels: Tensor
     original_labels: Tensor
     atypical: Tensor
@@ -32,40 +35,61 @@ class Corrupted:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def to(self, device: torch.device | str) -> "Corrupted":
-        """The same set with every tensor on the device."""
-        return replace(self, **{name: tensor.to(device) for name, tensor in vars(self).items()})
+    @property
+    def images(self) -> Tensor:
+        """A copy of all its images, uint8 [N, C, H, W]."""
+        return self.pool[self.rows]
 
 
 def corrupt(
     train: Split, classes: int, corruption: str, k: float, seed: int, source: Tensor | None = None
 ) -> Corrupted:
-    """D' for one seed, on the device of `train`.
+    """D' for one seed; see `corrupt_each`."""
+    return corrupt_each(train, classes, corruption, [(k, seed)], source)[0]
+
+
+def corrupt_each(
+    train: Split,
+    classes: int,
+    corruption: str,
+    members: Sequence[tuple[float, int]],
+    source: Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> list[Corrupted]:
+    """D' of each member, over one pool of images: those of D, and those of D* that at least one member adds.
 
     Args:
-        train: D.
+        train: D, in the host's memory.
         classes: its number of classes.
         corruption: `none`; `label`, Algorithm 1; `ood`, Algorithm 2; or `natural`, which changes nothing and calls the
             most atypical samples S_out.
-        k: |S_out| over |D|.
-        seed: the member's seed.
-        source: for `ood`, the images of D*, uint8 [M, C, H, W] of D's shape.
+        members: k, which is |S_out| over |D|, and the seed of each.
+        source: for `ood`, the images of D*, uint8 [M, C, H, W] of D's shape, in the host's memory.
+        device: where the sets are to be.
 
     Raises:
-        BadInputError: k is above 0 yet takes in no sample of a set this small, or more than D* has.
+        BadInputError: a k is above 0 yet takes in no sample of a set this small, or more than D* has.
     """
-    if corruption == "none":
-        return _marked(train, train.labels.clone(), np.arange(0))
-    if corruption == "natural":
-        return _marked(train, train.labels.clone(), atypical(train.images, amount(k, len(train))))
-    generator = seeds.generator(seed, "corruption")
     if corruption == "ood":
         assert source is not None
-        return add_outsiders(train, classes, source, k, generator)
-    indices, flipped = flip_labels(train.labels.cpu().numpy(), classes, k, generator)
-    labels = train.labels.clone()
-    labels[torch.from_numpy(indices).to(labels.device)] = torch.from_numpy(flipped).to(labels.device)
-    return _marked(train, labels, indices)
+        return _with_outsiders(train, classes, source, members, device)
+    pool, rows = train.images.to(device), torch.arange(len(train), device=device)
+    original = train.labels.to(device)
+    marked = [_marked(train, classes, corruption, k, seed) for k, seed in members]
+    return [Corrupted(pool, rows, labels.to(device), original, outside.to(device)) for labels, outside in marked]
+
+
+def _marked(train: Split, classes: int, corruption: str, k: float, seed: int) -> tuple[Tensor, Tensor]:
+    """The labels, int64 [N], of a corruption that adds no image, and S_out, bool [N]."""
+    labels, outside = train.labels.clone(), torch.zeros(len(train), dtype=torch.bool)
+    if corruption == "natural":
+        outside[torch.from_numpy(atypical(train.images, amount(k, len(train))))] = True
+    elif corruption == "label":
+        indices, flipped = map(
+            torch.from_numpy, flip_labels(labels.numpy(), classes, k, seeds.generator(seed, "corruption"))
+        )
+        labels[indices], outside[indices] = flipped, True
+    return labels, outside
 
 
 def amount(k: float, samples: int) -> int:
@@ -78,13 +102,6 @@ def amount(k: float, samples: int) -> int:
     if delta == 0:
         raise BadInputError(f"k={k:g} corrupts none of {samples} samples; take a larger k, or k=0.")
     return delta
-
-
-def _marked(train: Split, labels: Tensor, indices: np.ndarray) -> Corrupted:
-    """D with other labels and the samples at the indices marked as atypical."""
-    mask = torch.zeros(len(labels), dtype=torch.bool)
-    mask[torch.from_numpy(indices)] = True
-    return Corrupted(train.images, labels, train.labels, mask.to(labels.device))
 
 
 def flip_labels(
@@ -113,27 +130,50 @@ def flip_labels(
     return indices, (labels[indices] + shift[indices]) % classes
 
 
-def add_outsiders(train: Split, classes: int, source: Tensor, k: float, generator: np.random.Generator) -> Corrupted:
-    """Algorithm 2: round(k |D|) images of D*, none twice, added to D under one class that is drawn for all of them.
+def _with_outsiders(
+    train: Split, classes: int, source: Tensor, members: Sequence[tuple[float, int]], device: torch.device | str
+) -> list[Corrupted]:
+    """Algorithm 2 for each member; of D*, only the images that are added go to the device, each of them once."""
+    drawn = [
+        draw_outsiders(len(train), classes, len(source), k, seeds.generator(seed, "corruption")) for k, seed in members
+    ]
+    used, places = torch.cat([chosen for chosen, _ in drawn]).unique(return_inverse=True)
+    pool, inside = torch.cat([train.images, source[used]]).to(device), torch.arange(len(train))
+    found = []
+    for (chosen, label), added in zip(drawn, places.split([len(chosen) for chosen, _ in drawn]), strict=True):
+        rows = torch.cat([inside, len(train) + added])
+        labels = torch.cat([train.labels, torch.full_like(chosen, label)])
+        original = torch.cat([train.labels, torch.full_like(chosen, -1)])
+        parts = (rows, labels, original, rows >= len(train))
+        found.append(Corrupted(pool, *(part.to(device) for part in parts)))
+    return found
+
+
+def draw_outsiders(
+    samples: int, classes: int, source: int, k: float, generator: np.random.Generator
+) -> tuple[Tensor, int]:
+    """Algorithm 2: round(k |D|) images of D*, none twice, to be added to D under one class that is drawn for all.
 
     They come last in D', and have no original label: -1. As with flips, the draws do not depend on k.
 
+    Args:
+        samples: |D|.
+        classes: the number of classes of D.
+        source: |D*|.
+        k: how many to add over |D|.
+        generator: the corruption stream.
+
+    Returns:
+        Their indices in D*, int64 [round(k |D|)], and their label.
+
     Raises:
-        BadInputError: D* has too few images.
+        BadInputError: D* has too few images, or k takes none.
     """
-    delta = amount(k, len(train))
-    if delta > len(source):
-        raise BadInputError(f"k={k:g} takes {delta} images of the OOD source, which has {len(source)}.")
+    delta = amount(k, samples)
+    if delta > source:
+        raise BadInputError(f"k={k:g} takes {delta} images of the OOD source, which has {source}.")
     label = int(generator.integers(classes))
-    chosen = torch.from_numpy(generator.permutation(len(source))[:delta]).to(source.device)
-    added = torch.full((delta,), label, dtype=torch.int64, device=train.labels.device)
-    outside = torch.arange(len(train) + delta, device=train.labels.device) >= len(train)
-    return Corrupted(
-        images=torch.cat([train.images, source[chosen].to(train.images.device)]),
-        labels=torch.cat([train.labels, added]),
-        original_labels=torch.cat([train.labels, torch.full_like(added, -1)]),
-        atypical=outside,
-    )
+    return torch.from_numpy(generator.permutation(source)[:delta]), label
 
 
 def atypical(images: Tensor, count: int) -> np.ndarray:

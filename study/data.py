@@ -37,6 +37,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def to(self, device: torch.device | str) -> "Split":
+        """The same split on the device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -51,11 +55,6 @@ class Dataset:
         """Channels, height and width of an image."""
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
-
-    def to(self, device: torch.device | str) -> "Dataset":
-        """The same dataset with every tensor on the device."""
-        moved = [Split(split.images.to(device), split.labels.to(device)) for split in (self.train, self.test)]
-        return replace(self, train=moved[0], test=moved[1])
 
 
 def to_float(images: Tensor, dtype: torch.dtype) -> Tensor:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from study import engine, folders, influence, models, precision, tuner
-from study.corruption import Corrupted, amount, corrupt
+from study.corruption import Corrupted, amount, corrupt, corrupt_each
 from study.data import Dataset, load, outsiders
 from study.engine.packs import in_packs
 from study.errors import DivergedError
@@ -70,32 +70,40 @@ def run_together(
 ) -> list[Records]:
     """Train and measure the members of several trials side by side; see `run`.
 
-    The trials must have the dataset and all that a pack shares in common (see `train.SHARED`), and as many samples.
+    The trials must have the dataset, the corruption and all that a pack shares in common (see `train.SHARED`), and as
+    many samples.
     """
     first = trials[0]
     precision.check(first.precision, device)
     precision.be_exact()
-    data = load(first.dataset, data_dir, first.subset).to(device)
+    data = load(first.dataset, data_dir, first.subset)
     if first.samples == "gradients":
         network = models.build(first.architecture, data.shape, data.classes, first.norm, first.seed[0])
         influence.check(network, data.shape, data.classes)
     choice = tuner.choose(first, data.shape, data.classes, sum(len(trial.seed) for trial in trials), device, backend)
-    members = [(trial, seed) for trial in trials for seed in trial.seed]
+    members = _members(trials, data, data_dir, device)
+    # D itself is on the device as the images of D', which all members share.
+    data = replace(data, test=data.test.to(device))
 
-    def train_and_measure(together: Sequence[tuple[Trial, int]], progress: Progress) -> list[Records]:
-        corrupted = [Member(trial, seed, _corrupted(trial, seed, data, data_dir)) for trial, seed in together]
-        return run_pack(corrupted, data, device, choice.backend, progress)
+    def train_and_measure(together: Sequence[Member], progress: Progress) -> list[Records]:
+        return run_pack(together, data, device, choice.backend, progress)
 
     records = {trial.id: Records() for trial in trials}
     found = in_packs(members, choice.members, train_and_measure, progress)
-    for (trial, seed), of_member in zip(members, found, strict=True):
-        records[trial.id].add(of_member, {"trial": trial.id, "member": trial.seed.index(seed)})
+    for member, of_member in zip(members, found, strict=True):
+        trial = member.trial
+        records[trial.id].add(of_member, {"trial": trial.id, "member": trial.seed.index(member.seed)})
     return list(records.values())
 
 
-def _corrupted(trial: Trial, seed: int, data: Dataset, data_dir: Path) -> Corrupted:
-    source = outsiders(trial.ood, data_dir, data.shape) if trial.corruption == "ood" else None
-    return corrupt(data.train, data.classes, trial.corruption, trial.k, seed, source)
+def _members(trials: Sequence[Trial], data: Dataset, data_dir: Path, device: str) -> list[Member]:
+    """The members of trials that corrupt D in the same manner."""
+    first = trials[0]
+    source = outsiders(first.ood, data_dir, data.shape) if first.corruption == "ood" else None
+    each = [(trial, seed) for trial in trials for seed in trial.seed]
+    asked = [(trial.k, seed) for trial, seed in each]
+    corrupted = corrupt_each(data.train, data.classes, first.corruption, asked, source, device)
+    return [Member(trial, seed, found) for (trial, seed), found in zip(each, corrupted, strict=True)]
 
 
 def check(trial: Trial, data_dir: Path) -> None:
@@ -129,14 +137,14 @@ def run_pack(members: Sequence[Member], data: Dataset, device: str, backend: str
     records = [Records() for _ in members]
     for epoch in train(pack, members):
         if pack.alive and (epoch % trial.eval_every == 0 or epoch == trial.epochs):
-            logits = predict(pack, [member.corrupted.images for member in members])
-            test_logits = predict(pack, [data.test.images] * len(members))
+            logits = predict(pack, members[0].corrupted.pool, [member.corrupted.rows for member in members])
+            test_logits = predict(pack, data.test.images)
+            fits = memorization(logits, [member.corrupted for member in members], test_logits, data.test)
+            layers = ratios(networks)
+            step = epoch * steps_per_epoch(len(members[0].corrupted), trial.batch_size)
             for each in pack.alive:
-                corrupted = members[each].corrupted
-                fit = memorization(logits[each], corrupted, test_logits[each], data.test)
-                step = epoch * steps_per_epoch(len(corrupted), trial.batch_size)
-                records[each].epochs.append({"epoch": epoch, "step": step, **fit})
-                records[each].layers += [{"epoch": epoch, **layer} for layer in ratios(networks[each])]
+                records[each].epochs.append({"epoch": epoch, "step": step, **fits[each]})
+                records[each].layers += [{"epoch": epoch, **layer} for layer in layers[each]]
         progress(epoch / trial.epochs)
     for each, member in enumerate(members):
         outcome: Row = {"status": "diverged", "error": pack.diverged.get(each)}
@@ -191,7 +199,7 @@ def privacy(network: nn.Module, logits: Tensor, corrupted: Corrupted, test_logit
         "mia_attack": "global_threshold",
         "mia_auc": attack.auc,
         "mia_tpr_at_1e3fpr": attack.tpr_at_1e3fpr,
-        "gamma_over_sigma": overall(ratios(network)),
+        "gamma_over_sigma": overall(ratios([network])[0]),
     }
 
 

@@ -1,6 +1,7 @@
 """The training loop: a pack of members, over tensors that lie on its device."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,25 +37,28 @@ def train(pack: Pack, members: Sequence[Member]) -> Iterator[int]:
     """Train the pack's networks in place, yielding the number of each epoch, from 1, when it is done.
 
     Members may differ in seed, data, learning rate, weight decay and alpha. Their networks, dtype and device are the
-    caller's; D' must be on the same device. A caller may measure between epochs: the pack is put back into train mode
-    before each one. A member whose loss is no longer finite is entered in `pack.diverged`, and the others go on;
-    training ends when none is left.
+    caller's; D' must be on the same device, its images in one pool for all of them. A caller may measure between
+    epochs: the pack is put back into train mode before each one. A member whose loss is no longer finite is entered in
+    `pack.diverged`, and the others go on; training ends when none is left.
 
     Raises:
         BadInputError: the members differ in what a pack shares.
     """
     _check_shared(members)
-    trial, samples = members[0].trial, len(members[0].corrupted)
+    trial = members[0].trial
     losses = torch.zeros(len(pack), dtype=pack.dtype, device=pack.device)
     step = graphed(_step(pack, members, losses), pack.device)
+    order = _order(members, 1, pack.device)
     for epoch in range(1, trial.epochs + 1):
         pack.train()
         losses.zero_()
-        order = orders([member.seed for member in members], samples, epoch).to(pack.device)
-        for rows in batches(order, trial.batch_size):
-            step(rows)
+        for samples in batches(order, trial.batch_size):
+            step(samples)
+        # A GPU is still at it, and until the losses are asked for the host may do something else.
+        if epoch < trial.epochs:
+            order = _order(members, epoch + 1, pack.device)
         for member, loss in enumerate(losses.tolist()):
-            if not torch.isfinite(torch.tensor(loss)) and member not in pack.diverged:
+            if not math.isfinite(loss) and member not in pack.diverged:
                 pack.diverged[member] = f"the training loss is {loss} in epoch {epoch}"
         yield epoch
         if not pack.alive:
@@ -68,17 +72,19 @@ def _check_shared(members: Sequence[Member]) -> None:
             raise BadInputError(f"the members of a pack must share {name}, not have {sorted(found)}.")
     if len({len(member.corrupted) for member in members}) > 1:
         raise BadInputError("the members of a pack must have equally many training samples.")
+    if any(member.corrupted.pool is not members[0].corrupted.pool for member in members):
+        raise BadInputError("the members of a pack must share one pool of images; see `corrupt_each`.")
 
 
 def _step(pack: Pack, members: Sequence[Member], losses: Tensor) -> Callable[[Tensor], None]:
-    """One step of all members on their samples `rows`, int64 [M, B]; each one's loss is added to `losses`."""
+    """One step of all members on the samples [M, B] of their D', int64; each one's loss is added to `losses`."""
     regularizer, precision = members[0].trial.regularizer, members[0].trial.precision
     alpha = torch.tensor([member.trial.alpha for member in members], dtype=pack.dtype, device=pack.device)
     update, set_to_none = _optimizer(pack, members)
     examples = _examples([member.corrupted for member in members])
 
-    def step(rows: Tensor) -> None:
-        images, labels = examples(rows)
+    def step(samples: Tensor) -> None:
+        images, labels = examples(samples)
         update.zero_grad(set_to_none=set_to_none)
         with step_in(precision):
             with forward_in(precision, pack.device):
@@ -111,14 +117,12 @@ def _optimizer(pack: Pack, members: Sequence[Member]) -> tuple[Optimizer, bool]:
 
 
 def _examples(corrupted: Sequence[Corrupted]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """What gathers the images, uint8 [M, B, C, H, W], and labels, int64 [M, B], of rows [M, B] of each member's D'."""
-    pixels = [each.images for each in corrupted]
-    labels = torch.stack([each.labels for each in corrupted])
-    shared = all(each is pixels[0] for each in pixels)
+    """What gathers the images, uint8 [M, B, C, H, W], and labels, int64 [M, B], of samples [M, B] of each one's D'."""
+    pool = corrupted[0].pool
+    rows, labels = (torch.stack([getattr(each, name) for each in corrupted]) for name in ("rows", "labels"))
 
-    def gather(rows: Tensor) -> tuple[Tensor, Tensor]:
-        images = pixels[0][rows] if shared else torch.stack([own[row] for own, row in zip(pixels, rows, strict=True)])
-        return images, labels.gather(1, rows)
+    def gather(samples: Tensor) -> tuple[Tensor, Tensor]:
+        return pool[rows.gather(1, samples)], labels.gather(1, samples)
 
     return gather
 
@@ -127,6 +131,13 @@ def orders(members: Sequence[int], samples: int, epoch: int) -> Tensor:
     """The order in which each member sees D' in an epoch, from its seed's `order` stream: int64 [M, samples]."""
     each = [seeds.generator(seed, "order", epoch).permutation(samples) for seed in members]
     return torch.stack([torch.from_numpy(order) for order in each])
+
+
+def _order(members: Sequence[Member], epoch: int, device: torch.device) -> Tensor:
+    """The members' `orders` on the device."""
+    order = orders([member.seed for member in members], len(members[0].corrupted), epoch)
+    # To copy ordinary memory the host would wait until the device comes to it.
+    return order.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else order.to(device)
 
 
 def batches(order: Tensor, batch_size: int) -> list[Tensor]:
@@ -144,22 +155,32 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
 
 
 @torch.no_grad()
-def predict(pack: Pack, images: Sequence[Tensor]) -> Tensor:
+def predict(pack: Pack, images: Tensor, rows: Sequence[Tensor] | None = None) -> Tensor:
     """Logits [M, N, classes] of each member for its own images in eval mode, in the pack's dtype and on its device.
 
     A member with a logit that isn't finite is entered in `pack.diverged`.
 
     Args:
         pack: the members.
-        images: uint8 [N, C, H, W] of each member; one tensor M times over is read once.
+        images: uint8 [P, C, H, W], the pool that all of them see.
+        rows: which images each member is to see, int64 [N]; one tensor M times over is read once. None is all of them.
     """
     pack.train(False)
-    shared = all(own is images[0] for own in images)
-    own = images[:1] if shared else images
-    parts = zip(*(each.split(PREDICT_BATCH) for each in own), strict=True)
-    stacked = (to_float(torch.stack(part), pack.dtype).expand(len(pack), *[-1] * part[0].ndim) for part in parts)
-    logits = torch.cat([pack.forward(each)[0] for each in stacked], dim=1)
+    logits = torch.cat([pack.forward(batch)[0] for batch in _batches_of(images, rows, pack)], dim=1)
+    finite = logits.isfinite().flatten(1).all(dim=1).tolist()
     for member in pack.alive:
-        if not torch.isfinite(logits[member]).all():
+        if not finite[member]:
             pack.diverged[member] = "the logits are not finite"
     return logits
+
+
+def _batches_of(images: Tensor, rows: Sequence[Tensor] | None, pack: Pack) -> Iterator[Tensor]:
+    """The members' images [M, B, C, H, W] as the pack takes them, batch by batch."""
+    if rows is None:
+        parts: Iterable[Tensor] = (part[None] for part in images.split(PREDICT_BATCH))
+    else:
+        # What all members see alike is gathered and scaled once.
+        own = rows[:1] if all(each is rows[0] for each in rows) else rows
+        parts = (images[part] for part in torch.stack([*own]).split(PREDICT_BATCH, dim=1))
+    for part in parts:
+        yield to_float(part, pack.dtype).expand(len(pack), *part.shape[1:])

@@ -173,6 +173,10 @@ class Trial:
         """Every scientific field by name, JSON-ready but for the tuple of seeds."""
         return {name: getattr(self, name) for name in FIELDS}
 
+    def values(self, names: Iterable[str]) -> tuple[Value, ...]:
+        """Some of the settings, by which trials are told to be alike in them."""
+        return tuple(getattr(self, name) for name in names)
+
     @cached_property
     def id(self) -> str:
         """16 hex digits of a SHA-256 over the fields that differ from their defaults.

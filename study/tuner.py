@@ -1,8 +1,9 @@
 """Which backend, and how many members at once: measured in seconds, once for each kind of network and device.
 
 A pack pays on one device and not on another, and a plain loop is never far off; so the candidates are timed side by
-side on this device, the plain loop among them, and only a clear win takes its place. The choice is kept in the user's
-cache folder: workers on the same machine, and later runs, take the same one and so compute the same numbers.
+side on this device, the plain loop among them, and only a clear win takes its place. So it is with several processes
+that share a GPU, each with such a pack. The choice is kept in the user's cache folder: workers on the same machine, and
+later runs, take the same one and so compute the same numbers.
 """
 
 import json
@@ -12,23 +13,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 from filelock import FileLock
 
-from study import models
-from study.corruption import Corrupted
-from study.engine.backends import BACKENDS, pack
+from study.engine.backends import BACKENDS
 from study.errors import unknown
 from study.precision import be_exact
 from study.provenance import device_name
-from study.train import Member, train
+from study.timing import Rate, engine, rate, side_by_side, training
 from study.trial import ARCHITECTURES, Trial
-from study.worker import ENVIRONMENT
+from study.worker import ENVIRONMENT, processes
 
 MOST = {"cpu": 8, "cuda": 32}
 """The largest pack that is timed: a CPU gains nothing from more."""
+BATCHES = {"cpu": 1, "cuda": 8}
+"""In a timed pass: an epoch has costs of its own, which on a GPU would hide those of a single step."""
 TURNS_S = 2.0
 """How long the plain loop and the best of the others take turns, once each candidate has been tried."""
 STEP_S = 0.3
@@ -36,6 +38,11 @@ STEP_S = 0.3
 FEW = 8
 MARGIN = 0.97
 """The share of a time that another must stay below to count as faster."""
+MOST_WORKERS = 4
+"""The most processes that are timed side by side on one device."""
+SIDE_BY_SIDE_S = 1.0
+"""How long they take a turn, of which there are a few."""
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -46,18 +53,26 @@ class Choice:
         backend: a key of `BACKENDS`.
         members: how many train at once; `single` has one.
         seconds: of training, for one sample of one member.
+        workers: how many processes with such a pack share a device to get the most done; None where nobody has asked.
     """
 
     backend: str
     members: int
     seconds: float
+    workers: int | None = None
 
     def __str__(self) -> str:
         return self.backend if self.backend == "single" else f"{self.backend} x {self.members}"
 
 
 def choose(
-    trial: Trial, shape: tuple[int, int, int], classes: int, members: int, device: str, backend: str = "auto"
+    trial: Trial,
+    shape: tuple[int, int, int],
+    classes: int,
+    members: int,
+    device: str,
+    backend: str = "auto",
+    sharing: bool = False,
 ) -> Choice:
     """How to train that many members of the trial's kind.
 
@@ -68,6 +83,7 @@ def choose(
         members: how many there are to train.
         device: a torch device.
         backend: a key of `BACKENDS`, or `auto` for the fastest of them.
+        sharing: whether to find out as well how many processes should share the device.
 
     Returns:
         What was measured now, or is known from earlier.
@@ -77,34 +93,31 @@ def choose(
     """
     if backend not in ("auto", *BACKENDS):
         raise unknown("backend", backend, ("auto", *BACKENDS))
-    found = known(trial, shape, classes, members, device, backend)
-    if found is not None:
+
+    def lacking(timings: Sequence[Choice]) -> bool:
+        return not timings or (sharing and fastest(timings, members).workers is None)
+
+    def completed(timings: Sequence[Choice]) -> list[Choice]:
+        found = list(timings) or measure(trial, shape, classes, device, backend)
+        if lacking(found):
+            chosen = fastest(found, members)
+            shared = replace(chosen, workers=workers(trial, shape, classes, device, chosen))
+            found[found.index(chosen)] = shared
         return found
+
     try:
         cache = _cache_file()
     except OSError:  # a home that can't be written to
-        return fastest(measure(trial, shape, classes, device, backend), members)
-    with FileLock(cache.with_suffix(".lock")):
-        # Another process may have measured in the meantime.
-        found = known(trial, shape, classes, members, device, backend)
-        if found is None:
-            timings = measure(trial, shape, classes, device, backend)
-            found = fastest(timings, members)
-            if trial.architecture in ARCHITECTURES:  # a network of the user's may change under its name
-                kind = _kind(trial, shape, classes, device, backend)
-                _write(cache, {**_read(cache), kind: [asdict(timing) for timing in timings]})
-    return found
-
-
-def known(
-    trial: Trial, shape: tuple[int, int, int], classes: int, members: int, device: str, backend: str = "auto"
-) -> Choice | None:
-    """What `choose` would give without measuring anything; None if it would have to."""
-    try:
-        timings = _read(_cache_file()).get(_kind(trial, shape, classes, device, backend), [])
-        return fastest([Choice(**timing) for timing in timings], members) if timings else None
-    except (OSError, TypeError):  # no cache, or one of another version
-        return None
+        return fastest(completed([]), members)
+    kind = _kind(trial, shape, classes, device, backend)
+    if lacking(timings := _known(cache, kind)):
+        with FileLock(cache.with_suffix(".lock")):
+            # Another process may have measured in the meantime.
+            if lacking(timings := _known(cache, kind)):
+                timings = completed(timings)
+                if trial.architecture in ARCHITECTURES:  # a network of the user's may change under its name
+                    _write(cache, {**_read(cache), kind: [asdict(timing) for timing in timings]})
+    return fastest(timings, members)
 
 
 def fastest(timings: Sequence[Choice], members: int) -> Choice:
@@ -167,31 +180,45 @@ def _forgotten() -> float:
 def _timed(
     backend: str, members: int, trial: Trial, shape: tuple[int, int, int], classes: int, samples: int, device: str
 ) -> Callable[[], float]:
-    """A function that takes one step on noise and returns the seconds for one sample of one member."""
-    noise = torch.Generator().manual_seed(0)
-    # An epoch has its own costs, which weigh little in one of many steps: on a GPU they would hide the step's.
-    batches = 1 if torch.device(device).type == "cpu" else 8
-    images = torch.randint(0, 256, (batches * samples, *shape), generator=noise, dtype=torch.uint8).to(device)
-    labels = torch.randint(0, classes, (batches * samples,), generator=noise).to(device)
-    corrupted = Corrupted(images, labels, labels, torch.zeros_like(labels, dtype=torch.bool))
-    # The learning rate changes no speed, but a large one could diverge here.
-    endless = replace(trial, epochs=1_000_000, lr=1e-12, batch_size=samples)
-    networks = [
-        models.build(trial.architecture, shape, classes, trial.norm, seed).to(device) for seed in range(members)
-    ]
-    together = pack(backend, networks, shape)
-    epochs = train(together, [Member(endless, seed, corrupted) for seed in range(members)])
-    for _ in range(2 if device == "cpu" else 5):
-        next(epochs)
+    """A function that takes a step of so many samples and returns the seconds for one sample of one member."""
+    small, batches = replace(trial, batch_size=samples), BATCHES[torch.device(device).type]
+    turn = rate(training(small, shape, classes, batches, device, backend, members), device)
+    return lambda: 1 / turn(0.0)
 
-    def step() -> float:
-        _wait(device)
-        start = time.perf_counter()
-        next(epochs)
-        _wait(device)
-        return (time.perf_counter() - start) / (batches * samples * members)
 
-    return step
+def workers(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, choice: Choice) -> int:
+    """How many processes with the chosen pack get the most done side by side on the device; on a CPU one, on its core.
+
+    That processes are timed and counted so was tried on a CPU; on a GPU it has not been run.
+    """
+    if torch.device(device).type == "cpu":
+        return 1
+    torch.cuda.empty_cache()  # of what was timed in this process
+    batches = BATCHES[torch.device(device).type]
+    return most_at_once(engine, trial, shape, classes, batches, device, choice.backend, choice.members)
+
+
+def most_at_once(contender: Callable[..., Rate], *arguments: object) -> int:
+    """How many processes that do the same get the most done side by side: as many as are clearly better than half."""
+    count = 1
+    while count < MOST_WORKERS and _pay(2 * count, contender, arguments):
+        count *= 2
+    return count
+
+
+def _pay(count: int, contender: Callable[..., Rate], arguments: Sequence[object]) -> bool:
+    """Whether so many processes get clearly more done than half of them while the others wait."""
+    try:
+        with processes(ENVIRONMENT, count, contender, *arguments) as started:
+            for process in started:
+                process.result()
+            ratios = [
+                side_by_side(started[: count // 2], SIDE_BY_SIDE_S) / side_by_side(started, SIDE_BY_SIDE_S)
+                for _ in range(ROUNDS)
+            ]
+    except Exception:  # one that finds no room, as where memory runs out, does not pay
+        return False
+    return median(ratios) <= MARGIN
 
 
 def _samples(trial: Trial, shape: tuple[int, int, int], classes: int, device: str) -> int:
@@ -201,14 +228,9 @@ def _samples(trial: Trial, shape: tuple[int, int, int], classes: int, device: st
     return max(few, min(trial.batch_size, int(STEP_S / seconds)))
 
 
-def _wait(device: str) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def _kind(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str) -> str:
     """All that the speed depends on, as a key of the cache."""
-    settings = [trial.architecture, trial.norm, trial.regularizer, trial.optimizer, trial.batch_size, trial.precision]
+    settings = trial.values(("architecture", "norm", "regularizer", "optimizer", "batch_size", "precision"))
     process = torch.get_num_threads(), all(os.environ.get(name) == value for name, value in ENVIRONMENT.items())
     return json.dumps([*settings, shape, classes, backend, device_name(device), process, torch.__version__])
 
@@ -219,6 +241,14 @@ def _cache_file() -> Path:
     folder = (Path(home) if home else Path.home() / ".cache") / "normleak"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / "tuning.json"
+
+
+def _known(cache: Path, kind: str) -> list[Choice]:
+    """The timings of a kind; none where it was not measured, or by another version."""
+    try:
+        return [Choice(**timing) for timing in _read(cache).get(kind, [])]
+    except TypeError:
+        return []
 
 
 def _read(cache: Path) -> dict[str, Any]:

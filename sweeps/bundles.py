@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from study.trial import FIELDS, Trial
 
 Bundle = tuple[Trial, ...]
-OWN = ("seed", "lr", "weight_decay", "alpha", "k")
-"""The settings in which members that train side by side may differ."""
+OWN = ("seed", "lr", "weight_decay", "alpha")
+"""The settings in which members that train side by side may differ; and in k, where that changes no number of steps."""
 
 
 def alike(trials: Sequence[Trial]) -> list[Bundle]:
     """The trials in groups whose members can train side by side, in the order in which each group first comes."""
     groups: dict[tuple[object, ...], list[Trial]] = {}
     for trial in trials:
-        groups.setdefault(_kind(trial), []).append(trial)
+        # Images that are added make D' as long as k says.
+        own = (*OWN, "k") if trial.corruption != "ood" else OWN
+        groups.setdefault(trial.values(name for name in FIELDS if name not in own), []).append(trial)
     return [tuple(group) for group in groups.values()]
 
 
@@ -37,9 +39,3 @@ def halves(bundle: Bundle) -> list[Bundle]:
     """A bundle of two trials or more as two."""
     middle = len(bundle) // 2
     return [bundle[:middle], bundle[middle:]]
-
-
-def _kind(trial: Trial) -> tuple[object, ...]:
-    """What trials that train side by side have in common; images that are added make D' as long as k says."""
-    own = OWN if trial.corruption != "ood" else tuple(name for name in OWN if name != "k")
-    return tuple(getattr(trial, name) for name in FIELDS if name not in own)

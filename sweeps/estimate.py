@@ -60,7 +60,7 @@ def check_data(trials: Sequence[Trial], data_dir: Path) -> None:
     """
     from study.run import check
 
-    for trial in {_kind(trial, CORRUPTION): trial for trial in trials}.values():
+    for trial in {trial.values(CORRUPTION): trial for trial in trials}.values():
         check(trial, data_dir)
 
 
@@ -87,12 +87,12 @@ def measured(trials: Sequence[Trial], data_dir: Path, backend: str = "auto") -> 
     Raises:
         BadInputError: the backend can't express a network.
     """
-    alike = SPEED if len({_kind(trial, SPEED) for trial in trials}) <= MOST_KINDS else SPEED[:3]
-    kinds = {_kind(trial, alike): trial for trial in trials}
+    alike = SPEED if len({trial.values(SPEED) for trial in trials}) <= MOST_KINDS else SPEED[:3]
+    kinds = {trial.values(alike): trial for trial in trials}
     asked = list(kinds.values()), data_dir, backend
     with worker.processes(worker.ENVIRONMENT, 1, _choices, *asked) as (process,):
         choices: dict[tuple[object, ...], Choice] = dict(zip(kinds, process.result(), strict=True))
-    seconds = sum(_passes(trial, data_dir) * choices[_kind(trial, alike)].seconds for trial in trials)
+    seconds = sum(_passes(trial, data_dir) * choices[trial.values(alike)].seconds for trial in trials)
     return Measured(seconds, sorted({str(choice) for choice in choices.values()}))
 
 
@@ -161,7 +161,7 @@ class Durations:
 
     def seconds(self, trial: Trial) -> float | None:
         """What the trial will take on one such device; None if nothing like it was recorded."""
-        kind = (folders.identity(trial.dataset), *_kind(trial, ALIKE[1:]))
+        kind = (folders.identity(trial.dataset), *trial.values(ALIKE[1:]))
         per_epoch = self.epoch_seconds.get(kind)
         return None if per_epoch is None else per_epoch * trial.epochs * len(trial.seed)
 
@@ -182,7 +182,3 @@ def flops(trial: Trial) -> float:
     train = trial.subset or whole
     passes = 3 * trial.epochs * train + -(-trial.epochs // trial.eval_every) * (train + test)
     return len(trial.seed) * passes * FORWARD[trial.architecture][INPUTS.index((shape, classes))]
-
-
-def _kind(trial: Trial, names: Sequence[str]) -> tuple[object, ...]:
-    return tuple(getattr(trial, name) for name in names)

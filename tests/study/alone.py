@@ -23,7 +23,7 @@ def train(network: nn.Module, corrupted: Corrupted, trial: Trial, seed: int) -> 
 def predict(network: nn.Module, images: Tensor) -> Tensor:
     """Logits [N, classes]; a divergence is an error here."""
     pack = Single([network])
-    logits = packed.predict(pack, [images])[0]
+    logits = packed.predict(pack, images)[0]
     _raise(pack)
     return logits
 

@@ -41,8 +41,8 @@ def test_every_figure_is_in_the_json():
     "contender",
     [
         lambda: bench.plain(SMALL, "cpu", 0, 1),
-        lambda: bench.engine(SMALL, "cpu", "single", 1),
-        lambda: bench.engine(SMALL, "cpu", "grouped", 2),
+        lambda: bench.engine(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "single", 1),
+        lambda: bench.engine(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "grouped", 2),
         lambda: bench.gradient_norms(SMALL, "cpu"),
     ],
     ids=["plain", "single", "grouped", "gradient norms"],

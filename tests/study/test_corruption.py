@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from study import models, seeds
-from study.corruption import corrupt, flip_labels
+from study.corruption import corrupt, corrupt_each, flip_labels
 from study.data import Split
 from study.errors import BadInputError
 from study.trial import NORMS
@@ -113,12 +113,6 @@ def test_flips_depend_on_the_seed_and_never_on_the_arm(tiny):
     assert len({tuple(flips("batch", seed)) for seed in range(5)}) == 5
 
 
-def test_a_moved_set_is_the_same_set(tiny):
-    corrupted = corrupt(tiny.train, 4, "label", 0.5, seed=0)
-    for name, tensor in vars(corrupted.to("cpu")).items():
-        assert torch.equal(tensor, getattr(corrupted, name))
-
-
 def test_a_k_that_corrupts_nothing_is_refused():
     with pytest.raises(BadInputError, match=r"k=0\.01 corrupts none of 20 samples"):
         corrupt(labelled([0, 1] * 10), 2, "label", 0.01, seed=0)
@@ -143,6 +137,29 @@ def test_outsiders_are_added_last_under_one_label_and_none_twice(tiny):
     assert corrupted.images[40:, 0, 0, 0].unique().numel() == 10
     torch.testing.assert_close(corrupted.images[:40], tiny.train.images)
     assert corrupted.labels[:40].tolist() == tiny.train.labels.tolist()
+
+
+def test_members_share_one_pool_of_images_and_each_has_what_it_has_alone(tiny):
+    """Of 30 outsiders, 8 seeds take 4 or 10 each: the pool has D once, and each outsider that anybody takes once."""
+    asked = [(k, seed) for seed in range(4) for k in (0.1, 0.25)]
+    together = corrupt_each(tiny.train, 4, "ood", asked, outsiders(30))
+    for (k, seed), found in zip(asked, together, strict=True):
+        alone = corrupt(tiny.train, 4, "ood", k, seed, outsiders(30))
+        for name in ("images", "labels", "original_labels", "atypical"):
+            assert torch.equal(getattr(found, name), getattr(alone, name))
+        assert found.pool is together[0].pool
+    taken = {int(pixel) for found in together for pixel in found.images[40:, 0, 0, 0]}
+    assert len(taken) > 10
+    assert together[0].pool[40:, 0, 0, 0].tolist() == sorted(taken)
+    assert torch.equal(together[0].pool[:40], tiny.train.images)
+
+
+@pytest.mark.parametrize("corruption", ["none", "label", "natural"])
+def test_without_outsiders_the_pool_is_d_itself(tiny, corruption):
+    k = 0.0 if corruption == "none" else 0.25
+    for found in corrupt_each(tiny.train, 4, corruption, [(k, 0), (k, 1)]):
+        assert found.pool is tiny.train.images
+        assert torch.equal(found.images, tiny.train.images)
 
 
 def test_outsiders_at_a_small_k_are_among_those_at_a_larger_one_under_the_same_label(tiny):

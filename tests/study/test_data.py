@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 from torchvision.datasets import MNIST
 
-from study.data import Dataset, load, match, outsiders, to_float
+from study.data import Split, load, match, outsiders, to_float
 from study.errors import BadInputError
 
 NOWHERE = Path("no data folder is needed")
@@ -485,12 +485,11 @@ def test_bytes_become_numbers_from_0_to_1_and_stay_bytes_themselves():
     assert images.tolist() == [0, 51, 255]
 
 
-def test_a_moved_dataset_is_the_same_dataset(tiny):
-    moved = tiny.to("cpu")
-    assert isinstance(moved, Dataset)
-    assert moved.classes == 4
-    assert torch.equal(moved.train.images, tiny.train.images)
-    assert torch.equal(moved.test.labels, tiny.test.labels)
+def test_a_moved_split_is_the_same_split(tiny):
+    moved = tiny.test.to("cpu")
+    assert isinstance(moved, Split)
+    assert torch.equal(moved.images, tiny.test.images)
+    assert torch.equal(moved.labels, tiny.test.labels)
 
 
 def test_outsiders_take_the_channels_and_the_size_of_the_dataset():

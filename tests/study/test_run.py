@@ -320,3 +320,17 @@ def test_gradient_norms_are_recorded_for_each_sample_and_as_the_means_of_both_gr
     means = found.groupby("group")["grad_norm"].mean()
     assert records.members[0]["grad_norm_out"] == pytest.approx(means["corrupted"], rel=1e-5)
     assert records.members[0]["grad_norm_in"] == pytest.approx(means["clean"], rel=1e-5)
+
+
+def test_all_packs_of_a_trial_have_d_and_the_outsiders_that_are_added_in_memory_once(monkeypatch):
+    pools = []
+    ordinary = run.run_pack
+    monkeypatch.setattr(
+        run,
+        "run_pack",
+        lambda members, *rest: pools.extend(each.corrupted.pool for each in members) or ordinary(members, *rest),
+    )
+    run.run(Trial(corruption="ood", k=0.1, epochs=1, batch_size=256, seed=(0, 1, 2)), NOWHERE, backend="single")
+    assert len(pools) == 3
+    assert len({id(pool) for pool in pools}) == 1
+    assert 1437 + 144 < len(pools[0]) <= 1437 + 3 * 144

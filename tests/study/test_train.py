@@ -10,14 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study import models, seeds
+from study import train as packed
 from study.corruption import Corrupted, corrupt
 from study.data import Dataset, to_float
+from study.engine.grouped import Grouped
 from study.errors import DivergedError
+from study.memorization import memorization
 from study.norms import batch_norms
 from study.optimizers import SGD_MOMENTUM
-from study.train import batches, orders, steps_per_epoch
+from study.train import Member, batches, orders, steps_per_epoch
 from study.trial import NORMS, OPTIMIZERS, Trial
 from tests.study.alone import predict, train
+from tests.study.waits import waits
 
 Update = Callable[[int, Tensor, dict[str, Tensor]], Tensor]
 
@@ -195,6 +199,49 @@ def test_training_is_on_the_assigned_labels(tiny):
     network.train()
     learned = network(to_float(corrupted.images, torch.float64)).argmax(dim=1)
     assert (learned == corrupted.labels).double().mean() == 1
+
+
+# The host
+
+
+def pack_of(data: Dataset, members: int, **settings: object) -> tuple[Grouped, list[Member]]:
+    trial = small_trial(**settings)
+    found = [prepared(data, trial, seed) for seed in range(members)]
+    runs = [Member(trial, seed, corrupted) for seed, (_, corrupted) in enumerate(found)]
+    return Grouped([network for network, _ in found]), runs
+
+
+def test_the_host_waits_for_the_losses_once_an_epoch(tiny):
+    pack, runs = pack_of(tiny, 3, optimizer="sgd", regularizer="hinge", alpha=0.5)
+    epochs = packed.train(pack, runs)
+    next(epochs)
+    with waits() as found:
+        next(epochs)
+    assert found == ["tolist"]
+
+
+def test_to_measure_a_pack_the_host_waits_as_often_as_for_one_member(tiny):
+    def measured(members: int) -> list[str]:
+        pack, runs = pack_of(tiny, members)
+        corrupted = [run.corrupted for run in runs]
+        with waits() as found:
+            logits = packed.predict(pack, corrupted[0].pool, [each.rows for each in corrupted])
+            memorization(logits, corrupted, logits[:, :12], tiny.test)
+        return found
+
+    assert measured(1) == measured(3) == ["tolist"] * 2
+
+
+def test_the_next_order_is_worked_out_before_the_host_waits_and_none_in_vain(tiny, monkeypatch):
+    done: list[object] = []
+    ordinary_orders, ordinary_tolist = packed.orders, Tensor.tolist
+    monkeypatch.setattr(packed, "orders", lambda *given: done.append(given[2]) or ordinary_orders(*given))
+    monkeypatch.setattr(Tensor, "tolist", lambda losses: done.append("losses") or ordinary_tolist(losses))
+    list(packed.train(*pack_of(tiny, 2, epochs=3)))
+    assert done == [1, 2, "losses", 3, "losses", "losses"]
+    done.clear()
+    list(packed.train(*pack_of(tiny, 2, epochs=30, lr=1e30, norm="none", optimizer="sgd")))
+    assert done == [1, 2, "losses"]
 
 
 # Between the epochs

@@ -7,8 +7,10 @@ import pytest
 from study import tuner
 from study.engine import BACKENDS
 from study.errors import BadInputError
+from study.timing import engine
 from study.trial import Trial
 from study.tuner import Choice, choose, fastest, measure
+from tests.study import contenders
 
 TRIAL = Trial(batch_size=16)
 SHAPE = (1, 16, 16)
@@ -102,6 +104,52 @@ def test_a_damaged_cache_is_made_anew(cache, content):
     cache.write_text(content.replace('"KIND"', json.dumps(kind)))
     assert choose(TRIAL, SHAPE, 4, 1, "cpu", "single").backend == "single"
     assert len(json.loads(cache.read_text())) == 1
+
+
+# Processes that share a device
+
+
+@pytest.mark.parametrize(
+    ("contender", "count"),
+    [(contenders.waiting, 4), (contenders.one_at_a_time, 1), (contenders.with_room_for_two, 2)],
+)
+def test_as_many_processes_share_a_device_as_get_clearly_more_done(tmp_path, monkeypatch, contender, count):
+    monkeypatch.setattr(tuner, "SIDE_BY_SIDE_S", 0.3)
+    arguments = [] if contender is contenders.waiting else [str(tmp_path / "lock")]
+    assert tuner.most_at_once(contender, *arguments) == count
+
+
+def test_processes_that_train_are_timed_side_by_side(monkeypatch):
+    monkeypatch.setattr(tuner, "SIDE_BY_SIDE_S", 0.1)
+    monkeypatch.setattr(tuner, "MARGIN", 1000)
+    monkeypatch.setattr(tuner, "MOST_WORKERS", 2)
+    # By such a margin both have but to train.
+    assert tuner.most_at_once(engine, TRIAL, SHAPE, 4, 1, "cpu", "grouped", 2) == 2
+
+
+def test_how_many_share_a_device_is_found_out_once_and_only_where_it_is_asked_for(cache, monkeypatch):
+    counted: list[Choice] = []
+    monkeypatch.setattr(tuner, "workers", lambda *given: counted.append(given[-1]) or 2)
+    assert choose(TRIAL, SHAPE, 4, 2, "cpu").workers is None
+    assert counted == []
+    found = [choose(TRIAL, SHAPE, 4, 2, "cpu", sharing=True) for _ in range(2)]
+    assert [each.workers for each in (*found, choose(TRIAL, SHAPE, 4, 2, "cpu"))] == [2, 2, 2]
+    assert len(counted) == 1
+    # Fewer members may train in another manner.
+    assert choose(TRIAL, SHAPE, 4, 1, "cpu", sharing=True).workers == 2
+
+
+def test_a_process_has_its_core_to_itself():
+    assert tuner.workers(TRIAL, SHAPE, 4, "cpu", Choice("single", 1, 1.0)) == 1
+
+
+def test_what_was_kept_before_processes_shared_a_device_still_counts(cache, monkeypatch):
+    cache.parent.mkdir()
+    kind = tuner._kind(TRIAL, SHAPE, 4, "cpu", "auto")
+    cache.write_text(json.dumps({kind: [{"backend": "single", "members": 1, "seconds": 0.5}]}))
+    monkeypatch.setattr(tuner, "measure", lambda *_: pytest.fail("it was known"))
+    assert choose(TRIAL, SHAPE, 4, 2, "cpu") == Choice("single", 1, 0.5)
+    assert choose(TRIAL, SHAPE, 4, 2, "cpu", sharing=True) == Choice("single", 1, 0.5, 1)
 
 
 def test_where_nothing_can_be_kept_it_is_measured_each_time(tmp_path, monkeypatch):

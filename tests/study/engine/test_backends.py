@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from study import engine, models, norms
-from study.corruption import Corrupted, corrupt
+from study.corruption import Corrupted, corrupt_each
 from study.data import Dataset
 from study.engine import UnfitError
 from study.engine.pack import Pack, Single
@@ -71,11 +71,10 @@ def network(architecture: str, data: Dataset, norm: str, seed: int) -> nn.Module
     return norms.swap(own[architecture](data.shape[0], data.classes), norm, data.shape).double()
 
 
-def members(data: Dataset, *trials: Trial) -> list[Member]:
-    return [
-        Member(trial, seed, corrupt(data.train, data.classes, trial.corruption, trial.k, seed))
-        for seed, trial in enumerate(trials)
-    ]
+def members(data: Dataset, *trials: Trial, source: Tensor | None = None, device: str = "cpu") -> list[Member]:
+    asked = [(trial.k, seed) for seed, trial in enumerate(trials)]
+    corrupted = corrupt_each(data.train, data.classes, trials[0].corruption, asked, source, device)
+    return [Member(trial, seed, found) for seed, (trial, found) in enumerate(zip(trials, corrupted, strict=True))]
 
 
 def trained(backend: str, networks: Sequence[nn.Module], runs: Sequence[Member], data: Dataset) -> Pack:
@@ -147,16 +146,16 @@ def test_members_may_differ_in_rate_decay_and_labels(backend, optimizer):
 
 @pytest.mark.parametrize("backend", PACKED)
 def test_members_may_differ_in_their_images(backend):
-    runs = members(GREYS, *[trial(norm="group", optimizer="sgd")] * 2)
-    other = replace(runs[1].corrupted, images=255 - runs[1].corrupted.images)
-    runs = [runs[0], replace(runs[1], corrupted=other)]
-    start = [network("lenet", GREYS, "group", seed) for seed in (0, 1)]
+    settings = trial(norm="batch", optimizer="sgd", corruption="ood")
+    runs = members(GREYS, settings, settings, source=COLOURS.test.images[:, :1])
+    start = [network("lenet", GREYS, "batch", seed) for seed in (0, 1)]
     together = trained(backend, copy.deepcopy(start), runs, GREYS)
     for own, run, one in zip(start, runs, together.networks, strict=True):
         assert difference(one, trained("single", [own], [run], GREYS).networks[0]) < 1e-10
-    logits = predict(together, [run.corrupted.images for run in runs])
+    logits = predict(together, runs[0].corrupted.pool, [run.corrupted.rows for run in runs])
     for found, run, one in zip(logits, runs, together.networks, strict=True):
-        assert torch.allclose(found, predict(Single([one]), [run.corrupted.images])[0], atol=1e-10)
+        assert torch.allclose(found, predict(Single([one]), run.corrupted.images)[0], atol=1e-10)
+    assert not torch.equal(runs[0].corrupted.images, runs[1].corrupted.images)
 
 
 @pytest.mark.parametrize("backend", PACKED)
@@ -177,11 +176,12 @@ def test_a_transformer_trains_under_vmap_as_it_does_alone():
 def test_the_members_networks_are_what_the_pack_has_trained(backend):
     runs = members(COLOURS, *[trial(optimizer="sgd", epochs=4)] * 3)
     pack = trained(backend, [network("small_vgg", COLOURS, "batch", seed) for seed in range(3)], runs, COLOURS)
-    together = predict(pack, [COLOURS.test.images] * 3)
+    together = predict(pack, COLOURS.test.images)
     for logits, own in zip(together, pack.networks, strict=True):
-        assert torch.allclose(logits, predict(Single([own]), [COLOURS.test.images])[0], atol=1e-10)
-        assert ratios(own) == ratios(copy.deepcopy(own))
-    assert len({layers[0]["ratio_mean"] for layers in map(ratios, pack.networks)}) == 3
+        assert torch.allclose(logits, predict(Single([own]), COLOURS.test.images)[0], atol=1e-10)
+    found = ratios(pack.networks)
+    assert found == [ratios([copy.deepcopy(own)])[0] for own in pack.networks]
+    assert len({layers[0]["ratio_mean"] for layers in found}) == 3
 
 
 @pytest.mark.parametrize("backend", PACKED)
@@ -205,6 +205,9 @@ def test_members_that_cannot_step_together_are_refused():
     fewer = Corrupted(**{name: tensor[:20] for name, tensor in vars(runs[0].corrupted).items()})
     with pytest.raises(BadInputError, match="equally many training samples"):
         next(train(pack, [runs[0], replace(runs[0], corrupted=fewer)]))
+    copied = replace(runs[0].corrupted, pool=runs[0].corrupted.pool.clone())
+    with pytest.raises(BadInputError, match="must share one pool of images"):
+        next(train(pack, [runs[0], replace(runs[0], corrupted=copied)]))
 
 
 # Networks that a backend can't express
