@@ -3,9 +3,8 @@
 The measure is the l2 norm of the gradient of the cross-entropy on the assigned label, over all trainable parameters,
 of each sample alone, with the network in eval mode. No layer's gradient is ever added up over samples, so the ordinary
 backward pass over weights is left out. One forward and one backward pass over a whole chunk give each layer's input and
-the gradient at its output, and from these two follows the norm of each sample's weight gradient (Goodfellow, 2015,
-"Efficient per-example gradient computations"; for convolutions the Gram form, or "ghost norm", of Li et al., 2022, and
-Bu et al., 2022, where it is the cheaper one).
+the gradient at its output, and from these two follows the norm of each sample's weight gradient
+(`study.ghost_norms`).
 
 Whether that is exact for a network is tried rather than believed: see `check`. Where it isn't, `torch.func` computes
 each sample's whole gradient, which is exact for every network that it can run, and slower.
@@ -21,10 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_weight
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
 
+from study import ghost_norms
 from study.attention import plain_attention
 from study.data import to_float
 from study.errors import BadInputError, DivergedError
@@ -33,13 +31,10 @@ from study.probes import perturbed
 
 CPU_CHUNK, GPU_CHUNK = 64, 256
 """Samples in one pass: what stays in a CPU's cache, and a GPU's share of the memory that training takes too."""
-PATCHES = 2**26
-"""Numbers that one layer's unfolded inputs, or one chunk's whole gradients, may take up at once."""
-LARGE_CONVOLUTION = 2**20
-"""Multiplications from which, on a CPU, a sample's weight gradient is worth a call of its own."""
+WHOLE = 2**26
+"""Numbers that whole gradients may take up at once."""
 
 Way = Callable[[nn.Module, Tensor, Tensor], Tensor]
-Rule = Callable[[Any, frozenset[str], Tensor, Tensor], Tensor]
 
 
 def grad_norms(network: nn.Module, images: Tensor, labels: Tensor, chunk: int | None = None) -> Tensor:
@@ -193,7 +188,7 @@ def _by_vmap(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return (logits * direction).sum(), length
 
     each = vmap(grad(along, has_aux=True), in_dims=(None, 0, 0))
-    samples = max(1, PATCHES // sum(value.numel() for value in parameters.values()))
+    samples = max(1, WHOLE // sum(value.numel() for value in parameters.values()))
     norms = []
     with plain_attention():
         for image, label in zip(images.split(samples), labels.split(samples), strict=True):
@@ -295,7 +290,7 @@ def _tapped(layers: list[_Layer], squares: Tensor) -> Iterator[set[str]]:
             if given._version != version:
                 raise _UnfitError(f"what layer {layer.name!r} takes is changed in place after it")
             unseen.discard(layer.name)
-            squares.add_(_rule(module)(module, layer.own, given, gradient))
+            squares.add_(ghost_norms.squares(module, layer.own, given, gradient))
 
         opened = _open(output)
         opened.register_hook(add)
@@ -344,173 +339,3 @@ class _Anchor(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> tuple[None, None]:  # noqa: ARG004
         return None, None
-
-
-# The squared norms of one layer's parameters, from its input and the gradient at its output: float [N] ----------------
-
-
-def _rule(layer: nn.Module) -> Rule:
-    # A subclass may compute anything, so the type itself must be known.
-    if type(layer) is nn.Conv2d and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
-        return _any_layer
-    return RULES.get(type(layer), _any_layer)
-
-
-def _any_layer(layer: nn.Module, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    """For a layer without a rule: the gradient of each sample, from another pass through this layer alone."""
-    parameters = {name: layer.get_parameter(name).detach() for name in own}
-
-    def along(parameters: dict[str, Tensor], given: Tensor, gradient: Tensor) -> Tensor:
-        output: Tensor = functional_call(layer, parameters, (given[None],))
-        return (output * gradient).sum()
-
-    each = vmap(grad(along), in_dims=(None, 0, 0))(parameters, given, gradient)
-    return torch.stack([value.flatten(1).square().sum(dim=1) for value in each.values()]).sum(dim=0)
-
-
-def _linear(_: nn.Linear, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    """A sample's gradient is the outer product of gradient and input, added up over tokens if there are any."""
-    if gradient.ndim == 2:
-        squares = gradient.square().sum(dim=1)
-        inputs = given.square().sum(dim=1) if "weight" in own else torch.zeros_like(squares)
-        return squares * (inputs + 1) if "bias" in own else squares * inputs
-    given, gradient = (tensor.flatten(1, -2).mT for tensor in (given, gradient))
-    squares = gradient.sum(dim=2).square().sum(dim=1) if "bias" in own else gradient.new_zeros(len(gradient))
-    return squares + _outer(given, gradient) if "weight" in own else squares
-
-
-def _convolution(layer: nn.Conv2d, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    squares = gradient.new_zeros(len(gradient))
-    if "bias" in own:
-        squares = squares + gradient.flatten(2).sum(dim=2).square().sum(dim=1)
-    if "weight" in own:
-        weight = _one_by_one_weight if _alone_is_faster(layer, gradient) else _unfolded_weight
-        squares = squares + weight(layer, given, gradient)
-    return squares
-
-
-def _alone_is_faster(layer: nn.Conv2d, gradient: Tensor) -> bool:
-    """Whether each sample gets a call of its own: on a CPU, where its work is large and the Gram form saves none."""
-    taps, pixels = layer.weight[0].numel(), gradient[0, 0].numel()
-    large = layer.weight.numel() * pixels >= LARGE_CONVOLUTION
-    return gradient.device.type == "cpu" and large and not _gram_is_cheaper(taps, _outputs(layer), pixels)
-
-
-def _outputs(layer: nn.Conv2d) -> int:
-    """The output channels of one group."""
-    return layer.out_channels // layer.groups
-
-
-def _one_by_one_weight(layer: nn.Conv2d, given: Tensor, gradient: Tensor) -> Tensor:
-    """The library's own weight gradient of each sample, which makes no copies of overlapping patches."""
-    squares = []
-    for x, g in zip(given.split(1), gradient.split(1), strict=True):
-        how = layer.stride, layer.padding, layer.dilation, layer.groups
-        squares.append(conv2d_weight(x, layer.weight.shape, g, *how).square().sum())
-    return torch.stack(squares)
-
-
-def _unfolded_weight(layer: nn.Conv2d, given: Tensor, gradient: Tensor) -> Tensor:
-    """A convolution as a linear layer on patches, one patch for each pixel of the output."""
-    samples = max(1, PATCHES // (layer.groups * layer.weight[0].numel() * gradient[0, 0].numel()))
-    parts = zip(given.split(samples), gradient.split(samples), strict=True)
-    grouped = (layer.groups, _outputs(layer))
-    return torch.cat([_outer(_patches(layer, x), g.unflatten(1, grouped).flatten(3)) for x, g in parts])
-
-
-def _patches(layer: nn.Conv2d, given: Tensor) -> Tensor:
-    """What the kernel sees at each pixel of the output: [N, groups, taps, pixels]."""
-    assert isinstance(layer.padding, tuple)
-    (rows, columns), (down, right), (below, beside) = layer.padding, layer.stride, layer.dilation
-    padded = F.pad(given, (columns, columns, rows, rows)) if rows or columns else given
-    sample, channel, row, column = padded.stride()
-    kernel = layer.kernel_size
-    height = (padded.shape[2] - below * (kernel[0] - 1) - 1) // down + 1
-    width = (padded.shape[3] - beside * (kernel[1] - 1) - 1) // right + 1
-    seen = padded.as_strided(
-        (len(given), layer.in_channels, *kernel, height, width),
-        (sample, channel, below * row, beside * column, down * row, right * column),
-        padded.storage_offset(),
-    )
-    return seen.reshape(len(given), layer.groups, -1, height * width)
-
-
-def _outer(given: Tensor, gradient: Tensor) -> Tensor:
-    """The squared norm of gradient @ given.T of each sample, by the cheaper of two forms.
-
-    Args:
-        given: [N, ..., I, L].
-        gradient: [N, ..., O, L].
-    """
-    if _gram_is_cheaper(given.shape[-2], gradient.shape[-2], given.shape[-1]):
-        product = (given.mT @ given) * (gradient.mT @ gradient)
-    else:
-        product = (gradient @ given.mT).square()
-    # The Gram form's terms have both signs, and may add up to a little less than zero.
-    return product.flatten(1).sum(dim=1).clamp(min=0)
-
-
-def _gram_is_cheaper(inputs: int, outputs: int, positions: int) -> bool:
-    """Whether two L x L matrices cost less than one O x I matrix."""
-    return positions * (inputs + outputs) < inputs * outputs
-
-
-def _per_channel(own: frozenset[str], normalized: Tensor, gradient: Tensor) -> Tensor:
-    """Scale and shift of each channel: of features [N, C] or [N, C, ...]."""
-    return _scale_and_shift(
-        own, normalized, gradient, lambda each: each.flatten(2).sum(dim=2) if each.ndim > 2 else each
-    )
-
-
-def _per_feature(shape: tuple[int, ...], own: frozenset[str], normalized: Tensor, gradient: Tensor) -> Tensor:
-    """Scale and shift of each feature: of features [N, *shape] or [N, ..., *shape]."""
-    features = torch.Size(shape).numel()
-    return _scale_and_shift(own, normalized, gradient, lambda each: each.reshape(len(each), -1, features).sum(dim=1))
-
-
-def _scale_and_shift(
-    own: frozenset[str], normalized: Tensor, gradient: Tensor, gathered: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """The squares of what each position of a scale or shift gathers."""
-    squares = gradient.new_zeros(len(gradient))
-    if "weight" in own:
-        squares = squares + gathered(normalized * gradient).square().sum(dim=1)
-    return squares + gathered(gradient).square().sum(dim=1) if "bias" in own else squares
-
-
-def _batch_norm(layer: _BatchNorm, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    assert layer.running_mean is not None
-    assert layer.running_var is not None
-    each_channel = (-1, *[1] * (given.ndim - 2))
-    scale = (layer.running_var + layer.eps).rsqrt().view(each_channel)
-    return _per_channel(own, (given - layer.running_mean.view(each_channel)) * scale, gradient)
-
-
-def _group_norm(layer: nn.GroupNorm, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    return _per_channel(own, F.group_norm(given, layer.num_groups, eps=layer.eps), gradient)
-
-
-def _instance_norm(layer: _InstanceNorm, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    running = layer.running_mean, layer.running_var
-    return _per_channel(own, F.instance_norm(given, *running, None, None, running[0] is None, eps=layer.eps), gradient)
-
-
-def _layer_norm(layer: nn.LayerNorm, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    shape = layer.normalized_shape
-    return _per_feature(shape, own, F.layer_norm(given, shape, eps=layer.eps), gradient)
-
-
-def _rms_norm(layer: nn.RMSNorm, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    shape = layer.normalized_shape
-    return _per_feature(shape, own, F.rms_norm(given, list(shape), eps=layer.eps), gradient)
-
-
-RULES: dict[type[nn.Module], Rule] = {
-    nn.Linear: _linear,
-    nn.Conv2d: _convolution,
-    nn.GroupNorm: _group_norm,
-    nn.LayerNorm: _layer_norm,
-    nn.RMSNorm: _rms_norm,
-    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), _batch_norm),
-    **dict.fromkeys((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), _instance_norm),
-}

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torchvision.models import VisionTransformer
 from torchvision.models.resnet import BasicBlock
 
-from study import influence, models, norms
+from study import ghost_norms, influence, models, norms
 from study.data import to_float
 from study.errors import BadInputError, DivergedError
 from tests.conftest import random_split
@@ -199,8 +199,8 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("large", [0, 2**60])
 @pytest.mark.parametrize("options", CONVOLUTIONS.values(), ids=CONVOLUTIONS.keys())
 def test_every_kind_of_convolution_has_the_norms_of_the_loop(options, large, monkeypatch):
-    monkeypatch.setattr(influence, "LARGE_CONVOLUTION", large)
-    monkeypatch.setattr(influence, "PATCHES", 4000)
+    monkeypatch.setattr(ghost_norms, "LARGE_CONVOLUTION", large)
+    monkeypatch.setattr(ghost_norms, "PATCHES", 4000)
     layers = [nn.Conv2d(2, 4, 3, bias=False), nn.ReLU(), nn.Conv2d(4, 8, **options), nn.ReLU(inplace=True)]
     network = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(4))
     network(torch.zeros(1, 2, 16, 16))
@@ -287,7 +287,7 @@ def test_the_norms_do_not_depend_on_the_chunk(build, monkeypatch):
     whole = influence.grad_norms(network, images, labels)
     for chunk in (1, 3, 7, 100):
         torch.testing.assert_close(influence.grad_norms(network, images, labels, chunk), whole, **EXACT)
-    monkeypatch.setattr(influence, "PATCHES", 1)
+    monkeypatch.setattr(influence, "WHOLE", 1)
     torch.testing.assert_close(influence.grad_norms(network, images, labels), whole, **EXACT)
 
 
