@@ -5,6 +5,7 @@ the machine is doing meets all of them alike. A figure is model-samples a second
 members that were trained on each.
 """
 
+import copy
 import math
 import os
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import to_tensor
@@ -83,7 +84,8 @@ class Race:
         work: what was raced.
         chosen: the tuner's choice, in words.
         rates: by contender, one figure a round.
-        gradient_norms: seconds of the gradient norms over those of one forward and backward pass, by round.
+        gradient_norms: seconds of a member's gradient norms, in the engine's pack, over those of one forward and
+            backward pass of a network alone, by round.
     """
 
     work: Work
@@ -138,7 +140,7 @@ def race(work: Work, device: str, seconds: float, rounds: int) -> Race:
             contenders[f"plain{where}, {loaders} loader workers"] = ({}, count, plain, (work, device, loaders, threads))
     contenders["single"] = (ENVIRONMENT, cores, engine, (work, device, "single", 1))
     contenders["engine"] = (ENVIRONMENT, cores, engine, (work, device, choice.backend, choice.members))
-    contenders["gradient norms"] = (ENVIRONMENT, 1, gradient_norms, (work, device))
+    contenders["gradient norms"] = (ENVIRONMENT, 1, gradient_norms, (work, device, choice.backend, choice.members))
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     with ExitStack() as stack:
         started = {
@@ -219,10 +221,8 @@ def engine(work: Work, device: str, backend: str, members: int) -> Callable[[flo
     images, labels = _noise(work, samples, device)
     corrupted = Corrupted(images, labels, labels, torch.zeros_like(labels, dtype=torch.bool))
     endless = replace(work.trial, epochs=2**31 - 1)
-    networks = [
-        models.build(work.architecture, work.shape, CLASSES, "batch", seed).to(device) for seed in range(members)
-    ]
-    epochs = train(pack(backend, networks, work.shape), [Member(endless, seed, corrupted) for seed in range(members)])
+    together = pack(backend, _networks(work, members, device), work.shape)
+    epochs = train(together, [Member(endless, seed, corrupted) for seed in range(members)])
 
     def one_pass() -> int:
         next(epochs)
@@ -231,12 +231,17 @@ def engine(work: Work, device: str, backend: str, members: int) -> Callable[[flo
     return _rate(one_pass, device)
 
 
-def gradient_norms(work: Work, device: str) -> Callable[[float], float]:
-    """Seconds of the gradient norms of some samples over those of an ordinary forward and backward pass over them."""
+def gradient_norms(work: Work, device: str, backend: str, members: int) -> Callable[[float], float]:
+    """Seconds of the gradient norms of some samples over those of an ordinary forward and backward pass over them.
+
+    The norms are those of a member of that pack, and the pass is that of a network alone.
+    """
     one_thread()
     be_exact()
     images, labels = _noise(work, GRADIENTS, device)
-    network = models.build(work.architecture, work.shape, CLASSES, "batch", seed=0).to(device).eval()
+    networks = _networks(work, members, device)
+    network = copy.deepcopy(networks[0]).eval()
+    together = pack(backend, networks, work.shape)
 
     def ordinary() -> int:
         for part, assigned in zip(images.split(work.batch_size), labels.split(work.batch_size), strict=True):
@@ -245,8 +250,8 @@ def gradient_norms(work: Work, device: str) -> Callable[[float], float]:
         return len(labels)
 
     def norms() -> int:
-        influence.grad_norms(network, images, labels)
-        return len(labels)
+        influence.grad_norms(together, [images] * members, [labels] * members)
+        return len(labels) * members
 
     rates = [_rate(one_pass, device) for one_pass in (ordinary, norms)]
 
@@ -261,6 +266,10 @@ def tuned(work: Work, device: str) -> tuner.Choice:
     """What the tuner chooses for this work, here and now."""
     one_thread()
     return tuner.fastest(tuner.measure(work.trial, work.shape, CLASSES, device), work.members)
+
+
+def _networks(work: Work, members: int, device: str) -> list[nn.Module]:
+    return [models.build(work.architecture, work.shape, CLASSES, "batch", seed).to(device) for seed in range(members)]
 
 
 def _noise(work: Work, samples: int, device: str) -> tuple[Tensor, Tensor]:

@@ -12,12 +12,11 @@ from torch.nn import functional as F
 from study import models, seeds
 from study.corruption import Corrupted, corrupt
 from study.data import Dataset, to_float
-from study.errors import DivergedError
 from study.norms import batch_norms
 from study.optimizers import SGD_MOMENTUM
 from study.train import batches, orders, steps_per_epoch
 from study.trial import NORMS, OPTIMIZERS, Trial
-from tests.study.alone import predict, train
+from tests.study.alone import DivergedError, predict, train
 
 Update = Callable[[int, Tensor, dict[str, Tensor]], Tensor]
 
