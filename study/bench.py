@@ -5,6 +5,7 @@ the machine is doing meets all of them alike. A figure is model-samples a second
 members that were trained on each.
 """
 
+import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,8 +22,9 @@ from torchvision.transforms import ToTensor
 
 from study import influence, models, tuner
 from study.data import to_float
+from study.engine import pack
 from study.precision import be_exact
-from study.timing import Rate, engine, noise, rate, side_by_side
+from study.timing import Rate, alike, engine, noise, rate, side_by_side
 from study.trial import Trial
 from study.worker import ENVIRONMENT, one_thread, processes
 
@@ -78,7 +80,8 @@ class Race:
         work: what was raced.
         chosen: the tuner's choice, in words.
         rates: by contender, one figure a round.
-        gradient_norms: seconds of the gradient norms over those of one forward and backward pass, by round.
+        gradient_norms: seconds of a member's gradient norms, in the engine's pack, over those of one forward and
+            backward pass of a network alone, by round.
     """
 
     work: Work
@@ -134,7 +137,7 @@ def race(work: Work, device: str, seconds: float, rounds: int) -> Race:
     load = (work.trial, work.shape, CLASSES, work.batches, device)
     contenders["single"] = (ENVIRONMENT, cores, engine, (*load, "single", 1))
     contenders["engine"] = (ENVIRONMENT, cores, engine, (*load, choice.backend, choice.members))
-    contenders["gradient norms"] = (ENVIRONMENT, 1, gradient_norms, (work, device))
+    contenders["gradient norms"] = (ENVIRONMENT, 1, gradient_norms, (work, device, choice.backend, choice.members))
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     with ExitStack() as stack:
         started = {
@@ -199,13 +202,18 @@ def plain(work: Work, device: str, loaders: int, threads: int) -> Rate:
     return rate(one_pass, device)
 
 
-def gradient_norms(work: Work, device: str) -> Rate:
-    """Seconds of the gradient norms of some samples over those of an ordinary forward and backward pass over them."""
+def gradient_norms(work: Work, device: str, backend: str, members: int) -> Rate:
+    """Seconds of the gradient norms of some samples over those of an ordinary forward and backward pass over them.
+
+    The norms are those of a member of that pack, and the pass is that of a network alone.
+    """
     one_thread()
     be_exact()
     split = noise(GRADIENTS, work.shape, CLASSES).to(device)
-    images, labels = split.images, split.labels
-    network = models.build(work.architecture, work.shape, CLASSES, "batch", seed=0).to(device).eval()
+    images, labels, rows = split.images, split.labels, torch.arange(GRADIENTS, device=device)
+    networks = alike(work.trial, work.shape, CLASSES, device, members)
+    network = copy.deepcopy(networks[0]).eval()
+    together = pack(backend, networks, work.shape)
 
     def ordinary() -> int:
         for part, assigned in zip(images.split(work.batch_size), labels.split(work.batch_size), strict=True):
@@ -214,8 +222,8 @@ def gradient_norms(work: Work, device: str) -> Rate:
         return len(labels)
 
     def norms() -> int:
-        influence.grad_norms(network, images, labels)
-        return len(labels)
+        influence.grad_norms(together, images, [rows] * members, [labels] * members)
+        return len(labels) * members
 
     rates = [rate(one_pass, device) for one_pass in (ordinary, norms)]
 

@@ -1,4 +1,4 @@
-"""What the user got wrong, and what training got wrong: the two errors that the commands expect."""
+"""What the user got wrong: the error that the commands expect."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,10 +6,6 @@ from difflib import get_close_matches
 
 class BadInputError(ValueError):
     """The user's input can't be used. The message is one sentence; commands print it and exit with 2."""
-
-
-class DivergedError(ArithmeticError):
-    """Training left the finite numbers. A recorded outcome of a member, not a fault of the program."""
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> BadInputError:

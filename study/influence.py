@@ -3,15 +3,16 @@
 The measure is the l2 norm of the gradient of the cross-entropy on the assigned label, over all trainable parameters,
 of each sample alone, with the network in eval mode. No layer's gradient is ever added up over samples, so the ordinary
 backward pass over weights is left out. One forward and one backward pass over a whole chunk give each layer's input and
-the gradient at its output, and from these two follows the norm of each sample's weight gradient (Goodfellow, 2015,
-"Efficient per-example gradient computations"; for convolutions the Gram form, or "ghost norm", of Li et al., 2022, and
-Bu et al., 2022, where it is the cheaper one).
+the gradient at its output, and from these two follows the norm of each sample's weight gradient
+(`study.ghost_norms`).
 
 Whether that is exact for a network is tried rather than believed: see `check`. Where it isn't, `torch.func` computes
 each sample's whole gradient, which is exact for every network that it can run, and slower.
+
+Members that a pack has side by side in one network go through it together, if that is exact too; any others go alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,57 +22,64 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_weight
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
 
+from study import ghost_norms
 from study.attention import plain_attention
 from study.data import to_float
-from study.errors import BadInputError, DivergedError
+from study.engine.pack import Pack, Single
+from study.errors import BadInputError
 from study.factories import reason
 from study.probes import perturbed
 
 CPU_CHUNK, GPU_CHUNK = 64, 256
-"""Samples in one pass: what stays in a CPU's cache, and a GPU's share of the memory that training takes too."""
-PATCHES = 2**26
-"""Numbers that one layer's unfolded inputs, or one chunk's whole gradients, may take up at once."""
-LARGE_CONVOLUTION = 2**20
-"""Multiplications from which, on a CPU, a sample's weight gradient is worth a call of its own."""
+"""Samples of each member in one pass: what is fastest on a CPU, and a GPU's share of the memory for training."""
+AT_ONCE = 1024
+"""Samples of all members in one pass: as many as a pack of a few takes in training, however many a tuner packs."""
+WHOLE = 2**26
+"""Numbers that whole gradients may take up at once."""
 
-Way = Callable[[nn.Module, Tensor, Tensor], Tensor]
-Rule = Callable[[Any, frozenset[str], Tensor, Tensor], Tensor]
+Way = Callable[[Pack, Tensor, Tensor], Tensor]
+"""What gives the norms, float64 [M, N], for images, float [M, N, C, H, W], and labels [M, N] of each member."""
 
 
-def grad_norms(network: nn.Module, images: Tensor, labels: Tensor, chunk: int | None = None) -> Tensor:
-    """The gradient norm of each sample, in eval mode.
+def grad_norms(
+    pack: Pack, images: Tensor, rows: Sequence[Tensor], labels: Sequence[Tensor], chunk: int | None = None
+) -> Tensor:
+    """The gradient norm of each sample in each member, in eval mode.
 
     Parameters' `.grad` and `requires_grad` and every layer's training flag are left as they were. The scale of a
     sample's gradient is kept apart, in float64, from its direction, so that a float32 network does not lose the tiny
-    gradients of samples that it knows well.
+    gradients of samples that it knows well. A member with a gradient that isn't finite is entered in `pack.diverged`.
 
     Args:
-        network: as trained; only parameters that require a gradient count.
-        images: uint8 [N, C, H, W] on the network's device.
-        labels: int64 [N], as assigned, on the same device.
-        chunk: how many samples at most go through the network at once, from 1; the norms don't depend on it.
+        pack: the members, as trained; only parameters that require a gradient count.
+        images: uint8 [P, C, H, W], the pool that all of them see, on the pack's device.
+        rows: which images each member's samples are, int64 [N], on the same device.
+        labels: int64 [N] of each member, as assigned, on the same device.
+        chunk: how many samples of each member at most go through the pack at once, from 1; the norms don't depend on
+            it.
 
     Returns:
-        float64 [N] on the network's device.
+        float64 [M, N] on the pack's device; of a member that has diverged, NaN.
 
     Raises:
-        BadInputError: single samples have no gradient in this network, or it can't be had; see `check`.
-        DivergedError: a gradient isn't finite.
+        BadInputError: single samples have no gradient in these networks, or it can't be had; see `check`.
     """
-    if not len(images):
-        return torch.zeros(0, dtype=torch.float64, device=images.device)
-    dtype = next(network.parameters()).dtype
-    chunk = chunk or (CPU_CHUNK if images.device.type == "cpu" else GPU_CHUNK)
-    with _evaluated(network), torch.enable_grad():
-        way = _exact_way(network, tuple(images.shape[1:]), images.device)
-        parts = zip(images.split(chunk), labels.split(chunk), strict=True)
-        norms = torch.cat([way(network, to_float(part, dtype), assigned) for part, assigned in parts])
-    if not torch.isfinite(norms).all():
-        raise DivergedError("a gradient is not finite")
+    norms = torch.full((len(pack), len(rows[0])), torch.nan, dtype=torch.float64, device=pack.device)
+    if not pack.alive or not norms.numel():
+        return norms
+    of_each = CPU_CHUNK if pack.device.type == "cpu" else GPU_CHUNK
+    chunk = chunk or max(1, min(of_each, AT_ONCE // len(pack)))
+    with _evaluated(pack), torch.enable_grad():
+        way = _exact_way(pack, tuple(images.shape[1:]))
+        seen, assigned = (torch.stack(list(each)).split(chunk, dim=1) for each in (rows, labels))
+        for part, own, found in zip(seen, assigned, norms.split(chunk, dim=1), strict=True):
+            found.copy_(way(pack, to_float(images[part], pack.dtype), own))
+    for member in pack.alive:
+        if not torch.isfinite(norms[member]).all():
+            pack.diverged[member] = "a gradient is not finite"
+    norms[list(pack.diverged)] = torch.nan
     return norms
 
 
@@ -89,43 +97,59 @@ def check(network: nn.Module, shape: tuple[int, int, int], classes: int) -> None
     Raises:
         BadInputError: a layer mixes the samples of a batch, or neither hooks nor `torch.func` give the norms.
     """
-    parameter = next(network.parameters(), None)
-    if parameter is None or not any(parameter.requires_grad for parameter in network.parameters()):
+    pack = Single([network])
+    if not pack.parameters:
         raise BadInputError(f"{type(network).__name__} has no trainable parameters, so it has no gradient norms.")
-    with _evaluated(network), torch.enable_grad():
-        _exact_way(network, shape, parameter.device, classes)
+    with _evaluated(pack), torch.enable_grad():
+        _exact_way(pack, shape, classes)
 
 
-def _exact_way(network: nn.Module, shape: tuple[int, ...], device: torch.device, classes: int | None = None) -> Way:
-    """The first way that agrees with the plain loop on two random images; the network must be in eval mode."""
-    name = type(network).__name__
-    for layer_name, layer in network.named_modules():
-        if isinstance(layer, _BatchNorm) and layer.running_mean is None:
-            raise BadInputError(
-                f"layer {layer_name!r} has no running statistics and normalizes over the batch in eval mode too, "
-                f"so no sample has a gradient of its own."
-            )
+def _exact_way(pack: Pack, shape: tuple[int, ...], classes: int | None = None) -> Way:
+    """The first way that agrees with the plain loop on two random images of each of up to two members.
+
+    All networks must be in eval mode.
+    """
+    members = [pack.networks[member] for member in pack.alive[:2]]
+    name = type(members[0]).__name__
+    _refuse_batch_statistics(members[0])
     try:
-        probe = perturbed(network)
-        pixels = torch.randint(0, 256, (2, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        images = to_float(pixels.to(device), torch.float64)
-        logits = probe(images).detach()
+        probes = [perturbed(network, seed) for seed, network in enumerate(members)]
+        images = _noise((len(probes), 2, *shape)).to(pack.device)
+        logits = torch.stack([probe(own) for probe, own in zip(probes, images, strict=True)]).detach()
         # The least likely label: a sample that is fitted already would have no gradient to compare.
-        labels = logits.argmin(dim=1)
-        alone, wanted = _one_by_one(probe, images, labels)
+        labels = logits.argmin(dim=-1)
+        looped = [_one_by_one(*each) for each in zip(probes, images, labels, strict=True)]
+        alone, wanted = (torch.stack(parts) for parts in zip(*looped, strict=True))
     except Exception as error:
         raise BadInputError(f"{name} fails on single images in float64: {reason(error)}.") from error
-    if classes is not None and logits.shape[1] != classes:
-        raise BadInputError(f"{name} has {logits.shape[1]} logits, not {classes}.")
+    if classes is not None and logits.shape[-1] != classes:
+        raise BadInputError(f"{name} has {logits.shape[-1]} logits, not {classes}.")
     if not torch.allclose(logits, alone, rtol=1e-6, atol=1e-9, equal_nan=True):
         raise BadInputError(f"{name} mixes the samples of a batch in eval mode, so none has a gradient of its own.")
-    return _agreeing(name, probe, images, labels, wanted)
+    together = type(pack)(probes)
+    together.train(False)
+    return _agreeing(name, together, images, labels, wanted)
 
 
-def _agreeing(name: str, probe: nn.Module, images: Tensor, labels: Tensor, wanted: Tensor) -> Way:
+def _refuse_batch_statistics(network: nn.Module) -> None:
+    for name, layer in network.named_modules():
+        if isinstance(layer, _BatchNorm) and layer.running_mean is None:
+            raise BadInputError(
+                f"layer {name!r} has no running statistics and normalizes over the batch in eval mode too, "
+                f"so no sample has a gradient of its own."
+            )
+
+
+def _noise(shape: tuple[int, ...]) -> Tensor:
+    """Images in float64, the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    return to_float(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8), torch.float64)
+
+
+def _agreeing(name: str, probe: Pack, images: Tensor, labels: Tensor, wanted: Tensor) -> Way:
     """The first way that finds the wanted norms, or the reasons why there is none."""
     reasons = []
-    for way in (_by_layers, _by_vmap):
+    for way in (_by_layers, _by_vmap) if isinstance(probe, Single) else (_by_layers, _each_by_layers, _by_vmap):
         try:
             found = way(probe, images, labels)
         except Exception as error:  # the network is the user's: it may fail in any manner
@@ -134,8 +158,9 @@ def _agreeing(name: str, probe: nn.Module, images: Tensor, labels: Tensor, wante
         if torch.allclose(found, wanted, rtol=1e-6, atol=0, equal_nan=True):
             return way
         reasons.append("the norms are not those of batches of one")
+    by_layers, by_vmap = reasons[-2:]
     raise BadInputError(
-        f"exact gradient norms of single samples can't be had from {name}: {reasons[0]}; with torch.func: {reasons[1]}."
+        f"exact gradient norms of single samples can't be had from {name}: {by_layers}; with torch.func: {by_vmap}."
     )
 
 
@@ -152,10 +177,12 @@ def _one_by_one(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Ten
 
 
 @contextmanager
-def _evaluated(network: nn.Module) -> Iterator[None]:
-    """Eval mode, and afterwards the training flag that each layer had."""
-    flags = {layer: layer.training for layer in network.modules()}
-    network.eval()
+def _evaluated(pack: Pack) -> Iterator[None]:
+    """Eval mode of the pack and of its members' own networks, and afterwards the training flag that each layer had."""
+    networks = [*pack.networks, *([] if pack.together is None else [pack.together])]
+    flags = {layer: layer.training for network in networks for layer in network.modules()}
+    for layer in flags:
+        layer.training = False
     try:
         yield
     finally:
@@ -183,7 +210,22 @@ def _logit_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 # The whole network at once ------------------------------------------------------------------------------------------
 
 
-def _by_vmap(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def _by_vmap(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
+    """Norms [M, N], one member after the other."""
+    return _each(_whole, pack, images, labels)
+
+
+def _each(
+    norms_of: Callable[[nn.Module, Tensor, Tensor], Tensor], pack: Pack, images: Tensor, labels: Tensor
+) -> Tensor:
+    """Norms [M, N] from those [N] of each member that is alive."""
+    norms = torch.full(labels.shape, torch.nan, dtype=torch.float64, device=labels.device)
+    for member in pack.alive:
+        norms[member] = norms_of(pack.networks[member], images[member], labels[member])
+    return norms
+
+
+def _whole(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Norms [N] from each sample's whole gradient, with as many samples at once as the memory for them allows."""
     parameters = {name: value.detach() for name, value in network.named_parameters() if value.requires_grad}
 
@@ -193,7 +235,7 @@ def _by_vmap(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return (logits * direction).sum(), length
 
     each = vmap(grad(along, has_aux=True), in_dims=(None, 0, 0))
-    samples = max(1, PATCHES // sum(value.numel() for value in parameters.values()))
+    samples = max(1, WHOLE // sum(value.numel() for value in parameters.values()))
     norms = []
     with plain_attention():
         for image, label in zip(images.split(samples), labels.split(samples), strict=True):
@@ -212,18 +254,19 @@ class _UnfitError(BadInputError):
 
 @dataclass(frozen=True)
 class _Layer:
-    """A module with parameters, its name, and the names of those of its own parameters that are trained."""
+    """A module with parameters, its name, the names of those of its own that are trained, and the rule for them."""
 
     module: nn.Module
     name: str
     own: frozenset[str]
+    rule: ghost_norms.Rule
 
 
-def _layers(network: nn.Module) -> list[_Layer]:
-    """The network's layers with trainable parameters.
+def _layers(network: nn.Module, members: int) -> list[_Layer]:
+    """The layers with trainable parameters of a network, or of several side by side.
 
     Raises:
-        _UnfitError: a parameter belongs to a module that has layers within, or to two modules.
+        _UnfitError: a parameter belongs to a module that has layers within, or to two modules, or there is no rule.
     """
     layers: list[_Layer] = []
     owners: dict[nn.Parameter, str] = {}
@@ -238,28 +281,42 @@ def _layers(network: nn.Module) -> list[_Layer]:
                 raise _UnfitError(f"layer {name!r} shares a parameter with layer {owners[parameter]!r}")
             owners[parameter] = name
         if own:
-            layers.append(_Layer(module, name, frozenset(own)))
+            rule = ghost_norms.rule(module, members)
+            if rule is None:
+                raise _UnfitError(f"layer {name!r}, a {type(module).__name__}, has no rule for members side by side")
+            layers.append(_Layer(module, name, frozenset(own), rule))
     return layers
 
 
-def _by_layers(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Norms [N] from one forward and one backward pass with hooks on each layer's output.
+def _each_by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
+    """Norms [M, N], one member after the other."""
+
+    def alone(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return _by_layers(Single([network]), images[None], labels[None])[0]
+
+    return _each(alone, pack, images, labels)
+
+
+def _by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
+    """Norms [M, N] from one forward and one backward pass with hooks on each layer's output.
 
     Raises:
         _UnfitError: a layer's gradient can't be told from its input and the gradient at its output.
     """
-    layers = _layers(network)
-    squares = torch.zeros(len(images), dtype=torch.float64, device=images.device)
-    with _frozen(network):
+    if pack.together is None:
+        raise _UnfitError("no layer computes all members")
+    layers = _layers(pack.together, len(pack))
+    squares = torch.zeros(labels.T.shape, dtype=torch.float64, device=labels.device)
+    with _frozen(pack.together):
         with _tapped(layers, squares) as unseen:
-            logits = network(images)
+            logits, _ = pack.forward(images)
         direction, length = _logit_gradient(logits.detach(), labels)
         logits.backward(direction)
     if unseen:
         raise _UnfitError(
             f"no gradient comes to the output of layer {min(unseen)!r}, though its parameters may be used"
         )
-    return squares.sqrt() * length
+    return squares.T.sqrt() * length
 
 
 @contextmanager
@@ -277,7 +334,7 @@ def _frozen(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _tapped(layers: list[_Layer], squares: Tensor) -> Iterator[set[str]]:
-    """A forward pass within will, on its backward pass, add each layer's squared gradient norms to `squares`.
+    """A forward pass within will, on its backward pass, add each layer's squared gradient norms to `squares`, [N, M].
 
     Gives the names of the layers to which no gradient has come yet.
     """
@@ -295,7 +352,7 @@ def _tapped(layers: list[_Layer], squares: Tensor) -> Iterator[set[str]]:
             if given._version != version:
                 raise _UnfitError(f"what layer {layer.name!r} takes is changed in place after it")
             unseen.discard(layer.name)
-            squares.add_(_rule(module)(module, layer.own, given, gradient))
+            squares.add_(layer.rule(module, layer.own, given, gradient, squares.shape[1]))
 
         opened = _open(output)
         opened.register_hook(add)
@@ -344,173 +401,3 @@ class _Anchor(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> tuple[None, None]:  # noqa: ARG004
         return None, None
-
-
-# The squared norms of one layer's parameters, from its input and the gradient at its output: float [N] ----------------
-
-
-def _rule(layer: nn.Module) -> Rule:
-    # A subclass may compute anything, so the type itself must be known.
-    if type(layer) is nn.Conv2d and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
-        return _any_layer
-    return RULES.get(type(layer), _any_layer)
-
-
-def _any_layer(layer: nn.Module, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    """For a layer without a rule: the gradient of each sample, from another pass through this layer alone."""
-    parameters = {name: layer.get_parameter(name).detach() for name in own}
-
-    def along(parameters: dict[str, Tensor], given: Tensor, gradient: Tensor) -> Tensor:
-        output: Tensor = functional_call(layer, parameters, (given[None],))
-        return (output * gradient).sum()
-
-    each = vmap(grad(along), in_dims=(None, 0, 0))(parameters, given, gradient)
-    return torch.stack([value.flatten(1).square().sum(dim=1) for value in each.values()]).sum(dim=0)
-
-
-def _linear(_: nn.Linear, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    """A sample's gradient is the outer product of gradient and input, added up over tokens if there are any."""
-    if gradient.ndim == 2:
-        squares = gradient.square().sum(dim=1)
-        inputs = given.square().sum(dim=1) if "weight" in own else torch.zeros_like(squares)
-        return squares * (inputs + 1) if "bias" in own else squares * inputs
-    given, gradient = (tensor.flatten(1, -2).mT for tensor in (given, gradient))
-    squares = gradient.sum(dim=2).square().sum(dim=1) if "bias" in own else gradient.new_zeros(len(gradient))
-    return squares + _outer(given, gradient) if "weight" in own else squares
-
-
-def _convolution(layer: nn.Conv2d, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    squares = gradient.new_zeros(len(gradient))
-    if "bias" in own:
-        squares = squares + gradient.flatten(2).sum(dim=2).square().sum(dim=1)
-    if "weight" in own:
-        weight = _one_by_one_weight if _alone_is_faster(layer, gradient) else _unfolded_weight
-        squares = squares + weight(layer, given, gradient)
-    return squares
-
-
-def _alone_is_faster(layer: nn.Conv2d, gradient: Tensor) -> bool:
-    """Whether each sample gets a call of its own: on a CPU, where its work is large and the Gram form saves none."""
-    taps, pixels = layer.weight[0].numel(), gradient[0, 0].numel()
-    large = layer.weight.numel() * pixels >= LARGE_CONVOLUTION
-    return gradient.device.type == "cpu" and large and not _gram_is_cheaper(taps, _outputs(layer), pixels)
-
-
-def _outputs(layer: nn.Conv2d) -> int:
-    """The output channels of one group."""
-    return layer.out_channels // layer.groups
-
-
-def _one_by_one_weight(layer: nn.Conv2d, given: Tensor, gradient: Tensor) -> Tensor:
-    """The library's own weight gradient of each sample, which makes no copies of overlapping patches."""
-    squares = []
-    for x, g in zip(given.split(1), gradient.split(1), strict=True):
-        how = layer.stride, layer.padding, layer.dilation, layer.groups
-        squares.append(conv2d_weight(x, layer.weight.shape, g, *how).square().sum())
-    return torch.stack(squares)
-
-
-def _unfolded_weight(layer: nn.Conv2d, given: Tensor, gradient: Tensor) -> Tensor:
-    """A convolution as a linear layer on patches, one patch for each pixel of the output."""
-    samples = max(1, PATCHES // (layer.groups * layer.weight[0].numel() * gradient[0, 0].numel()))
-    parts = zip(given.split(samples), gradient.split(samples), strict=True)
-    grouped = (layer.groups, _outputs(layer))
-    return torch.cat([_outer(_patches(layer, x), g.unflatten(1, grouped).flatten(3)) for x, g in parts])
-
-
-def _patches(layer: nn.Conv2d, given: Tensor) -> Tensor:
-    """What the kernel sees at each pixel of the output: [N, groups, taps, pixels]."""
-    assert isinstance(layer.padding, tuple)
-    (rows, columns), (down, right), (below, beside) = layer.padding, layer.stride, layer.dilation
-    padded = F.pad(given, (columns, columns, rows, rows)) if rows or columns else given
-    sample, channel, row, column = padded.stride()
-    kernel = layer.kernel_size
-    height = (padded.shape[2] - below * (kernel[0] - 1) - 1) // down + 1
-    width = (padded.shape[3] - beside * (kernel[1] - 1) - 1) // right + 1
-    seen = padded.as_strided(
-        (len(given), layer.in_channels, *kernel, height, width),
-        (sample, channel, below * row, beside * column, down * row, right * column),
-        padded.storage_offset(),
-    )
-    return seen.reshape(len(given), layer.groups, -1, height * width)
-
-
-def _outer(given: Tensor, gradient: Tensor) -> Tensor:
-    """The squared norm of gradient @ given.T of each sample, by the cheaper of two forms.
-
-    Args:
-        given: [N, ..., I, L].
-        gradient: [N, ..., O, L].
-    """
-    if _gram_is_cheaper(given.shape[-2], gradient.shape[-2], given.shape[-1]):
-        product = (given.mT @ given) * (gradient.mT @ gradient)
-    else:
-        product = (gradient @ given.mT).square()
-    # The Gram form's terms have both signs, and may add up to a little less than zero.
-    return product.flatten(1).sum(dim=1).clamp(min=0)
-
-
-def _gram_is_cheaper(inputs: int, outputs: int, positions: int) -> bool:
-    """Whether two L x L matrices cost less than one O x I matrix."""
-    return positions * (inputs + outputs) < inputs * outputs
-
-
-def _per_channel(own: frozenset[str], normalized: Tensor, gradient: Tensor) -> Tensor:
-    """Scale and shift of each channel: of features [N, C] or [N, C, ...]."""
-    return _scale_and_shift(
-        own, normalized, gradient, lambda each: each.flatten(2).sum(dim=2) if each.ndim > 2 else each
-    )
-
-
-def _per_feature(shape: tuple[int, ...], own: frozenset[str], normalized: Tensor, gradient: Tensor) -> Tensor:
-    """Scale and shift of each feature: of features [N, *shape] or [N, ..., *shape]."""
-    features = torch.Size(shape).numel()
-    return _scale_and_shift(own, normalized, gradient, lambda each: each.reshape(len(each), -1, features).sum(dim=1))
-
-
-def _scale_and_shift(
-    own: frozenset[str], normalized: Tensor, gradient: Tensor, gathered: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """The squares of what each position of a scale or shift gathers."""
-    squares = gradient.new_zeros(len(gradient))
-    if "weight" in own:
-        squares = squares + gathered(normalized * gradient).square().sum(dim=1)
-    return squares + gathered(gradient).square().sum(dim=1) if "bias" in own else squares
-
-
-def _batch_norm(layer: _BatchNorm, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    assert layer.running_mean is not None
-    assert layer.running_var is not None
-    each_channel = (-1, *[1] * (given.ndim - 2))
-    scale = (layer.running_var + layer.eps).rsqrt().view(each_channel)
-    return _per_channel(own, (given - layer.running_mean.view(each_channel)) * scale, gradient)
-
-
-def _group_norm(layer: nn.GroupNorm, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    return _per_channel(own, F.group_norm(given, layer.num_groups, eps=layer.eps), gradient)
-
-
-def _instance_norm(layer: _InstanceNorm, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    running = layer.running_mean, layer.running_var
-    return _per_channel(own, F.instance_norm(given, *running, None, None, running[0] is None, eps=layer.eps), gradient)
-
-
-def _layer_norm(layer: nn.LayerNorm, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    shape = layer.normalized_shape
-    return _per_feature(shape, own, F.layer_norm(given, shape, eps=layer.eps), gradient)
-
-
-def _rms_norm(layer: nn.RMSNorm, own: frozenset[str], given: Tensor, gradient: Tensor) -> Tensor:
-    shape = layer.normalized_shape
-    return _per_feature(shape, own, F.rms_norm(given, list(shape), eps=layer.eps), gradient)
-
-
-RULES: dict[type[nn.Module], Rule] = {
-    nn.Linear: _linear,
-    nn.Conv2d: _convolution,
-    nn.GroupNorm: _group_norm,
-    nn.LayerNorm: _layer_norm,
-    nn.RMSNorm: _rms_norm,
-    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), _batch_norm),
-    **dict.fromkeys((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), _instance_norm),
-}

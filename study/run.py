@@ -15,7 +15,6 @@ from study import engine, folders, influence, models, precision, tuner
 from study.corruption import Corrupted, amount, corrupt, corrupt_each
 from study.data import Dataset, load, outsiders
 from study.engine.packs import in_packs
-from study.errors import DivergedError
 from study.layers import overall, ratios
 from study.membership import global_threshold, score
 from study.memorization import memorization
@@ -70,8 +69,8 @@ def run_together(
 ) -> list[Records]:
     """Train and measure the members of several trials side by side; see `run`.
 
-    The trials must have the dataset, the corruption and all that a pack shares in common (see `train.SHARED`), and as
-    many samples.
+    The trials must have the dataset, the corruption and all that a pack shares in common (see `train.SHARED`), as many
+    samples, and the same recorded of each.
     """
     first = trials[0]
     precision.check(first.precision, device)
@@ -146,10 +145,12 @@ def run_pack(members: Sequence[Member], data: Dataset, device: str, backend: str
                 records[each].epochs.append({"epoch": epoch, "step": step, **fits[each]})
                 records[each].layers += [{"epoch": epoch, **layer} for layer in layers[each]]
         progress(epoch / trial.epochs)
+    grad_norms = influences(pack, members)
     for each, member in enumerate(members):
         outcome: Row = {"status": "diverged", "error": pack.diverged.get(each)}
         if each in pack.alive:
-            outcome = results(member, networks[each], logits[each], test_logits[each], data, records[each])
+            measured = logits[each], test_logits[each], grad_norms[each]
+            outcome = results(member, networks[each], *measured, data, records[each])
         told = {**describe(member.trial, member.seed), **sizes(networks[each], member.corrupted, data)}
         records[each].members.append({**told, **outcome})
     if epoch < trial.epochs:
@@ -161,17 +162,33 @@ def run_pack(members: Sequence[Member], data: Dataset, device: str, backend: str
     return records
 
 
+def influences(pack: engine.Pack, members: Sequence[Member]) -> Sequence[Tensor | None]:
+    """The gradient norms [N] of each member on its D', where they are asked for.
+
+    A gradient that isn't finite is a divergence as well, of that member alone.
+    """
+    if members[0].trial.samples != "gradients":
+        return [None] * len(members)
+    corrupted = [member.corrupted for member in members]
+    rows, labels = [each.rows for each in corrupted], [each.labels for each in corrupted]
+    norms = influence.grad_norms(pack, corrupted[0].pool, rows, labels)
+    return norms.unbind()
+
+
 def results(
-    member: Member, network: nn.Module, logits: Tensor, test_logits: Tensor, data: Dataset, records: Records
+    member: Member,
+    network: nn.Module,
+    logits: Tensor,
+    test_logits: Tensor,
+    grad_norms: Tensor | None,
+    data: Dataset,
+    records: Records,
 ) -> Row:
-    """The columns of a member that was trained to its end; a gradient that isn't finite is a divergence as well."""
-    try:
-        outcome = {**records.epochs[-1], **privacy(network, logits, member.corrupted, test_logits, data)}
-        if member.trial.samples != "none":
-            records.samples, means = each_sample(member.trial, network, logits, member.corrupted)
-            outcome |= means
-    except DivergedError as error:
-        return {"status": "diverged", "error": str(error)}
+    """The columns of a member that was trained to its end."""
+    outcome = {**records.epochs[-1], **privacy(network, logits, member.corrupted, test_logits, data)}
+    if member.trial.samples != "none":
+        records.samples, means = each_sample(member.trial, logits, grad_norms, member.corrupted)
+        outcome |= means
     return {**{name: value for name, value in outcome.items() if name not in ("epoch", "step")}, "status": "ok"}
 
 
@@ -203,8 +220,8 @@ def privacy(network: nn.Module, logits: Tensor, corrupted: Corrupted, test_logit
     }
 
 
-def each_sample(trial: Trial, network: nn.Module, logits: Tensor, corrupted: Corrupted) -> tuple[pa.Table, Row]:
-    """The `samples` of D', and the mean gradient norm of S_out and S_in where gradients are asked for."""
+def each_sample(trial: Trial, logits: Tensor, grad_norms: Tensor | None, corrupted: Corrupted) -> tuple[pa.Table, Row]:
+    """The `samples` of D', and the mean gradient norm of S_out and S_in where there are any."""
     out = corrupted.atypical.cpu()
     columns = {
         "sample": torch.arange(len(corrupted)),
@@ -215,9 +232,8 @@ def each_sample(trial: Trial, network: nn.Module, logits: Tensor, corrupted: Cor
         "correct": logits.argmax(dim=1) == corrupted.labels,
     }
     means: Row = {}
-    if trial.samples == "gradients":
-        norm = influence.grad_norms(network, corrupted.images, corrupted.labels).cpu()
-        columns["grad_norm"] = norm
+    if grad_norms is not None:
+        columns["grad_norm"] = norm = grad_norms.cpu()
         means = {f"grad_norm_{group}": _mean(norm[mask]) for group, mask in (("out", out), ("in", ~out))}
     arrays = {name: pa.array(column.cpu().numpy()) for name, column in columns.items()}
     groups = pa.array([GROUPS[trial.corruption] if outside else "clean" for outside in out.tolist()])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from study import models
 from study.corruption import corrupt_each
@@ -27,6 +28,11 @@ def noise(samples: int, shape: tuple[int, int, int], classes: int) -> Split:
     return Split(images, torch.arange(samples) % classes)
 
 
+def alike(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, members: int) -> list[nn.Module]:
+    """So many networks of the trial's kind."""
+    return [models.build(trial.architecture, shape, classes, trial.norm, seed).to(device) for seed in range(members)]
+
+
 def training(
     trial: Trial, shape: tuple[int, int, int], classes: int, batches: int, device: str, backend: str, members: int
 ) -> Callable[[], int]:
@@ -39,9 +45,7 @@ def training(
     """
     split = noise(batches * trial.batch_size, shape, classes)
     (corrupted,) = corrupt_each(split, classes, "none", [(0.0, 0)], device=device)
-    networks = [
-        models.build(trial.architecture, shape, classes, trial.norm, seed).to(device) for seed in range(members)
-    ]
+    networks = alike(trial, shape, classes, device, members)
     # The learning rate changes no speed, but a large one could diverge here.
     endless = replace(trial, epochs=2**31 - 1, lr=1e-12)
     epochs = train(pack(backend, networks, shape), [Member(endless, seed, corrupted) for seed in range(members)])

@@ -30,6 +30,11 @@ class Grouped(Pack):
         self._joined: dict[nn.Module, nn.Module] = {}
         self._network = self._side_by_side(self.networks, "")
 
+    @property
+    def together(self) -> nn.Module:
+        """See `Pack.together`."""
+        return self._network
+
     def forward(self, images: Tensor, regularizer: str = "none") -> tuple[Tensor, Tensor]:
         """See `Pack.forward`."""
         together = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
@@ -85,7 +90,7 @@ class _CannotJoinError(Exception):
     """Why a layer can't be put side by side with its like."""
 
 
-class _Linear(nn.Module):
+class PackedLinear(nn.Module):
     """M linear layers: features [B, M * I] to [B, M * O]."""
 
     weight: nn.Parameter
@@ -97,6 +102,7 @@ class _Linear(nn.Module):
         self.register_parameter("bias", None)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Features [B, M * O] of those [B, M * I]."""
         members = features.unflatten(1, (self._members, -1)).transpose(0, 1)
         weight = self.weight.unflatten(0, (self._members, -1)).mT
         if self.bias is None:
@@ -106,7 +112,7 @@ class _Linear(nn.Module):
         return product.transpose(0, 1).flatten(1)
 
 
-class _RMSNorm(nn.Module):
+class PackedRMSNorm(nn.Module):
     """M `ChannelRMSNorm`s: features [B, M * C, ...], each member's over the root mean square of its own."""
 
     weight: nn.Parameter | None
@@ -114,13 +120,14 @@ class _RMSNorm(nn.Module):
 
     def __init__(self, layer: ChannelRMSNorm, members: int) -> None:
         super().__init__()
-        self._members, self._eps = members, layer.eps
+        self._members, self.eps = members, layer.eps
         self.register_parameter("weight", None)
         self.register_parameter("bias", None)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Features of the same shape [B, M * C, ...]."""
         members = features.unflatten(1, (self._members, -1))
-        normalized = F.rms_norm(members, members.shape[2:], eps=self._eps).view_as(features)
+        normalized = F.rms_norm(members, members.shape[2:], eps=self.eps).view_as(features)
         if self.weight is None or self.bias is None:
             return normalized
         each_channel = (-1, *[1] * (features.ndim - 2))
@@ -157,10 +164,10 @@ def _group_norm(layer: nn.GroupNorm, members: int) -> nn.Module:
 
 
 LAYERS: Mapping[type[nn.Module], Callable[[Any, int], nn.Module]] = {
-    nn.Linear: _Linear,
+    nn.Linear: PackedLinear,
     nn.Conv2d: _convolution,
     nn.GroupNorm: _group_norm,
-    ChannelRMSNorm: _RMSNorm,
+    ChannelRMSNorm: PackedRMSNorm,
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d, nn.InstanceNorm2d), _channelwise),
 }
 """How M layers of a kind become one, before it is given their parameters."""

@@ -52,6 +52,14 @@ class Pack(ABC):
         """Where the parameters are."""
         return self.parameters[0].device
 
+    @property
+    def together(self) -> nn.Module | None:
+        """The network whose layers each compute all members, their channels side by side: [B, M * C, ...].
+
+        None where no layer is ever called for all of them.
+        """
+        return None
+
     @abstractmethod
     def forward(self, images: Tensor, regularizer: str = "none") -> tuple[Tensor, Tensor]:
         """Logits [M, B, classes] of each member for its own images [M, B, C, H, W], and its penalty [M]."""
@@ -93,6 +101,11 @@ class Single(Pack):
         super().__init__(networks)
         (self._network,) = self.networks
         self.parameters = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
+
+    @property
+    def together(self) -> nn.Module:
+        """See `Pack.together`."""
+        return self._network
 
     def forward(self, images: Tensor, regularizer: str = "none") -> tuple[Tensor, Tensor]:
         """See `Pack.forward`."""

@@ -7,9 +7,12 @@ from torch import Tensor, nn
 from study import train as packed
 from study.corruption import Corrupted
 from study.engine.pack import Single
-from study.errors import DivergedError
 from study.train import Member
 from study.trial import Trial
+
+
+class DivergedError(ArithmeticError):
+    """The network has left the finite numbers."""
 
 
 def train(network: nn.Module, corrupted: Corrupted, trial: Trial, seed: int) -> Iterator[int]:

@@ -43,9 +43,10 @@ def test_every_figure_is_in_the_json():
         lambda: bench.plain(SMALL, "cpu", 0, 1),
         lambda: bench.engine(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "single", 1),
         lambda: bench.engine(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "grouped", 2),
-        lambda: bench.gradient_norms(SMALL, "cpu"),
+        lambda: bench.gradient_norms(SMALL, "cpu", "single", 1),
+        lambda: bench.gradient_norms(SMALL, "cpu", "grouped", 2),
     ],
-    ids=["plain", "single", "grouped", "gradient norms"],
+    ids=["plain", "single", "grouped", "gradient norms", "gradient norms of a pack"],
 )
 def test_a_contender_says_what_came_of_its_turn(contender):
     assert contender()(0.0) > 0

@@ -1,4 +1,6 @@
 import copy
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -7,11 +9,15 @@ from torch.nn import functional as F
 from torchvision.models import VisionTransformer
 from torchvision.models.resnet import BasicBlock
 
-from study import influence, models, norms
+from study import engine, ghost_norms, influence, models, norms
 from study.data import to_float
-from study.errors import BadInputError, DivergedError
+from study.engine.grouped import PackedLinear
+from study.engine.pack import Pack, Single
+from study.errors import BadInputError
 from tests.conftest import random_split
 
+Shape = tuple[int, int, int]
+PACKED = ("grouped", "vmap")
 NORMS = ("batch", "none", "group", "layer", "instance", "rms")
 EXACT = {"rtol": 1e-9, "atol": 0.0}
 
@@ -43,12 +49,25 @@ def looped(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return torch.stack(norms)
 
 
+def of_pack(pack: Pack, images: Sequence[Tensor], labels: Sequence[Tensor], chunk: int | None = None) -> Tensor:
+    """With a pool of all members' images, in which each has a part of its own."""
+    rows = torch.arange(sum(map(len, images))).split(list(map(len, images)))
+    return influence.grad_norms(pack, torch.cat([*images]), rows, labels, chunk)
+
+
+def grad_norms(network: nn.Module, images: Tensor, labels: Tensor, chunk: int | None = None) -> Tensor:
+    """Those of one network alone."""
+    rows = torch.arange(len(images), device=images.device)
+    (norms,) = influence.grad_norms(Single([network]), images, [rows], [labels], chunk)
+    return norms
+
+
 def assert_exact(network: nn.Module, shape: tuple[int, int, int], way: str) -> None:
     """The norms are the loop's, and were found in the way that is meant to be tested."""
     network = used(network, shape)
     images, labels = data(shape)
-    torch.testing.assert_close(influence.grad_norms(network, images, labels), looped(network, images, labels), **EXACT)
-    assert influence._exact_way(network.eval(), shape, images.device).__name__ == way
+    torch.testing.assert_close(grad_norms(network, images, labels), looped(network, images, labels), **EXACT)
+    assert influence._exact_way(Single([network.eval()]), shape).__name__ == way
 
 
 def small_resnet() -> nn.Module:
@@ -199,8 +218,8 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("large", [0, 2**60])
 @pytest.mark.parametrize("options", CONVOLUTIONS.values(), ids=CONVOLUTIONS.keys())
 def test_every_kind_of_convolution_has_the_norms_of_the_loop(options, large, monkeypatch):
-    monkeypatch.setattr(influence, "LARGE_CONVOLUTION", large)
-    monkeypatch.setattr(influence, "PATCHES", 4000)
+    monkeypatch.setattr(ghost_norms, "LARGE_CONVOLUTION", large)
+    monkeypatch.setattr(ghost_norms, "PATCHES", 4000)
     layers = [nn.Conv2d(2, 4, 3, bias=False), nn.ReLU(), nn.Conv2d(4, 8, **options), nn.ReLU(inplace=True)]
     network = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(4))
     network(torch.zeros(1, 2, 16, 16))
@@ -276,7 +295,7 @@ def test_what_hooks_would_get_wrong_has_the_norms_of_the_loop_too(build):
 def test_a_branch_that_starts_at_zero_does_not_hide_what_is_behind_it():
     network = Borrowed()
     nn.init.zeros_(network.head.weight)
-    assert influence._exact_way(network.eval(), (1, 16, 16), torch.device("cpu")) is influence._by_vmap
+    assert influence._exact_way(Single([network.eval()]), (1, 16, 16)) is influence._by_vmap
 
 
 @pytest.mark.parametrize("build", [small_resnet, transformer])
@@ -284,11 +303,11 @@ def test_the_norms_do_not_depend_on_the_chunk(build, monkeypatch):
     shape = (3, 16, 16) if build is small_resnet else (1, 16, 16)
     network = used(build(), shape)
     images, labels = data(shape, samples=7)
-    whole = influence.grad_norms(network, images, labels)
+    whole = grad_norms(network, images, labels)
     for chunk in (1, 3, 7, 100):
-        torch.testing.assert_close(influence.grad_norms(network, images, labels, chunk), whole, **EXACT)
-    monkeypatch.setattr(influence, "PATCHES", 1)
-    torch.testing.assert_close(influence.grad_norms(network, images, labels), whole, **EXACT)
+        torch.testing.assert_close(grad_norms(network, images, labels, chunk), whole, **EXACT)
+    monkeypatch.setattr(influence, "WHOLE", 1)
+    torch.testing.assert_close(grad_norms(network, images, labels), whole, **EXACT)
 
 
 @pytest.mark.parametrize("build", [small_resnet, transformer])
@@ -296,8 +315,8 @@ def test_float32_is_close_to_float64(build):
     shape = (3, 16, 16) if build is small_resnet else (1, 16, 16)
     network = used(build(), shape)
     images, labels = data(shape, samples=20)
-    wide = influence.grad_norms(network, images, labels)
-    narrow = influence.grad_norms(network.float(), images, labels)
+    wide = grad_norms(network, images, labels)
+    narrow = grad_norms(network.float(), images, labels)
     assert narrow.dtype == torch.float64
     torch.testing.assert_close(narrow, wide, rtol=1e-4, atol=0)
 
@@ -308,10 +327,10 @@ def test_the_gradient_of_a_sample_that_is_known_well_is_not_lost_in_float32():
         network[3].bias.copy_(torch.tensor([120.0, 0, 0, 0]))
     images, labels = data((1, 16, 16))
     labels = torch.zeros_like(labels)
-    wide = influence.grad_norms(network, images, labels)
+    wide = grad_norms(network, images, labels)
     assert (wide > 0).all()
     assert (wide < 1e-45).all()
-    torch.testing.assert_close(influence.grad_norms(network.float(), images, labels), wide, rtol=1e-4, atol=0)
+    torch.testing.assert_close(grad_norms(network.float(), images, labels), wide, rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("build", [small_resnet, transformer])
@@ -327,7 +346,7 @@ def test_the_network_is_left_as_it_was(build):
     flags, state = [layer.training for layer in layers], copy.deepcopy(network.state_dict())
     influence.check(network, shape, 4)
     with torch.no_grad():
-        influence.grad_norms(network, images, labels)
+        grad_norms(network, images, labels)
     assert [layer.training for layer in layers] == flags
     assert [parameter.requires_grad for parameter in network.parameters()] == [
         parameter is not frozen for parameter in network.parameters()
@@ -350,14 +369,189 @@ def test_only_trainable_parameters_count(frozen, norm):
 
 def test_no_samples_have_no_norms():
     images, labels = data((1, 16, 16))
-    assert influence.grad_norms(transformer(), images[:0], labels[:0]).shape == (0,)
+    assert grad_norms(transformer(), images[:0], labels[:0]).shape == (0,)
 
 
 def test_a_diverged_network_is_told_apart_from_a_large_gradient():
     network = PreActivation()
     nn.init.constant_(network.conv.weight, float("nan"))
-    with pytest.raises(DivergedError, match="gradient is not finite"):
-        influence.grad_norms(network, *data((1, 16, 16)))
+    pack = Single([network])
+    images, labels = data((1, 16, 16))
+    assert of_pack(pack, [images], [labels]).isnan().all()
+    assert pack.diverged == {0: "a gradient is not finite"}
+
+
+# Packs: each member has the norms that it has alone
+
+
+def small_vgg() -> nn.Module:
+    layers = [
+        layer
+        for given, width in ((3, 6), (6, 8))
+        for layer in (
+            nn.Conv2d(given, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2, ceil_mode=True),
+        )
+    ]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+
+
+def in_groups() -> nn.Module:
+    """Convolutions with groups of their own, and with biases."""
+    layers = nn.Conv2d(3, 6, 3, groups=3), nn.ReLU(), nn.Conv2d(6, 12, 5, stride=2, groups=2), nn.ReLU(inplace=True)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(300, 4))
+
+
+def padded_by_name() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding="same"), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 4))
+
+
+def lenet() -> nn.Module:
+    return models.build("lenet", COLOURS, 4, "batch", seed=0)
+
+
+COLOURS = (3, 16, 16)
+BUILT = {"lenet": lenet, "resnet": small_resnet, "vgg": small_vgg}
+
+
+def packed(backend: str, build: Callable[[], nn.Module], size: int = 3, shape: Shape = COLOURS) -> Pack:
+    return engine.pack(backend, [used(build(), shape) for _ in range(size)], shape)
+
+
+def own_data(pack: Pack, samples: int = 5, shape: Shape = COLOURS) -> tuple[list[Tensor], list[Tensor]]:
+    """Images and labels that are another's for each member."""
+    images, labels = data(shape, samples)
+    shifts = range(len(pack))
+    return [images.roll(shift, dims=3) for shift in shifts], [(labels + shift) % 4 for shift in shifts]
+
+
+def loops(pack: Pack, images: list[Tensor], labels: list[Tensor]) -> Tensor:
+    return torch.stack([looped(*each) for each in zip(pack.networks, images, labels, strict=True)])
+
+
+def assert_each_as_if_alone(pack: Pack, way: str, shape: Shape = COLOURS) -> None:
+    images, labels = own_data(pack, shape=shape)
+    wanted = loops(pack, images, labels)
+    torch.testing.assert_close(of_pack(pack, images, labels), wanted, **EXACT)
+    assert not torch.allclose(wanted[0], wanted[1], rtol=1e-3)
+    pack.train(False)
+    for network in pack.networks:
+        network.eval()
+    assert influence._exact_way(pack, shape).__name__ == way
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("build", BUILT.values(), ids=BUILT.keys())
+def test_members_side_by_side_have_the_norms_of_their_own_loops(build, norm):
+    assert_each_as_if_alone(packed("grouped", lambda: norms.swap(build(), norm, COLOURS)), "_by_layers")
+
+
+@pytest.mark.parametrize("large", [0, 2**60])
+def test_groups_of_a_members_own_are_within_it(large, monkeypatch):
+    monkeypatch.setattr(ghost_norms, "LARGE_CONVOLUTION", large)
+    assert_each_as_if_alone(packed("grouped", in_groups), "_by_layers")
+
+
+@pytest.mark.parametrize("build", BUILT.values(), ids=BUILT.keys())
+def test_members_that_no_layer_computes_together_have_them_too(build):
+    assert_each_as_if_alone(packed("vmap", build, size=2), "_each_by_layers")
+
+
+def test_members_with_a_layer_that_has_no_rule_side_by_side_go_alone():
+    assert_each_as_if_alone(packed("grouped", padded_by_name), "_each_by_layers")
+
+
+def test_a_rule_that_is_wrong_for_members_side_by_side_is_found_out(monkeypatch):
+    def of_all(*given: Any) -> Tensor:
+        *rest, members = given
+        return ghost_norms._linear(*rest, 1).expand(-1, members)
+
+    monkeypatch.setitem(ghost_norms.RULES, PackedLinear, of_all)
+    assert_each_as_if_alone(packed("grouped", lenet), "_each_by_layers")
+
+
+def test_members_that_need_torch_func_have_them_too():
+    shape = (1, 16, 16)
+    assert_each_as_if_alone(packed("vmap", transformer, size=2, shape=shape), "_by_vmap", shape)
+
+
+@pytest.mark.parametrize("backend", PACKED)
+def test_the_norms_of_a_pack_do_not_depend_on_the_chunk(backend, monkeypatch):
+    pack = packed(backend, small_resnet)
+    images, labels = own_data(pack, samples=7)
+    whole = of_pack(pack, images, labels)
+    for chunk in (1, 3, 100):
+        torch.testing.assert_close(of_pack(pack, images, labels, chunk), whole, **EXACT)
+    monkeypatch.setattr(influence, "AT_ONCE", 1)
+    torch.testing.assert_close(of_pack(pack, images, labels), whole, **EXACT)
+
+
+@pytest.mark.parametrize("backend", PACKED)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("member", [0, 2])
+def test_a_member_without_finite_gradients_diverges_alone(backend, member, value):
+    pack = packed(backend, small_resnet)
+    images, labels = own_data(pack)
+    wanted = loops(pack, images, labels)
+    with torch.no_grad():
+        next(pack.networks[member].parameters())[0, 0, 0, 0] = value
+    found = of_pack(pack, images, labels)
+    assert pack.diverged == {member: "a gradient is not finite"}
+    assert found[member].isnan().all()
+    torch.testing.assert_close(found[pack.alive], wanted[pack.alive], **EXACT)
+
+
+@pytest.mark.parametrize("backend", PACKED)
+def test_members_that_have_diverged_before_have_no_norms(backend):
+    pack = packed(backend, small_resnet)
+    images, labels = own_data(pack)
+    pack.diverged |= {0: "its loss", 1: "its loss"}
+    found = of_pack(pack, images, labels)
+    assert found.isnan().all(dim=1).tolist() == [True, True, False]
+    torch.testing.assert_close(found[2], loops(pack, images, labels)[2], **EXACT)
+    pack.diverged[2] = "its logits"
+    assert of_pack(pack, images, labels).isnan().all()
+    assert set(pack.diverged.values()) == {"its loss", "its logits"}
+
+
+@pytest.mark.parametrize("backend", PACKED)
+def test_a_pack_is_left_as_it_was(backend):
+    pack = packed(backend, small_resnet)
+    images, labels = own_data(pack)
+    pack.train()
+    layers = [layer for network in pack.networks for layer in network.modules()]
+    layers += [] if pack.together is None else list(pack.together.modules())
+    layers[1].training = layers[-1].training = False
+    kept = pack.parameters[0]
+    kept.grad = torch.full_like(kept, 7)
+    flags = [layer.training for layer in layers]
+    state = [copy.deepcopy(network.state_dict()) for network in pack.networks]
+    with torch.no_grad():
+        of_pack(pack, images, labels)
+    assert [layer.training for layer in layers] == flags
+    assert all(parameter.requires_grad for parameter in pack.parameters)
+    assert all(parameter.requires_grad for network in pack.networks for parameter in network.parameters())
+    assert [parameter for parameter in pack.parameters if parameter.grad is not None] == [kept]
+    assert (kept.grad == 7).all()
+    assert not any(layer._forward_hooks for layer in layers)
+    for network, before in zip(pack.networks, state, strict=True):
+        assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_frozen_parameters_of_a_pack_do_not_count():
+    def partly_frozen() -> nn.Module:
+        network = small_resnet()
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name.endswith("bias") or name == "0.weight")
+        return network
+
+    pack = packed("grouped", partly_frozen)
+    trained = [parameter.requires_grad for parameter in pack.together.parameters()]
+    assert_each_as_if_alone(pack, "_by_layers")
+    assert [parameter.requires_grad for parameter in pack.together.parameters()] == trained
+    assert 0 < sum(trained) < len(trained)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -407,7 +601,7 @@ def test_a_network_without_exact_norms_is_refused_in_one_sentence(build, message
 def test_norms_are_refused_where_the_check_was_left_out():
     network = Mixing()
     with pytest.raises(BadInputError, match="mixes the samples"):
-        influence.grad_norms(network, *data((1, 16, 16)))
+        grad_norms(network, *data((1, 16, 16)))
     assert network.training
     assert all(parameter.requires_grad for parameter in network.parameters())
 
@@ -418,6 +612,6 @@ def test_a_gpu_finds_the_same_norms(build):
     shape = (3, 16, 16) if build is small_resnet else (1, 16, 16)
     network = used(build(), shape)
     images, labels = data(shape)
-    expected = influence.grad_norms(network, images, labels)
-    found = influence.grad_norms(network.cuda(), images.cuda(), labels.cuda())
+    expected = grad_norms(network, images, labels)
+    found = grad_norms(network.cuda(), images.cuda(), labels.cuda())
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-9, atol=0)

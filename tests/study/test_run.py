@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from study import models, run
+from study import influence, models, run
 from study.corruption import corrupt
 from study.data import Dataset, load, to_float
 from study.record import SCHEMAS, Results
@@ -334,3 +334,38 @@ def test_all_packs_of_a_trial_have_d_and_the_outsiders_that_are_added_in_memory_
     assert len(pools) == 3
     assert len({id(pool) for pool in pools}) == 1
     assert 1437 + 144 < len(pools[0]) <= 1437 + 3 * 144
+
+
+def together(backend: str, data: Dataset) -> list[run.Records]:
+    """Two members of a trial that asks for gradients."""
+    trial = small_trial(samples="gradients", optimizer="sgd", epochs=1)
+    members = [Member(trial, seed, corrupt(data.train, data.classes, "label", 0.25, seed)) for seed in (0, 1)]
+    if backend == "single":
+        return [records for one in members for records in run.run_pack([one], data, "cpu", backend, lambda _: None)]
+    return run.run_pack(members, data, "cpu", backend, lambda _: None)
+
+
+@pytest.mark.parametrize("backend", ["grouped", "vmap"])
+def test_members_side_by_side_have_the_gradient_norms_that_they_have_alone(tiny, backend):
+    for found, alone in zip(together(backend, tiny), together("single", tiny), strict=True):
+        wanted = alone.samples["grad_norm"].to_pylist()
+        assert found.samples["grad_norm"].to_pylist() == pytest.approx(wanted, rel=1e-3)
+        assert found.members[0]["grad_norm_in"] == pytest.approx(alone.members[0]["grad_norm_in"], rel=1e-3)
+
+
+def test_a_gradient_that_is_not_finite_is_the_outcome_of_that_member_alone(tiny, monkeypatch):
+    expected = together("grouped", tiny)
+
+    def after_a_fault(pack, images, rows, labels):
+        with torch.no_grad():
+            next(pack.networks[0].parameters())[0] = torch.nan
+        return grad_norms(pack, images, rows, labels)
+
+    grad_norms = influence.grad_norms
+    monkeypatch.setattr(influence, "grad_norms", after_a_fault)
+    broken, sound = together("grouped", tiny)
+    assert (broken.members[0]["status"], broken.members[0]["error"]) == ("diverged", "a gradient is not finite")
+    assert not RESULTS & broken.members[0].keys()
+    assert len(broken.samples) == 0
+    assert sound.members[0]["status"] == "ok"
+    assert sound.samples == expected[1].samples

@@ -14,13 +14,12 @@ from study import train as packed
 from study.corruption import Corrupted, corrupt
 from study.data import Dataset, to_float
 from study.engine.grouped import Grouped
-from study.errors import DivergedError
 from study.memorization import memorization
 from study.norms import batch_norms
 from study.optimizers import SGD_MOMENTUM
 from study.train import Member, batches, orders, steps_per_epoch
 from study.trial import NORMS, OPTIMIZERS, Trial
-from tests.study.alone import predict, train
+from tests.study.alone import DivergedError, predict, train
 from tests.study.waits import waits
 
 Update = Callable[[int, Tensor, dict[str, Tensor]], Tensor]
