@@ -135,14 +135,19 @@ def connected(cluster: Cluster) -> Iterator[Pool]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Ray has no public switch for the raylet's own messages; what happens to a task is told by its outcome.
     ray._private.worker._worker_logs_enabled = False
-    local: dict[str, Any] = {}
     if cluster.address == "local":
         _check_device(cluster.device)
-        local = {"num_cpus": cluster.workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        settings: dict[str, Any] = {
+            "num_cpus": cluster.workers,
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
     else:
         _check_reachable(cluster.address)
+        # The processes of a Ray that was started by another are no children of this one.
+        settings = {"runtime_env": {"env_vars": ENVIRONMENT}}
     try:
-        ray.init(address=cluster.address, logging_level=logging.CRITICAL, log_to_driver=False, **local)
+        ray.init(address=cluster.address, logging_level=logging.CRITICAL, log_to_driver=False, **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise BadInputError(
             f"no Ray cluster at {cluster.address!r}: {str(error).strip().splitlines()[0]} "
