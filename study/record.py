@@ -225,6 +225,14 @@ class Results:
         """The ids of the trials that have a `members` shard, whatever their outcome."""
         return {_stem(path) for path in self._shards(sweep, COMMIT)}
 
+    def ran(self, sweep: str, trial: str) -> bool:
+        """Whether the trial has a `members` shard that can be read and that does not say that it could not be run."""
+        try:
+            found = self._read_shard(self._path(sweep, COMMIT, f"{trial}.parquet"), COMMIT, ["status"])
+        except BadInputError:
+            return False
+        return "failed" not in found["status"].to_pylist()
+
     def read(self, sweep: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of a table of a sweep, shard after shard in the order of their ids.
 

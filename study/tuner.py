@@ -25,7 +25,7 @@ from study.precision import be_exact
 from study.provenance import device_name
 from study.timing import Rate, engine, rate, side_by_side, training
 from study.trial import ARCHITECTURES, Trial
-from study.worker import ENVIRONMENT, processes
+from study.worker import ENVIRONMENT, in_place, processes
 
 MOST = {"cpu": 8, "cuda": 32}
 """The largest pack that is timed: a CPU gains nothing from more."""
@@ -231,7 +231,7 @@ def _samples(trial: Trial, shape: tuple[int, int, int], classes: int, device: st
 def _kind(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str) -> str:
     """All that the speed depends on, as a key of the cache."""
     settings = trial.values(("architecture", "norm", "regularizer", "optimizer", "batch_size", "precision"))
-    process = torch.get_num_threads(), all(os.environ.get(name) == value for name, value in ENVIRONMENT.items())
+    process = torch.get_num_threads(), in_place()
     return json.dumps([*settings, shape, classes, backend, device_name(device), process, torch.__version__])
 
 

@@ -6,6 +6,8 @@ the environment is read when a process starts, so whoever starts it sets it.
 
 import multiprocessing
 import os
+import platform
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +22,27 @@ ENVIRONMENT = {
     "THP_MEM_ALLOC_ENABLE": "1",
 }
 """For `os.environ` of the parent: none of it changes a result."""
+
+
+STARTED_OVER = "NORMLEAK_STARTED_OVER"
+"""In the environment of a program that was started over: whatever it finds, once is enough."""
+
+
+def in_place() -> bool:
+    """Whether this process has `ENVIRONMENT`."""
+    return all(os.environ.get(name) == value for name, value in ENVIRONMENT.items())
+
+
+def start_over() -> None:
+    """Start the program of this process over with `ENVIRONMENT`, unless it has that, or another C library than glibc.
+
+    The process stays the same, with its streams, its terminal and its arguments. Only for a program that has done
+    nothing yet.
+    """
+    if in_place() or STARTED_OVER in os.environ or platform.libc_ver()[0] != "glibc":
+        return
+    environment = {**os.environ, **ENVIRONMENT, STARTED_OVER: "1"}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def one_thread() -> None:

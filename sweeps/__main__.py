@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -256,8 +256,11 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
 
     with console.status("estimating ..."):
         estimate.check_data(trials, Path(options.data_dir))
-        time = _time(trials, options)
+        time, engine = _time(trials, options)
     console.print(f"about to run {_size(Plan(plan.sweep, plan.version, trials))}: {time}")
+    tell = _Choices()
+    for trial, choice in engine:
+        tell(trial, choice)
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
     cluster = launch.Cluster(options.address, options.workers, options.device)
@@ -273,6 +276,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
             lambda fraction: bar.update(task, completed=fraction),
             options.backend,
             plan.trials,
+            tell,
         )
     if outcome.interrupted:
         console.print("stopped; the same command goes on where it was.")
@@ -286,18 +290,34 @@ def _hours(hours: float) -> str:
     return f"{hours:,.0f} device-hours" if hours >= 10 else f"{hours:.2g} device-hours"
 
 
-def _time(trials: tuple[Trial, ...], options: _Launch) -> str:
-    """The estimate in words: measured for CPUs of this machine, else read off records or counted."""
+class _Choices:
+    """Prints how the members of each kind of trial train side by side, once for each."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, trial: Trial, choice: str) -> None:
+        line = f"  {trial.architecture}, norm {trial.norm}, batches of {trial.batch_size}: trained as {choice}"
+        if line not in self._told:
+            self._told.add(line)
+            console.print(line)
+
+
+def _time(trials: tuple[Trial, ...], options: _Launch) -> tuple[str, Sequence[tuple[Trial, str]]]:
+    """The estimate in words, and how members train, for a trial of each kind that was measured.
+
+    It is measured for CPUs of this machine, else read off records or counted.
+    """
     import torch
 
     on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
     if options.address == "local" and not on_gpu:
         workers = options.workers or len(os.sched_getaffinity(0))
-        measured = estimate.measured(trials, Path(options.data_dir), options.backend)
+        measured = estimate.measured(trials, Path(options.data_dir), options.backend, workers)
         taken = f"about {duration(measured.seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
-        return f"{taken}, members training as {' or '.join(measured.engine)}"
+        return taken, measured.engine
     rest = estimate.device_hours(trials, estimate.Durations.recorded(options.results), estimate.TERAFLOPS)
-    return f"{_hours(rest.hours)} ({rest.source})"
+    return f"{_hours(rest.hours)} ({rest.source})", []
 
 
 def _trials_table(state: State, most: int | None, seconds: Callable[[Trial], float | None]) -> Table:

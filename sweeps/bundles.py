@@ -12,6 +12,10 @@ OWN = ("seed", "lr", "weight_decay", "alpha")
 """The settings in which members that train side by side may differ; and in k, where that changes no number of steps."""
 
 
+MEMBERS = {"cpu": 4, "cuda": 32}
+"""Members that a worker is given at once, if the trials have that many alike: more gain next to nothing."""
+
+
 def alike(trials: Sequence[Trial]) -> list[Bundle]:
     """The trials in groups whose members can train side by side, in the order in which each group first comes."""
     groups: dict[tuple[object, ...], list[Trial]] = {}
@@ -20,6 +24,19 @@ def alike(trials: Sequence[Trial]) -> list[Bundle]:
         own = (*OWN, "k") if trial.corruption != "ood" else OWN
         groups.setdefault(trial.values(name for name in FIELDS if name not in own), []).append(trial)
     return [tuple(group) for group in groups.values()]
+
+
+def worth_bundling(group: Bundle, share: int, device: str, backend: str) -> bool:
+    """Whether a worker is to have several trials of a group of `alike` at once.
+
+    Args:
+        group: trials that can train side by side.
+        share: how many trials there are for each worker.
+        device: what the workers compute on, `cpu` or `cuda`.
+        backend: how members are to train side by side.
+    """
+    few = len(group[0].seed) < MEMBERS[device]
+    return len(group) > 1 and few and backend != "single" and share > 1
 
 
 def bundled(group: Bundle, members: int, share: int) -> list[Bundle]:

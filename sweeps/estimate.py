@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from study import folders, worker
 from study.record import Results
 from study.trial import ARCHITECTURES, Trial
+from sweeps.bundles import MEMBERS, alike, worth_bundling
 from sweeps.operations import FORWARD, INPUTS
 
 if TYPE_CHECKING:
@@ -70,42 +71,50 @@ class Measured:
 
     Attributes:
         seconds: of all of them.
-        engine: how their members train side by side, in words.
+        engine: how members train side by side, in words, for a trial of each kind.
     """
 
     seconds: float
-    engine: Sequence[str]
+    engine: Sequence[tuple[Trial, str]]
 
 
-def measured(trials: Sequence[Trial], data_dir: Path, backend: str = "auto") -> Measured:
+def measured(trials: Sequence[Trial], data_dir: Path, backend: str = "auto", workers: int = 1) -> Measured:
     """Measure what the trials would take here.
 
     Each kind of network among them is trained for a moment by the engine's tuner, in a process like a worker's, and
     the workers then find its choice. Where there are very many kinds, one stands for all with its dataset and
     architecture.
 
+    Args:
+        trials: what is to be run.
+        data_dir: where torchvision's datasets lie.
+        backend: how members are to train side by side.
+        workers: how many there will be, by which trials are bundled.
+
     Raises:
         BadInputError: the backend can't express a network.
     """
-    alike = SPEED if len({trial.values(SPEED) for trial in trials}) <= MOST_KINDS else SPEED[:3]
-    kinds = {trial.values(alike): trial for trial in trials}
-    asked = list(kinds.values()), data_dir, backend
-    with worker.processes(worker.ENVIRONMENT, 1, _choices, *asked) as (process,):
+    names = SPEED if len({trial.values(SPEED) for trial in trials}) <= MOST_KINDS else SPEED[:3]
+    kinds: dict[tuple[object, ...], tuple[Trial, int]] = {}
+    for group in alike(trials):
+        several = worth_bundling(group, -(-len(trials) // workers), "cpu", backend)
+        kinds[group[0].values(names)] = group[0], MEMBERS["cpu"] if several else len(group[0].seed)
+    with worker.processes(worker.ENVIRONMENT, 1, _choices, list(kinds.values()), data_dir, backend) as (process,):
         choices: dict[tuple[object, ...], Choice] = dict(zip(kinds, process.result(), strict=True))
-    seconds = sum(_passes(trial, data_dir) * choices[trial.values(alike)].seconds for trial in trials)
-    return Measured(seconds, sorted({str(choice) for choice in choices.values()}))
+    seconds = sum(_passes(trial, data_dir) * choices[trial.values(names)].seconds for trial in trials)
+    return Measured(seconds, [(trial, str(choices[kind])) for kind, (trial, _) in kinds.items()])
 
 
-def _choices(trials: Sequence[Trial], data_dir: Path, backend: str) -> list["Choice"]:
-    """How the members of each trial train fastest in this process."""
+def _choices(kinds: Sequence[tuple[Trial, int]], data_dir: Path, backend: str) -> list["Choice"]:
+    """How so many members of each trial's kind train fastest in this process."""
     from study import tuner
     from study.data import load
 
     worker.one_thread()
-    each = [load(trial.dataset, data_dir, trial.subset) for trial in trials]
+    each = [load(trial.dataset, data_dir, trial.subset) for trial, _ in kinds]
     return [
-        tuner.choose(trial, data.shape, data.classes, len(trial.seed), "cpu", backend)
-        for trial, data in zip(trials, each, strict=True)
+        tuner.choose(trial, data.shape, data.classes, members, "cpu", backend)
+        for (trial, members), data in zip(kinds, each, strict=True)
     ]
 
 

@@ -53,12 +53,10 @@ from ray.tune.schedulers import FIFOScheduler
 from study.errors import BadInputError
 from study.record import Results
 from study.trial import Trial
-from sweeps.bundles import Bundle, alike, bundled, halves
+from sweeps.bundles import MEMBERS, Bundle, alike, bundled, halves, worth_bundling
 
 MAX_FAILURES = 2
 WORKER_DIED = "its worker process died: out of memory, a crash, or killed from outside"
-MEMBERS = {"cpu": 4, "cuda": 32}
-"""Members that a worker is given at once, if the trials have that many alike: more gain next to nothing."""
 REPORT_EVERY_S = 0.5
 REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc")
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing is kept there; the default would reserve a third of the memory
@@ -90,11 +88,19 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Pool:
-    """The workers of a connected cluster: how many there are, their device, and when they were asked for."""
+    """The workers of a connected cluster.
+
+    Attributes:
+        workers: how many there are: CPUs, or GPUs.
+        device: what they compute on.
+        asked: when they were asked for.
+        each: the most tasks that may share one of them.
+    """
 
     workers: int
     device: str
     asked: float
+    each: int = 1
 
 
 @dataclass
@@ -135,14 +141,19 @@ def connected(cluster: Cluster) -> Iterator[Pool]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Ray has no public switch for the raylet's own messages; what happens to a task is told by its outcome.
     ray._private.worker._worker_logs_enabled = False
-    local: dict[str, Any] = {}
     if cluster.address == "local":
         _check_device(cluster.device)
-        local = {"num_cpus": cluster.workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        settings: dict[str, Any] = {
+            "num_cpus": cluster.workers,
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
     else:
         _check_reachable(cluster.address)
+        # The processes of a Ray that was started by another are no children of this one.
+        settings = {"runtime_env": {"env_vars": ENVIRONMENT}}
     try:
-        ray.init(address=cluster.address, logging_level=logging.CRITICAL, log_to_driver=False, **local)
+        ray.init(address=cluster.address, logging_level=logging.CRITICAL, log_to_driver=False, **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise BadInputError(
             f"no Ray cluster at {cluster.address!r}: {str(error).strip().splitlines()[0]} "
@@ -164,7 +175,9 @@ def _pool(cluster: Cluster, asked: float) -> Pool:
     slots = gpus if device == "cuda" else cpus
     if not slots:
         raise BadInputError(f"there is no {device} for a worker at {cluster.address!r}.")
-    return Pool(min(slots, cluster.workers or slots), device, asked)
+    # Each task on a GPU wants a core besides; and who has said how many workers there are is to have no more.
+    each = max(1, cpus // gpus) if device == "cuda" and cluster.workers is None else 1
+    return Pool(min(slots, cluster.workers or slots), device, asked, each)
 
 
 def _check_device(device: str) -> None:
@@ -194,6 +207,7 @@ def run_trials(
     on_progress: Report,
     backend: str = "auto",
     planned: Sequence[Trial] = (),
+    on_choice: Callable[[Trial, str], None] = lambda *_: None,
 ) -> Outcome:
     """Run the trials and have their workers write the records; a trial that can't be run is recorded as failed.
 
@@ -209,87 +223,135 @@ def run_trials(
         results: where.
         data_dir: where torchvision's datasets lie, on every node.
         pool: the workers.
-        on_progress: told the fraction of all the training that is done.
+        on_progress: told the fraction of all the training that is done and need not be done again.
         backend: how members train side by side, or `auto`.
         planned: all trials of the plan that these belong to; by default these alone.
+        on_choice: told how members train side by side, for a trial of each kind of which a worker was asked.
     """
     whole, told = Outcome(), 0.0
-
-    def advance(fraction: float) -> None:
-        # What is tried again was counted already.
-        nonlocal told
-        told = max(told, fraction)
-        on_progress(told)
-
     asked = {trial.cell: trial for trial in trials}
     # Of a cell that has got more seeds, only those are run.
     whole_plan = [asked.get(trial.cell, trial) for trial in planned or trials]
-    bundles = in_bundles(whole_plan, data_dir, pool, backend, asked.keys())
-    units = [_Unit(bundle, frozenset(asked), backend) for bundle in bundles]
+    units = in_units(whole_plan, data_dir, pool, backend, frozenset(asked), on_choice)
+    total = left = sum(unit.work for unit in units)
+
+    def advance(fraction: float) -> None:
+        # A task that is tried again starts from nothing.
+        nonlocal told
+        told = max(told, (total - left + fraction * left) / total)
+        on_progress(told)
+
     while units and not whole.interrupted:
         tasks = [_task(unit, sweep, results, data_dir) for unit in units]
-        weights = [sum(len(trial.seed) * trial.epochs for trial in unit.trials) for unit in units]
         # A bundle is taken apart rather than tried again as it is.
         tries = MAX_FAILURES if all(len(unit.trials) == 1 for unit in units) else 0
-        outcome = schedule(tasks, run_and_record, pool, advance, weights, f"{results}/{sweep}/ray", tries)
+        shared, work = [unit.sharing for unit in units], [unit.work for unit in units]
+        outcome = schedule(tasks, run_and_record, pool, advance, work, f"{results}/{sweep}/ray", tries, shared)
         whole.add(outcome)
         units = list(_again(units, outcome, tries, sweep, results))
+        left = sum(unit.work for unit in units)
+    if not whole.interrupted:
+        on_progress(1.0)
     return whole
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """What goes to a worker at once, the cells of which are to be recorded, and how its members are to train."""
+    """What goes to a worker at once.
+
+    Attributes:
+        trials: whose members train side by side.
+        cells: those to be recorded.
+        backend: how members are to train.
+        sharing: how many such units share a device.
+    """
 
     trials: Bundle
     cells: frozenset[str]
     backend: str
+    sharing: int = 1
 
     @property
     def recorded(self) -> Bundle:
         """Its trials that are to be recorded."""
         return tuple(trial for trial in self.trials if trial.cell in self.cells)
 
+    @property
+    def work(self) -> float:
+        """The epochs of all its members."""
+        return sum(len(trial.seed) * trial.epochs for trial in self.trials)
 
-def in_bundles(
-    trials: Sequence[Trial], data_dir: Path, pool: Pool, backend: str, cells: Collection[str]
-) -> list[Bundle]:
-    """The trials in bundles where one alone has fewer members than pay on the device; those with one of the cells."""
-    most = MEMBERS[pool.device]
+
+@dataclass(frozen=True)
+class Advice:
+    """How a kind of trial trains fastest on a worker's device.
+
+    Attributes:
+        members: how many are trained at once.
+        sharing: how many tasks share the device.
+        choice: in words.
+    """
+
+    members: int = 1
+    sharing: int = 1
+    choice: str = ""
+
+
+def in_units(
+    trials: Sequence[Trial],
+    data_dir: Path,
+    pool: Pool,
+    backend: str,
+    cells: frozenset[str],
+    on_choice: Callable[[Trial, str], None],
+) -> list[_Unit]:
+    """The trials that have one of the cells, bundled where one alone has fewer members than pay on the device."""
     share = -(-len(trials) // pool.workers)
     # Asked of the workers: this machine may have another device than theirs.
     resources = {"num_gpus": 1} if pool.device == "cuda" else {"num_cpus": 1}
-    ask = ray.remote(**resources)(members_at_once).remote
+    ask = ray.remote(**resources)(advise).remote
     groups = [group for group in alike(trials) if _any_of(group, cells)]
-    answers = {
-        group: ask(group[0], str(data_dir.absolute()), pool.device, most, backend)
-        for group in groups
-        if len(group) > 1 and len(group[0].seed) < most and backend != "single" and share > 1
-    }
-    bundles = (bundle for group in groups for bundle in bundled(group, _answer(answers.get(group)), share))
-    return [bundle for bundle in bundles if _any_of(bundle, cells)]
+    asked = {}
+    for group in groups:
+        several = worth_bundling(group, share, pool.device, backend)
+        if several or pool.device == "cuda":
+            members = MEMBERS[pool.device] if several else len(group[0].seed)
+            # Where each task has a device of its own, nobody need know how many it could carry.
+            most_sharing = min(pool.each, share)
+            asked[group] = ask(group[0], str(data_dir.absolute()), pool.device, members, backend, most_sharing)
+    units = []
+    for group in groups:
+        advice = _answer(asked.get(group))
+        if advice.choice:
+            on_choice(group[0], advice.choice)
+        share = -(-len(trials) // (pool.workers * advice.sharing))
+        bundles = bundled(group, advice.members, share)
+        units += [_Unit(bundle, cells, backend, advice.sharing) for bundle in bundles if _any_of(bundle, cells)]
+    return units
 
 
 def _any_of(trials: Bundle, cells: Collection[str]) -> bool:
     return any(trial.cell in cells for trial in trials)
 
 
-def _answer(asked: Any) -> int:
-    """How many members a worker said to train at once; 1 where it was not asked or failed, as the trial itself will."""
+def _answer(asked: Any) -> Advice:
+    """What a worker said; one by one where it was not asked or failed, as the trial itself will."""
     try:
-        return 1 if asked is None else int(ray.get(asked))
+        return Advice() if asked is None else ray.get(asked)
     except ray.exceptions.RayError:
-        return 1
+        return Advice()
 
 
-def members_at_once(trial: Trial, data_dir: str, device: str, most: int, backend: str) -> int:
-    """How many members of that kind, up to `most`, train fastest side by side in this process."""
+def advise(trial: Trial, data_dir: str, device: str, members: int, backend: str, most_sharing: int) -> Advice:
+    """How so many members of that kind train fastest on this process's device, which up to so many may share."""
     from study import tuner
     from study.data import load
 
     one_thread()
     data = load(trial.dataset, Path(data_dir), trial.subset)
-    return tuner.choose(trial, data.shape, data.classes, most, device, backend).members
+    choice = tuner.choose(trial, data.shape, data.classes, members, device, backend, sharing=most_sharing > 1)
+    sharing = min(choice.workers or 1, most_sharing)
+    return Advice(choice.members, sharing, f"{choice}, {sharing} to a device" if sharing > 1 else str(choice))
 
 
 def _task(unit: _Unit, sweep: str, results: Results, data_dir: Path) -> Task:
@@ -302,20 +364,25 @@ def _task(unit: _Unit, sweep: str, results: Results, data_dir: Path) -> Task:
         "results": str(results),
         "data_dir": str(data_dir.absolute()),
         "backend": unit.backend,
+        "sharing": unit.sharing,
     }
 
 
 def _again(units: Sequence[_Unit], outcome: Outcome, tries: int, sweep: str, results: Results) -> Iterator[_Unit]:
-    """What of the failed units is worth another try; the rest is recorded as failed."""
+    """What of the failed units is worth another try, with a device to itself; the rest is recorded as failed."""
     for position, error in outcome.errors.items():
         unit = units[position]
+        # A task may fail with some of its records written, or all of them; those are good.
+        left = frozenset(trial.cell for trial in unit.recorded if not results.ran(sweep, trial.id))
+        if not left:
+            continue
         if len(unit.trials) > 1:
-            parts = (_Unit(half, unit.cells, unit.backend) for half in halves(unit.trials))
+            parts = (_Unit(half, left, unit.backend) for half in halves(unit.trials))
             yield from (part for part in parts if part.recorded)
-        elif tries < MAX_FAILURES:
-            yield unit
+        elif tries < MAX_FAILURES or unit.sharing > 1:
+            yield _Unit(unit.trials, left, unit.backend)
         elif error == WORKER_DIED and unit.backend != "single" and len(unit.trials[0].seed) > 1:
-            yield _Unit(unit.trials, unit.cells, "single")
+            yield _Unit(unit.trials, left, "single")
         else:
             from study.run import failed
 
@@ -335,6 +402,8 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     found = run_together(trials, Path(task["data_dir"]), task["device"], report, task["backend"])
     for trial, records in zip(trials, found, strict=True):
         if trial.id in task["recorded"]:
+            for row in records.members:
+                row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
             Results(task["results"]).write(task["sweep"], trial.id, vars(records))
     members = [row for records in found for row in records.members]
     return {name: _mean([row.get(name) for row in members]) for name in REPORTED}
@@ -348,6 +417,7 @@ def schedule(
     weights: Sequence[float] | None = None,
     storage: str | None = None,
     tries: int | None = None,
+    sharing: Sequence[int] | None = None,
 ) -> Outcome:
     """Give the tasks to reused workers until each is done or has failed for good.
 
@@ -355,16 +425,23 @@ def schedule(
         tasks: JSON-like mappings; the worker's device is added to each as `device`.
         work: a function of a module that the workers can import.
         pool: the workers.
-        on_progress: told the weighted fraction of the work that is done.
+        on_progress: told the weighted fraction of the work that is done; what has failed is not.
         weights: how much work each task is; all the same by default.
         storage: where Tune keeps its own account of the experiment, a folder or URI that all nodes see; by default
             it is thrown away.
         tries: how often a task that fails is tried again; `MAX_FAILURES` by default.
+        sharing: how many tasks like it share a worker's device, for each; 1 by default.
     """
     tracker = _Tracker(weights or [1.0] * len(tasks), on_progress)
+    sharing = sharing or [1] * len(tasks)
+    device = "GPU" if pool.device == "cuda" else "CPU"
+
+    def part_of_device(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([{device: 1 / sharing[config["task"]["task"]]}])
+
     with nullcontext(storage) if storage else tempfile.TemporaryDirectory(prefix="normleak-") as kept_in:
         tuner = tune.Tuner(
-            tune.with_resources(_trainable(work), {"gpu": 1} if pool.device == "cuda" else {"cpu": 1}),
+            tune.with_resources(_trainable(work), part_of_device),
             param_space={
                 "task": tune.grid_search([{**task, "device": pool.device, "task": i} for i, task in enumerate(tasks)])
             },
@@ -372,7 +449,7 @@ def schedule(
                 scheduler=_KeepStartingWorkers(),
                 reuse_actors=True,
                 # Without a limit Tune places few trials ahead and can leave workers without one.
-                max_concurrent_trials=pool.workers,
+                max_concurrent_trials=pool.workers * max(sharing),
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
@@ -461,7 +538,7 @@ class _Tracker(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.outcome.errors[_position(trial)] = _reason(trial)
-        self._advance(trial, 1.0)
+        self._advance(trial, 0.0)
 
     def _advance(self, trial: Any, fraction: float) -> None:
         self._fractions[_position(trial)] = fraction

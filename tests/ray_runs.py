@@ -40,4 +40,6 @@ def finished(sweeps: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "1 done, 3 missing" in first.stdout
     rest = sweeps("run", "quickstart", *TINY, "--results", results)
     assert rest.returncode == 0, rest.stdout + rest.stderr
+    for norm in ("batch", "none"):
+        assert rest.stdout.count(f"lenet, norm {norm}, batches of 64: trained as ") == 1
     return results

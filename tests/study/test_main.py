@@ -1,9 +1,11 @@
 import os
 import re
 import runpy
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from torchvision.datasets import MNIST
 
 from study.record import Results
 from study.trial import CHOICES, FIELDS, Trial
+from study.worker import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("epochs=1", "k=0.1", "batch_size=128")
@@ -123,6 +126,41 @@ except SystemExit:
     done = python("-c", script, cwd=tmp_path)
     assert "run" in done.stdout
     assert done.stdout.endswith("\nFalse\n")
+
+
+NETWORK = """
+import os
+from pathlib import Path
+from study.models import lenet
+
+def network(shape, classes):
+    Path("part").write_text(f"{os.getpid()} {os.environ.get('MALLOC_TOP_PAD_')} {os.environ['OMP_NUM_THREADS']}")
+    Path("part").replace("found")
+    return lenet(shape, classes)
+"""
+
+
+def test_run_has_the_environment_of_a_worker_from_its_start_and_stops_at_ctrl_c(tmp_path):
+    (tmp_path / "own.py").write_text(NETWORK)
+    clean = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+    running = subprocess.Popen(
+        [sys.executable, "-m", "study", "run", "architecture=own:network", "epochs=1000000", "--device", "cpu"],
+        cwd=tmp_path,
+        env={**clean, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "found").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert Path(f"/proc/{running.pid}/environ").read_text().count("MALLOC_TOP_PAD_=") == 1
+    assert (tmp_path / "found").read_text() == f"{running.pid} {ENVIRONMENT['MALLOC_TOP_PAD_']} 1"
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130, errors
+    assert "Traceback" not in errors
 
 
 # A command that can't

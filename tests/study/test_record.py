@@ -337,6 +337,15 @@ def test_done_is_what_has_a_members_shard(results):
     assert results.done("another") == set()
 
 
+def test_a_trial_ran_if_its_shard_is_whole_and_does_not_say_that_it_could_not(results):
+    statuses = {"0" * 16: "ok", "1" * 16: "diverged", "2" * 16: "failed", "3" * 16: "ok"}
+    for trial, status in statuses.items():
+        results.write("sweep", trial, {"members": [{**MEMBER, "trial": trial, "status": status}]})
+    damaged = shard(results, trial="3" * 16)
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    assert [results.ran("sweep", str(digit) * 16) for digit in range(5)] == [True, True, False, False, False]
+
+
 def test_sweeps_are_the_folders_with_records_or_plans(results):
     for name in ("b", "a"):
         results.write(name, TRIAL, {"members": [MEMBER], "epochs": []})

@@ -1,8 +1,11 @@
 import os
+import platform
+import sys
+from typing import Any
 
 import pytest
 
-from study.worker import Process, processes
+from study.worker import ENVIRONMENT, STARTED_OVER, Process, processes, start_over
 
 
 def environment(name: str) -> str:
@@ -41,3 +44,39 @@ def test_processes_take_turns_and_say_why_they_failed():
 def test_a_process_that_dies_is_told():
     with processes({}, 1, os._exit, 1) as started, pytest.raises(RuntimeError, match="before it answered"):
         started[0].result()
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What this process was to be replaced by, were it not for the test."""
+    for name in (*ENVIRONMENT, STARTED_OVER):
+        monkeypatch.delenv(name, raising=False)
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(os, "execve", lambda *given: calls.append(given))
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-X", "dev", "-m", "study", "run", "k=0.1"])
+    return calls
+
+
+def test_a_program_is_started_over_with_its_arguments_and_what_a_process_that_trains_is_to_have(started):
+    start_over()
+    ((program, arguments, found),) = started
+    assert program == sys.executable
+    assert arguments == [sys.executable, "-X", "dev", "-m", "study", "run", "k=0.1"]
+    assert found.items() >= ENVIRONMENT.items()
+    assert set(found) - {STARTED_OVER, *ENVIRONMENT} == set(os.environ)
+
+
+def test_a_program_is_started_over_once_even_where_that_changes_nothing(started, monkeypatch):
+    monkeypatch.setenv(STARTED_OVER, "1")
+    start_over()
+    assert started == []
+
+
+def test_a_program_that_has_its_environment_or_another_library_goes_on(started, monkeypatch):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(platform, "libc_ver", lambda: ("", ""))
+        start_over()
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    start_over()
+    assert started == []

@@ -1,7 +1,7 @@
 import pytest
 
 from study.trial import FIELDS, Trial
-from sweeps.bundles import OWN, alike, bundled, halves
+from sweeps.bundles import OWN, alike, bundled, halves, worth_bundling
 
 
 def trials(count: int, **settings: object) -> tuple[Trial, ...]:
@@ -66,6 +66,23 @@ def test_bundles_have_about_so_many_members_and_leave_work_for_others(count, see
     found = bundled(group, members, share)
     assert [len(bundle) for bundle in found] == sizes
     assert tuple(trial for bundle in found for trial in bundle) == group
+
+
+@pytest.mark.parametrize(
+    ("count", "seeds", "share", "device", "backend", "worth"),
+    [
+        (6, 1, 2, "cpu", "auto", True),
+        (6, 5, 2, "cpu", "auto", False),
+        (6, 5, 2, "cuda", "grouped", True),
+        (6, 1, 2, "cpu", "single", False),
+        (6, 1, 1, "cpu", "auto", False),
+        (1, 1, 2, "cpu", "auto", False),
+    ],
+)
+def test_several_trials_go_to_a_worker_where_one_has_few_members_and_no_worker_stays_without(
+    count, seeds, share, device, backend, worth
+):
+    assert worth_bundling(trials(count, seed=tuple(range(seeds))), share, device, backend) == worth
 
 
 def test_halves_are_all_of_it():

@@ -75,3 +75,15 @@ def test_measured_seconds_grow_with_epochs_and_members(tmp_path):
         for epochs, seeds in ((1, 1), (100, 5))
     )
     assert long > 20 * short > 0
+
+
+def test_how_members_train_is_told_for_each_kind_as_workers_will_find_it(tmp_path):
+    few = [Trial(k=k, norm=norm, batch_size=64) for k in (0.1, 0.2) for norm in ("batch", "none")]
+    told = measured(few, tmp_path, "grouped", workers=1).engine
+    assert [(trial.norm, choice.partition(" x ")[0]) for trial, choice in told] == [
+        ("batch", "grouped"),
+        ("none", "grouped"),
+    ]
+    # On one worker, trials of one member are trained together; with a worker for each, one by one.
+    assert [choice for _, choice in measured(few, tmp_path, "grouped", workers=4).engine] == ["grouped x 1"] * 2
+    assert all(choice != "grouped x 1" for _, choice in told)

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -128,6 +129,53 @@ def test_a_trial_that_cannot_be_run_is_recorded_with_its_reason_and_takes_no_oth
     assert error.endswith("BadInputError: k=1e-05 corrupts none of 1437 samples; take a larger k, or k=0.")
 
 
+@pytest.mark.parametrize(
+    ("resources", "asked", "expected"),
+    [
+        ({"CPU": 16.0, "GPU": 2.0}, Cluster(), (2, "cuda", 8)),
+        ({"CPU": 1.0, "GPU": 2.0}, Cluster(), (2, "cuda", 1)),
+        ({"CPU": 16.0, "GPU": 2.0}, Cluster(workers=2), (2, "cuda", 1)),
+        ({"CPU": 16.0, "GPU": 2.0}, Cluster(device="cpu"), (16, "cpu", 1)),
+        ({"CPU": 4.0}, Cluster(), (4, "cpu", 1)),
+    ],
+)
+def test_a_gpu_is_shared_by_as_many_as_have_a_core_unless_the_user_has_said_how_many(
+    monkeypatch, resources, asked, expected
+):
+    monkeypatch.setattr(launch.ray, "cluster_resources", lambda: resources)
+    found = launch._pool(asked, 0.0)
+    assert (found.workers, found.device, found.each) == expected
+
+
+@pytest.mark.parametrize(("each", "sharing", "sizes"), [(1, 1, [4, 2]), (2, 2, [3, 3]), (4, 2, [3, 3])])
+def test_what_a_worker_says_decides_how_trials_are_bundled_and_how_many_share_a_gpu(
+    monkeypatch, tmp_path, each, sharing, sizes
+):
+    """The workers are stood in for, as is their GPU."""
+    heard: list[tuple[int, int]] = []
+
+    def advise(trial, data_dir, device, members, backend, most_sharing):
+        heard.append((members, most_sharing))
+        return launch.Advice(4, min(2, most_sharing), f"grouped x 4 on {device}")
+
+    monkeypatch.setattr(launch, "advise", advise)
+    monkeypatch.setattr(launch.ray, "remote", lambda **part: lambda work: SimpleNamespace(remote=work))
+    monkeypatch.setattr(launch.ray, "get", lambda answer: answer)
+    trials = [Trial(k=0.1, lr=lr) for lr in (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4)]
+    told: list[tuple[Trial, str]] = []
+    cells = frozenset(trial.cell for trial in trials)
+    pool = launch.Pool(1, "cuda", 0.0, each)
+    units = launch.in_units(trials, tmp_path, pool, "auto", cells, lambda *one: told.append(one))
+    assert heard == [(32, each)]
+    assert told == [(trials[0], "grouped x 4 on cuda")]
+    assert [(len(unit.trials), unit.sharing) for unit in units] == [(size, sharing) for size in sizes]
+
+
+def in_two(trials, data_dir, pool, backend, cells, on_choice):
+    """The first two trials in one unit, the others in another."""
+    return [launch._Unit(tuple(part), cells, backend) for part in (trials[:2], trials[2:]) if part]
+
+
 def test_where_memory_runs_out_a_bundle_is_tried_in_halves_and_at_last_member_by_member(pool, tmp_path, monkeypatch):
     ordinary = launch.run_and_record
 
@@ -142,13 +190,93 @@ def test_where_memory_runs_out_a_bundle_is_tried_in_halves_and_at_last_member_by
     monkeypatch.setattr(launch, "run_and_record", killed_for_memory)
     monkeypatch.setattr(launch, "MAX_FAILURES", 0)
     # Two bundles, of 2 members each; in the second one trial has both.
-    monkeypatch.setattr(launch, "in_bundles", lambda trials, *_: [trials[:2], trials[2:]])
+    monkeypatch.setattr(launch, "in_units", in_two)
     results = Results.at(tmp_path / "results")
     trials = (Trial(k=0.1, **SMALL), Trial(k=0.2, **SMALL), Trial(k=0.3, seed=(0, 1), **SMALL))
-    launch.run_trials(trials, "test", results, tmp_path, pool, lambda _: None)
+    told: list[tuple[float, int]] = []
+    launch.run_trials(
+        trials, "test", results, tmp_path, pool, lambda part: told.append((part, len(results.done("test"))))
+    )
     assert outcomes(results) == {(trial.id, seed): "ok" for trial in trials for seed in trial.seed}
+    # All is done when all is recorded, and not while something is being tried again.
+    assert told == sorted(told)
+    assert {recorded for part, recorded in told if part == 1.0} == {3}
     tries = (tmp_path / "tries").read_text().split("\n")[:-1]
     assert sorted(tries) == ["1 auto", "1 auto", "2 auto", "2 auto", "2 single"]
+
+
+def test_what_is_recorded_of_a_bundle_that_fails_stays_and_is_not_run_again(pool, tmp_path, monkeypatch):
+    ordinary = launch.run_and_record
+
+    def dying_at_the_second_record(task, report):
+        with (tmp_path / "tries").open("a") as log:
+            log.write(" ".join(task["recorded"]) + "\n")
+        write = Results.write
+
+        def write_one(self, sweep, trial, tables):
+            if trial == trials[1].id:
+                os._exit(1)
+            write(self, sweep, trial, tables)
+            if trial == trials[2].id:
+                os._exit(1)
+
+        Results.write = write_one
+        return ordinary(task, report)
+
+    monkeypatch.setattr(launch, "run_and_record", dying_at_the_second_record)
+    monkeypatch.setattr(launch, "MAX_FAILURES", 0)
+    monkeypatch.setattr(launch, "in_units", in_two)
+    results = Results.at(tmp_path / "results")
+    trials = [Trial(k=k, **SMALL) for k in (0.1, 0.2, 0.3)]
+    launch.run_trials(trials, "test", results, tmp_path, pool, lambda _: None, "grouped")
+    assert outcomes(results) == {(trials[0].id, 0): "ok", (trials[1].id, 0): "failed", (trials[2].id, 0): "ok"}
+    tries = (tmp_path / "tries").read_text().split("\n")[:-1]
+    # The third had its record when its worker died; of the first two, the second was tried alone.
+    assert sorted(tries) == sorted([f"{trials[0].id} {trials[1].id}", trials[1].id, trials[2].id])
+
+
+def test_tasks_that_share_a_device_run_at_once_and_others_have_it_to_themselves(pool, tmp_path):
+    def work(task, report):
+        began = time.time()
+        (tmp_path / f"{task['shared']}-{task['x']}").touch()
+        deadline = time.monotonic() + 60
+        # Four share two cores: none of them ends before all have begun.
+        while task["shared"] and len(list(tmp_path.glob("True-*"))) < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        return {"from": began, "to": time.time()}
+
+    tasks = [{"shared": shared, "x": x} for shared in (True, False) for x in range(4)]
+    outcome = schedule(tasks, work, pool, lambda _: None, sharing=[2] * 4 + [1] * 4)
+    assert outcome.errors == {}
+    times = [(outcome.results[task]["from"], outcome.results[task]["to"]) for task in range(8)]
+
+    def at_once(tasks):
+        return max(sum(begin <= time < end for begin, end in map(times.__getitem__, tasks)) for time, _ in times)
+
+    assert at_once(range(4)) == 4
+    assert at_once(range(4, 8)) <= 2
+
+
+def test_the_workers_of_a_running_cluster_start_with_the_environment_of_ours(pool, tmp_path):
+    """The variable is one that this Ray was not started with; glibc reads its own when a process starts."""
+    script = """
+import sys
+from pathlib import Path
+from sweeps import launch
+
+def environment(task, report):
+    return {"started": Path("/proc/self/environ").read_text().split(chr(0))}
+
+launch.ENVIRONMENT = {"NORMLEAK_TEST": "there"}
+with launch.connected(launch.Cluster(sys.argv[1], 1, "cpu")) as pool:
+    print("NORMLEAK_TEST=there" in launch.schedule([{}], environment, pool, print).results[0]["started"])
+"""
+    address = launch.ray.get_runtime_context().gcs_address
+    done = subprocess.run(
+        [sys.executable, "-c", script, address], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.stdout.split("\n")[-2:] == ["True", ""], done.stderr
 
 
 def test_workers_compute_with_one_thread(pool, tmp_path):
@@ -166,6 +294,7 @@ def test_workers_compute_with_one_thread(pool, tmp_path):
         "results": str(tmp_path),
         "data_dir": str(tmp_path),
         "backend": "auto",
+        "sharing": 1,
     }
     result = schedule([task], work, pool, lambda _: None).results[0]
     assert (result["threads"], result["omp"]) == (1, "1")
