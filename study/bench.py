@@ -67,7 +67,7 @@ def works(device: str) -> list[Work]:
     on_gpu = torch.device(device).type == "cuda"
     large, batches = (256, 64) if on_gpu else (32, 4)
     return [
-        Work("lenet", (1, 28, 28), 256, 32 if on_gpu else 8, 64 if on_gpu else 16),
+        Work("lenet", (1, 28, 28), 256, 32 if on_gpu else 16, 64 if on_gpu else 16),
         *(Work(name, (3, 32, 32), large, 5, batches) for name in ("resnet18", "vgg8", "densenet121")),
     ]
 

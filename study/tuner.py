@@ -27,8 +27,10 @@ from study.timing import Rate, engine, rate, side_by_side, training
 from study.trial import ARCHITECTURES, Trial
 from study.worker import ENVIRONMENT, in_place, processes
 
-MOST = {"cpu": 8, "cuda": 32}
+MOST = {"cpu": 16, "cuda": 32}
 """The largest pack that is timed: a CPU gains nothing from more."""
+TRY_S = 0.2
+"""How long each candidate is tried, or for two steps if those take longer."""
 BATCHES = {"cpu": 1, "cuda": 8}
 """In a timed pass: an epoch has costs of its own, which on a GPU would hide those of a single step."""
 TURNS_S = 2.0
@@ -131,7 +133,7 @@ def fastest(timings: Sequence[Choice], members: int) -> Choice:
 def measure(
     trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str = "auto"
 ) -> list[Choice]:
-    """Time every backend that fits the network, in packs of 1, 2, 4, ... as long as larger ones are faster.
+    """Time every backend that fits the network, in packs of 1, 2, 4, ... until two larger ones in turn are no faster.
 
     Raises:
         BadInputError: the one backend that was named can't express the network.
@@ -141,11 +143,11 @@ def measure(
     samples = _samples(trial, shape, classes, device)
     steps: dict[Choice, Callable[[], float]] = {}
     for name in BACKENDS if backend == "auto" else (backend,):
-        size, before = 1, math.inf
+        size, best, worse = 1, math.inf, 0
         while size <= (1 if name == "single" else MOST[torch.device(device).type]):
             try:
                 step = _timed(name, size, trial, shape, classes, samples, device)
-                timing = Choice(name, size, min(step(), step()))
+                timing = Choice(name, size, _tried(step))
             except Exception:  # what can't take a step is no candidate; but one must be
                 if name == "single" or (backend != "auto" and size == 1):
                     raise
@@ -155,10 +157,20 @@ def measure(
             rivals = sorted((each for each in steps if each.backend != "single"), key=lambda each: each.seconds)
             for slower in rivals[1:]:
                 steps[slower] = _forgotten
-            if timing.seconds > MARGIN * before:
+            # One size may be slow by chance, where others use the machine too.
+            worse = worse + 1 if timing.seconds > MARGIN * best else 0
+            if worse == 2:
                 break
-            size, before = 2 * size, timing.seconds
+            size, best = 2 * size, min(best, timing.seconds)
     return _in_turns(steps)
+
+
+def _tried(step: Callable[[], float]) -> float:
+    """The best of a few steps."""
+    end, found = time.perf_counter() + TRY_S, min(step(), step())
+    while time.perf_counter() < end:
+        found = min(found, step())
+    return found
 
 
 def _in_turns(steps: Mapping[Choice, Callable[[], float]]) -> list[Choice]:

@@ -64,11 +64,14 @@ def test_the_fastest_is_chosen(monkeypatch):
     assert timed(times, monkeypatch) == Choice("grouped", 2, 0.6)
 
 
-def test_packs_are_tried_as_long_as_larger_ones_are_faster(monkeypatch):
+def test_packs_are_tried_until_two_in_turn_are_no_faster(monkeypatch):
     # Alone, a member of a pack may be slow.
     times = {("single", 1): 1.0, ("grouped", 1): 5.0, ("grouped", 2): 2.0, ("grouped", 4): 0.9, ("grouped", 8): 0.5}
     assert timed(times, monkeypatch) == Choice("grouped", 8, 0.5)
-    assert timed({**times, ("grouped", 4): 2.0}, monkeypatch) == Choice("single", 1, 1.0)
+    # One of them may have been slow by chance, as where others use the machine too.
+    assert timed({**times, ("grouped", 4): 2.0}, monkeypatch) == Choice("grouped", 8, 0.5)
+    slower = {("grouped", 4): 2.0, ("grouped", 8): 2.0, ("grouped", 16): 0.1}
+    assert timed({**times, **slower}, monkeypatch) == Choice("single", 1, 1.0)
 
 
 def test_the_plain_loop_stands_unless_it_is_clearly_beaten(monkeypatch):
