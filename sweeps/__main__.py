@@ -256,7 +256,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
 
     with console.status("estimating ..."):
         estimate.check_data(trials, Path(options.data_dir))
-        time, engine = _time(trials, options)
+        time, engine = _time(trials, plan, options)
     console.print(f"about to run {_size(Plan(plan.sweep, plan.version, trials))}: {time}")
     tell = _Choices()
     for trial, choice in engine:
@@ -303,7 +303,7 @@ class _Choices:
             console.print(line)
 
 
-def _time(trials: tuple[Trial, ...], options: _Launch) -> tuple[str, Sequence[tuple[Trial, str]]]:
+def _time(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> tuple[str, Sequence[tuple[Trial, str]]]:
     """The estimate in words, and how members train, for a trial of each kind that was measured.
 
     It is measured for CPUs of this machine, else read off records or counted.
@@ -313,7 +313,7 @@ def _time(trials: tuple[Trial, ...], options: _Launch) -> tuple[str, Sequence[tu
     on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
     if options.address == "local" and not on_gpu:
         workers = options.workers or len(os.sched_getaffinity(0))
-        measured = estimate.measured(trials, Path(options.data_dir), options.backend, workers)
+        measured = estimate.measured(trials, Path(options.data_dir), options.backend, workers, plan.trials)
         taken = f"about {duration(measured.seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
         return taken, measured.engine
     rest = estimate.device_hours(trials, estimate.Durations.recorded(options.results), estimate.TERAFLOPS)

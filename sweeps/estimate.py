@@ -78,7 +78,13 @@ class Measured:
     engine: Sequence[tuple[Trial, str]]
 
 
-def measured(trials: Sequence[Trial], data_dir: Path, backend: str = "auto", workers: int = 1) -> Measured:
+def measured(
+    trials: Sequence[Trial],
+    data_dir: Path,
+    backend: str = "auto",
+    workers: int = 1,
+    planned: Sequence[Trial] = (),
+) -> Measured:
     """Measure what the trials would take here.
 
     Each kind of network among them is trained for a moment by the engine's tuner, in a process like a worker's, and
@@ -89,16 +95,19 @@ def measured(trials: Sequence[Trial], data_dir: Path, backend: str = "auto", wor
         trials: what is to be run.
         data_dir: where torchvision's datasets lie.
         backend: how members are to train side by side.
-        workers: how many there will be, by which trials are bundled.
+        workers: how many there will be.
+        planned: all trials of the plan that these belong to, by which they are bundled; by default these alone.
 
     Raises:
         BadInputError: the backend can't express a network.
     """
     names = SPEED if len({trial.values(SPEED) for trial in trials}) <= MOST_KINDS else SPEED[:3]
+    planned, cells = planned or trials, {trial.cell for trial in trials}
     kinds: dict[tuple[object, ...], tuple[Trial, int]] = {}
-    for group in alike(trials):
-        several = worth_bundling(group, -(-len(trials) // workers), "cpu", backend)
-        kinds[group[0].values(names)] = group[0], MEMBERS["cpu"] if several else len(group[0].seed)
+    for group in alike(planned):
+        if any(trial.cell in cells for trial in group):
+            several = worth_bundling(group, -(-len(planned) // workers), "cpu", backend)
+            kinds[group[0].values(names)] = group[0], MEMBERS["cpu"] if several else len(group[0].seed)
     with worker.processes(worker.ENVIRONMENT, 1, _choices, list(kinds.values()), data_dir, backend) as (process,):
         choices: dict[tuple[object, ...], Choice] = dict(zip(kinds, process.result(), strict=True))
     seconds = sum(_passes(trial, data_dir) * choices[trial.values(names)].seconds for trial in trials)

@@ -40,6 +40,8 @@ class _Graphed:
         self._taken: dict[torch.Size, int] = {}
         self._captured: dict[torch.Size, _Captured | None] = {}
         self._stream = torch.cuda.Stream(device)
+        # No two replays overlap, and none leaves anything to the next but what lies outside of all graphs.
+        self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, rows: Tensor) -> None:
         # Streams and captures are those of the current device, which need not be the pack's.
@@ -67,7 +69,7 @@ class _Graphed:
     def _capture(self, rows: Tensor) -> _Captured | None:
         graph, static = torch.cuda.CUDAGraph(), rows.clone()
         try:
-            with torch.cuda.graph(graph, stream=self._stream):
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 self._step(static)
         except torch.OutOfMemoryError:
             raise

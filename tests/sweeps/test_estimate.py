@@ -87,3 +87,5 @@ def test_how_members_train_is_told_for_each_kind_as_workers_will_find_it(tmp_pat
     # On one worker, trials of one member are trained together; with a worker for each, one by one.
     assert [choice for _, choice in measured(few, tmp_path, "grouped", workers=4).engine] == ["grouped x 1"] * 2
     assert all(choice != "grouped x 1" for _, choice in told)
+    # What is bundled is so by the plan, of which one trial may be left.
+    assert measured(few[:1], tmp_path, "grouped", workers=1, planned=few).engine == told[:1]
