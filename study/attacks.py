@@ -1,4 +1,4 @@
-"""What a membership attack achieves. It needs no torch."""
+"""What a membership attack achieves, and how sure that is. It needs no torch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -127,6 +127,161 @@ def _measure(falling: Scores, truth: Mask) -> Measures:
     )
 
 
+@dataclass(frozen=True)
+class Roc:
+    """The mean ROC curve of several targets, to be drawn.
+
+    Attributes:
+        fpr: float64 [P], rising, in equal steps of its logarithm.
+        tpr: float64 [P], the mean true positive rate.
+        targets: how many targets had members and non-members; where none had, the curve is empty.
+    """
+
+    fpr: Floats
+    tpr: Floats
+    targets: int
+
+
+def mean_roc(scores: Scores, is_member: Mask, points: int = 101) -> Roc:
+    """The ROC curve averaged vertically (Fawcett 2006, section 8.1): at each false positive rate, over the targets.
+
+    Each target gives the largest true positive rate of a threshold whose false positive rate is at most that; nothing
+    is drawn between thresholds. The rates begin where all targets resolve them, at one non-member. For one group, pass
+    its columns.
+
+    Args:
+        scores: floating [N, S], the attack's, finite.
+        is_member: bool [N, S].
+        points: the number of false positive rates.
+
+    Raises:
+        BadInputError: the shapes differ, or a score isn't finite.
+    """
+    _check(scores, is_member)
+    targets = _with_both(is_member)
+    if not len(targets):
+        return Roc(np.empty(0), np.empty(0), 0)
+    fpr = np.geomspace(1 / (~is_member[targets]).sum(axis=1).min(), 1, points)
+    tpr = np.zeros(points)
+    for target in targets:
+        order = np.argsort(scores[target])[::-1]
+        tpr += _counts(scores[target, order], is_member[target, order]).tpr_at(fpr) / len(targets)
+    return Roc(fpr, tpr, len(targets))
+
+
+# How sure that is
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over targets and its 95% bootstrap interval; None where no target had members and non-members.
+
+    Attributes:
+        mean: the mean of the targets that had.
+        low: the 2.5% quantile of the replicates.
+        high: their 97.5% quantile.
+        targets: how many targets the mean is over.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    targets: int
+
+
+def mean_auc(scores: Scores, is_member: Mask, seed: int = 0, replicates: int = 1000) -> Interval:
+    """The mean AUC over targets, with an interval that resamples targets and samples (Owen 2007, the pigeonhole one).
+
+    A replicate draws as many targets with replacement, and as many samples, the same ones for all targets, for these
+    share them. An AUC moves with the samples by its influence function, the placements of DeLong et al. 1988, to first
+    order in their weights. The interval is somewhat too wide rather than too narrow, for the noise of one target on one
+    sample is resampled twice. It holds the models' scores for what they are: that targets are one another's shadows
+    isn't resampled. For one group, pass its columns.
+
+    Args:
+        scores: floating [N, S], the attack's, finite.
+        is_member: bool [N, S].
+        seed: of the resampling.
+        replicates: how many.
+
+    Raises:
+        BadInputError: the shapes differ, or a score isn't finite.
+    """
+    return _interval(*_linearized(scores, is_member), seed, replicates)
+
+
+def mean_auc_difference(
+    arm: Scores, reference: Scores, is_member: Mask, seed: int = 0, replicates: int = 1000
+) -> Interval:
+    """The mean AUC of an arm minus that of its reference, paired: every replicate has the same targets and samples.
+
+    Args:
+        arm: floating [N, S], the attack's scores in the arm, finite.
+        reference: the same for the reference, whose models have the same members.
+        is_member: bool [N, S], of both.
+        seed: of the resampling.
+        replicates: how many.
+
+    Raises:
+        BadInputError: the shapes differ, or a score isn't finite.
+    """
+    auc, influence = _linearized(arm, is_member)
+    reference_auc, reference_influence = _linearized(reference, is_member)
+    return _interval(auc - reference_auc, influence - reference_influence, seed, replicates)
+
+
+def _linearized(scores: Scores, is_member: Mask) -> tuple[Floats, Floats]:
+    """The AUC of each target that has one, [T], and by how much it changes per unit of each sample's weight, [T, S].
+
+    A member's placement is the share of non-members it exceeds, a non-member's the share of members that exceed it. The
+    AUC is the mean of either, and moves with a weight by (placement - AUC) / (the number of its side).
+    """
+    _check(scores, is_member)
+    targets = _with_both(is_member)
+    auc, influence = np.empty(len(targets)), np.empty((len(targets), scores.shape[1]))
+    for found, target in enumerate(targets):
+        row, member = scores[target], is_member[target]
+        exceeds = _exceeded(row[member], row[~member])
+        exceeded = 1 - _exceeded(row[~member], row[member])
+        auc[found] = exceeds.mean()
+        influence[found, member] = (exceeds - auc[found]) / len(exceeds)
+        influence[found, ~member] = (exceeded - auc[found]) / len(exceeded)
+    return auc, influence
+
+
+def _exceeded(scores: Scores, others: Scores) -> Floats:
+    """The share of the others that each score exceeds, ties counted half."""
+    rising = np.sort(others)
+    return (np.searchsorted(rising, scores, "left") + np.searchsorted(rising, scores, "right")) / (2 * len(others))
+
+
+def _interval(values: Floats, influence: Floats, seed: int, replicates: int) -> Interval:
+    if not len(values):
+        return Interval(None, None, None, 0)
+    drawn = _replicated(values, influence, seed, replicates)
+    low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+    return Interval(float(values.mean()), low, high, len(values))
+
+
+def _replicated(values: Floats, influence: Floats, seed: int, replicates: int) -> Floats:
+    """The mean of each bootstrap replicate, [replicates]; a few at a time, so that weights take little memory."""
+    means = []
+    for some in np.array_split(np.arange(replicates), range(50, replicates, 50)):
+        targets, samples = _weights(some, len(values), influence.shape[1], seed)
+        means.append(((values + samples @ influence.T) * targets).mean(axis=1))
+    return np.concatenate(means)
+
+
+def _weights(replicates: NDArray[np.int64], targets: int, samples: int, seed: int) -> tuple[Floats, Floats]:
+    """How often these replicates draw each target, float64 [R, targets], and each sample, [R, samples]."""
+    generators = [np.random.default_rng([seed, replicate]) for replicate in replicates]
+    of_targets, of_samples = (
+        np.array([np.bincount(generator.integers(n, size=n), minlength=n) for generator in generators], np.float64)
+        for n in (targets, samples)
+    )
+    return of_targets, of_samples
+
+
 # What is refused
 
 
@@ -146,3 +301,8 @@ def _numbered(groups: NDArray[Any], samples: int) -> tuple[list[str], NDArray[np
     if ALL in names:
         raise BadInputError(f"no group of samples may be called {ALL!r}, for that is everybody.")
     return [str(name) for name in names], number
+
+
+def _with_both(is_member: Mask) -> NDArray[np.int64]:
+    """The targets that have members and non-members."""
+    return np.flatnonzero(is_member.any(axis=1) & ~is_member.all(axis=1))
