@@ -1,27 +1,11 @@
 """The third lens: can an attacker tell who was in the training set?"""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
 
+from study.attacks import Measures, measure
 from study.errors import BadInputError
-
-
-@dataclass(frozen=True)
-class Attack:
-    """How well one attack told members from non-members.
-
-    Attributes:
-        auc: the area under the ROC curve, ties counted half.
-        tpr_at_1e3fpr: the largest true positive rate at a false positive rate of at most 0.1%; None where there are
-            fewer than 1,000 non-members, for then no threshold has that rate but 0.
-    """
-
-    auc: float
-    tpr_at_1e3fpr: float | None
 
 
 def score(logits: Tensor, labels: Tensor) -> Tensor:
@@ -49,7 +33,7 @@ def score(logits: Tensor, labels: Tensor) -> Tensor:
     return own[:, 0] - others.logsumexp(dim=1)
 
 
-def global_threshold(members: Tensor, non_members: Tensor) -> Attack:
+def global_threshold(members: Tensor, non_members: Tensor) -> Measures:
     """The attack that needs no shadow models: one threshold on phi for everybody.
 
     Args:
@@ -59,15 +43,7 @@ def global_threshold(members: Tensor, non_members: Tensor) -> Attack:
     Raises:
         BadInputError: a side is empty or holds a score that isn't finite.
     """
-    scores = torch.cat([members, non_members]).double().cpu().numpy()
     if not len(members) or not len(non_members):
         raise BadInputError("membership needs members and non-members.")
-    if not np.isfinite(scores).all():
-        raise BadInputError("membership can't be judged from scores that are not finite.")
-    truth = np.arange(len(scores)) < len(members)
-    fpr, tpr, _ = roc_curve(truth, scores, drop_intermediate=False)
-    resolved = len(non_members) >= 1000
-    return Attack(
-        auc=float(roc_auc_score(truth, scores)),
-        tpr_at_1e3fpr=float(tpr[fpr <= 1e-3].max()) if resolved else None,
-    )
+    scores = torch.cat([members, non_members]).double().cpu().numpy()
+    return measure(scores, np.arange(len(scores)) < len(members))

@@ -76,8 +76,10 @@ def loaded(code: str) -> set[str]:
     [
         (modules("analysis"), {"pandas"}, {"ray", "torch"}),
         (["sweeps.registry", "sweeps.__main__", "study.__main__"], {"study"}, {"ray", "torch", "analysis"}),
+        # The analysis computes attacks again from saved scores.
+        (["study.attacks"], {"numpy"}, {"torch", "pandas", "ray"}),
     ],
-    ids=["analysis", "sweeps"],
+    ids=["analysis", "sweeps", "attacks"],
 )
 def test_importing_loads_no_more_than_it_should(names: list[str], present: set[str], absent: set[str]):
     found = loaded("\n".join(f"import {name}" for name in names))
