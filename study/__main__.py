@@ -65,7 +65,7 @@ def run(
 
     one_thread()
     with progress_bar() as bar:
-        task = bar.add_task(f"{len(trial.seed)} member{'s' * (len(trial.seed) > 1)}", total=1.0)
+        task = bar.add_task(f"{len(trial.members)} member{'s' * (len(trial.members) > 1)}", total=1.0)
         records = methods.run(
             trial, Path(data_dir), _device(device), lambda fraction: bar.update(task, completed=fraction), backend
         )
@@ -153,7 +153,7 @@ def _race_table(race: "Race") -> Table:
         f"The engine, given {work.members} members, chose {race.chosen}: {race.ratio('engine', 'single'):.2f} of "
         f"single. Gradient norms cost {median(race.gradient_norms):.2f} of one forward and backward pass.",
     )
-    for name, rates in race.rates.items():
+    for name, rates in {**race.heats, **race.rates}.items():
         table.add_row(name, f"{median(rates):,.0f}", f"{race.ratio(name, race.plain):.2f}")
     return table
 

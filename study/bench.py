@@ -72,6 +72,10 @@ def works(device: str) -> list[Work]:
     ]
 
 
+Contender = tuple[Mapping[str, str], int, Callable[..., Any], tuple[Any, ...]]
+"""What its processes have in their environment, how many there are, and the function and arguments that set one up."""
+
+
 @dataclass(frozen=True)
 class Race:
     """Model-samples a second of each contender in each round, and what the gradient norms cost.
@@ -79,24 +83,27 @@ class Race:
     Attributes:
         work: what was raced.
         chosen: the tuner's choice, in words.
-        rates: by contender, one figure a round.
+        heats: those of the plain loop in its variants, against one another.
+        rates: those of the best of these against the engine's plain loop, `single`, and the engine's choice.
         gradient_norms: seconds of a member's gradient norms, in the engine's pack, over those of one forward and
             backward pass of a network alone, by round.
     """
 
     work: Work
     chosen: str
+    heats: Mapping[str, Sequence[float]]
     rates: Mapping[str, Sequence[float]]
     gradient_norms: Sequence[float]
 
     @property
     def plain(self) -> str:
         """The best of the plain loops."""
-        return max((name for name in self.rates if name.startswith("plain")), key=lambda name: median(self.rates[name]))
+        return _best(self.heats)
 
     def ratio(self, contender: str, to: str) -> float:
         """The median over rounds of the one's rate over the other's in the same round."""
-        return median(one / other for one, other in zip(self.rates[contender], self.rates[to], strict=True))
+        rates = self.rates if contender in self.rates else self.heats
+        return median(one / other for one, other in zip(rates[contender], rates[to], strict=True))
 
     def figures(self) -> dict[str, Any]:
         """Everything that is printed, JSON-ready."""
@@ -107,6 +114,7 @@ class Race:
             "members": self.work.members,
             "chosen": self.chosen,
             "plain": self.plain,
+            "heats": {name: list(rates) for name, rates in self.heats.items()},
             "rates": {name: list(rates) for name, rates in self.rates.items()},
             "engine_over_plain": self.ratio("engine", self.plain),
             "engine_over_single": self.ratio("engine", "single"),
@@ -128,7 +136,7 @@ def race(work: Work, device: str, seconds: float, rounds: int) -> Race:
     cores = 1 if on_gpu else len(os.sched_getaffinity(0))
     with processes(ENVIRONMENT, 1, tuned, work, device) as (tuning,):
         choice = tuning.result()
-    contenders: dict[str, tuple[Mapping[str, str], int, Callable[..., Any], tuple[Any, ...]]] = {}
+    contenders: dict[str, Contender] = {}
     for count in sorted({1, cores}):
         for loaders in (0, 2):
             where = "" if on_gpu else f", {count} process{'es' * (count > 1)}"
@@ -138,6 +146,16 @@ def race(work: Work, device: str, seconds: float, rounds: int) -> Race:
     contenders["single"] = (ENVIRONMENT, cores, engine, (*load, "single", 1))
     contenders["engine"] = (ENVIRONMENT, cores, engine, (*load, choice.backend, choice.members))
     contenders["gradient norms"] = (ENVIRONMENT, 1, gradient_norms, (work, device, choice.backend, choice.members))
+    # All at once would take more memory than a laptop has: the plain loops find their best among themselves.
+    heats = _in_turns({name: each for name, each in contenders.items() if name.startswith("plain")}, seconds, rounds)
+    best = _best(heats)
+    others = {name: each for name, each in contenders.items() if name not in heats or name == best}
+    rates = _in_turns(others, seconds, rounds)
+    return Race(work, str(choice), heats, rates, rates.pop("gradient norms"))
+
+
+def _in_turns(contenders: Mapping[str, Contender], seconds: float, rounds: int) -> dict[str, list[float]]:
+    """What each contender gets done in each round, all of them being there all the time."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     with ExitStack() as stack:
         started = {
@@ -150,7 +168,11 @@ def race(work: Work, device: str, seconds: float, rounds: int) -> Race:
         for _ in range(rounds):
             for name, together in started.items():
                 rates[name].append(side_by_side(together, seconds))
-    return Race(work, str(choice), rates, rates.pop("gradient norms"))
+    return rates
+
+
+def _best(rates: Mapping[str, Sequence[float]]) -> str:
+    return max(rates, key=lambda name: median(rates[name]))
 
 
 # The contenders beside the engine: each sets itself up, and then says of a turn what came of it ---------------------
