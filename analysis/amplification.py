@@ -6,7 +6,7 @@ measurement about all parameters of trained networks (`study.theory.influence_ra
 
 import pandas as pd
 
-from analysis.cells import SETTINGS, varying
+from analysis.cells import SETTINGS, STREAMS, varying
 from study.errors import BadInputError
 
 
@@ -27,7 +27,7 @@ def amplification(members: pd.DataFrame) -> pd.DataFrame:
     Raises:
         BadInputError: no pair of members has both ratios and gradients.
     """
-    keys = [name for name in SETTINGS if name != "norm"] + ["seed"]
+    keys = [name for name in SETTINGS if name != "norm"] + STREAMS
     usable = members[members["grad_norm_in"].notna()]
     batch, none = (usable[usable["norm"] == norm] for norm in ("batch", "none"))
     columns = ["grad_norm_out", "grad_norm_in"]

@@ -9,6 +9,8 @@ from study.trial import DEFAULTS, FIELDS, text
 
 SETTINGS = [name for name in FIELDS if name != "seed"]
 """The columns that make a cell."""
+STREAMS = ["seed", "model"]
+"""The columns that name a member's random streams, which the arms of a comparison share."""
 SWITCHES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "corruption": ("k", lambda k: k > 0),
     "ood": ("corruption", lambda corruption: corruption == "ood"),

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis.cells import SETTINGS, level, silenced, varying
+from analysis.cells import SETTINGS, STREAMS, level, silenced, varying
 from analysis.metrics import METRICS, Metric
 from study.errors import BadInputError, unknown
 from study.trial import parse
@@ -141,14 +141,18 @@ def _pairs(members: pd.DataFrame, factor: str, arm: Any, reference: Any, partial
 
     An arm that is switched off, such as k=0, is the partner of the other arm whatever it corrupts.
     """
-    columns = [name for name in SETTINGS if name != factor] + ["seed", "status", *(metric.column for metric in METRICS)]
+    columns = [name for name in SETTINGS if name != factor] + [
+        *STREAMS,
+        "status",
+        *(metric.column for metric in METRICS),
+    ]
     silent = {at: silenced(factor, at) for at in (arm, reference)}
     sides = [
         members.loc[members[factor] == at, [name for name in columns if name not in silent[at]]]
         for at in (arm, reference)
     ]
     unmatched = {factor, *silent[arm], *silent[reference]}
-    keys = [name for name in SETTINGS if name not in unmatched] + ["seed"]
+    keys = [name for name in SETTINGS if name not in unmatched] + STREAMS
     pairs: pd.DataFrame = sides[0].merge(sides[1], on=keys, how="outer", suffixes=("_arm", "_ref"), indicator=True)
     alone = pairs[pairs["_merge"] != "both"]
     if len(alone) and not partial:
@@ -184,12 +188,13 @@ def _test(pairs: pd.DataFrame, metric: Metric, alternative: str, overall: bool =
     """One test; over several cells it is of each seed's mean over them.
 
     Cells share flips, order and initial weights seed by seed, so that their differences go together: taken as pairs of
-    their own they would give p-values that are too small. A seed that lacks a cell which another has is left out.
+    their own they would give p-values that are too small. A seed that lacks a cell which another has is left out. The
+    models of one seed, each on its half of D', count one by one.
     """
-    values = pairs[["seed", f"{metric.column}_arm", f"{metric.column}_ref"]].dropna()
+    values = pairs[[*STREAMS, f"{metric.column}_arm", f"{metric.column}_ref"]].dropna()
     if overall:
-        seeds = values.groupby("seed")
-        values = seeds.mean()[seeds.size() == seeds.size().max()].reset_index()
+        streams = values.groupby(STREAMS)
+        values = streams.mean()[streams.size() == streams.size().max()].reset_index()
     excluded = (pairs[["status_arm", "status_ref"]] != "ok").any(axis=1)
     arm, reference = (values[f"{metric.column}_{side}"].to_numpy(float) for side in ("arm", "ref"))
     return {

@@ -13,7 +13,7 @@ from study.record import Results
 from sweeps.sweep import Plan
 
 KEY = ["trial", "member"]
-NETWORK = ["cell", "seed"]
+NETWORK = ["cell", "seed", "model"]
 """What makes a network the same network, whatever trial it was trained in."""
 
 
@@ -64,7 +64,7 @@ def load(results: Results, sweep: str, partial: bool = False) -> Loaded:
     _refuse_doubles(sweep, members)
     plan = Plan.saved(sweep, results)
     found = set(members[NETWORK].itertuples(index=False, name=None))
-    planned = plan.members_by_cell() if plan else found  # what was never planned has nothing to be held against
+    planned = plan.networks() if plan else found  # what was never planned has nothing to be held against
     missing = planned - found
     if not partial:
         _refuse_unplanned(sweep, members, found - planned)
@@ -94,7 +94,7 @@ def _refuse_doubles(sweep: str, members: pd.DataFrame) -> None:
         raise BadInputError(f"{sweep}: {len(doubled)} members are recorded twice, such as {trial}/{member}.")
 
 
-def _refuse_unplanned(sweep: str, members: pd.DataFrame, unplanned: set[tuple[str, int]]) -> None:
+def _refuse_unplanned(sweep: str, members: pd.DataFrame, unplanned: set[tuple[str, int, int]]) -> None:
     strange = members[[network in unplanned for network in members[NETWORK].itertuples(index=False, name=None)]]
     if len(strange):
         trial, member = strange.sort_values(KEY).iloc[0][KEY]
@@ -103,9 +103,11 @@ def _refuse_unplanned(sweep: str, members: pd.DataFrame, unplanned: set[tuple[st
         )
 
 
-def _refuse_holes(sweep: str, plan: Plan | None, missing: set[tuple[str, int]], results: Results) -> None:
+def _refuse_holes(sweep: str, plan: Plan | None, missing: set[tuple[str, int, int]], results: Results) -> None:
     if plan is not None and missing:
-        lacking = [trial for trial in plan.trials if missing & {(trial.cell, seed) for seed in trial.seed}]
+        lacking = [
+            trial for trial in plan.trials if missing & {(trial.cell, seed, model) for seed, model in trial.members}
+        ]
         raise BadInputError(
             f"{sweep}: {len(lacking)} of {len(plan.trials)} trials have no complete record, such as [{lacking[0]}]; "
             f"run `python -m sweeps retry {sweep} --results {results}`, or add --partial."

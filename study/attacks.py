@@ -406,13 +406,35 @@ def measure_groups(scores: Scores, is_member: Mask, groups: NDArray[Any]) -> dic
     return found
 
 
+def attacked(attack: str, scores: Scores, is_member: Mask) -> Floats:
+    """What an attack makes of the membership scores: float64 [N, S].
+
+    Several queries of each sample, such as its mirror image, are aligned: the target's answer to one is held against
+    its shadows' answers to the same one, and what the attack makes of each is averaged, as in the public code of
+    Carlini et al.
+
+    Args:
+        attack: a key of `ATTACKS`.
+        scores: floating [N, S], or [Q, N, S] of Q queries, finite.
+        is_member: bool [N, S].
+
+    Raises:
+        BadInputError: the input is unusable, or the attack is unknown or needs more models.
+    """
+    if attack not in ATTACKS:
+        raise unknown("attack", attack, ATTACKS)
+    queries = scores if scores.ndim == 3 else scores[None]
+    mean: Floats = np.mean([ATTACKS[attack](query, is_member) for query in queries], axis=0)
+    return mean
+
+
 def audit(
     scores: Scores, is_member: Mask, groups: NDArray[Any], attacks: Iterable[str] = tuple(ATTACKS)
 ) -> list[dict[str, Any]]:
     """Every attack on every target, as the rows of the `attacks` table but for the trial.
 
     Args:
-        scores: floating [N, S], the membership scores, finite.
+        scores: floating [N, S], or [Q, N, S] of Q queries, the membership scores, finite.
         is_member: bool [N, S].
         groups: names [S], none of them `all`.
         attacks: keys of `ATTACKS`.
@@ -425,9 +447,7 @@ def audit(
     """
     rows = []
     for attack in attacks:
-        if attack not in ATTACKS:
-            raise unknown("attack", attack, ATTACKS)
-        for group, found in measure_groups(ATTACKS[attack](scores, is_member), is_member, groups).items():
+        for group, found in measure_groups(attacked(attack, scores, is_member), is_member, groups).items():
             told = {"attack": attack, "group": group}
             rows += [{"member": target, **told, **asdict(measures)} for target, measures in enumerate(found)]
     return rows

@@ -1,7 +1,7 @@
 """From D to D': which samples are atypical, and what they were before (paper, Algorithms 1 and 2)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ COMPONENTS = 50
 
 @dataclass(frozen=True)
 class Corrupted:
-    """D': what a member is trained on, with the identity of every sample.
+    """D', with the identity of every sample: what a member is trained on, all of it or a half.
 
     Attributes:
         pool: uint8 [P, C, H, W], images that members have in common: a device holds them once.
@@ -24,6 +24,7 @@ class Corrupted:
         labels: int64 [N], as assigned, which is what the member is trained on.
         original_labels: int64 [N], as they were in D; -1 for a sample that was not in D.
         atypical: bool [N], true on S_out and false on S_in.
+        is_member: bool [N], which samples are in the member's training set: all of them but with `protocol=splits`.
     """
 
     pool: Tensor
@@ -31,9 +32,19 @@ class Corrupted:
     labels: Tensor
     original_labels: Tensor
     atypical: Tensor
+    is_member: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def trained(self) -> Tensor:
+        """The samples of the training set, int64, ascending."""
+        return self.is_member.nonzero()[:, 0]
+
+    def half(self, is_member: Tensor) -> "Corrupted":
+        """The same D' with another training set, bool [N]."""
+        return replace(self, is_member=is_member.to(self.is_member.device))
 
     @property
     def images(self) -> Tensor:
@@ -76,7 +87,10 @@ def corrupt_each(
     pool, rows = train.images.to(device), torch.arange(len(train), device=device)
     original = train.labels.to(device)
     marked = [_marked(train, classes, corruption, k, seed) for k, seed in members]
-    return [Corrupted(pool, rows, labels.to(device), original, outside.to(device)) for labels, outside in marked]
+    everybody = torch.ones_like(rows, dtype=torch.bool)
+    return [
+        Corrupted(pool, rows, labels.to(device), original, outside.to(device), everybody) for labels, outside in marked
+    ]
 
 
 def _marked(train: Split, classes: int, corruption: str, k: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -144,7 +158,8 @@ def _with_outsiders(
         rows = torch.cat([inside, len(train) + added])
         labels = torch.cat([train.labels, torch.full_like(chosen, label)])
         original = torch.cat([train.labels, torch.full_like(chosen, -1)])
-        parts = (rows, labels, original, rows >= len(train))
+        outside = rows >= len(train)
+        parts = (rows, labels, original, outside, torch.ones_like(outside))
         found.append(Corrupted(pool, *(part.to(device) for part in parts)))
     return found
 

@@ -18,7 +18,7 @@ def memorization(
 
     `mem_` is S_out against the assigned labels, `clean_` is S_in, `test_` the untouched test set; `true_label_acc` is
     S_out against the labels that its samples had in D, None where they come from elsewhere. Without corruption S_out
-    is empty and its values are None.
+    is empty and its values are None. Of both only what the member was trained on counts.
 
     Args:
         logits: [M, N, classes] of each member for its D', in eval mode; those of a member that diverged mean nothing.
@@ -37,7 +37,7 @@ def memorization(
 
 def _values(logits: Tensor, corrupted: Corrupted, test_logits: Tensor, test: Split) -> dict[str, Tensor]:
     """The columns of one member, as scalars on its device: NaN over a group without samples."""
-    out = corrupted.atypical
+    out, clean = corrupted.atypical & corrupted.is_member, ~corrupted.atypical & corrupted.is_member
     right, losses = _fit(logits, corrupted.labels)
     originally = logits.argmax(dim=1) == corrupted.original_labels
     test_right, test_losses = _fit(test_logits, test.labels)
@@ -45,8 +45,8 @@ def _values(logits: Tensor, corrupted: Corrupted, test_logits: Tensor, test: Spl
         "mem_acc": _mean(right, out),
         "mem_loss": _mean(losses, out),
         "true_label_acc": _mean(originally, out & (corrupted.original_labels >= 0)),
-        "clean_acc": _mean(right, ~out),
-        "clean_loss": _mean(losses, ~out),
+        "clean_acc": _mean(right, clean),
+        "clean_loss": _mean(losses, clean),
         "test_acc": test_right.double().mean(),
         "test_loss": test_losses.mean(),
     }

@@ -7,7 +7,7 @@ that `pyarrow.fs` knows. The formats are stated here and nowhere else.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,7 +46,9 @@ SETTINGS = [
     ("eval_every", pa.int32()),
     ("precision", pa.string()),
     ("samples", pa.string()),
+    ("queries", pa.string()),
     ("protocol", pa.string()),
+    ("models", pa.int32()),
     ("seed", pa.int64()),
 ]
 SCHEMAS: Mapping[str, pa.Schema] = {
@@ -55,6 +57,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             *IDENTITY,
             ("cell", pa.string()),
             *SETTINGS,
+            ("model", pa.int32()),
             ("n_out", pa.int64()),
             ("n_in", pa.int64()),
             ("n_test", pa.int64()),
@@ -102,8 +105,36 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("original_label", pa.int32()),
             ("is_member", pa.bool_()),
             ("score", pa.float32()),
+            ("mirror_score", pa.float32()),
             ("correct", pa.bool_()),
             ("grad_norm", pa.float32()),
+        ]
+    ),
+    "attacks": pa.schema(
+        [
+            *IDENTITY,
+            ("attack", pa.string()),
+            ("group", pa.string()),
+            ("auc", pa.float64()),
+            ("balanced_acc", pa.float64()),
+            ("tpr_at_1e2fpr", pa.float64()),
+            ("tpr_at_1e3fpr", pa.float64()),
+            ("tpr_at_0fp", pa.float64()),
+            ("n_in", pa.int64()),
+            ("n_out", pa.int64()),
+        ]
+    ),
+    "images": pa.schema(
+        [
+            ("trial", pa.string()),
+            ("seed", pa.int64()),
+            ("sample", pa.int64()),
+            ("group", pa.string()),
+            ("label", pa.int32()),
+            ("original_label", pa.int32()),
+            ("in_acc", pa.float64()),
+            ("out_acc", pa.float64()),
+            ("image", pa.binary()),
         ]
     ),
 }
@@ -233,13 +264,15 @@ class Results:
             return False
         return "failed" not in found["status"].to_pylist()
 
-    def read(self, sweep: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows of a table of a sweep, shard after shard in the order of their ids.
+    def read(
+        self, sweep: str, table: str, columns: Sequence[str] | None = None, trials: Collection[str] | None = None
+    ) -> pa.Table:
+        """All rows of a table of a sweep, or those of some trials, shard after shard in the order of their ids.
 
         Raises:
             BadInputError: a shard is truncated, no record of this project's, or of another schema version.
         """
-        paths = self._shards(sweep, table)
+        paths = [path for path in self._shards(sweep, table) if trials is None or _stem(path) in trials]
         wanted = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
         with ThreadPoolExecutor(max_workers=8) as readers:
             shards = list(readers.map(lambda path: self._read_shard(path, table, columns), paths))

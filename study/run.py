@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
-from study import engine, folders, influence, models, precision, tuner
+from study import audit, engine, folders, influence, models, precision, tuner
 from study.corruption import Corrupted, amount, corrupt, corrupt_each
 from study.data import Dataset, load, outsiders
 from study.engine.packs import in_packs
@@ -20,6 +21,7 @@ from study.membership import global_threshold, score
 from study.memorization import memorization
 from study.provenance import provenance
 from study.record import SCHEMAS
+from study.splits import training_sets
 from study.train import Member, predict, steps_per_epoch, train
 from study.trial import Trial
 
@@ -35,6 +37,8 @@ class Records:
     epochs: list[Row] = field(default_factory=list)
     layers: list[Row] = field(default_factory=list)
     samples: pa.Table = field(default_factory=SCHEMAS["samples"].empty_table)
+    attacks: list[Row] = field(default_factory=list)
+    images: list[Row] = field(default_factory=list)
 
     def add(self, found: "Records", identity: Row) -> None:
         """Take over the rows of one member, each with its trial and its number."""
@@ -79,19 +83,23 @@ def run_together(
     if first.samples == "gradients":
         network = models.build(first.architecture, data.shape, data.classes, first.norm, first.seed[0])
         influence.check(network, data.shape, data.classes)
-    choice = tuner.choose(first, data.shape, data.classes, sum(len(trial.seed) for trial in trials), device, backend)
     members = _members(trials, data, data_dir, device)
+    choice = tuner.choose(first, data.shape, data.classes, len(members), device, backend)
     # D itself is on the device as the images of D', which all members share.
     data = replace(data, test=data.test.to(device))
 
     def train_and_measure(together: Sequence[Member], progress: Progress) -> list[Records]:
         return run_pack(together, data, device, choice.backend, progress)
 
+    found = in_packs(members, choice.members, train_and_measure, progress, alike=_training_samples)
     records = {trial.id: Records() for trial in trials}
-    found = in_packs(members, choice.members, train_and_measure, progress)
     for member, of_member in zip(members, found, strict=True):
         trial = member.trial
-        records[trial.id].add(of_member, {"trial": trial.id, "member": trial.seed.index(member.seed)})
+        number = trial.members.index((member.seed, member.model))
+        records[trial.id].add(of_member, {"trial": trial.id, "member": number})
+    for trial in trials:
+        if trial.protocol == "splits":
+            infer_membership(trial, members, records[trial.id])
     return list(records.values())
 
 
@@ -102,7 +110,36 @@ def _members(trials: Sequence[Trial], data: Dataset, data_dir: Path, device: str
     each = [(trial, seed) for trial in trials for seed in trial.seed]
     asked = [(trial.k, seed) for trial, seed in each]
     corrupted = corrupt_each(data.train, data.classes, first.corruption, asked, source, device)
-    return [Member(trial, seed, found) for (trial, seed), found in zip(each, corrupted, strict=True)]
+    return [
+        Member(trial, seed, of_model, model)
+        for (trial, seed), found in zip(each, corrupted, strict=True)
+        for model, of_model in enumerate(training_sets(found, trial.models, seed) if trial.models > 1 else [found])
+    ]
+
+
+def _training_samples(member: Member) -> int:
+    """Of halves of an odd number of samples, some have one more."""
+    return int(member.corrupted.is_member.sum())
+
+
+def infer_membership(trial: Trial, members: Sequence[Member], records: Records) -> None:
+    """Attack the models of each seed with one another as shadows, and find what they memorized most.
+
+    Models that diverged are left out. Where too few are left, what a single threshold gives stands.
+    """
+    for seed in trial.seed:
+        rows = [row for row in records.members if row["seed"] == seed and row["status"] == "ok"]
+        if not rows:
+            continue
+        numbers = [row["member"] for row in rows]
+        samples = records.samples.filter(pc.is_in(records.samples["member"], pa.array(numbers, pa.int32())))
+        attacks = audit.infer(samples, len(rows))
+        records.attacks += [{**row, "trial": trial.id, "member": numbers[row["member"]]} for row in attacks]
+        for model, row in enumerate(rows):
+            row |= audit.headline(attacks, model) if attacks else {}
+        corrupted = next(each.corrupted for each in members if (each.trial.id, each.seed) == (trial.id, seed))
+        images = audit.most_memorized(samples, len(rows), corrupted)
+        records.images += [{"trial": trial.id, "seed": seed, **row} for row in images]
 
 
 def check(trial: Trial, data_dir: Path) -> None:
@@ -129,7 +166,7 @@ def run_pack(members: Sequence[Member], data: Dataset, device: str, backend: str
     started, clock = datetime.now(UTC), time.perf_counter()
     trial = members[0].trial
     networks = [
-        models.build(member.trial.architecture, data.shape, data.classes, member.trial.norm, member.seed).to(device)
+        models.build(member.trial.architecture, data.shape, data.classes, member.trial.norm, member.stream).to(device)
         for member in members
     ]
     pack = engine.pack(backend, networks, data.shape)
@@ -140,18 +177,19 @@ def run_pack(members: Sequence[Member], data: Dataset, device: str, backend: str
             test_logits = predict(pack, data.test.images)
             fits = memorization(logits, [member.corrupted for member in members], test_logits, data.test)
             layers = ratios(networks)
-            step = epoch * steps_per_epoch(len(members[0].corrupted), trial.batch_size)
+            step = epoch * steps_per_epoch(_training_samples(members[0]), trial.batch_size)
             for each in pack.alive:
                 records[each].epochs.append({"epoch": epoch, "step": step, **fits[each]})
                 records[each].layers += [{"epoch": epoch, **layer} for layer in layers[each]]
         progress(epoch / trial.epochs)
+    mirror_logits = mirrored(pack, members)
     grad_norms = influences(pack, members)
     for each, member in enumerate(members):
         outcome: Row = {"status": "diverged", "error": pack.diverged.get(each)}
         if each in pack.alive:
-            measured = logits[each], test_logits[each], grad_norms[each]
-            outcome = results(member, networks[each], *measured, data, records[each])
-        told = {**describe(member.trial, member.seed), **sizes(networks[each], member.corrupted, data)}
+            measured = Measured(logits[each], test_logits[each], mirror_logits[each], grad_norms[each])
+            outcome = results(member, networks[each], measured, data, records[each])
+        told = {**describe(member.trial, member.seed, member.model), **sizes(networks[each], member.corrupted, data)}
         records[each].members.append({**told, **outcome})
     if epoch < trial.epochs:
         progress(1.0)
@@ -160,6 +198,31 @@ def run_pack(members: Sequence[Member], data: Dataset, device: str, backend: str
     for record in records:
         record.members[0] |= {**provenance(device, backend, len(members)), "started": started, "seconds": seconds}
     return records
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a trained member says, in eval mode.
+
+    Attributes:
+        logits: [N, classes], of D'.
+        test_logits: [T, classes], of the test set.
+        mirror_logits: [N, classes], of the mirror images of D', where they are asked for.
+        grad_norms: float64 [N], of D', where they are asked for.
+    """
+
+    logits: Tensor
+    test_logits: Tensor
+    mirror_logits: Tensor | None
+    grad_norms: Tensor | None
+
+
+def mirrored(pack: engine.Pack, members: Sequence[Member]) -> Sequence[Tensor | None]:
+    """The logits [N, classes] of each member for the mirror images of its D', where they are asked for."""
+    if members[0].trial.queries != "mirror":
+        return [None] * len(members)
+    images = members[0].corrupted.pool.flip(3)
+    return predict(pack, images, [member.corrupted.rows for member in members]).unbind()
 
 
 def influences(pack: engine.Pack, members: Sequence[Member]) -> Sequence[Tensor | None]:
@@ -175,43 +238,36 @@ def influences(pack: engine.Pack, members: Sequence[Member]) -> Sequence[Tensor 
     return norms.unbind()
 
 
-def results(
-    member: Member,
-    network: nn.Module,
-    logits: Tensor,
-    test_logits: Tensor,
-    grad_norms: Tensor | None,
-    data: Dataset,
-    records: Records,
-) -> Row:
+def results(member: Member, network: nn.Module, measured: Measured, data: Dataset, records: Records) -> Row:
     """The columns of a member that was trained to its end."""
-    outcome = {**records.epochs[-1], **privacy(network, logits, member.corrupted, test_logits, data)}
+    outcome = {**records.epochs[-1], **privacy(network, measured, member.corrupted, data)}
     if member.trial.samples != "none":
-        records.samples, means = each_sample(member.trial, logits, grad_norms, member.corrupted)
+        records.samples, means = each_sample(member.trial, measured, member.corrupted)
         outcome |= means
     return {**{name: value for name, value in outcome.items() if name not in ("epoch", "step")}, "status": "ok"}
 
 
-def describe(trial: Trial, seed: int) -> Row:
+def describe(trial: Trial, seed: int, model: int = 0) -> Row:
     """The scientific columns of one member, with folders under the name that their content has."""
     named = {name: folders.identity(getattr(trial, name)) for name in ("dataset", "ood")}
-    return {**trial.settings(), **named, "seed": seed, "cell": trial.cell}
+    return {**trial.settings(), **named, "seed": seed, "model": model, "cell": trial.cell}
 
 
 def sizes(network: nn.Module, corrupted: Corrupted, data: Dataset) -> Row:
     """How many samples each metric is over, and the number of trainable parameters."""
-    n_out = int(corrupted.atypical.sum())
+    n_out = int((corrupted.atypical & corrupted.is_member).sum())
     return {
         "n_out": n_out,
-        "n_in": len(corrupted) - n_out,
+        "n_in": int(corrupted.is_member.sum()) - n_out,
         "n_test": len(data.test),
         "parameters": models.parameters(network),
     }
 
 
-def privacy(network: nn.Module, logits: Tensor, corrupted: Corrupted, test_logits: Tensor, data: Dataset) -> Row:
+def privacy(network: nn.Module, measured: Measured, corrupted: Corrupted, data: Dataset) -> Row:
     """What the trained member gives away, and the ratio that the paper holds to be the cause."""
-    attack = global_threshold(score(logits, corrupted.labels), score(test_logits, data.test.labels))
+    own = score(measured.logits, corrupted.labels)[corrupted.is_member]
+    attack = global_threshold(own, score(measured.test_logits, data.test.labels))
     return {
         "mia_attack": "global_threshold",
         "mia_auc": attack.auc,
@@ -220,21 +276,24 @@ def privacy(network: nn.Module, logits: Tensor, corrupted: Corrupted, test_logit
     }
 
 
-def each_sample(trial: Trial, logits: Tensor, grad_norms: Tensor | None, corrupted: Corrupted) -> tuple[pa.Table, Row]:
+def each_sample(trial: Trial, measured: Measured, corrupted: Corrupted) -> tuple[pa.Table, Row]:
     """The `samples` of D', and the mean gradient norm of S_out and S_in where there are any."""
     out = corrupted.atypical.cpu()
     columns = {
         "sample": torch.arange(len(corrupted)),
         "label": corrupted.labels,
         "original_label": corrupted.original_labels,
-        "is_member": torch.ones_like(out),
-        "score": score(logits, corrupted.labels),
-        "correct": logits.argmax(dim=1) == corrupted.labels,
+        "is_member": corrupted.is_member,
+        "score": score(measured.logits, corrupted.labels),
+        "correct": measured.logits.argmax(dim=1) == corrupted.labels,
     }
+    if measured.mirror_logits is not None:
+        columns["mirror_score"] = score(measured.mirror_logits, corrupted.labels)
     means: Row = {}
-    if grad_norms is not None:
-        columns["grad_norm"] = norm = grad_norms.cpu()
-        means = {f"grad_norm_{group}": _mean(norm[mask]) for group, mask in (("out", out), ("in", ~out))}
+    if measured.grad_norms is not None:
+        columns["grad_norm"] = norm = measured.grad_norms.cpu()
+        own = corrupted.is_member.cpu()
+        means = {f"grad_norm_{group}": _mean(norm[mask & own]) for group, mask in (("out", out), ("in", ~out))}
     arrays = {name: pa.array(column.cpu().numpy()) for name, column in columns.items()}
     groups = pa.array([GROUPS[trial.corruption] if outside else "clean" for outside in out.tolist()])
     return _fitted({**arrays, "group": groups}), means
@@ -246,7 +305,7 @@ GROUPS = {"none": "clean", "label": "corrupted", "ood": "ood", "natural": "natur
 
 def failed(trial: Trial, error: str) -> Records:
     """The record of a trial that could not be run: a row for each member, without results, saying why."""
-    described = [describe(trial, seed) for seed in trial.seed]
+    described = [describe(trial, seed, model) for seed, model in trial.members]
     return Records(
         members=[
             {"trial": trial.id, "member": member, **row, "status": "failed", "error": error, **provenance()}

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from study import seeds
+from study import seeds, splits
 from study.corruption import Corrupted
 from study.data import to_float
 from study.engine import Pack
@@ -26,11 +26,17 @@ SHARED = ("architecture", "norm", "regularizer", "optimizer", "batch_size", "epo
 
 @dataclass(frozen=True)
 class Member:
-    """What one network is trained on: the settings of its trial, its seed, and D'."""
+    """What one network is trained on: the settings of its trial, its seed, D' and which of its seed's models it is."""
 
     trial: Trial
     seed: int
     corrupted: Corrupted
+    model: int = 0
+
+    @property
+    def stream(self) -> int:
+        """The seed of its initial weights and of the order of its samples."""
+        return self.seed if self.trial.protocol == "full" else splits.model_seed(self.seed, self.model)
 
 
 def train(pack: Pack, members: Sequence[Member]) -> Iterator[int]:
@@ -48,7 +54,8 @@ def train(pack: Pack, members: Sequence[Member]) -> Iterator[int]:
     trial = members[0].trial
     losses = torch.zeros(len(pack), dtype=pack.dtype, device=pack.device)
     step = graphed(_step(pack, members, losses), pack.device)
-    order = _order(members, 1, pack.device)
+    trained = torch.stack([member.corrupted.trained for member in members])
+    order = _order(members, trained, 1)
     for epoch in range(1, trial.epochs + 1):
         pack.train()
         losses.zero_()
@@ -56,7 +63,7 @@ def train(pack: Pack, members: Sequence[Member]) -> Iterator[int]:
             step(samples)
         # A GPU is still at it, and until the losses are asked for the host may do something else.
         if epoch < trial.epochs:
-            order = _order(members, epoch + 1, pack.device)
+            order = _order(members, trained, epoch + 1)
         for member, loss in enumerate(losses.tolist()):
             if not math.isfinite(loss) and member not in pack.diverged:
                 pack.diverged[member] = f"the training loss is {loss} in epoch {epoch}"
@@ -70,7 +77,7 @@ def _check_shared(members: Sequence[Member]) -> None:
     for name in SHARED:
         if len(found := {getattr(member.trial, name) for member in members}) > 1:
             raise BadInputError(f"the members of a pack must share {name}, not have {sorted(found)}.")
-    if len({len(member.corrupted) for member in members}) > 1:
+    if len({(len(member.corrupted), int(member.corrupted.is_member.sum())) for member in members}) > 1:
         raise BadInputError("the members of a pack must have equally many training samples.")
     if any(member.corrupted.pool is not members[0].corrupted.pool for member in members):
         raise BadInputError("the members of a pack must share one pool of images; see `corrupt_each`.")
@@ -128,22 +135,25 @@ def _examples(corrupted: Sequence[Corrupted]) -> Callable[[Tensor], tuple[Tensor
 
 
 def orders(members: Sequence[int], samples: int, epoch: int) -> Tensor:
-    """The order in which each member sees D' in an epoch, from its seed's `order` stream: int64 [M, samples]."""
+    """The order in which each member sees its samples in an epoch, from its `order` stream: int64 [M, samples]."""
     each = [seeds.generator(seed, "order", epoch).permutation(samples) for seed in members]
     return torch.stack([torch.from_numpy(order) for order in each])
 
 
-def _order(members: Sequence[Member], epoch: int, device: torch.device) -> Tensor:
-    """The members' `orders` on the device."""
-    order = orders([member.seed for member in members], len(members[0].corrupted), epoch)
+def _order(members: Sequence[Member], trained: Tensor, epoch: int) -> Tensor:
+    """The members' training samples, int64 [M, n], as they come in an epoch, on their device."""
+    order = orders([member.stream for member in members], trained.shape[1], epoch)
     # To copy ordinary memory the host would wait until the device comes to it.
-    return order.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else order.to(device)
+    on_gpu = trained.device.type == "cuda"
+    order = order.pin_memory().to(trained.device, non_blocking=True) if on_gpu else order.to(trained.device)
+    return trained.gather(1, order)
 
 
 def batches(order: Tensor, batch_size: int) -> list[Tensor]:
     """The epoch's batches: int64 [M, B], indices into each member's D'.
 
-    Every sample comes once; a last batch of a single sample is left out, for batch norm has no variance over one.
+    Every sample of the order comes once; a last batch of a single sample is left out, for batch norm has no variance
+    over one.
     """
     return list(order.split(batch_size, dim=1))[: steps_per_epoch(order.shape[1], batch_size)]
 

@@ -31,6 +31,7 @@ OOD_SOURCES = {
 FOLDER_FIELDS = ("dataset", "ood")
 """The settings that may name a folder of the user's."""
 SAMPLES = ("none", "scores", "gradients")
+QUERIES = ("image", "mirror")
 ARCHITECTURES = (
     "lenet",
     "resnet18",
@@ -51,7 +52,11 @@ TOKEN_NORMS = ("layer", "none", "rms")
 REGULARIZERS = ("none", "log", "hinge")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 PRECISIONS = ("fp32", "tf32", "bf16")
-PROTOCOLS = ("full",)
+PROTOCOLS = ("full", "splits")
+MODELS = 32
+"""The models of `splits` unless another number is asked for, as in the paper."""
+FEWEST_MODELS = 6
+"""A target then has at least two shadows that are trained on a sample and two that aren't, as a variance needs."""
 
 Value = str | int | float | tuple[int, ...]
 
@@ -84,8 +89,11 @@ class Trial:
         precision: the arithmetic of training: `fp32`; `tf32`, a GPU's shorter products; or `bf16`, torch's automatic
             mixed precision. Measurements are in float32.
         samples: what is recorded of each sample of D': `scores`, `gradients` for gradient norms as well, or `none`.
-        protocol: `full` trains one member per seed, each on all of D'.
-        seed: the seeds of the members, kept in ascending order.
+        queries: what a membership attacker shows to a model: each `image`, or its `mirror` image as well.
+        protocol: `full` trains one member per seed, each on all of D'; `splits` trains for each seed several, each on a
+            half of the one D' of that seed, so that every sample is in the training sets of exactly half of them.
+        models: how many members `splits` has for each seed, an even number; 1 exactly when the protocol is `full`.
+        seed: the seeds, kept in ascending order.
 
     Raises:
         BadInputError: a value is of the wrong type, out of range or at odds with another.
@@ -108,7 +116,9 @@ class Trial:
     eval_every: int = 1
     precision: str = "fp32"
     samples: str = "none"
+    queries: str = "image"
     protocol: str = "full"
+    models: int = 1
     seed: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -147,10 +157,28 @@ class Trial:
         object.__setattr__(self, "ood", self._source())
         if self.alpha == 1:
             object.__setattr__(self, "regularizer", "none")
+        self._check_protocol()
         if self.architecture in TRANSFORMERS:
             check_token_norm(f"architecture={self.architecture}", self.norm)
         if self.regularizer != "none" and self.norm != "batch":
             raise BadInputError(f"regularizer={self.regularizer} needs the gamma and sigma of norm=batch.")
+
+    def _check_protocol(self) -> None:
+        if self.protocol == "full":
+            if self.queries != "image":
+                raise BadInputError(f"queries={self.queries} needs the shadow models of protocol=splits.")
+            if self.models != 1:
+                raise BadInputError(f"models={self.models} needs protocol=splits; protocol=full has one for each seed.")
+            return
+        if self.models == 1:
+            object.__setattr__(self, "models", MODELS)
+        if self.models % 2 or self.models < FEWEST_MODELS:
+            raise BadInputError(
+                f"protocol=splits needs an even number of models, {FEWEST_MODELS} or more, not {self.models}."
+            )
+        # Membership is inferred from the scores of the samples.
+        if self.samples == "none":
+            object.__setattr__(self, "samples", "scores")
 
     def _source(self) -> str:
         """D* by its name; `none` where nothing of it is added."""
@@ -172,6 +200,11 @@ class Trial:
     def settings(self) -> dict[str, Value]:
         """Every scientific field by name, JSON-ready but for the tuple of seeds."""
         return {name: getattr(self, name) for name in FIELDS}
+
+    @property
+    def members(self) -> tuple[tuple[int, int], ...]:
+        """Each member's seed and its number among the models of that seed, in the order in which they are recorded."""
+        return tuple((seed, model) for seed in self.seed for model in range(self.models))
 
     def values(self, names: Iterable[str]) -> tuple[Value, ...]:
         """Some of the settings, by which trials are told to be alike in them."""
@@ -226,6 +259,7 @@ CHOICES = {
     "optimizer": OPTIMIZERS,
     "precision": PRECISIONS,
     "samples": SAMPLES,
+    "queries": QUERIES,
     "protocol": PROTOCOLS,
 }
 RANGES: Mapping[str, tuple[Any, str]] = {
@@ -235,6 +269,7 @@ RANGES: Mapping[str, tuple[Any, str]] = {
     "lr": (lambda lr: lr > 0, "above 0"),
     "weight_decay": (lambda decay: decay >= 0, "0 or more"),
     "batch_size": (lambda size: 2 <= size < 2**31, "2 or more, for batch norm has no variance over one sample"),
+    "models": (lambda models: 1 <= models < 2**15, "1 or more, and below 2^15"),
     "epochs": (lambda epochs: 1 <= epochs < 2**31, "1 or more, and below 2^31"),
     "eval_every": (lambda every: 1 <= every < 2**31, "1 or more, and below 2^31"),
     "seed": (

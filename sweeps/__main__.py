@@ -328,7 +328,7 @@ def _trials_table(state: State, most: int | None, seconds: Callable[[Trial], flo
         taken = seconds(trial)
         time = "" if taken is None else duration(taken)
         settings = (text(getattr(trial, name)) for name in names)
-        table.add_row(trial.id, *settings, str(len(trial.seed)), time, state.of(trial))
+        table.add_row(trial.id, *settings, str(len(trial.members)), time, state.of(trial))
     if len(shown) < len(state.plan.trials):
         table.caption = f"and {len(state.plan.trials) - len(shown)} more; --all shows them"
     return table

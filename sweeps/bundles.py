@@ -35,7 +35,7 @@ def worth_bundling(group: Bundle, share: int, device: str, backend: str) -> bool
         device: what the workers compute on, `cpu` or `cuda`.
         backend: how members are to train side by side.
     """
-    few = len(group[0].seed) < MEMBERS[device]
+    few = len(group[0].members) < MEMBERS[device]
     return len(group) > 1 and few and backend != "single" and share > 1
 
 
@@ -47,7 +47,7 @@ def bundled(group: Bundle, members: int, share: int) -> list[Bundle]:
         members: how many pay on the device.
         share: the most trials that a bundle may have if no worker is to be left without work.
     """
-    each = max(len(trial.seed) for trial in group)
+    each = max(len(trial.members) for trial in group)
     size = max(1, min(members // each, share))
     return [group[start : start + size] for start in range(0, len(group), size)]
 

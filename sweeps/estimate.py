@@ -22,7 +22,7 @@ MOST_KINDS = 12
 """How many kinds of trials are each timed before a launch."""
 CORRUPTION = ("dataset", "subset", "corruption", "k", "ood")
 """The settings that decide whether the dataset can be corrupted so."""
-ALIKE = ("dataset", "subset", "architecture", "norm", "batch_size", "precision")
+ALIKE = ("dataset", "subset", "architecture", "norm", "batch_size", "precision", "protocol")
 """The settings in which a record must equal a trial to tell how long that will take."""
 SIZES = {
     "digits": (1_437, 360, (1, 28, 28), 10),
@@ -107,7 +107,7 @@ def measured(
     for group in alike(planned):
         if any(trial.cell in cells for trial in group):
             several = worth_bundling(group, -(-len(planned) // workers), "cpu", backend)
-            kinds[group[0].values(names)] = group[0], MEMBERS["cpu"] if several else len(group[0].seed)
+            kinds[group[0].values(names)] = group[0], MEMBERS["cpu"] if several else len(group[0].members)
     with worker.processes(worker.ENVIRONMENT, 1, _choices, list(kinds.values()), data_dir, backend) as (process,):
         choices: dict[tuple[object, ...], Choice] = dict(zip(kinds, process.result(), strict=True))
     seconds = sum(_passes(trial, data_dir) * choices[trial.values(names)].seconds for trial in trials)
@@ -135,7 +135,12 @@ def _passes(trial: Trial, data_dir: Path) -> float:
     added = 1 + trial.k * (trial.corruption == "ood")
     points = -(-trial.epochs // trial.eval_every)
     train = added * len(data.train)
-    return len(trial.seed) * (trial.epochs * train + points * (train + len(data.test)) / 3)
+    return len(trial.members) * (trial.epochs * _share(trial) * train + points * (train + len(data.test)) / 3)
+
+
+def _share(trial: Trial) -> float:
+    """How much of D' a member is trained on."""
+    return 0.5 if trial.protocol == "splits" else 1.0
 
 
 def device_hours(trials: Sequence[Trial], durations: "Durations", teraflops: float) -> Estimate:
@@ -181,7 +186,7 @@ class Durations:
         """What the trial will take on one such device; None if nothing like it was recorded."""
         kind = (folders.identity(trial.dataset), *trial.values(ALIKE[1:]))
         per_epoch = self.epoch_seconds.get(kind)
-        return None if per_epoch is None else per_epoch * trial.epochs * len(trial.seed)
+        return None if per_epoch is None else per_epoch * trial.epochs * len(trial.members)
 
 
 def _durations(results: Results) -> Iterable[dict[str, Any]]:
@@ -198,5 +203,5 @@ def flops(trial: Trial) -> float:
     """Floating-point operations of a trial: three forward passes for a training step, one for a measurement."""
     whole, test, shape, classes = SIZES[trial.dataset]
     train = trial.subset or whole
-    passes = 3 * trial.epochs * train + -(-trial.epochs // trial.eval_every) * (train + test)
-    return len(trial.seed) * passes * FORWARD[trial.architecture][INPUTS.index((shape, classes))]
+    passes = 3 * trial.epochs * _share(trial) * train + -(-trial.epochs // trial.eval_every) * (train + test)
+    return len(trial.members) * passes * FORWARD[trial.architecture][INPUTS.index((shape, classes))]

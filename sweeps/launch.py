@@ -279,7 +279,7 @@ class _Unit:
     @property
     def work(self) -> float:
         """The epochs of all its members."""
-        return sum(len(trial.seed) * trial.epochs for trial in self.trials)
+        return sum(len(trial.members) * trial.epochs for trial in self.trials)
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ def in_units(
     for group in groups:
         several = worth_bundling(group, share, pool.device, backend)
         if several or pool.device == "cuda":
-            members = MEMBERS[pool.device] if several else len(group[0].seed)
+            members = MEMBERS[pool.device] if several else len(group[0].members)
             # Where each task has a device of its own, nobody need know how many it could carry.
             most_sharing = min(pool.each, share)
             asked[group] = ask(group[0], str(data_dir.absolute()), pool.device, members, backend, most_sharing)
@@ -381,7 +381,7 @@ def _again(units: Sequence[_Unit], outcome: Outcome, tries: int, sweep: str, res
             yield from (part for part in parts if part.recorded)
         elif tries < MAX_FAILURES or unit.sharing > 1:
             yield _Unit(unit.trials, left, unit.backend)
-        elif error == WORKER_DIED and unit.backend != "single" and len(unit.trials[0].seed) > 1:
+        elif error == WORKER_DIED and unit.backend != "single" and len(unit.trials[0].members) > 1:
             yield _Unit(unit.trials, left, "single")
         else:
             from study.run import failed

@@ -133,7 +133,7 @@ class Plan:
     @property
     def members(self) -> int:
         """The number of networks that the plan trains."""
-        return sum(len(trial.seed) for trial in self.trials)
+        return sum(len(trial.members) for trial in self.trials)
 
     def save(self, results: Results) -> None:
         """Keep the plan beside the records, so that the analysis knows what to expect of them."""
@@ -161,9 +161,9 @@ class Plan:
         except (KeyError, TypeError, AttributeError):
             raise BadInputError(f"a plan of {sweep} in {results} is damaged; remove it and run again.") from None
 
-    def members_by_cell(self) -> set[tuple[str, int]]:
-        """Every network that the plan asks for, as its cell and its seed."""
-        return {(trial.cell, seed) for trial in self.trials for seed in trial.seed}
+    def networks(self) -> set[tuple[str, int, int]]:
+        """Every network that the plan asks for, as its cell, its seed and its number among the models of that seed."""
+        return {(trial.cell, seed, model) for trial in self.trials for seed, model in trial.members}
 
     def check_unchanged(self) -> None:
         """Refuse to go on with a saved plan whose dataset folders hold other files than when it was made.
@@ -182,6 +182,8 @@ class Plan:
             BadInputError: a shard can't be read.
         """
         rows = results.read(self.sweep, "members", columns=["trial", "cell", "seed", "status", "error"]).to_pylist()
+        # The models of a seed are recorded together; the worst of them, which comes last, stands for all.
+        rows.sort(key=lambda row: ("ok", "diverged", "failed").index(row["status"]))
         return State(self, {(row["cell"], row["seed"]): row for row in rows})
 
 

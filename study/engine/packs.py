@@ -1,6 +1,6 @@
 """Members in packs: as many at once as pay, or fewer where memory runs out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -13,8 +13,12 @@ Work = Callable[[Sequence[Member], Progress], Sequence[Result]]
 
 
 def in_packs(
-    members: Sequence[Member], at_once: int, work: Work[Member, Result], progress: Progress
-) -> Iterator[Result]:
+    members: Sequence[Member],
+    at_once: int,
+    work: Work[Member, Result],
+    progress: Progress,
+    alike: Callable[[Member], object] = lambda _: None,
+) -> list[Result]:
     """What came of each member, in order.
 
     Packs are of even size: 5 members go as one where 4 at once are best, and 7 as 4 and 3. A pack that has run out of
@@ -25,27 +29,34 @@ def in_packs(
         at_once: how many pay.
         work: what is done with each pack.
         progress: told the fraction of all members' work that is done.
+        alike: only members of which it says the same go into one pack.
 
     Raises:
         torch.OutOfMemoryError: there is not enough memory for a single member.
     """
-    done = 0
-    while done < len(members):
-        left = len(members) - done
-        packs = max(1, round(left / at_once)) if at_once > 1 else left
-        together = members[done : done + -(-left // packs)]
+    found: dict[int, Result] = {}
+    kinds: dict[object, list[int]] = {}
+    for position, member in enumerate(members):
+        kinds.setdefault(alike(member), []).append(position)
+    for positions in kinds.values():
+        left = positions
+        while left:
+            packs = max(1, round(len(left) / at_once)) if at_once > 1 else len(left)
+            together = left[: -(-len(left) // packs)]
 
-        def of_all(fraction: float, done: int = done, size: int = len(together)) -> None:
-            progress((done + fraction * size) / len(members))
+            def of_all(fraction: float, done: int = len(found), size: int = len(together)) -> None:
+                progress((done + fraction * size) / len(members))
 
-        found: Sequence[Result] = ()
-        try:
-            found = work(together, of_all)
-        except torch.OutOfMemoryError:
-            if len(together) == 1:
-                raise
-            at_once = len(together) // 2
-        if not found:  # not within the handler, where the error still holds on to the pack
-            torch.cuda.empty_cache()
-        done += len(found)
-        yield from found
+            results: Sequence[Result] = ()
+            try:
+                results = work([members[position] for position in together], of_all)
+            except torch.OutOfMemoryError:
+                if len(together) == 1:
+                    raise
+                at_once = len(together) // 2
+            if not results:  # not within the handler, where the error still holds on to the pack
+                torch.cuda.empty_cache()
+                continue
+            found.update(zip(together, results, strict=True))
+            left = left[len(together) :]
+    return [found[position] for position in range(len(members))]

@@ -25,7 +25,8 @@ D_PRIME = torch.tensor(
 ASSIGNED = torch.tensor([0, 1, 0, 1, 1, 2])
 ORIGINAL = torch.tensor([1, 1, 2, 0, 1, 2])
 OUT = torch.tensor([True, False, True, True, False, False])
-CORRUPTED = Corrupted(IMAGES, ROWS, ASSIGNED, ORIGINAL, OUT)
+EVERYBODY = torch.ones(6, dtype=torch.bool)
+CORRUPTED = Corrupted(IMAGES, ROWS, ASSIGNED, ORIGINAL, OUT, EVERYBODY)
 TEST = Split(IMAGES[:2], torch.tensor([0, 2]))
 TEST_LOGITS = torch.tensor([[0.9, 0.05, 0.05], [0.5, 0.25, 0.25]]).log()
 
@@ -54,7 +55,7 @@ def test_every_metric_is_what_a_hand_computes():
 
 
 def test_without_corruption_nothing_is_said_of_the_atypical():
-    clean = Corrupted(IMAGES, ROWS, ORIGINAL, ORIGINAL, torch.zeros(6, dtype=torch.bool))
+    clean = Corrupted(IMAGES, ROWS, ORIGINAL, ORIGINAL, ~EVERYBODY, EVERYBODY)
     found = of_one(D_PRIME, clean, TEST_LOGITS)
     assert found["mem_acc"] is found["mem_loss"] is found["true_label_acc"] is None
     # Sample 0 alone answers otherwise than it is labelled.
@@ -62,7 +63,7 @@ def test_without_corruption_nothing_is_said_of_the_atypical():
 
 
 def test_where_all_is_corrupted_nothing_is_said_of_the_clean():
-    found = of_one(D_PRIME, Corrupted(IMAGES, ROWS, ASSIGNED, ORIGINAL, ~(OUT & ~OUT)), TEST_LOGITS)
+    found = of_one(D_PRIME, Corrupted(IMAGES, ROWS, ASSIGNED, ORIGINAL, EVERYBODY, EVERYBODY), TEST_LOGITS)
     assert found["clean_acc"] is found["clean_loss"] is None
     assert found["mem_acc"] == pytest.approx(4 / 6)
 
@@ -74,7 +75,7 @@ def test_a_large_loss_stays_finite():
 
 
 def test_each_member_of_a_pack_has_its_own_labels_and_logits():
-    clean = Corrupted(IMAGES, ROWS, ORIGINAL, ORIGINAL, torch.zeros(6, dtype=torch.bool))
+    clean = Corrupted(IMAGES, ROWS, ORIGINAL, ORIGINAL, ~EVERYBODY, EVERYBODY)
     unsure = torch.zeros_like(D_PRIME)
     found = memorization(
         torch.stack([D_PRIME, unsure, torch.full_like(unsure, math.nan)]),

@@ -47,6 +47,9 @@ CHANGES = {
     "eval_every": ({}, {"eval_every": 10}),
     "samples": ({}, {"samples": "scores"}),
     "precision": ({}, {"precision": "bf16"}),
+    "queries": ({"protocol": "splits"}, {"protocol": "splits", "queries": "mirror"}),
+    "protocol": ({}, {"protocol": "splits"}),
+    "models": ({"protocol": "splits"}, {"protocol": "splits", "models": 16}),
     "seed": ({}, {"seed": (0, 1)}),
 }
 ONE_CHOICE = {name for name, choices in CHOICES.items() if len(choices) == 1}
