@@ -68,6 +68,44 @@ def amplification(results: ResultsDir, sweep: SweepName = None, partial: Partial
 
 
 @app.command()
+def membership(
+    results: ResultsDir,
+    attack: Annotated[list[str] | None, typer.Option(help="An attack to show; may be repeated.")] = None,
+    sweep: SweepName = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for figures; by default RESULTS/SWEEP/figures.")] = None,
+    partial: Partial = False,
+) -> None:
+    """Attack the models that were trained on halves of D' with one another as shadows, from their recorded scores.
+
+    For each arm, and for the difference of two, the AUC is the mean over targets with its 95% interval over targets and
+    samples. A rate that a target has too few non-members for is left out: 100 for 1%, 1,000 for 0.1%.
+
+    Example: python -m analysis membership results --sweep membership
+
+    Example: python -m analysis membership results --attack lira_online/per_example --attack global_threshold
+    """
+    from analysis import audit
+    from analysis.figures import memorized, most_memorized, roc, save
+
+    for loaded in load_all(Results.at(results), sweep, partial):
+        found = audit.audits(loaded, Results.at(results))
+        names = tuple(attack or audit.SHOWN)
+        show(summaries.audit_table(audit.table(found, names), f"{loaded.sweep}: membership inference"))
+        gained = audit.differences(found, names)
+        if len(gained):
+            show(summaries.difference_table(gained, f"{loaded.sweep}: AUC of one arm less that of the other"))
+        folder = _figure_folder(results, out, loaded.sweep)
+        drawn = {"roc": roc(found, names[0]), "counterfactual": memorized(found)}
+        images = audit.most_memorized(loaded, Results.at(results))
+        if len(images):
+            drawn["most_memorized"] = most_memorized(images)
+        for name, figure in drawn.items():
+            for path in save(figure, folder / name):
+                print(f"figure: {path}")
+        _say_missing(loaded)
+
+
+@app.command()
 def figures(
     results: ResultsDir,
     sweep: SweepName = None,

@@ -71,6 +71,42 @@ def comparison_table(table: pd.DataFrame, title: str) -> Table:
     return shown
 
 
+def audit_table(table: pd.DataFrame, title: str) -> Table:
+    """Attacks by cell and group as a terminal shows them."""
+    shown = Table(title=title, title_justify="left")
+    rates = {"balanced_acc": "balanced accuracy", "tpr_at_1e2fpr": "TPR at 1% FPR", "tpr_at_1e3fpr": "at 0.1%"}
+    rates |= {"tpr_at_0fp": "at zero false positives"}
+    numbers = ["auc", "low", "high", *rates, "targets", "n_in", "n_out"]
+    settings = [name for name in table.columns if name not in numbers]
+    _columns(shown, settings, ["AUC", "95% interval", *rates.values(), "targets", "IN", "OUT"])
+    for _, row in table.astype(object).iterrows():
+        shown.add_row(
+            *(level(row[name]) for name in settings),
+            "-" if pd.isna(row["auc"]) else f"{row['auc']:.3f}",
+            "-" if pd.isna(row["low"]) else f"[{row['low']:.3f}, {row['high']:.3f}]",
+            *("-" if pd.isna(row[name]) else f"{row[name] * 100:.2f}%" for name in rates),
+            *(str(row[name]) for name in ("targets", "n_in", "n_out")),
+        )
+    return shown
+
+
+def difference_table(table: pd.DataFrame, title: str) -> Table:
+    """Differences between the AUCs of two arms as a terminal shows them."""
+    shown = Table(title=title, title_justify="left")
+    numbers = ["difference", "low", "high", "targets"]
+    settings = [name for name in table.columns if name not in (*numbers, "arm", "reference")]
+    _columns(shown, ["arms", *settings], ["difference", "95% interval", "targets"])
+    for _, row in table.astype(object).iterrows():
+        shown.add_row(
+            f"{row['arm']} - {row['reference']}",
+            *(level(row[name]) for name in settings),
+            "-" if pd.isna(row["difference"]) else _signed(row["difference"]),
+            "-" if pd.isna(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]",
+            str(row["targets"]),
+        )
+    return shown
+
+
 def _columns(table: Table, left: Iterable[str], right: Iterable[str]) -> None:
     """Where the terminal is too narrow, cells go on in a second line rather than lose their end."""
     for name in left:
