@@ -87,14 +87,18 @@ def membership(
     from analysis import audit
     from analysis.figures import memorized, most_memorized, roc, save
 
-    for loaded in load_all(Results.at(results), sweep, partial):
+    every = load_all(Results.at(results), sweep, partial)
+    with_halves = [loaded for loaded in every if audit.has_halves(loaded)] or every
+    names = tuple(attack or audit.SHOWN)
+    for loaded in with_halves:
         found = audit.audits(loaded, Results.at(results))
-        names = tuple(attack or audit.SHOWN)
+        folder = _figure_folder(
+            results, out if out is None or len(with_halves) == 1 else out / loaded.sweep, loaded.sweep
+        )
         show(summaries.audit_table(audit.table(found, names), f"{loaded.sweep}: membership inference"))
         gained = audit.differences(found, names)
         if len(gained):
             show(summaries.difference_table(gained, f"{loaded.sweep}: AUC of one arm less that of the other"))
-        folder = _figure_folder(results, out, loaded.sweep)
         drawn = {"roc": roc(found, names[0]), "counterfactual": memorized(found)}
         images = audit.most_memorized(loaded, Results.at(results))
         if len(images):

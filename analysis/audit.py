@@ -65,6 +65,11 @@ class Audited:
         return attacks.counterfactual_memorization(self.correct[:, chosen], self.is_member[:, chosen])
 
 
+def has_halves(loaded: Loaded) -> bool:
+    """Whether any model of the sweep was trained on a half of D'."""
+    return bool((loaded.members["protocol"] == "splits").any())
+
+
 def audits(loaded: Loaded, results: Results) -> list[Audited]:
     """Every cell and seed of the sweep that was trained on halves.
 

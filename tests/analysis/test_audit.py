@@ -37,9 +37,9 @@ def scores(trial: Trial, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return (GAP[trial.norm] * is_member + noise).astype(np.float32), is_member
 
 
-def write(results: Results, *trials: Trial, lost: tuple[int, ...] = (), kept: int = SAMPLES) -> None:
-    """Records of trials of which the models that are lost diverged, and of whose samples only so many are kept."""
-    plan(results, trials)
+def write(results: Results, *trials: Trial, lost: tuple[int, ...] = (), sweep: str = "mine") -> None:
+    """Records of trials, of which the models that are lost diverged."""
+    plan(results, trials, sweep)
     image = io.BytesIO()
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(image, format="PNG")
     for trial in trials:
@@ -61,7 +61,7 @@ def write(results: Results, *trials: Trial, lost: tuple[int, ...] = (), kept: in
                         "score": float(of_model[sample]),
                         "correct": bool(of_model[sample] > 0),
                     }
-                    for sample in range(kept)
+                    for sample in range(SAMPLES)
                 ]
         named = {"group": "clean", "label": 1, "original_label": 2, "in_acc": 1.0, "out_acc": 0.0}
         for seed in trial.seed:
@@ -69,7 +69,7 @@ def write(results: Results, *trials: Trial, lost: tuple[int, ...] = (), kept: in
                 {"trial": trial.id, "seed": seed, "sample": sample, **named, "image": image.getvalue()}
                 for sample in range(12)
             ]
-        results.write("mine", trial.id, {"members": members, "samples": samples, "images": images})
+        results.write(sweep, trial.id, {"members": members, "samples": samples, "images": images})
 
 
 def loaded(results: Results, *trials: Trial, **settings: object) -> Loaded:

@@ -11,6 +11,7 @@ from PIL import Image
 from analysis.__main__ import app
 from study.record import Results
 from study.terminal import main
+from tests.analysis import test_audit as halves
 from tests.analysis.conftest import frame, grid, plan, record, shard
 
 ROOT = Path(__file__).parents[2]
@@ -145,6 +146,17 @@ def test_every_sweep_is_shown_unless_one_is_named(complete: Results, command):
     assert "another" not in command("tables", complete, "--sweep", "mine")[1]
 
 
+def test_the_audit_prints_every_attack_and_where_its_figures_are(complete: Results, command, tmp_path: Path):
+    halves.write(complete, *halves.TRIALS, sweep="halves")
+    code, out, _ = command("membership", complete, "--out", tmp_path / "figures", "--attack", "rmia_online")
+    assert code == 0
+    assert out.count("rmia_online") == 2 * 3 + 3
+    assert "batch - none" in out
+    assert files(tmp_path / "figures") == sorted(
+        f"{name}.{suffix}" for name in ("counterfactual", "most_memorized", "roc") for suffix in ("pdf", "png")
+    )
+
+
 def test_figures_go_where_they_are_asked_for(complete: Results, command, tmp_path: Path):
     code, out, _ = command("figures", complete, "--out", tmp_path / "figures")
     assert code == 0
@@ -189,6 +201,7 @@ def test_the_alternative_can_be_chosen(complete: Results, command):
         (["tables", "RESULTS/mine"], "holds no records; run a sweep first"),
         (["tables", "gopher://results"], "results 'gopher://results' can't be opened"),
         (["figures", "RESULTS", "--out", "RESULTS/mine/plans/file"], "figures can't be written to"),
+        (["membership", "RESULTS"], "mine has no models on halves of D'; the sweep membership has"),
         (["tables", "RESULTS", "--partly"], "--partly"),
         (["tables"], "RESULTS"),
         (["table", "RESULTS"], "'table'"),
