@@ -58,6 +58,7 @@ from sweeps.bundles import MEMBERS, Bundle, alike, bundled, halves, worth_bundli
 MAX_FAILURES = 2
 WORKER_DIED = "its worker process died: out of memory, a crash, or killed from outside"
 REPORT_EVERY_S = 0.5
+NEARLY_DONE = 0.999
 REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc")
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing is kept there; the default would reserve a third of the memory
 
@@ -239,7 +240,8 @@ def run_trials(
         # A task that is tried again starts from nothing.
         nonlocal told
         told = max(told, (total - left + fraction * left) / total)
-        on_progress(told)
+        # Once trained, a trial is still to be recorded.
+        on_progress(min(told, NEARLY_DONE))
 
     while units and not whole.interrupted:
         tasks = [_task(unit, sweep, results, data_dir) for unit in units]
