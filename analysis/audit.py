@@ -81,7 +81,8 @@ def audits(loaded: Loaded, results: Results) -> list[Audited]:
         raise BadInputError(
             f"{loaded.sweep} has no models on halves of D'; the sweep membership has, or add --set protocol=splits."
         )
-    return [_audited(loaded.sweep, models, results) for _, models in members.groupby(["cell", "seed"], sort=False)]
+    ordered = members.sort_values([*varying(members), "seed", "model"])
+    return [_audited(loaded.sweep, models, results) for _, models in ordered.groupby(["cell", "seed"], sort=False)]
 
 
 def _audited(sweep: str, models: pd.DataFrame, results: Results) -> Audited:

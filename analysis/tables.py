@@ -75,15 +75,14 @@ def audit_table(table: pd.DataFrame, title: str) -> Table:
     """Attacks by cell and group as a terminal shows them."""
     shown = Table(title=title, title_justify="left")
     rates = {"balanced_acc": "balanced accuracy", "tpr_at_1e2fpr": "TPR at 1% FPR", "tpr_at_1e3fpr": "at 0.1%"}
-    rates |= {"tpr_at_0fp": "at zero false positives"}
+    rates |= {"tpr_at_0fp": "at zero"}
     numbers = ["auc", "low", "high", *rates, "targets", "n_in", "n_out"]
     settings = [name for name in table.columns if name not in numbers]
-    _columns(shown, settings, ["AUC", "95% interval", *rates.values(), "targets", "IN", "OUT"])
+    _columns(shown, settings, ["AUC [95% interval]", *rates.values(), "targets", "IN", "OUT"])
     for _, row in table.astype(object).iterrows():
         shown.add_row(
             *(level(row[name]) for name in settings),
-            "-" if pd.isna(row["auc"]) else f"{row['auc']:.3f}",
-            "-" if pd.isna(row["low"]) else f"[{row['low']:.3f}, {row['high']:.3f}]",
+            "-" if pd.isna(row["auc"]) else f"{row['auc']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
             *("-" if pd.isna(row[name]) else f"{row[name] * 100:.2f}%" for name in rates),
             *(str(row[name]) for name in ("targets", "n_in", "n_out")),
         )
@@ -95,13 +94,12 @@ def difference_table(table: pd.DataFrame, title: str) -> Table:
     shown = Table(title=title, title_justify="left")
     numbers = ["difference", "low", "high", "targets"]
     settings = [name for name in table.columns if name not in (*numbers, "arm", "reference")]
-    _columns(shown, ["arms", *settings], ["difference", "95% interval", "targets"])
+    _columns(shown, ["arms", *settings], ["difference [95% interval]", "targets"])
     for _, row in table.astype(object).iterrows():
         shown.add_row(
             f"{row['arm']} - {row['reference']}",
             *(level(row[name]) for name in settings),
-            "-" if pd.isna(row["difference"]) else _signed(row["difference"]),
-            "-" if pd.isna(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]",
+            "-" if pd.isna(row["low"]) else f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
             str(row["targets"]),
         )
     return shown

@@ -574,7 +574,7 @@ def mean_auc(scores: Scores, is_member: Mask, seed: int = 0, replicates: int = 1
     Raises:
         BadInputError: the shapes differ, or a score isn't finite.
     """
-    return _interval(*_linearized(scores, is_member), seed, replicates)
+    return _interval(*_linearized(scores, is_member), seed, replicates, (0, 1))
 
 
 def mean_auc_difference(
@@ -594,7 +594,7 @@ def mean_auc_difference(
     """
     auc, influence = _linearized(arm, is_member)
     reference_auc, reference_influence = _linearized(reference, is_member)
-    return _interval(auc - reference_auc, influence - reference_influence, seed, replicates)
+    return _interval(auc - reference_auc, influence - reference_influence, seed, replicates, (-1, 1))
 
 
 def _linearized(scores: Scores, is_member: Mask) -> tuple[Floats, Floats]:
@@ -622,10 +622,11 @@ def _exceeded(scores: Scores, others: Scores) -> Floats:
     return (np.searchsorted(rising, scores, "left") + np.searchsorted(rising, scores, "right")) / (2 * len(others))
 
 
-def _interval(values: Floats, influence: Floats, seed: int, replicates: int) -> Interval:
+def _interval(values: Floats, influence: Floats, seed: int, replicates: int, possible: tuple[float, float]) -> Interval:
     if not len(values):
         return Interval(None, None, None, 0)
-    drawn = _replicated(values, influence, seed, replicates)
+    # To first order a replicate may leave the values that there are.
+    drawn = _replicated(values, influence, seed, replicates).clip(*possible)
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
     return Interval(float(values.mean()), low, high, len(values))
 

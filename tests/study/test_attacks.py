@@ -731,3 +731,13 @@ def test_memorization_is_not_computed_from_numbers():
         counterfactual_memorization(member.astype(float), member)
     with pytest.raises(BadInputError, match="don't match"):
         counterfactual_memorization(member, member[:2])
+
+
+def test_an_interval_stays_among_the_aucs_that_there_are():
+    is_member = np.arange(8) < 4
+    nearly = np.array([[5, 6, 7, 3, 4, 0, 1, 2], [5, 6, 7, 8, 4, 0, 1, 2]], dtype=float)
+    members = np.stack([is_member] * 2)
+    found = mean_auc(nearly, members)
+    assert found.high == 1
+    assert mean_auc(-nearly, members).low == 0
+    assert mean_auc_difference(nearly, -nearly, members).high == 1
