@@ -66,8 +66,14 @@ def fits(norm: Any, relu: Any, pool: Any) -> bool:
 
 
 def by_channel(features: Tensor, members: int) -> Tensor:
-    """Features [N, M * C, ...], a member's channels next to each other, with a channel's members next to each other."""
-    return features if members == 1 else features.unflatten(1, (members, -1)).transpose(1, 2).flatten(1, 2)
+    """Features [N, M * C, ...], a member's channels next to each other, with a channel's members next to each other.
+
+    If a copy must be made, it has channels last in memory.
+    """
+    if members == 1:
+        return features
+    ordered: Tensor = features.movedim(1, -1).unflatten(-1, (members, -1)).transpose(-1, -2).flatten(-2)
+    return ordered.movedim(-1, 1)
 
 
 def by_member(features: Tensor, members: int) -> Tensor:

@@ -60,11 +60,13 @@ def together(layers: list[nn.Module], members: int) -> list[nn.Module]:
         run = 0
         while run < len(layers) and (_fits(layers[run], members) or (run and type(layers[run]) in CHANNELWISE)):
             run += 1
-        if run:
+        # Torch's group norm is faster with channels last, and in the order [M, C] they aren't.
+        if run and not (run < len(layers) and type(layers[run]) is nn.GroupNorm):
             made.append(Lanes(members, *layers[:run]))
         else:
-            made.append(layers[0])
-        del layers[: max(1, run)]
+            run = max(1, run)
+            made += layers[:run]
+        del layers[:run]
     return made
 
 

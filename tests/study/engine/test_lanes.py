@@ -169,9 +169,14 @@ def test_only_narrow_and_plain_convolutions_are_taken(layer, fit):
     assert isinstance(together([layer], 2)[0], Lanes) is fit
 
 
-def test_a_run_ends_at_the_first_layer_that_asks_about_channels():
-    before, first, second, last = nn.ReLU(), nn.Conv2d(2, 4, 3, groups=2), nn.Conv2d(4, 8, 3, groups=2), nn.Flatten()
-    norm = nn.GroupNorm(2, 4)
-    made = together([before, first, nn.ReLU(), norm, second, nn.ReLU(), nn.MaxPool2d(2), last], 2)
-    assert [type(layer) for layer in made] == [nn.ReLU, Lanes, nn.GroupNorm, Lanes, nn.Flatten]
-    assert [len(layer) for layer in made if isinstance(layer, Lanes)] == [2, 3]
+@pytest.mark.parametrize(
+    ("norm", "kinds"),
+    [
+        (nn.InstanceNorm2d(4), [nn.ReLU, Lanes, nn.InstanceNorm2d, Lanes, nn.Flatten]),
+        (nn.GroupNorm(2, 4), [nn.ReLU, nn.Conv2d, nn.ReLU, nn.GroupNorm, Lanes, nn.Flatten]),
+    ],
+)
+def test_a_run_ends_at_the_first_layer_that_asks_about_channels(norm, kinds):
+    first, second = nn.Conv2d(2, 4, 3, groups=2), nn.Conv2d(4, 8, 3, groups=2)
+    made = together([nn.ReLU(), first, nn.ReLU(), norm, second, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()], 2)
+    assert [type(layer) for layer in made] == kinds
