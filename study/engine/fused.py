@@ -15,16 +15,19 @@ class NormReLUPool(nn.Sequential):
     def __init__(self, norm: nn.Module, relu: nn.Module, pool: nn.Module) -> None:
         super().__init__(norm, pool, relu)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Features [N, C, H, W] to [N, C, H/2, W/2]."""
+    def forward(self, features: Tensor, members: int = 1) -> Tensor:
+        """Features [N, C, H, W] to [N, C, H/2, W/2], the channels of so many members in the order of `by_channel`."""
         if not self._applies(features):
+            features = by_member(features, members)
             for layer in self:
                 features = layer(features)
-            return features
+            return by_channel(features, members)
         norm: Any = self[0]
+        weight, bias = by_channel(norm.weight[None], members)[0], by_channel(norm.bias[None], members)[0]
         output: Tensor
-        output, mean, variance = _NormReLUPool.apply(features, norm.weight, norm.bias, norm.eps)
+        output, mean, variance = _NormReLUPool.apply(features, weight, bias, norm.eps)
         with torch.no_grad():
+            mean, variance = by_member(torch.stack([mean, variance]), members)
             count = features.numel() // features.shape[1]
             norm.running_mean.lerp_(mean, norm.momentum)
             norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
@@ -62,6 +65,22 @@ def fits(norm: Any, relu: Any, pool: Any) -> bool:
     )
 
 
+def by_channel(features: Tensor, members: int) -> Tensor:
+    """Features [N, M * C, ...], a member's channels next to each other, with a channel's members next to each other.
+
+    If a copy must be made, it has channels last in memory.
+    """
+    if members == 1:
+        return features
+    ordered: Tensor = features.movedim(1, -1).unflatten(-1, (members, -1)).transpose(-1, -2).flatten(-2)
+    return ordered.movedim(-1, 1)
+
+
+def by_member(features: Tensor, members: int) -> Tensor:
+    """Features [N, C * M, ...] of `by_channel` as they were before."""
+    return features if members == 1 else features.unflatten(1, (-1, members)).transpose(1, 2).flatten(1, 2)
+
+
 class _NormReLUPool(torch.autograd.Function):
     """The operation and its gradient: the result, and the mean and biased variance of each channel."""
 
@@ -77,7 +96,7 @@ class _NormReLUPool(torch.autograd.Function):
         result = _quarter(features, features.dtype)
         taken, where = torch.empty_like(result), _quarter(features, torch.uint8)
         shift = bias - scale * mean
-        kernels.pooled(_last(features), *_arrays(scale, shift), _last(result), _last(taken), _last(where))
+        kernels.pooled(last(features), *_arrays(scale, shift), last(result), last(taken), last(where))
         ctx.save_for_backward(features, taken, where, mean, inverse, scale)
         ctx.mark_non_differentiable(mean, variance)
         return result, mean, variance
@@ -96,11 +115,11 @@ class _NormReLUPool(torch.autograd.Function):
         slope = -scale * inverse.square() * projection / count
         result = torch.empty_like(features)
         each = _arrays(mean, scale, slope, offset)
-        kernels.scattered(_last(features), _last(gradient), _last(where), *each, _last(result))
+        kernels.scattered(last(features), last(gradient), last(where), *each, last(result))
         return result, projection * inverse, total, None
 
 
-def _last(features: Tensor) -> Any:
+def last(features: Tensor) -> Any:
     """Features [N, C, H, W] with channels last in memory as an array [N, H, W, C]."""
     return features.detach().permute(0, 2, 3, 1).numpy()
 

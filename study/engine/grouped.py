@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from study.engine import lanes
 from study.engine.fused import NormReLUPool, fits
 from study.engine.pack import Pack, UnfitError
 from study.norms import ChannelRMSNorm
@@ -65,7 +66,9 @@ class Grouped(Pack):
             child: self._side_by_side([each.get_submodule(child) for each in like], f"{name}.{child}".lstrip("."))
             for child in first._modules
         }
-        return _pooled_first(container) if type(first) is nn.Sequential else container
+        if type(first) is not nn.Sequential:
+            return container
+        return nn.Sequential(*lanes.together(_pooled_first(container), len(self)))
 
     def _layer(self, like: Sequence[nn.Module], name: str) -> nn.Module:
         try:
@@ -173,8 +176,8 @@ LAYERS: Mapping[type[nn.Module], Callable[[Any, int], nn.Module]] = {
 """How M layers of a kind become one, before it is given their parameters."""
 
 
-def _pooled_first(sequence: nn.Module) -> nn.Module:
-    """The sequence with max-pooling before each ReLU that it follows: the same numbers for a quarter of the work.
+def _pooled_first(sequence: nn.Module) -> list[nn.Module]:
+    """The layers of the sequence with max-pooling before each ReLU that it follows: the same for a quarter of the work.
 
     Where a batch norm comes before them, the three become one.
     """
@@ -189,7 +192,7 @@ def _pooled_first(sequence: nn.Module) -> nn.Module:
             del layers[:2]
         else:
             made.append(layers.pop(0))
-    return nn.Sequential(*made)
+    return made
 
 
 def _pools(layer: nn.Module) -> bool:
