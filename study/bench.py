@@ -65,7 +65,7 @@ class Work:
 def works(device: str) -> list[Work]:
     """What is raced on the device."""
     on_gpu = torch.device(device).type == "cuda"
-    large, batches = (256, 64) if on_gpu else (32, 4)
+    large, batches = (256, 64) if on_gpu else (32, 2)
     return [
         Work("lenet", (1, 28, 28), 256, 32 if on_gpu else 16, 64 if on_gpu else 16),
         *(Work(name, (3, 32, 32), large, 5, batches) for name in ("resnet18", "vgg8")),
