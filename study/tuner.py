@@ -33,8 +33,8 @@ TRY_S = 0.2
 """How long each candidate is tried, or for two steps if those take longer."""
 BATCHES = {"cpu": 1, "cuda": 8}
 """In a timed pass: an epoch has costs of its own, which on a GPU would hide those of a single step."""
-TURNS_S = 2.0
-"""How long the plain loop and the best of the others take turns, once each candidate has been tried."""
+TURNS_S, FEWEST_TURNS = 2.0, 6
+"""How long, and how often, the plain loop and the best of the others take turns, once each candidate has been tried."""
 STEP_S = 0.3
 """What one timed step of the plain loop may take: of networks that are slower, fewer samples are timed."""
 FEW = 8
@@ -176,8 +176,9 @@ def _tried(step: Callable[[], float]) -> float:
 def _in_turns(steps: Mapping[Choice, Callable[[], float]]) -> list[Choice]:
     """The timings, made better by turns, so that whatever else the machine does meets the best ones alike."""
     best = {timing: timing.seconds for timing in steps}
-    end = time.perf_counter() + TURNS_S
-    while len(steps) > 1 and time.perf_counter() < end:
+    end, turns = time.perf_counter() + TURNS_S, 0
+    while len(steps) > 1 and (time.perf_counter() < end or turns < FEWEST_TURNS):
+        turns += 1
         for timing, step in steps.items():
             if step is not _forgotten:
                 best[timing] = min(best[timing], step())
