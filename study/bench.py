@@ -29,7 +29,7 @@ from study.trial import Trial
 from study.worker import ENVIRONMENT, one_thread, processes
 
 CLASSES = 10
-GRADIENTS = 512
+GRADIENTS = 256
 """How many samples' gradient norms are timed."""
 
 
