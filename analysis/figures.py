@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 from PIL import Image
 
 from analysis.audit import Audited
@@ -154,7 +155,7 @@ def roc(audited: Sequence[Audited], attack: str) -> Figure:
 
 
 def _roc_panel(axes: Axes, arms: Sequence[Audited], attack: str, group: str) -> None:
-    lowest = 1.0
+    lowest = 0.1  # so that each axis has two labels at least
     for one in arms:
         chosen = one.of(group)
         found = attacks.attacked(attack, one.scores, one.is_member)
@@ -165,6 +166,8 @@ def _roc_panel(axes: Axes, arms: Sequence[Audited], attack: str, group: str) -> 
     axes.plot([lowest, 1], [lowest, 1], color="#888888", linewidth=0.8, zorder=0)
     axes.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(lowest, 1.1))
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())  # within a decade labels would run into each other
 
 
 def memorized(audited: Sequence[Audited]) -> Figure:

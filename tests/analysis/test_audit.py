@@ -165,6 +165,17 @@ def test_the_curves_of_both_arms_are_in_a_panel_for_each_group(results):
         assert np.nanmean(batch.get_ydata()) > np.nanmean(none.get_ydata())
 
 
+def test_the_labels_of_a_small_group_do_not_run_into_each_other(results):
+    small = [
+        replace(one, groups=np.where(np.arange(SAMPLES) < 12, "corrupted", "clean"))
+        for one in audit.audits(loaded(results, *TRIALS), results)
+    ]
+    axes = roc(small, "global_threshold").axes[-1]
+    for axis in (axes.xaxis, axes.yaxis):
+        assert sum(0.1 <= place <= 1 for place in axis.get_majorticklocs()) >= 2
+        assert not any(axis.get_minor_formatter().format_ticks(axis.get_minorticklocs()))
+
+
 def test_the_histograms_add_up_to_all_samples(results):
     figure = memorized(audit.audits(loaded(results, *TRIALS), results))
     assert [axes.get_title() for axes in figure.axes] == ["clean samples", "corrupted samples"]
