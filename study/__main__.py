@@ -90,7 +90,7 @@ def settings() -> None:
 def bench(
     only: Annotated[list[str] | None, typer.Option(help="Only this architecture; repeatable.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto for a GPU where there is one.")] = "auto",
-    seconds: Annotated[float, typer.Option(min=0.0, help="How long each contender takes a turn.")] = 2.0,
+    seconds: Annotated[float, typer.Option(min=0.0, help="How long each contender takes a turn.")] = 1.0,
     rounds: Annotated[int, typer.Option(min=1, help="How many turns each has.")] = 3,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write every figure into this file.")] = None,
 ) -> None:

@@ -7,9 +7,11 @@ members that were trained on each.
 
 import copy
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -21,7 +23,7 @@ from torchvision import datasets
 from torchvision.transforms import ToTensor
 
 from study import influence, models, tuner
-from study.data import to_float
+from study.data import Split, to_float
 from study.engine import pack
 from study.precision import be_exact
 from study.timing import Rate, alike, engine, noise, rate, side_by_side
@@ -29,8 +31,8 @@ from study.trial import Trial
 from study.worker import ENVIRONMENT, one_thread, processes
 
 CLASSES = 10
-GRADIENTS = 256
-"""How many samples' gradient norms are timed."""
+GRADIENTS = 128
+"""Of how many samples the gradient norms are timed: the check that comes before them is then a small part."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def _in_turns(contenders: Mapping[str, Contender], seconds: float, rounds: int) 
         }
         for together in started.values():
             for process in together:
+                stack.callback(process.close)  # all of them, before any is waited for
                 process.result()
         for _ in range(rounds):
             for name, together in started.items():
@@ -208,6 +211,8 @@ def plain(work: Work, device: str, loaders: int, threads: int) -> Rate:
         shuffle=True,
         num_workers=loaders,
         persistent_workers=loaders > 0,
+        # As in a program of the user's; this process, which was spawned, would spawn them.
+        multiprocessing_context="fork" if loaders and sys.platform == "linux" else None,
         pin_memory=on_gpu,
     )
 
@@ -234,22 +239,23 @@ def gradient_norms(work: Work, device: str, backend: str, members: int) -> Rate:
     one_thread()
     be_exact()
     split = noise(GRADIENTS, work.shape, CLASSES).to(device)
-    images, labels, rows = split.images, split.labels, torch.arange(GRADIENTS, device=device)
     networks = alike(work.trial, work.shape, CLASSES, device, members)
     network = copy.deepcopy(networks[0]).eval()
     together = pack(backend, networks, work.shape)
 
+    few = Split(split.images[: work.batch_size], split.labels[: work.batch_size])
+
     def ordinary() -> int:
-        for part, assigned in zip(images.split(work.batch_size), labels.split(work.batch_size), strict=True):
-            network.zero_grad()
-            cross_entropy(network(to_float(part, torch.float32)), assigned).backward()
-        return len(labels)
+        network.zero_grad()
+        cross_entropy(network(to_float(few.images, torch.float32)), few.labels).backward()
+        return len(few)
 
-    def norms() -> int:
-        influence.grad_norms(together, images, [rows] * members, [labels] * members)
-        return len(labels) * members
+    def norms(of: Split = split) -> int:
+        rows = torch.arange(len(of), device=device)
+        influence.grad_norms(together, of.images, [rows] * members, [of.labels] * members)
+        return len(of) * members
 
-    rates = [rate(one_pass, device) for one_pass in (ordinary, norms)]
+    rates = [rate(ordinary, device), rate(norms, device, warm_up=partial(norms, few))]
 
     def measured(seconds: float) -> float:
         of_ordinary, of_norms = (each(seconds / 2) for each in rates)

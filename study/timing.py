@@ -57,8 +57,8 @@ def training(
     return one_pass
 
 
-def rate(one_pass: Callable[[], int], device: str) -> Rate:
-    """The rate of passes that say what they got done; the first pass, of warming up, is taken now."""
+def rate(one_pass: Callable[[], int], device: str, warm_up: Callable[[], object] | None = None) -> Rate:
+    """The rate of passes that say what they got done; a first one, or what stands in for it, is taken now."""
 
     def wait() -> None:
         if torch.device(device).type == "cuda":
@@ -72,7 +72,7 @@ def rate(one_pass: Callable[[], int], device: str) -> Rate:
         wait()
         return done / (time.perf_counter() - start)
 
-    one_pass()
+    (warm_up or one_pass)()
     return turn
 
 

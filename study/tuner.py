@@ -33,6 +33,8 @@ TRY_S = 0.2
 """How long each candidate is tried, or for two steps if those take longer."""
 BATCHES = {"cpu": 1, "cuda": 8}
 """In a timed pass: an epoch has costs of its own, which on a GPU would hide those of a single step."""
+FULL_S = 0.2
+"""A step that takes so long keeps the device busy: there are no idle moments that a larger pack would fill."""
 TURNS_S, FEWEST_TURNS = 2.0, 6
 """How long, and how often, the plain loop and the best of the others take turns, once each candidate has been tried."""
 STEP_S = 0.3
@@ -133,7 +135,7 @@ def fastest(timings: Sequence[Choice], members: int) -> Choice:
 def measure(
     trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str = "auto"
 ) -> list[Choice]:
-    """Time every backend that fits the network, in packs of 1, 2, 4, ... until two larger ones in turn are no faster.
+    """Time every backend that fits the network, in packs of 1, 2, 4, ... until two are no faster or one is slow.
 
     Raises:
         BadInputError: the one backend that was named can't express the network.
@@ -159,7 +161,7 @@ def measure(
                 steps[slower] = _forgotten
             # One size may be slow by chance, where others use the machine too.
             worse = worse + 1 if timing.seconds > MARGIN * best else 0
-            if worse == 2:
+            if worse == 2 or timing.seconds * samples * size > FULL_S:
                 break
             size, best = 2 * size, min(best, timing.seconds)
     return _in_turns(steps)

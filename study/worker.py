@@ -76,9 +76,13 @@ class Process:
             raise found
         return found
 
+    def close(self) -> None:
+        """Have it end once it has answered."""
+        self._connection.close()
+
     def stop(self) -> None:
         """End it, and wait until it has ended."""
-        self._connection.close()
+        self.close()
         self._process.join()
 
 
@@ -109,5 +113,7 @@ def processes(
     try:
         yield started
     finally:
+        for process in started:
+            process.close()
         for process in started:
             process.stop()

@@ -52,31 +52,38 @@ def test_a_candidate_that_cannot_take_a_step_is_none(cache):
     assert {timing.backend for timing in timings} >= {"single", "grouped"}
 
 
-def timed(seconds: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch) -> Choice:
-    """The choice for 8 members if each candidate took so long, and those not named an age."""
-    monkeypatch.setattr(tuner, "_timed", lambda backend, members, *_: lambda: seconds.get((backend, members), 1e9))
+def timed(times: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch, unit: float = 1e-5) -> str:
+    """The choice for 8 members if each candidate took so long for a sample, and those not named an age."""
+    monkeypatch.setattr(tuner, "_timed", lambda name, members, *_: lambda: unit * times.get((name, members), 1e9))
     monkeypatch.setattr(tuner, "TURNS_S", 0.01)
-    return fastest(measure(TRIAL, SHAPE, 4, "cpu"), 8)
+    return str(fastest(measure(TRIAL, SHAPE, 4, "cpu"), 8))
 
 
 def test_the_fastest_is_chosen(monkeypatch):
     times = {("single", 1): 1.0, ("grouped", 1): 0.9, ("grouped", 2): 0.6}
-    assert timed(times, monkeypatch) == Choice("grouped", 2, 0.6)
+    assert timed(times, monkeypatch) == "grouped x 2"
 
 
 def test_packs_are_tried_until_two_in_turn_are_no_faster(monkeypatch):
     # Alone, a member of a pack may be slow.
     times = {("single", 1): 1.0, ("grouped", 1): 5.0, ("grouped", 2): 2.0, ("grouped", 4): 0.9, ("grouped", 8): 0.5}
-    assert timed(times, monkeypatch) == Choice("grouped", 8, 0.5)
+    assert timed(times, monkeypatch) == "grouped x 8"
     # One of them may have been slow by chance, as where others use the machine too.
-    assert timed({**times, ("grouped", 4): 2.0}, monkeypatch) == Choice("grouped", 8, 0.5)
+    assert timed({**times, ("grouped", 4): 2.0}, monkeypatch) == "grouped x 8"
     slower = {("grouped", 4): 2.0, ("grouped", 8): 2.0, ("grouped", 16): 0.1}
-    assert timed({**times, **slower}, monkeypatch) == Choice("single", 1, 1.0)
+    assert timed({**times, **slower}, monkeypatch) == "single"
+
+
+def test_where_a_step_takes_long_no_larger_pack_is_tried(monkeypatch):
+    times = {("single", 1): 1.0, ("grouped", 1): 0.9, ("grouped", 2): 0.8, ("grouped", 4): 0.1}
+    # Steps of 16 samples: of two members they take 0.13 s and, below, 0.26 s.
+    assert timed(times, monkeypatch, unit=0.005) == "grouped x 4"
+    assert timed(times, monkeypatch, unit=0.01) == "grouped x 2"
 
 
 def test_the_plain_loop_stands_unless_it_is_clearly_beaten(monkeypatch):
-    assert timed({("single", 1): 1.0, ("grouped", 1): 0.98}, monkeypatch) == Choice("single", 1, 1.0)
-    assert timed({("single", 1): 1.0}, monkeypatch) == Choice("single", 1, 1.0)
+    assert timed({("single", 1): 1.0, ("grouped", 1): 0.98}, monkeypatch) == "single"
+    assert timed({("single", 1): 1.0}, monkeypatch) == "single"
 
 
 def test_a_pack_has_no_more_members_than_there_are():
