@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +80,19 @@ def test_where_a_step_takes_long_no_larger_pack_is_tried(monkeypatch):
     # Steps of 16 samples: of two members they take 0.13 s and, below, 0.26 s.
     assert timed(times, monkeypatch, unit=0.005) == "grouped x 4"
     assert timed(times, monkeypatch, unit=0.01) == "grouped x 2"
+
+
+def test_one_lucky_moment_does_not_win(monkeypatch):
+    moments = iter([5e-6])  # of a pack that is otherwise a little slower than the plain loop
+
+    def timed(name: str, members: int, *_: object) -> Callable[[], float]:
+        if (name, members) == ("grouped", 1):
+            return lambda: next(moments, 1.05e-5)
+        return lambda: 1e-5 if name == "single" else 1.0
+
+    monkeypatch.setattr(tuner, "_timed", timed)
+    monkeypatch.setattr(tuner, "TURNS_S", 0.01)
+    assert fastest(measure(TRIAL, SHAPE, 4, "cpu"), 8).backend == "single"
 
 
 def test_the_plain_loop_stands_unless_it_is_clearly_beaten(monkeypatch):
