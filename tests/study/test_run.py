@@ -24,8 +24,9 @@ NOWHERE = Path("no data folder is needed")
 PROVENANCE = {"backend", "pack", "device", "seconds", "started", "git_commit", "git_dirty", "versions"}
 RESULTS = {
     *("mem_acc", "mem_loss", "true_label_acc", "clean_acc", "clean_loss", "test_acc", "test_loss"),
-    *("mia_auc", "mia_attack", "mia_tpr_at_1e3fpr", "gamma_over_sigma"),
+    *("mia_auc", "mia_attack", "mia_tpr_at_1e3fpr", "gamma_over_sigma", "epoch"),
 }
+VALIDATION = {"val_acc", "val_loss", "val_mia_auc"}
 
 
 def small_trial(**settings: object) -> Trial:
@@ -81,8 +82,8 @@ def test_the_rows_of_a_trial_fit_the_schemas_to_the_last_column(digits, tmp_path
         assert {name: found[name] for name in row} == row
         # Of 360 test images no threshold has a false positive rate of 0.1%, and not every copy is a git checkout.
         missing = {name for name, value in found.items() if value is None}
-        # Gradients were not asked for.
-        unmeasured = {"error", "mia_tpr_at_1e3fpr", "grad_norm_out", "grad_norm_in"}
+        # Neither gradients nor validation were asked for.
+        unmeasured = {"error", "mia_tpr_at_1e3fpr", "grad_norm_out", "grad_norm_in", *VALIDATION}
         assert missing - {"git_commit", "git_dirty"} == unmeasured
         assert set(row) | {"schema_version"} | unmeasured == set(SCHEMAS["members"].names)
     for row, found in zip(records.epochs, tables["epochs"], strict=True):
@@ -96,7 +97,7 @@ def test_a_member_says_what_it_is_and_of_how_many_samples_it_speaks(digits):
             name: value for name, value in trial.settings().items() if name != "seed"
         }
         assert row["cell"] == trial.cell
-        assert (row["n_out"], row["n_in"], row["n_test"]) == (144, 1437 - 144, 360)
+        assert (row["n_out"], row["n_in"], row["n_test"], row["n_val"]) == (144, 1437 - 144, 360, 0)
         assert row["parameters"] == 61706 + 6 + 16 + 120 + 84
         assert row["status"] == "ok"
 
@@ -227,6 +228,7 @@ def test_curves_have_a_point_every_so_many_epochs_and_always_one_at_the_end(tiny
 def test_how_often_is_measured_does_not_change_what_is_trained(tiny):
     often, _ = member(tiny, epochs=4, eval_every=1)
     seldom, _ = member(tiny, epochs=4, eval_every=4)
+    assert often["epoch"] == 4
     assert {name: often[name] for name in RESULTS} == {name: seldom[name] for name in RESULTS}
 
 

@@ -225,7 +225,7 @@ def test_to_measure_a_pack_the_host_waits_as_often_as_for_one_member(tiny):
         corrupted = [run.corrupted for run in runs]
         with waits() as found:
             logits = packed.predict(pack, corrupted[0].pool, [each.rows for each in corrupted])
-            memorization(logits, corrupted, logits[:, :12], tiny.test)
+            memorization(logits, corrupted, {"test": (logits[:, :12], tiny.test)})
         return found
 
     assert measured(1) == measured(3) == ["tolist"] * 2
