@@ -21,16 +21,20 @@ from pyarrow import fs
 
 from study.errors import BadInputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 IDENTITY = [("trial", pa.string()), ("member", pa.int32())]
 FIT = [
     (name, pa.float64())
-    for name in ("mem_acc", "mem_loss", "true_label_acc", "clean_acc", "clean_loss", "test_acc", "test_loss")
+    for name in (
+        *("mem_acc", "mem_loss", "true_label_acc", "clean_acc", "clean_loss"),
+        *("test_acc", "test_loss", "val_acc", "val_loss"),
+    )
 ]
 SETTINGS = [
     ("dataset", pa.string()),
     ("subset", pa.int32()),
+    ("validation", pa.float64()),
     ("corruption", pa.string()),
     ("k", pa.float64()),
     ("ood", pa.string()),
@@ -38,12 +42,14 @@ SETTINGS = [
     ("norm", pa.string()),
     ("regularizer", pa.string()),
     ("alpha", pa.float64()),
+    ("label_smoothing", pa.float64()),
     ("optimizer", pa.string()),
     ("lr", pa.float64()),
     ("weight_decay", pa.float64()),
     ("batch_size", pa.int32()),
     ("epochs", pa.int32()),
     ("eval_every", pa.int32()),
+    ("stopping", pa.string()),
     ("precision", pa.string()),
     ("samples", pa.string()),
     ("queries", pa.string()),
@@ -61,11 +67,14 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("n_out", pa.int64()),
             ("n_in", pa.int64()),
             ("n_test", pa.int64()),
+            ("n_val", pa.int64()),
             ("parameters", pa.int64()),
+            ("epoch", pa.int32()),
             *FIT,
             ("mia_auc", pa.float64()),
             ("mia_attack", pa.string()),
             ("mia_tpr_at_1e3fpr", pa.float64()),
+            ("val_mia_auc", pa.float64()),
             ("gamma_over_sigma", pa.float64()),
             ("grad_norm_out", pa.float64()),
             ("grad_norm_in", pa.float64()),

@@ -50,6 +50,7 @@ NORMS = ("batch", "none", "group", "instance", "layer", "rms")
 TOKEN_NORMS = ("layer", "none", "rms")
 """The norms of a network that is built with layer norm: its tokens are vectors, without pixels."""
 REGULARIZERS = ("none", "log", "hinge")
+STOPPING = ("none", "best")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 PRECISIONS = ("fp32", "tf32", "bf16")
 PROTOCOLS = ("full", "splits")
@@ -70,6 +71,8 @@ class Trial:
     Attributes:
         dataset: a built-in name, or `parquet:DIR` or `imagefolder:DIR`.
         subset: how many samples of the training set D keeps, drawn by class and the same for all seeds; 0 keeps all.
+        validation: the share of the training set that is set aside, drawn by class and the same for all seeds and arms;
+            D is what is left. It is never corrupted and never trained on.
         corruption: how D becomes D': `label` flips labels (paper, Algorithm 1), `ood` adds images of another dataset
             (Algorithm 2), `natural` changes nothing and calls the most atypical samples S_out; `none` exactly when k
             is 0.
@@ -80,12 +83,16 @@ class Trial:
         norm: the normalization layers that the network is given.
         regularizer: the penalty on gamma/sigma (paper, Eq. 12); `none` exactly when alpha is 1.
         alpha: the weight of the cross-entropy against the regularizer, in (0, 1].
+        label_smoothing: how much of each label the training loss spreads evenly over all classes, in [0, 1), as torch's
+            cross-entropy does; no measurement has it.
         optimizer: the optimizer; `sgd` has momentum 0.9.
         lr: the learning rate, fixed over training.
         weight_decay: as the optimizer of torch defines it.
         batch_size: samples per step; the last batch of an epoch may be smaller.
         epochs: passes over D'.
         eval_every: epochs between two points of the curves; the last epoch always has one.
+        stopping: the epoch at which a network is measured: the last, or with `best` (early stopping) the evaluated one
+            of the highest validation accuracy, the first of equals. All epochs are trained.
         precision: the arithmetic of training: `fp32`; `tf32`, a GPU's shorter products; or `bf16`, torch's automatic
             mixed precision. Measurements are in float32.
         samples: what is recorded of each sample of D': `scores`, `gradients` for gradient norms as well, or `none`.
@@ -101,6 +108,7 @@ class Trial:
 
     dataset: str = "digits"
     subset: int = 0
+    validation: float = 0.0
     corruption: str = "label"
     k: float = 0.0
     ood: str = "none"
@@ -108,12 +116,14 @@ class Trial:
     norm: str = "batch"
     regularizer: str = "none"
     alpha: float = 1.0
+    label_smoothing: float = 0.0
     optimizer: str = "adam"
     lr: float = 1e-4
     weight_decay: float = 0.0
     batch_size: int = 256
     epochs: int = 200
     eval_every: int = 1
+    stopping: str = "none"
     precision: str = "fp32"
     samples: str = "none"
     queries: str = "image"
@@ -157,6 +167,8 @@ class Trial:
         object.__setattr__(self, "ood", self._source())
         if self.alpha == 1:
             object.__setattr__(self, "regularizer", "none")
+        if self.stopping == "best" and self.validation == 0:
+            raise BadInputError("stopping=best needs a validation set: set some of D aside with validation=0.1.")
         self._check_protocol()
         if self.architecture in TRANSFORMERS:
             check_token_norm(f"architecture={self.architecture}", self.norm)
@@ -257,6 +269,7 @@ CHOICES = {
     "norm": NORMS,
     "regularizer": REGULARIZERS,
     "optimizer": OPTIMIZERS,
+    "stopping": STOPPING,
     "precision": PRECISIONS,
     "samples": SAMPLES,
     "queries": QUERIES,
@@ -264,8 +277,10 @@ CHOICES = {
 }
 RANGES: Mapping[str, tuple[Any, str]] = {
     "subset": (lambda size: 0 <= size < 2**31, "0 or more"),
+    "validation": (lambda share: 0 <= share < 1, "in [0, 1)"),
     "k": (lambda k: 0 <= k < 1, "in [0, 1)"),
     "alpha": (lambda alpha: 0 < alpha <= 1, "in (0, 1]"),
+    "label_smoothing": (lambda smoothing: 0 <= smoothing < 1, "in [0, 1)"),
     "lr": (lambda lr: lr > 0, "above 0"),
     "weight_decay": (lambda decay: decay >= 0, "0 or more"),
     "batch_size": (lambda size: 2 <= size < 2**31, "2 or more, for batch norm has no variance over one sample"),

@@ -25,17 +25,21 @@ def test_trials_that_differ_in_anything_else_are_not(name):
     other = {
         "dataset": "mnist",
         "subset": 500,
+        "validation": 0.1,
         "corruption": "natural",
         "architecture": "vgg8",
         "norm": "none",
+        "label_smoothing": 0.1,
         "optimizer": "sgd",
         "batch_size": 64,
         "epochs": 3,
         "eval_every": 2,
+        "stopping": "best",
         "samples": "scores",
         "precision": "bf16",
     }
-    assert len(alike([Trial(k=0.1), Trial(k=0.1, **{name: other[name]})])) == 2
+    settings = {"k": 0.1, "validation": 0.2}
+    assert len(alike([Trial.of(settings), Trial.of({**settings, name: other[name]})])) == 2
 
 
 def test_regularizers_are_kept_apart_and_their_weights_are_not():
