@@ -3,6 +3,7 @@
 import io
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 from PIL import Image
 
 from analysis.audit import Audited
@@ -31,6 +34,7 @@ PANEL = (3.6, 3.0)
 """Width and height of a panel in inches."""
 LEGEND_WIDTH = 1.4
 TITLE_CHARACTERS = 40
+LABEL_SIZE = 9
 MOST_COLUMNS = 4
 
 
@@ -282,7 +286,7 @@ def tradeoff(tuned: Sequence[Tuning]) -> Figure:
             _settings_panel(place, tuning, shades)
             place.set_title(textwrap.fill(tuning.title, TITLE_CHARACTERS + 10), parse_math=False)
         bar = figure.colorbar(ScalarMappable(shades, LEAKAGE), ax=places, shrink=0.8)
-        bar.set_label("membership AUC")
+        bar.set_label("membership AUC, test set")
         _tradeoff_legend(figure, tuned)
     return figure
 
@@ -303,22 +307,21 @@ def _settings_panel(axes: Axes, tuning: Tuning, scale: Normalize) -> None:
     chosen = tuning.usable[tuning.usable["front"]].sort_values("mem_acc")
     axes.plot(chosen["test_acc"], chosen["mem_acc"], color="#555555", linewidth=1, zorder=1)
     for (kind, front), tried in tuning.usable.groupby(["regularizer", "front"]):
-        edge: dict[str, Any] = {"s": 46, "edgecolor": "black", "linewidth": 1.1} if front else {"s": 22, "linewidth": 0}
+        edge: dict[str, Any] = {"s": 56, "edgecolor": "black", "linewidth": 1.1} if front else {"s": 22, "linewidth": 0}
         shades, marker = tried["mia_auc"], KINDS[str(kind)]
         axes.scatter(tried["test_acc"], tried["mem_acc"], c=shades, marker=marker, zorder=3, **edge, **looks)
     held = reference_means(tuning)
     for _, row in held.iterrows():
         _reference_point(axes, row, looks)
-    labels = [(NAMES[row["norm"]], row["test_acc"], row["mem_acc"], 7.0) for _, row in held.iterrows()]
+    labels = [(NAMES[row["norm"]], row["test_acc"], row["mem_acc"]) for _, row in held.iterrows()]
     if tuning.recommended is not None:
         best = tuning.recommended
         x, y = best["test_acc"], best["mem_acc"]
         axes.scatter(x, y, s=190, facecolor="none", edgecolor="black", linewidth=1.6, zorder=4)
-        labels.append((f"alpha={level(best['alpha'])}", x, y, 10.0))
+        labels.append((f"alpha={level(best['alpha'])}", x, y))
     axes.set(xlabel="test accuracy", ylabel="memorization accuracy")
     axes.margins(0.12)
-    for label in labels:  # last, for where there is room is known once all points are there
-        _label(axes, *label)
+    _label(axes, labels, pd.concat([tuning.usable, held]))  # last, for where there is room is known only now
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda fraction, _: f"{fraction * 100:g}%")
 
@@ -333,21 +336,40 @@ def _reference_point(axes: Axes, row: pd.Series, looks: dict[str, Any]) -> None:
     axes.scatter(x, y, c=[row["mia_auc"]], marker=MARKERS[norm], s=70, zorder=3, **edge, **looks)
 
 
-def _label(axes: Axes, text: str, x: float, y: float, away: float) -> None:
-    """A name beside a point, on the side on which the panel has more room."""
-    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    across, up = (1 if x < (left + right) / 2 else -1), (1 if y < (low + high) / 2 else -1)
-    axes.annotate(
-        text,
-        (x, y),
-        (across * away, up * away),
-        textcoords="offset points",
-        ha="left" if across > 0 else "right",
-        va="bottom" if up > 0 else "top",
-        bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5},
-        fontsize=9,
-        zorder=5,
-    )
+def _label(axes: Axes, labels: Sequence[tuple[str, float, float]], points: pd.DataFrame) -> None:
+    """Names beside their points, each where it hides the fewest points and no other name.
+
+    Where a name is as wide as it is here is known only roughly, for the panel gets its final size later.
+    """
+    around: NDArray[np.float64] = axes.transData.transform(points[["test_acc", "mem_acc"]].to_numpy(np.float64))
+    scale, frame = axes.get_figure(root=True).dpi / 72, axes.bbox
+    taken: list[Bbox] = []
+    for text, x, y in labels:
+        here = axes.transData.transform((x, y))
+        size = np.array([0.62 * LABEL_SIZE * len(text), 1.3 * LABEL_SIZE]) * scale
+        choices = []
+        for away, across, up in product((9, 22, 38), (1, -1), (1, -1)):
+            corner = here + np.array([across, up]) * away * scale
+            box = Bbox(
+                [np.minimum(corner, corner + (across, up) * size), np.maximum(corner, corner + (across, up) * size)]
+            )
+            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+            hidden = box.count_contains(around) + 5 * sum(map(box.overlaps, taken))
+            choices.append((not inside, hidden, away, across, up, box))
+        _, _, away, across, up, box = min(choices, key=lambda choice: choice[:3])
+        taken.append(box)
+        axes.annotate(
+            text,
+            (x, y),
+            (across * away, up * away),
+            textcoords="offset points",
+            ha="left" if across > 0 else "right",
+            va="bottom" if up > 0 else "top",
+            bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5},
+            arrowprops={"arrowstyle": "-", "color": "#555555", "linewidth": 0.7, "shrinkB": 6} if away > 9 else None,
+            fontsize=LABEL_SIZE,
+            zorder=5,
+        )
 
 
 def _tradeoff_legend(figure: Figure, tuned: Sequence[Tuning]) -> None:
@@ -387,7 +409,7 @@ def hypervolume(tuned: Sequence[Tuning]) -> Figure:
             for search, (color, dashes) in SEARCHES.items()
             if search in shown
         ]
-        _beside(figure, lines, ["memorization,", "validation MIA AUC,", "validation accuracy"])
+        _beside(figure, lines, ["reference point:", "memorization,", "validation MIA AUC,", "validation accuracy"])
     return figure
 
 
@@ -400,7 +422,7 @@ def importance(table: pd.DataFrame) -> Figure:
     cells = [cell for _, cell in table.groupby("study", sort=False)]
     parameters = sorted(table["parameter"].unique())
     with theme():
-        figure, places = _panels(len(cells), LEGEND_WIDTH + 0.6, (PANEL[0], 1.2 + 0.6 * len(parameters)))
+        figure, places = _panels(len(cells), LEGEND_WIDTH + 0.6, (4.6, 1.2 + 0.6 * len(parameters)))
         for place, cell in zip(places, cells, strict=True):
             for number, objective in enumerate(OBJECTIVE_LABELS):
                 shares = cell[cell["objective"] == objective].set_index("parameter")["importance"]
@@ -419,11 +441,8 @@ def importance(table: pd.DataFrame) -> Figure:
 
 def _objective(number: int) -> dict[str, Any]:
     """How an objective's bars look."""
-    return {
-        "color": ("#0072B2", "#E69F00", "#DDDDDD")[number],
-        "hatch": ("", "///", "...")[number],
-        "edgecolor": "black",
-    }
+    looks = (("#0072B2", ""), ("#E69F00", "///"), ("#DDDDDD", "..."))
+    return {"facecolor": looks[number][0], "hatch": looks[number][1], "edgecolor": "black"}
 
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {"memorization": memorization}

@@ -26,8 +26,8 @@ def importances(storage: Path, tuned: Sequence[Tuning]) -> pd.DataFrame:
         tuned: the cells that they searched.
 
     Returns:
-        A row for each study, objective and parameter: `study`, its name, `title`, that of the cell, `trials`, those that
-        gave a result, `objective`, `parameter`, and `importance`, a share of 1. A study with too few results has none.
+        A row for each study, objective and parameter: `study`, its name, `title`, that of the cell, `trials`, with a
+        result, `objective`, `parameter`, and `importance`, a share of 1. A study with too few results has none.
 
     Raises:
         BadInputError: the file is no storage of Optuna's.
