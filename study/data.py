@@ -6,7 +6,7 @@ preparation, so there is none: no standardization, no augmentation.
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,18 @@ class Split:
         return Split(self.images.to(device), self.labels.to(device))
 
 
+def _nothing() -> Split:
+    return Split(torch.empty(0, 0, 0, 0, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """D and the untouched test set, with the number of classes."""
+    """D and the untouched test set, with the number of classes, and what was set aside for validation, if anything."""
 
     train: Split
     test: Split
     classes: int
+    validation: Split = field(default_factory=_nothing)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,17 +68,23 @@ def to_float(images: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @cache
-def load(name: str, data_dir: Path, subset: int = 0) -> Dataset:
+def load(name: str, data_dir: Path, subset: int = 0, validation: float = 0.0) -> Dataset:
     """The dataset of that name, read once per process; torchvision's are downloaded where they are missing.
 
     Args:
         name: a built-in name, `parquet:DIR` or `imagefolder:DIR`.
         data_dir: where torchvision's datasets lie, in torchvision's layout.
         subset: how many training samples to keep, each class in proportion; 0 keeps all. The draw is always the same.
+        validation: the share of these that is set aside, each class in proportion, by a draw that is always the same.
 
     Raises:
-        BadInputError: the files are missing, unreadable or not what the name promises, or there is no such subset.
+        BadInputError: the files are missing, unreadable or not what the name promises, there is no such subset, or a
+            class would have no sample set aside, or none left.
     """
+    if validation:
+        whole = load(name, data_dir, subset)
+        aside, left = _set_aside(name, whole.train, validation)
+        return replace(whole, train=left, validation=aside)
     if subset:
         whole = load(name, data_dir)
         return replace(whole, train=_subset(name, whole, subset))
@@ -124,21 +135,45 @@ def _tiles(shape: tuple[int, int, int]) -> Tensor:
 
 
 def _subset(name: str, whole: Dataset, size: int) -> Split:
-    from sklearn.model_selection import train_test_split
-
     train = whole.train
     if not whole.classes <= size < len(train):
         raise BadInputError(
             f"subset of {name} must be 0 for all of it, or from {whole.classes}, one a class, "
             f"to {len(train) - 1}, not {size}."
         )
-    labels = train.labels.numpy()
     try:
-        kept, _ = train_test_split(np.arange(len(labels)), train_size=size, stratify=labels, random_state=0)
+        return _by_class(train, size)[0]
     except ValueError as error:
         raise BadInputError(f"{name} has no subset of {size} by class: {error}") from None
-    kept = torch.from_numpy(np.sort(kept))
-    return Split(train.images[kept], train.labels[kept])
+
+
+def _set_aside(name: str, train: Split, share: float) -> tuple[Split, Split]:
+    """What of D is set aside for validation, and what is left."""
+    refusal = BadInputError(
+        f"validation={share:g} of the {len(train)} training samples of {name} would leave a class without a sample "
+        f"on one of the two sides; take another share, or more samples."
+    )
+    try:
+        sides = _by_class(train, round(share * len(train)))
+    except ValueError:
+        raise refusal from None
+    if any(len(side.labels.unique()) < len(train.labels.unique()) for side in sides):
+        raise refusal
+    return sides
+
+
+def _by_class(train: Split, size: int) -> tuple[Split, Split]:
+    """So many samples, each class in proportion, and the rest, both in their order; the draw is always the same.
+
+    Raises:
+        ValueError: there are too few samples of a class, or in all.
+    """
+    from sklearn.model_selection import train_test_split
+
+    labels = train.labels.numpy()
+    drawn = train_test_split(np.arange(len(labels)), train_size=size, stratify=labels, random_state=0)
+    kept, rest = (torch.from_numpy(np.sort(side)) for side in drawn)
+    return Split(train.images[kept], train.labels[kept]), Split(train.images[rest], train.labels[rest])
 
 
 def _checked(name: str, train: Split, test: Split) -> Dataset:

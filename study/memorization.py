@@ -1,7 +1,7 @@
 """The first lens: what a member has learned of the atypical, of the clean and of the unseen."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,21 +12,24 @@ from study.data import Split
 
 
 def memorization(
-    logits: Tensor, corrupted: Sequence[Corrupted], test_logits: Tensor, test: Split
+    logits: Tensor, corrupted: Sequence[Corrupted], unseen: Mapping[str, tuple[Tensor, Split]]
 ) -> list[dict[str, float | None]]:
     """Accuracy and mean cross-entropy by group, as the columns of `members` and `epochs` name them, of each member.
 
-    `mem_` is S_out against the assigned labels, `clean_` is S_in, `test_` the untouched test set; `true_label_acc` is
-    S_out against the labels that its samples had in D, None where they come from elsewhere. Without corruption S_out
-    is empty and its values are None. Of both only what the member was trained on counts.
+    `mem_` is S_out against the assigned labels and `clean_` is S_in, of both only what the member was trained on;
+    `true_label_acc` is S_out against the labels that its samples had in D, None where they come from elsewhere. Sets
+    that no member was trained on have names of their own. Of an empty set, as S_out is without corruption, all is None.
 
     Args:
         logits: [M, N, classes] of each member for its D', in eval mode; those of a member that diverged mean nothing.
         corrupted: each member's D'.
-        test_logits: [M, T, classes] of each member for the test set, in eval mode.
-        test: the test set.
+        unseen: sets that no member was trained on by name, such as `test`, each with the logits [M, T, classes] of each
+            member for it, in eval mode.
     """
-    found = [_values(*each, test) for each in zip(logits, corrupted, test_logits, strict=True)]
+    found = [
+        _values(own, of, {name: (others[member], split) for name, (others, split) in unseen.items()})
+        for member, (own, of) in enumerate(zip(logits, corrupted, strict=True))
+    ]
     # Every value that is asked for waits for the device: so they come over together.
     values = torch.stack([torch.stack([*each.values()]) for each in found]).tolist()
     return [
@@ -35,21 +38,22 @@ def memorization(
     ]
 
 
-def _values(logits: Tensor, corrupted: Corrupted, test_logits: Tensor, test: Split) -> dict[str, Tensor]:
+def _values(logits: Tensor, corrupted: Corrupted, unseen: Mapping[str, tuple[Tensor, Split]]) -> dict[str, Tensor]:
     """The columns of one member, as scalars on its device: NaN over a group without samples."""
     out, clean = corrupted.atypical & corrupted.is_member, ~corrupted.atypical & corrupted.is_member
     right, losses = _fit(logits, corrupted.labels)
     originally = logits.argmax(dim=1) == corrupted.original_labels
-    test_right, test_losses = _fit(test_logits, test.labels)
-    return {
+    values = {
         "mem_acc": _mean(right, out),
         "mem_loss": _mean(losses, out),
         "true_label_acc": _mean(originally, out & (corrupted.original_labels >= 0)),
         "clean_acc": _mean(right, clean),
         "clean_loss": _mean(losses, clean),
-        "test_acc": test_right.double().mean(),
-        "test_loss": test_losses.mean(),
     }
+    for name, (of_set, split) in unseen.items():
+        right, losses = _fit(of_set, split.labels)
+        values |= {f"{name}_acc": right.double().mean(), f"{name}_loss": losses.mean()}
+    return values
 
 
 def _fit(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

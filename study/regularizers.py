@@ -6,10 +6,25 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from study.errors import BadInputError
 from study.norms import BatchNorm, batch_norms
 
 LOG_FLOOR = 1e-4
 """Where `log` stops: below this value of (gamma/sigma)^2 the penalty is constant. As written it has no lower bound."""
+
+
+def check(kind: str, architecture: str, network: nn.Module) -> None:
+    """Refuse a network with a batch norm that has no gamma.
+
+    Raises:
+        BadInputError: it is such a network.
+    """
+    for name, layer in batch_norms(network):
+        if not layer.affine:
+            raise BadInputError(
+                f"regularizer={kind} needs a gamma, which batch norm {name!r} of architecture={architecture} lacks "
+                f"(affine=False)."
+            )
 
 
 @contextmanager

@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
-from study import audit, engine, folders, influence, models, precision, tuner
+from study import audit, engine, folders, influence, models, precision, regularizers, tuner
+from study.attacks import Measures
 from study.corruption import Corrupted, amount, corrupt, corrupt_each
-from study.data import Dataset, load, outsiders
+from study.data import Dataset, Split, load, outsiders
 from study.engine.packs import in_packs
 from study.layers import overall, ratios
 from study.membership import global_threshold, score
@@ -22,6 +23,7 @@ from study.memorization import memorization
 from study.provenance import provenance
 from study.record import SCHEMAS
 from study.splits import training_sets
+from study.stopping import State, reported, restore, state
 from study.train import Member, predict, steps_per_epoch, train
 from study.trial import Trial
 
@@ -62,8 +64,8 @@ def run(
             no result but by the rounding of float32.
 
     Raises:
-        BadInputError: the dataset can't be had, the settings don't fit it, the network has no exact gradient norms
-            where these are asked for, or the backend can't express it.
+        BadInputError: the dataset can't be had, the settings don't fit it, the network has no gamma where this is to be
+            regularized, or no exact gradient norms where these are asked for, or the backend can't express it.
     """
     return run_together([trial], data_dir, device, progress, backend)[0]
 
@@ -79,14 +81,15 @@ def run_together(
     first = trials[0]
     precision.check(first.precision, device)
     precision.be_exact()
-    data = load(first.dataset, data_dir, first.subset)
+    data = load(first.dataset, data_dir, first.subset, first.validation)
+    if first.regularizer != "none":
+        regularizers.check(first.regularizer, first.architecture, _network(first, data))
     if first.samples == "gradients":
-        network = models.build(first.architecture, data.shape, data.classes, first.norm, first.seed[0])
-        influence.check(network, data.shape, data.classes)
+        influence.check(_network(first, data), data.shape, data.classes)
     members = _members(trials, data, data_dir, device)
     choice = tuner.choose(first, data.shape, data.classes, len(members), device, backend)
     # D itself is on the device as the images of D', which all members share.
-    data = replace(data, test=data.test.to(device))
+    data = replace(data, test=data.test.to(device), validation=data.validation.to(device))
 
     def train_and_measure(together: Sequence[Member], progress: Progress) -> list[Records]:
         return run_pack(together, data, device, choice.backend, progress)
@@ -101,6 +104,11 @@ def run_together(
         if trial.protocol == "splits":
             infer_membership(trial, members, records[trial.id])
     return list(records.values())
+
+
+def _network(trial: Trial, data: Dataset) -> nn.Module:
+    """A network of the trial's, to look at."""
+    return models.build(trial.architecture, data.shape, data.classes, trial.norm, trial.seed[0])
 
 
 def _members(trials: Sequence[Trial], data: Dataset, data_dir: Path, device: str) -> list[Member]:
@@ -143,12 +151,14 @@ def infer_membership(trial: Trial, members: Sequence[Member], records: Records) 
 
 
 def check(trial: Trial, data_dir: Path) -> None:
-    """Find out before any training whether the dataset can be had and corrupted as the trial asks.
+    """Find out before any training whether the dataset can be had and corrupted, and the network regularized, as asked.
 
     Raises:
         BadInputError: it can't.
     """
-    data = load(trial.dataset, data_dir, trial.subset)
+    data = load(trial.dataset, data_dir, trial.subset, trial.validation)
+    if trial.regularizer != "none":
+        regularizers.check(trial.regularizer, trial.architecture, _network(trial, data))
     if trial.corruption == "ood":
         source = outsiders(trial.ood, data_dir, data.shape)
         corrupt(data.train, data.classes, trial.corruption, trial.k, trial.seed[0], source)
@@ -171,23 +181,33 @@ def run_pack(members: Sequence[Member], data: Dataset, device: str, backend: str
     ]
     pack = engine.pack(backend, networks, data.shape)
     records = [Records() for _ in members]
+    best: dict[int, State] = {}
     for epoch in train(pack, members):
         if pack.alive and (epoch % trial.eval_every == 0 or epoch == trial.epochs):
-            logits = predict(pack, members[0].corrupted.pool, [member.corrupted.rows for member in members])
-            test_logits = predict(pack, data.test.images)
-            fits = memorization(logits, [member.corrupted for member in members], test_logits, data.test)
+            logits = answers(pack, members, data)
+            unseen = {"test": (logits.test, data.test), "val": (logits.validation, data.validation)}
+            fits = memorization(logits.own, [member.corrupted for member in members], unseen)
             layers = ratios(networks)
             step = epoch * steps_per_epoch(_training_samples(members[0]), trial.batch_size)
             for each in pack.alive:
-                records[each].epochs.append({"epoch": epoch, "step": step, **fits[each]})
+                curve = records[each].epochs
+                curve.append({"epoch": epoch, "step": step, **fits[each]})
                 records[each].layers += [{"epoch": epoch, **layer} for layer in layers[each]]
+                if trial.stopping == "best" and reported(trial.stopping, curve) is curve[-1]:
+                    best[each] = state(networks[each])
         progress(epoch / trial.epochs)
+    if trial.stopping == "best" and pack.alive:
+        for each in pack.alive:
+            restore(networks[each], best[each])
+        logits = answers(pack, members, data)
     mirror_logits = mirrored(pack, members)
     grad_norms = influences(pack, members)
     for each, member in enumerate(members):
         outcome: Row = {"status": "diverged", "error": pack.diverged.get(each)}
         if each in pack.alive:
-            measured = Measured(logits[each], test_logits[each], mirror_logits[each], grad_norms[each])
+            measured = Measured(
+                logits.own[each], logits.test[each], logits.validation[each], mirror_logits[each], grad_norms[each]
+            )
             outcome = results(member, networks[each], measured, data, records[each])
         told = {**describe(member.trial, member.seed, member.model), **sizes(networks[each], member.corrupted, data)}
         records[each].members.append({**told, **outcome})
@@ -201,18 +221,43 @@ def run_pack(members: Sequence[Member], data: Dataset, device: str, backend: str
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What the members of a pack say, in eval mode.
+
+    Attributes:
+        own: [M, N, classes], of each one's D'.
+        test: [M, T, classes], of the test set.
+        validation: [M, V, classes], of what was set aside.
+    """
+
+    own: Tensor
+    test: Tensor
+    validation: Tensor
+
+
+def answers(pack: engine.Pack, members: Sequence[Member], data: Dataset) -> Answers:
+    """The logits of the members as they are now."""
+    own = predict(pack, members[0].corrupted.pool, [member.corrupted.rows for member in members])
+    test = predict(pack, data.test.images)
+    validation = predict(pack, data.validation.images) if len(data.validation) else test[:, :0]
+    return Answers(own, test, validation)
+
+
+@dataclass(frozen=True)
 class Measured:
     """What a trained member says, in eval mode.
 
     Attributes:
         logits: [N, classes], of D'.
         test_logits: [T, classes], of the test set.
+        val_logits: [V, classes], of what was set aside.
         mirror_logits: [N, classes], of the mirror images of D', where they are asked for.
         grad_norms: float64 [N], of D', where they are asked for.
     """
 
     logits: Tensor
     test_logits: Tensor
+    val_logits: Tensor
     mirror_logits: Tensor | None
     grad_norms: Tensor | None
 
@@ -240,11 +285,11 @@ def influences(pack: engine.Pack, members: Sequence[Member]) -> Sequence[Tensor 
 
 def results(member: Member, network: nn.Module, measured: Measured, data: Dataset, records: Records) -> Row:
     """The columns of a member that was trained to its end."""
-    outcome = {**records.epochs[-1], **privacy(network, measured, member.corrupted, data)}
+    outcome = {**reported(member.trial.stopping, records.epochs), **privacy(network, measured, member.corrupted, data)}
     if member.trial.samples != "none":
         records.samples, means = each_sample(member.trial, measured, member.corrupted)
         outcome |= means
-    return {**{name: value for name, value in outcome.items() if name not in ("epoch", "step")}, "status": "ok"}
+    return {**{name: value for name, value in outcome.items() if name != "step"}, "status": "ok"}
 
 
 def describe(trial: Trial, seed: int, model: int = 0) -> Row:
@@ -260,6 +305,7 @@ def sizes(network: nn.Module, corrupted: Corrupted, data: Dataset) -> Row:
         "n_out": n_out,
         "n_in": int(corrupted.is_member.sum()) - n_out,
         "n_test": len(data.test),
+        "n_val": len(data.validation),
         "parameters": models.parameters(network),
     }
 
@@ -267,11 +313,17 @@ def sizes(network: nn.Module, corrupted: Corrupted, data: Dataset) -> Row:
 def privacy(network: nn.Module, measured: Measured, corrupted: Corrupted, data: Dataset) -> Row:
     """What the trained member gives away, and the ratio that the paper holds to be the cause."""
     own = score(measured.logits, corrupted.labels)[corrupted.is_member]
-    attack = global_threshold(own, score(measured.test_logits, data.test.labels))
+
+    def attacked(logits: Tensor, unseen: Split) -> Measures:
+        return global_threshold(own, score(logits, unseen.labels))
+
+    attack = attacked(measured.test_logits, data.test)
+    validation = data.validation
     return {
         "mia_attack": "global_threshold",
         "mia_auc": attack.auc,
         "mia_tpr_at_1e3fpr": attack.tpr_at_1e3fpr,
+        "val_mia_auc": attacked(measured.val_logits, validation).auc if len(validation) else None,
         "gamma_over_sigma": overall(ratios([network])[0]),
     }
 

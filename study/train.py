@@ -20,7 +20,10 @@ from study.precision import forward_in, step_in
 from study.trial import Trial
 
 PREDICT_BATCH = 512
-SHARED = ("architecture", "norm", "regularizer", "optimizer", "batch_size", "epochs", "eval_every", "precision")
+SHARED = (
+    *("architecture", "norm", "regularizer", "label_smoothing", "optimizer", "batch_size", "epochs", "eval_every"),
+    "precision",
+)
 """The settings that the members of a pack have in common."""
 
 
@@ -85,7 +88,8 @@ def _check_shared(members: Sequence[Member]) -> None:
 
 def _step(pack: Pack, members: Sequence[Member], losses: Tensor) -> Callable[[Tensor], None]:
     """One step of all members on the samples [M, B] of their D', int64; each one's loss is added to `losses`."""
-    regularizer, precision = members[0].trial.regularizer, members[0].trial.precision
+    trial = members[0].trial
+    regularizer, precision, smoothing = trial.regularizer, trial.precision, trial.label_smoothing
     alpha = torch.tensor([member.trial.alpha for member in members], dtype=pack.dtype, device=pack.device)
     update, set_to_none = _optimizer(pack, members)
     examples = _examples([member.corrupted for member in members])
@@ -96,7 +100,8 @@ def _step(pack: Pack, members: Sequence[Member], losses: Tensor) -> Callable[[Te
         with step_in(precision):
             with forward_in(precision, pack.device):
                 logits, penalty = pack.forward(to_float(images, pack.dtype), regularizer)
-            each = cross_entropy(logits.to(pack.dtype).flatten(0, 1), labels.flatten(), reduction="none")
+            flat = logits.to(pack.dtype).flatten(0, 1)
+            each = cross_entropy(flat, labels.flatten(), reduction="none", label_smoothing=smoothing)
             loss = each.view_as(labels).mean(dim=1)
             if regularizer != "none":
                 loss = alpha * loss + (1 - alpha) * penalty

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -15,8 +15,11 @@ from study.errors import BadInputError
 from study.record import Results
 from study.terminal import DataDir, application, console, duration, main, progress_bar, show
 from study.trial import FIELDS, Trial, parse, text
-from sweeps import estimate, registry
+from sweeps import estimate, registry, tuning
 from sweeps.sweep import Plan, Scale, State
+
+if TYPE_CHECKING:
+    from sweeps.tune import Tuning
 
 
 class Device(StrEnum):
@@ -158,10 +161,9 @@ def retry(
 
     Example: python -m sweeps retry quickstart --failed
     """
-    registry.sweep(name)
     where = Results.at(results)
-    where.check_writable()
     saved = _saved(name, where)
+    where.check_writable()
     saved.check_unchanged()
     where.set_aside(name)
     state = saved.state(where)
@@ -178,6 +180,54 @@ def status(name: Name, results: ResultsOption = "results") -> None:
     where = Results.at(results)
     state = _saved(name, where).state(where)
     console.print(f"{name}: {_size(state.plan)}: {state}")
+
+
+@app.command()
+def tune(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"What to tune: {', '.join(tuning.NAMES)}.")],
+    trials: Annotated[int, typer.Option(min=1, help="Settings that each search measures.")] = 16,
+    random: Annotated[bool, typer.Option(help="Search at random as well, with the same budget.")] = True,
+    tune_lr: Annotated[bool, typer.Option("--tune-lr", help="Search the learning rate as well.")] = False,
+    max_accuracy_loss: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Validation accuracy that the recommended setting may lose.")
+    ] = 0.01,
+    fresh_seeds: Annotated[int, typer.Option(min=2, help="Seeds on which the arms are compared afterwards.")] = 5,
+    overrides: Set = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the samplers.")] = 0,
+    results: ResultsOption = "results",
+    data_dir: DataDir = "data",
+    workers: Workers = None,
+    device: DeviceOption = Device.auto,
+    backend: BackendOption = Backend.auto,
+    address: Address = "local",
+    yes: Yes = False,
+) -> None:
+    """Search for the setting that memorizes least for a stated loss of accuracy, and compare it on fresh seeds.
+
+    Every setting is judged on a validation set by its mean over several seeds; the test set is kept for the comparison.
+    Stopped or killed, the same command goes on where it was.
+
+    Example: python -m sweeps tune regularizer --set dataset=mnist --set subset=5000 --max-accuracy-loss 0.01
+    """
+    tuning.check_name(name)
+    cells = tuning.cells(parse(overrides or []), fresh_seeds, tune_lr)
+    where = Results.at(results)
+    tuning.storage_path(where)
+    where.check_writable()
+    # Ray and Optuna take seconds to import.
+    from sweeps.tune import Search, Tuning, alone
+
+    names = list(tuning.SEARCHES)[: 1 + random]
+    with alone(where):
+        tunings = [
+            Tuning(cell, tuple(Search(cell, each, trials, seed, where) for each in names), max_accuracy_loss, where)
+            for cell in cells
+        ]
+        _tune(tunings, _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
+        short = [_tell(each) for each in tunings]
+    console.print(f"records: {where}/{tuning.SEARCHES['tpe']}; next: python -m analysis tradeoff {where}")
+    if any(short):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -209,9 +259,9 @@ def _planned(name: str, scale: Scale, overrides: list[str] | None, fraction: flo
 
 def _saved(name: str, results: Results) -> Plan:
     """What was planned into the results folder, whatever its scale and overrides."""
-    registry.sweep(name)
     plan = Plan.saved(name, results)
     if plan is None:
+        registry.sweep(name)
         raise BadInputError(f"{results} has no plan of {name}; start it with `python -m sweeps run {name}`.")
     return plan
 
@@ -284,6 +334,73 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
     console.print(
         f"took {duration(outcome.seconds)} on {pool.workers} {pool.device} workers, {outcome.startup_s:.0f} s to start"
     )
+
+
+def _tune(tunings: Sequence["Tuning"], options: _Launch) -> None:
+    """Estimate what is left of the tunings, ask, and train it with a progress bar."""
+    from sweeps import launch
+
+    for each in tunings:
+        ranges = ", ".join(f"{number} {low:g} to {high:g}" for number, (low, high) in each.cell.ranges.items())
+        console.print(f"{each.cell}: {ranges}, kind {' or '.join(tuning.KINDS)}; {_searched(each)}")
+    left = tuple(trial for each in tunings for trial in each.left)
+    if not left:
+        return
+    unique = Plan(options.sweep, 1, tuple({trial.id: trial for trial in left}.values()))
+    with console.status("estimating ..."):
+        estimate.check_data(left, Path(options.data_dir))
+        time, _ = _time(left, unique, options)
+    console.print(f"about to run {_size(Plan(options.sweep, 1, left))}: {time}")
+    if not options.yes and sys.stdin.isatty():
+        typer.confirm("run them?", default=True, abort=True)
+    cluster = launch.Cluster(options.address, options.workers, options.device)
+    with launch.connected(cluster) as pool, progress_bar() as bar:
+
+        def part(name: str) -> launch.Report:
+            task = bar.add_task(name, total=1.0)
+            return lambda fraction: bar.update(task, completed=fraction)
+
+        whole = all(each.run(Path(options.data_dir), pool, part, options.backend) for each in tunings)
+    if not whole:
+        console.print("stopped; the same command goes on where it was.")
+        raise typer.Exit(130)
+
+
+def _searched(tuned: "Tuning") -> str:
+    return ", ".join(f"{search.name} {len(search.found)} of {search.budget} settings" for search in tuned.searches)
+
+
+def _tell(tuned: "Tuning") -> bool:
+    """Show the front and the recommendation of a tuning; whether anything of it is lacking."""
+    from sweeps.tune import front
+
+    recommended, reference = tuned.recommended, tuned.reference
+    table = Table("setting", *tuning.OBJECTIVES, "", title=f"{tuned.cell}: what no other searched setting beats")
+    for row in front(tuned.searches[0].found):
+        chosen = recommended is not None and row["trial"].id == recommended.id
+        table.add_row(_setting(row["trial"]), *_objectives(row), "recommended" if chosen else "")
+    table.add_row("norm=batch", *_objectives(reference), "reference")
+    table.add_row("norm=none", *_objectives(tuned.without), "reference")
+    show(table)
+    console.print(f"{tuned.cell}: {_searched(tuned)}")
+    budget = f"at most {tuned.max_loss:g} of validation accuracy lost"
+    if recommended is not None:
+        console.print(f"recommended with {budget}: {_setting(recommended)}")
+    elif reference is None:
+        console.print("recommended: none, for norm=batch itself was not trained to its end.")
+    else:
+        console.print(f"recommended: none, for no searched setting has {budget}.")
+    state = tuned.confirmation
+    console.print(f"on {len(tuned.cell.fresh)} fresh seeds: {_size(state.plan)}: {state}")
+    return any(search.left for search in tuned.searches) or state.counts["done"] < len(state.plan.trials)
+
+
+def _setting(trial: Trial) -> str:
+    return " ".join(f"{name}={text(getattr(trial, name))}" for name in ("regularizer", "alpha", "lr"))
+
+
+def _objectives(row: dict[str, Any] | None) -> list[str]:
+    return [f"{row[name]:.3f}" if row else "-" for name in tuning.OBJECTIVES]
 
 
 def _hours(hours: float) -> str:

@@ -20,9 +20,11 @@ SPEED = ("dataset", "subset", "architecture", "norm", "regularizer", "optimizer"
 """The settings that decide the seconds of a step."""
 MOST_KINDS = 12
 """How many kinds of trials are each timed before a launch."""
-CORRUPTION = ("dataset", "subset", "corruption", "k", "ood")
+CORRUPTION = ("dataset", "subset", "validation", "corruption", "k", "ood")
 """The settings that decide whether the dataset can be corrupted so."""
-ALIKE = ("dataset", "subset", "architecture", "norm", "batch_size", "precision", "protocol")
+REGULARIZED = ("regularizer", "architecture", "norm")
+"""The settings that decide whether the network can be regularized so."""
+ALIKE = ("dataset", "subset", "validation", "architecture", "norm", "batch_size", "precision", "protocol")
 """The settings in which a record must equal a trial to tell how long that will take."""
 SIZES = {
     "digits": (1_437, 360, (1, 28, 28), 10),
@@ -56,12 +58,17 @@ class Estimate:
 def check_data(trials: Sequence[Trial], data_dir: Path) -> None:
     """Read every dataset, so that one that is missing or can't be corrupted so is known before anything runs.
 
+    The same holds for a network that can't be regularized.
+
     Raises:
-        BadInputError: a dataset can't be had, or the settings don't fit it.
+        BadInputError: a dataset can't be had, or the settings don't fit it or the network.
     """
     from study.run import check
 
-    for trial in {trial.values(CORRUPTION): trial for trial in trials}.values():
+    kinds = {
+        trial.values(CORRUPTION if trial.regularizer == "none" else CORRUPTION + REGULARIZED): trial for trial in trials
+    }
+    for trial in kinds.values():
         check(trial, data_dir)
 
 
@@ -131,11 +138,12 @@ def _passes(trial: Trial, data_dir: Path) -> float:
     """Samples that all members are trained on, those that are only measured counting a third."""
     from study.data import load
 
-    data = load(trial.dataset, data_dir, trial.subset)
+    data = load(trial.dataset, data_dir, trial.subset, trial.validation)
     added = 1 + trial.k * (trial.corruption == "ood")
     points = -(-trial.epochs // trial.eval_every)
     train = added * len(data.train)
-    return len(trial.members) * (trial.epochs * _share(trial) * train + points * (train + len(data.test)) / 3)
+    seen = train + len(data.test) + len(data.validation)
+    return len(trial.members) * (trial.epochs * _share(trial) * train + points * seen / 3)
 
 
 def _share(trial: Trial) -> float:
@@ -202,6 +210,7 @@ def _durations(results: Results) -> Iterable[dict[str, Any]]:
 def flops(trial: Trial) -> float:
     """Floating-point operations of a trial: three forward passes for a training step, one for a measurement."""
     whole, test, shape, classes = SIZES[trial.dataset]
-    train = trial.subset or whole
-    passes = 3 * trial.epochs * _share(trial) * train + -(-trial.epochs // trial.eval_every) * (train + test)
+    given = trial.subset or whole
+    train = given - round(trial.validation * given)
+    passes = 3 * trial.epochs * _share(trial) * train + -(-trial.epochs // trial.eval_every) * (given + test)
     return len(trial.members) * passes * FORWARD[trial.architecture][INPUTS.index((shape, classes))]

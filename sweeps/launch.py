@@ -1,4 +1,4 @@
-"""Ray Tune as a scheduler of trials. This is the one module that imports Ray.
+"""Ray Tune as a scheduler of trials. With `sweeps.tune`, which searches, this is what imports Ray.
 
 A launch is a flat list of tasks, one a trial or a bundle of small ones, given to as many reused workers as the machine
 or the cluster carries.
@@ -35,6 +35,8 @@ os.environ.update(
         # Ray's snapshots of the experiment are of no use to us: the records say what is done.
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+        # Progress is reported without the objectives, which are known at the end.
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
         **ENVIRONMENT,
     }
 )
@@ -336,6 +338,14 @@ def _any_of(trials: Bundle, cells: Collection[str]) -> bool:
     return any(trial.cell in cells for trial in trials)
 
 
+def sharing(trial: Trial, data_dir: Path, pool: Pool, backend: str) -> int:
+    """How many tasks like that trial are to share a worker's device."""
+    if pool.each == 1:
+        return 1
+    ask = ray.remote(num_gpus=1)(advise).remote
+    return _answer(ask(trial, str(data_dir.absolute()), pool.device, len(trial.members), backend, pool.each)).sharing
+
+
 def _answer(asked: Any) -> Advice:
     """What a worker said; one by one where it was not asked or failed, as the trial itself will."""
     try:
@@ -434,8 +444,57 @@ def schedule(
         tries: how often a task that fails is tried again; `MAX_FAILURES` by default.
         sharing: how many tasks like it share a worker's device, for each; 1 by default.
     """
-    tracker = _Tracker(weights or [1.0] * len(tasks), on_progress)
     sharing = sharing or [1] * len(tasks)
+    given = [{**task, "device": pool.device, "task": position} for position, task in enumerate(tasks)]
+    return _fit(
+        _trainable(work),
+        {"task": tune.grid_search(given)},
+        pool,
+        _Tracker(weights or [1.0] * len(tasks), on_progress),
+        sharing,
+        MAX_FAILURES if tries is None else tries,
+        storage,
+    )
+
+
+def search(
+    searcher: Any,
+    count: int,
+    work: Work,
+    pool: Pool,
+    on_progress: Report,
+    storage: str | None = None,
+    sharing: int = 1,
+) -> Outcome:
+    """Give reused workers tasks that a searcher suggests one by one, and the searcher what came of them.
+
+    Args:
+        searcher: one of Tune's, with objectives and directions of its own: Tune's configuration names none, for it
+            would take the place of them all. Each suggestion has a `task`, with the worker's `device` and the
+            position of the `task` among all suggested.
+        count: how many tasks to ask for.
+        work: as in `schedule`; what it returns has the objectives.
+        pool: the workers.
+        on_progress: told the fraction of the work that is done; what has failed is not.
+        storage: as in `schedule`.
+        sharing: how many tasks share a worker's device.
+    """
+    tracker = _Tracker([1.0] * count, on_progress)
+    return _fit(_trainable(work), {}, pool, tracker, [sharing] * count, MAX_FAILURES, storage, searcher, count)
+
+
+def _fit(
+    trainable: Callable[[dict[str, Any]], None],
+    space: Mapping[str, Any],
+    pool: Pool,
+    tracker: "_Tracker",
+    sharing: Sequence[int],
+    tries: int,
+    storage: str | None,
+    searcher: Any = None,
+    count: int = 1,
+) -> Outcome:
+    """Have Tune carry out the tasks of a space, or so many of a searcher's."""
     device = "GPU" if pool.device == "cuda" else "CPU"
 
     def part_of_device(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
@@ -443,11 +502,11 @@ def schedule(
 
     with nullcontext(storage) if storage else tempfile.TemporaryDirectory(prefix="normleak-") as kept_in:
         tuner = tune.Tuner(
-            tune.with_resources(_trainable(work), part_of_device),
-            param_space={
-                "task": tune.grid_search([{**task, "device": pool.device, "task": i} for i, task in enumerate(tasks)])
-            },
+            tune.with_resources(trainable, part_of_device),
+            param_space=space,
             tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=count,
                 scheduler=_KeepStartingWorkers(),
                 reuse_actors=True,
                 # Without a limit Tune places few trials ahead and can leave workers without one.
@@ -459,7 +518,7 @@ def schedule(
                 storage_path=kept_in,
                 verbose=0,
                 callbacks=[tracker],
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES if tries is None else tries),
+                failure_config=tune.FailureConfig(max_failures=tries),
             ),
         )
         try:

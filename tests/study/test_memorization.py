@@ -32,7 +32,7 @@ TEST_LOGITS = torch.tensor([[0.9, 0.05, 0.05], [0.5, 0.25, 0.25]]).log()
 
 
 def of_one(logits: Tensor, corrupted: Corrupted, test_logits: Tensor) -> dict[str, float | None]:
-    (found,) = memorization(logits[None], [corrupted], test_logits[None], TEST)
+    (found,) = memorization(logits[None], [corrupted], {"test": (test_logits[None], TEST)})
     return found
 
 
@@ -68,6 +68,15 @@ def test_where_all_is_corrupted_nothing_is_said_of_the_clean():
     assert found["mem_acc"] == pytest.approx(4 / 6)
 
 
+def test_of_an_empty_set_nothing_is_said_and_each_set_goes_by_its_name():
+    none = Split(IMAGES[:0], torch.tensor([], dtype=torch.int64))
+    unseen = {"test": (D_PRIME[None, :0], none), "val": (TEST_LOGITS[None], TEST)}
+    (found,) = memorization(D_PRIME[None], [CORRUPTED], unseen)
+    assert found["test_acc"] is found["test_loss"] is None
+    assert found["val_acc"] == 1 / 2
+    assert found["val_loss"] == of_one(D_PRIME, CORRUPTED, TEST_LOGITS)["test_loss"]
+
+
 def test_a_large_loss_stays_finite():
     logits = torch.tensor([[1e30, 0.0, -1e30]] * 6)
     found = of_one(logits, CORRUPTED, logits[:2])
@@ -80,8 +89,7 @@ def test_each_member_of_a_pack_has_its_own_labels_and_logits():
     found = memorization(
         torch.stack([D_PRIME, unsure, torch.full_like(unsure, math.nan)]),
         [CORRUPTED, clean, CORRUPTED],
-        torch.stack([TEST_LOGITS, unsure[:2], unsure[:2]]),
-        TEST,
+        {"test": (torch.stack([TEST_LOGITS, unsure[:2], unsure[:2]]), TEST)},
     )
     assert found[0] == of_one(D_PRIME, CORRUPTED, TEST_LOGITS)
     assert found[1] == of_one(unsure, clean, unsure[:2])

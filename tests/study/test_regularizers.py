@@ -1,13 +1,17 @@
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from study import models
+from study import models, run
 from study.corruption import corrupt
+from study.data import to_float
+from study.errors import BadInputError
+from study.norms import batch_norms
 from study.regularizers import LOG_FLOOR, penalized
 from study.trial import Trial
 from tests.study.alone import train
@@ -160,6 +164,21 @@ def test_training_goes_over_into_plain_training_as_alpha_goes_to_1(trained, kind
     assert distance(plain, far) > 1e-3
 
 
+@pytest.mark.parametrize("kind", ["log", "hinge"])
+def test_alpha_1_is_the_unregularized_network(tiny, kind):
+    # Such a trial is one without a regularizer, and the step itself gives the same.
+    plain, weighed = (Trial(k=0.25, epochs=4, batch_size=8, lr=1e-2, regularizer=name) for name in ("none", kind))
+    assert weighed == plain
+    object.__setattr__(weighed, "regularizer", kind)
+    networks = []
+    for trial in (plain, weighed):
+        network = models.build("lenet", tiny.shape, tiny.classes, "batch", seed=0).double()
+        assert list(train(network, corrupt(tiny.train, 4, "label", 0.25, seed=0), trial, seed=0)) == [1, 2, 3, 4]
+        networks.append(network)
+    for one, other in zip(*(network.state_dict().values() for network in networks), strict=True):
+        assert torch.equal(one, other)
+
+
 def distance(one: nn.Module, other: nn.Module) -> float:
     pairs = zip(one.parameters(), other.parameters(), strict=True)
     return max((a - b).abs().max().item() for a, b in pairs)
@@ -175,3 +194,84 @@ def test_the_penalty_brings_down_the_ratios_that_it_is_about(trained):
         images = torch.rand(64, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         penalties[name] = penalty_of(network, "hinge", images).item()
     assert penalties["hinge"] < penalties["plain"] - 0.1
+
+
+def ratios_of(network: nn.Module, images: Tensor) -> Tensor:
+    """|gamma| over the batch's own sigma, of all channels of all layers."""
+    found: list[Tensor] = []
+
+    def watch(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        variance = inputs[0].transpose(0, 1).flatten(1).var(dim=1, unbiased=False)
+        found.append(layer.weight.abs() / (variance + layer.eps).sqrt())
+
+    for _, layer in batch_norms(network):
+        layer.register_forward_pre_hook(watch)
+    with torch.no_grad():
+        network.train()(images)
+    return torch.cat(found)
+
+
+def test_log_collapses_to_its_floor_and_hinge_stops_at_a_ratio_of_1(tiny, trained):
+    settings = {"epochs": 100, "batch_size": 40, "optimizer": "adam", "lr": 0.01}
+    images = to_float(tiny.train.images, torch.float64)
+    networks = {
+        "plain": trained(**settings),
+        **{kind: trained(**settings, regularizer=kind, alpha=0.5) for kind in ("log", "hinge")},
+    }
+    ratios = {kind: ratios_of(network, images) for kind, network in networks.items()}
+    assert ratios["plain"].max() > 5
+    # Most channels are pushed below the floor, where the pull ends, and gamma itself goes with them.
+    assert ratios["log"].median() < math.sqrt(LOG_FLOOR)
+    gammas = {kind: torch.cat([layer.weight for _, layer in batch_norms(own)]) for kind, own in networks.items()}
+    assert gammas["log"].abs().median() < 0.2 * gammas["plain"].abs().median()
+    assert ratios["hinge"].max() < 1.02
+    assert ratios["hinge"].median() > 0.3
+
+
+# Networks that have no gamma
+
+
+def without_gamma(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    layers = nn.Conv2d(shape[0], 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4, affine=False)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+
+
+def without_norms(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
+
+
+def with_layer_norm(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LayerNorm(math.prod(shape)), nn.Linear(math.prod(shape), classes))
+
+
+@pytest.mark.parametrize("kind", ["log", "hinge"])
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        (without_gamma, "needs a gamma, which batch norm '3' of architecture={} lacks (affine=False)."),
+        (without_norms, "Sequential has neither batch norm nor layer norm, so there is nothing to compare."),
+        (with_layer_norm, "Sequential is built with layer norm over tokens, which have no pixels for norm=batch"),
+    ],
+)
+def test_a_network_without_a_gamma_is_refused_before_anything_is_trained(kind, factory, said):
+    architecture = f"{__name__}:{factory.__name__}"
+    trial = Trial(architecture=architecture, k=0.1, epochs=1, regularizer=kind, alpha=0.5)
+    told: list[float] = []
+    for refused in (lambda: run.check(trial, Path()), lambda: run.run(trial, Path(), progress=told.append)):
+        with pytest.raises(BadInputError) as caught:
+            refused()
+        assert said.format(architecture) in str(caught.value)
+        assert str(caught.value).count("\n") == 0
+    assert told == []
+
+
+def test_a_network_of_the_users_with_gammas_is_regularized():
+    trial = Trial(architecture=f"{__name__}:with_gamma", subset=100, k=0.1, epochs=1, regularizer="hinge", alpha=0.5)
+    run.check(trial, Path())
+    (row,) = run.run(trial, Path(), backend="single").members
+    assert row["status"] == "ok"
+
+
+def with_gamma(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    layers = nn.Conv2d(shape[0], 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(*layers, nn.Linear(4, classes))

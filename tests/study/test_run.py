@@ -24,8 +24,9 @@ NOWHERE = Path("no data folder is needed")
 PROVENANCE = {"backend", "pack", "device", "seconds", "started", "git_commit", "git_dirty", "versions"}
 RESULTS = {
     *("mem_acc", "mem_loss", "true_label_acc", "clean_acc", "clean_loss", "test_acc", "test_loss"),
-    *("mia_auc", "mia_attack", "mia_tpr_at_1e3fpr", "gamma_over_sigma"),
+    *("mia_auc", "mia_attack", "mia_tpr_at_1e3fpr", "gamma_over_sigma", "epoch"),
 }
+VALIDATION = {"val_acc", "val_loss", "val_mia_auc"}
 
 
 def small_trial(**settings: object) -> Trial:
@@ -81,8 +82,8 @@ def test_the_rows_of_a_trial_fit_the_schemas_to_the_last_column(digits, tmp_path
         assert {name: found[name] for name in row} == row
         # Of 360 test images no threshold has a false positive rate of 0.1%, and not every copy is a git checkout.
         missing = {name for name, value in found.items() if value is None}
-        # Gradients were not asked for.
-        unmeasured = {"error", "mia_tpr_at_1e3fpr", "grad_norm_out", "grad_norm_in"}
+        # Neither gradients nor validation were asked for.
+        unmeasured = {"error", "mia_tpr_at_1e3fpr", "grad_norm_out", "grad_norm_in", *VALIDATION}
         assert missing - {"git_commit", "git_dirty"} == unmeasured
         assert set(row) | {"schema_version"} | unmeasured == set(SCHEMAS["members"].names)
     for row, found in zip(records.epochs, tables["epochs"], strict=True):
@@ -96,7 +97,7 @@ def test_a_member_says_what_it_is_and_of_how_many_samples_it_speaks(digits):
             name: value for name, value in trial.settings().items() if name != "seed"
         }
         assert row["cell"] == trial.cell
-        assert (row["n_out"], row["n_in"], row["n_test"]) == (144, 1437 - 144, 360)
+        assert (row["n_out"], row["n_in"], row["n_test"], row["n_val"]) == (144, 1437 - 144, 360, 0)
         assert row["parameters"] == 61706 + 6 + 16 + 120 + 84
         assert row["status"] == "ok"
 
@@ -151,12 +152,13 @@ def test_a_member_does_not_depend_on_the_other_members_of_its_trial(digits):
 # What is measured
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_the_metrics_are_those_of_the_network_that_the_parts_give(tiny, norm):
-    row, _ = member(tiny, norm=norm, seed=1)
-    trial = small_trial(norm=norm)
+# Labels are smoothed in training alone.
+@pytest.mark.parametrize("settings", [*({"norm": norm} for norm in NORMS), {"label_smoothing": 0.3}], ids=str)
+def test_the_metrics_are_those_of_the_network_that_the_parts_give(tiny, settings):
+    row, _ = member(tiny, **settings, seed=1)
+    trial = small_trial(**settings)
     corrupted = corrupt(tiny.train, tiny.classes, "label", 0.25, seed=1)
-    network = models.build("lenet", tiny.shape, tiny.classes, norm, seed=1)
+    network = models.build("lenet", tiny.shape, tiny.classes, trial.norm, seed=1)
     list(train(network, corrupted, trial, seed=1))
     network.eval()
     with torch.no_grad():
@@ -227,7 +229,59 @@ def test_curves_have_a_point_every_so_many_epochs_and_always_one_at_the_end(tiny
 def test_how_often_is_measured_does_not_change_what_is_trained(tiny):
     often, _ = member(tiny, epochs=4, eval_every=1)
     seldom, _ = member(tiny, epochs=4, eval_every=4)
+    assert often["epoch"] == 4
     assert {name: often[name] for name in RESULTS} == {name: seldom[name] for name in RESULTS}
+
+
+# What was set aside
+
+
+def test_what_is_said_of_the_validation_set_is_said_as_of_the_test_set(tiny):
+    row, curve = member(replace(tiny, validation=tiny.test))
+    assert (row["n_test"], row["n_val"]) == (12, 12)
+    assert row["val_mia_auc"] == row["mia_auc"]
+    for point in (row, *curve):
+        assert (point["val_acc"], point["val_loss"]) == (point["test_acc"], point["test_loss"])
+
+
+def test_setting_samples_aside_changes_nothing_but_what_is_said_of_them(tiny):
+    without, curve = member(tiny)
+    row, other = member(replace(tiny, validation=tiny.test))
+    differ = VALIDATION | {"n_val"}
+    assert {name: value for name, value in scientific(row).items() if name not in differ} == {
+        name: value for name, value in scientific(without).items() if name not in differ
+    }
+    assert [point["mem_loss"] for point in other] == [point["mem_loss"] for point in curve]
+    assert {without[name] for name in VALIDATION} == {None}
+
+
+ASIDE = Trial(k=0.1, subset=300, validation=0.2, epochs=3, batch_size=32, lr=1e-2, samples="scores", seed=(1, 2))
+
+
+def test_members_are_corrupted_and_trained_on_what_is_left(tmp_path):
+    trial = replace(ASIDE, stopping="best")
+    records = run.run(trial, NOWHERE, backend="single")
+    tables = read_back(records, trial, tmp_path)
+    data = load("digits", NOWHERE, 300, 0.2)
+    for row in tables["members"]:
+        assert (row["n_out"], row["n_in"], row["n_val"], row["n_test"]) == (24, 216, 60, 360)
+        assert None not in {row[name] for name in VALIDATION}
+        curve = [point for point in tables["epochs"] if point["member"] == row["member"]]
+        assert [point["epoch"] for point in curve] == [1, 2, 3]
+        assert row["val_acc"] == max(point["val_acc"] for point in curve)
+        original = [each["original_label"] for each in tables["samples"] if each["member"] == row["member"]]
+        assert original == data.train.labels.tolist()
+    aside = {image.numpy().tobytes() for image in data.validation.images}
+    for of_member in run._members([trial], data, NOWHERE, "cpu"):
+        assert not aside & {image.numpy().tobytes() for image in of_member.corrupted.images}
+
+
+def test_halves_are_of_what_is_left():
+    trial = replace(ASIDE, subset=75, protocol="splits", models=6, seed=(2,))
+    records = run.run(trial, NOWHERE, backend="single")
+    for row in records.members:
+        assert (row["n_out"] + row["n_in"], row["n_val"], row["mia_attack"]) == (30, 15, "lira_online")
+        assert None not in {row[name] for name in VALIDATION}
 
 
 # Outcomes

@@ -99,7 +99,9 @@ def train_slowly(network: nn.Module, corrupted: Corrupted, trial: Trial, seed: i
             images = corrupted.images[batch].double() / 255
             loss = 0
             for logits, label in zip(network(images), corrupted.labels[batch], strict=True):
-                loss = loss + (logits.exp().sum().log() - logits[label]) / len(batch)
+                each_class = logits.exp().sum().log() - logits
+                smooth = trial.label_smoothing
+                loss = loss + ((1 - smooth) * each_class[label] + smooth * each_class.mean()) / len(batch)
             if trial.regularizer != "none":
                 loss = trial.alpha * loss + (1 - trial.alpha) * penalty(network, images, trial.regularizer)
             network.zero_grad()
@@ -124,6 +126,8 @@ def test_every_optimizer_is_written_out_here():
         *({"optimizer": name, "weight_decay": decay, "norm": "none"} for name in UPDATES for decay in (0.0, 0.1)),
         *({"optimizer": "sgd", "norm": norm} for norm in NORMS),
         *({"optimizer": "sgd", "regularizer": kind, "alpha": 0.75} for kind in ("log", "hinge")),
+        {"optimizer": "sgd", "label_smoothing": 0.3},
+        {"optimizer": "sgd", "label_smoothing": 0.1, "regularizer": "hinge", "alpha": 0.75},
     ],
     ids=lambda settings: "-".join(f"{value}" for value in settings.values()),
 )
@@ -225,7 +229,7 @@ def test_to_measure_a_pack_the_host_waits_as_often_as_for_one_member(tiny):
         corrupted = [run.corrupted for run in runs]
         with waits() as found:
             logits = packed.predict(pack, corrupted[0].pool, [each.rows for each in corrupted])
-            memorization(logits, corrupted, logits[:, :12], tiny.test)
+            memorization(logits, corrupted, {"test": (logits[:, :12], tiny.test)})
         return found
 
     assert measured(1) == measured(3) == ["tolist"] * 2

@@ -4,10 +4,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from study import models
 from study.data import load
+from study.errors import BadInputError
 from study.record import Results
 from study.run import failed
 from study.trial import ARCHITECTURES, Trial
-from sweeps.estimate import SIZES, Durations, device_hours, device_seconds, flops, measured
+from sweeps.estimate import SIZES, Durations, check_data, device_hours, device_seconds, flops, measured
 from sweeps.operations import FORWARD, INPUTS
 
 
@@ -35,6 +36,30 @@ def test_a_training_step_is_three_forward_passes_and_a_measurement_one():
     trial = Trial(epochs=10, eval_every=5, seed=(0, 1))
     forward = FORWARD["lenet"][0]
     assert flops(trial) == 2 * (3 * 10 * 1437 + 2 * (1437 + 360)) * forward
+
+
+def test_what_is_set_aside_is_measured_and_not_trained_on():
+    trial = Trial(epochs=10, eval_every=5, validation=0.2)
+    assert flops(trial) == (3 * 10 * (1437 - 287) + 2 * (1437 + 360)) * FORWARD["lenet"][0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"validation": 0.001}, "validation=0.001 of the 1437 training samples of digits would leave"),
+        ({"architecture": f"{__name__}:without_gamma", "regularizer": "log", "alpha": 0.5}, "needs a gamma"),
+    ],
+)
+def test_what_does_not_fit_the_data_or_the_network_is_found_in_any_of_the_trials(tmp_path, settings, said):
+    plain = Trial(architecture=settings.get("architecture", "lenet"), k=0.1)
+    check_data([plain], tmp_path)
+    with pytest.raises(BadInputError, match=said):
+        check_data([plain, Trial.of({"k": 0.1, **settings}), plain], tmp_path)
+
+
+def without_gamma(shape: tuple[int, int, int], classes: int) -> torch.nn.Module:
+    layers = torch.nn.Conv2d(shape[0], 4, 28), torch.nn.BatchNorm2d(4, affine=False), torch.nn.Flatten()
+    return torch.nn.Sequential(*layers, torch.nn.Linear(4, classes))
 
 
 def test_hours_are_counted_at_the_stated_speed_where_nothing_is_recorded():

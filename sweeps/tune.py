@@ -1,0 +1,333 @@
+"""The search of a tuning: Tune's workers train what Optuna suggests, and Optuna's storage says how far it is.
+
+A study in the storage outlives whoever searches: killed, it is taken up again where it was.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeps import launch  # first, for Ray reads the environment that it sets
+
+# isort: split
+import optuna
+from filelock import FileLock, Timeout
+from optuna.trial import TrialState
+from ray.tune.search.optuna import OptunaSearch
+from sqlalchemy.exc import SQLAlchemyError
+
+from study import pareto, seeds
+from study.errors import BadInputError
+from study.record import Results
+from study.trial import Trial
+from study.worker import one_thread
+from sweeps.launch import Pool, Report, Task
+from sweeps.sweep import Plan, State
+from sweeps.tuning import CONFIRM, KINDS, OBJECTIVES, SEARCHES, Cell, measured, storage_path
+
+MODES = {"minimize": "min", "maximize": "max"}
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+@contextmanager
+def alone(results: Results) -> Iterator[None]:
+    """The folder's studies to oneself: what another process is training would pass for left behind.
+
+    Raises:
+        BadInputError: another process is tuning there.
+    """
+    path = storage_path(results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path.with_suffix(".lock"), blocking=False):
+            yield
+    except Timeout:
+        raise BadInputError(f"another tuning is under way in {results}; wait for it or take another folder.") from None
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search of a cell, as its study in the storage has it.
+
+    Attributes:
+        cell: what is searched.
+        name: `tpe` or `random`.
+        budget: how many settings are to be measured.
+        seed: of the sampler.
+        results: where the records and the storage are.
+    """
+
+    cell: Cell
+    name: str
+    budget: int
+    seed: int
+    results: Results
+
+    @property
+    def folder(self) -> str:
+        """The sweep under which its trials are recorded."""
+        return SEARCHES[self.name]
+
+    @property
+    def left(self) -> int:
+        """How many settings are still to be measured; nothing is written to find out."""
+        return max(0, self.budget - len(self.found))
+
+    @property
+    def found(self) -> list[dict[str, Any]]:
+        """The measured settings in their order: `trial`, `alpha` and the objectives."""
+        with _readable(storage_path(self.results)):
+            study = self._opened() if storage_path(self.results).exists() else None
+            done = study.get_trials(states=(TrialState.COMPLETE,)) if study else []
+        settings = [self.cell.setting(**each.params) for each in done]
+        return [
+            {"trial": trial, "alpha": trial.alpha, **dict(zip(OBJECTIVES, each.values, strict=True))}
+            for trial, each in zip(settings, done, strict=True)
+        ]
+
+    def _opened(self) -> optuna.Study | None:
+        try:
+            return optuna.load_study(study_name=self.cell.study(self.name, self.seed), storage=self._storage())
+        except KeyError:
+            return None
+
+    def _storage(self) -> optuna.storages.RDBStorage:
+        return optuna.storages.RDBStorage(f"sqlite:///{storage_path(self.results)}")
+
+    def run(self, data_dir: Path, pool: Pool, on_progress: Report, backend: str = "auto") -> launch.Outcome:
+        """Measure what is left of the budget; a setting that diverges or fails is made up for by another.
+
+        It is given up once a whole round has measured none.
+
+        Args:
+            data_dir: where torchvision's datasets lie, on every node.
+            pool: the workers.
+            on_progress: told the fraction of the budget that is done.
+            backend: how members train side by side, or `auto`.
+        """
+        with _readable(storage_path(self.results)):
+            return self._rounds(data_dir, pool, on_progress, backend)
+
+    def _rounds(self, data_dir: Path, pool: Pool, on_progress: Report, backend: str) -> launch.Outcome:
+        whole = launch.Outcome()
+        storage, study_name = self._storage(), self.cell.study(self.name, self.seed)
+        study = optuna.create_study(
+            storage=storage, study_name=study_name, directions=list(OBJECTIVES.values()), load_if_exists=True
+        )
+        study.set_metric_names(list(OBJECTIVES))
+        self._settle(study)
+        sharing = launch.sharing(self.cell.setting(0.1, KINDS[0]), data_dir, pool, backend)
+        left = self.left
+        while left and not whole.interrupted:
+            done = self.budget - left
+
+            def advance(fraction: float, done: int = done, left: int = left) -> None:
+                on_progress((done + fraction * left) / self.budget)
+
+            suggest = _Suggest(self.cell, {**self._task(data_dir, pool, backend), "sharing": sharing})
+            searcher = _Searcher(
+                suggest,
+                metric=list(OBJECTIVES),
+                mode=[MODES[direction] for direction in OBJECTIVES.values()],
+                sampler=self._sampler(len(study.get_trials(deepcopy=False))),
+                study_name=study_name,
+                storage=storage,
+            )
+            ray = f"{self.results}/{self.folder}/ray"
+            outcome = launch.search(searcher, left, measure, pool, advance, ray, sharing)
+            whole.add(outcome)
+            self._settle(study)
+            self._record_failures(suggest.trials, outcome.errors)
+            before, left = left, self.left
+            if left == before:
+                break
+        return whole
+
+    def _sampler(self, asked: int) -> optuna.samplers.BaseSampler:
+        """One that goes on after so many suggestions with others than it began with."""
+        seed = seeds.key(self.seed, "sampler", self.name, asked) % 2**32
+        if self.name == "random":
+            return optuna.samplers.RandomSampler(seed)
+        # What is still being trained counts as bad, so that workers are not sent to the same place at once.
+        start = max(4, self.budget // 4)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=start, multivariate=True, constant_liar=True)
+
+    def _task(self, data_dir: Path, pool: Pool, backend: str) -> Task:
+        return {
+            "sweep": self.folder,
+            "results": str(self.results),
+            "data_dir": str(data_dir.absolute()),
+            "device": pool.device,
+            "backend": backend,
+        }
+
+    def _settle(self, study: optuna.Study) -> None:
+        """Give every trial that whoever asked for it has left behind its outcome: what is recorded, else a failure."""
+        for each in study.get_trials(states=(TrialState.RUNNING,)):
+            known = "trial" in each.user_attrs
+            means = measured(self.results, self.folder, self.cell.setting(**each.params)) if known else None
+            if means:
+                study.tell(each.number, list(means.values()))
+            else:
+                study.tell(each.number, state=TrialState.FAIL)
+
+    def _record_failures(self, trials: list[Trial], errors: Mapping[int, str]) -> None:
+        from study.run import failed
+
+        for position, error in errors.items():
+            trial = trials[position]
+            if not self.results.ran(self.folder, trial.id):
+                self.results.write(self.folder, trial.id, vars(failed(trial, error)))
+
+
+def measure(task: Task, report: Report) -> Mapping[str, Any]:
+    """Run a suggested trial in a worker unless its record is there, and return its objectives; none if it diverged."""
+    from study.run import run
+
+    one_thread()
+    trial, results = Trial.of(task["settings"]), Results(task["results"])
+    if trial.id != task["id"]:
+        raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")
+    if not results.ran(task["sweep"], trial.id):
+        records = run(trial, Path(task["data_dir"]), task["device"], report, task["backend"])
+        for row in records.members:
+            row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
+        results.write(task["sweep"], trial.id, vars(records))
+    return measured(results, task["sweep"], trial) or {}
+
+
+class _Suggest:
+    """What Optuna calls with each new trial of a study, to have it suggest a setting: define-by-run."""
+
+    def __init__(self, cell: Cell, task: Task) -> None:
+        self.trials: list[Trial] = []
+        self._cell, self._task = cell, task
+
+    def __call__(self, asked: optuna.Trial) -> dict[str, Any]:
+        numbers = {name: asked.suggest_float(name, *ends, log=True) for name, ends in self._cell.ranges.items()}
+        trial = self._cell.setting(**numbers, kind=asked.suggest_categorical("kind", KINDS))
+        asked.set_user_attr("trial", trial.id)
+        self.trials.append(trial)
+        position = len(self.trials) - 1
+        return {"task": {**self._task, "settings": trial.settings(), "id": trial.id, "task": position}}
+
+
+class _Searcher(OptunaSearch):  # type: ignore[misc]
+    """Optuna, to whom a trial without all of its objectives has failed."""
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        whole = result is not None and all(name in result for name in OBJECTIVES)
+        super().on_trial_complete(trial_id, result if whole else None, error or not whole)
+
+
+def front(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The settings that no other beats, each once, by their memorization."""
+    distinct = list({row["trial"].id: row for row in found}.values())
+    signs = [1 if direction == "minimize" else -1 for direction in OBJECTIVES.values()]
+    points = [[sign * row[name] for sign, name in zip(signs, OBJECTIVES, strict=True)] for row in distinct]
+    kept = [row for row, best in zip(distinct, pareto.front(points) if points else [], strict=True) if best]
+    return sorted(kept, key=lambda row: row["mem_acc"])
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A cell from its references over its searches to its confirmation.
+
+    Attributes:
+        cell: what is tuned.
+        searches: that of `tpe` first.
+        max_loss: how much validation accuracy the recommended setting may lose.
+        results: where.
+    """
+
+    cell: Cell
+    searches: tuple[Search, ...]
+    max_loss: float
+    results: Results
+
+    @property
+    def reference(self) -> dict[str, float] | None:
+        """The objectives of what is to be improved on; None unless it was trained to its end."""
+        return measured(self.results, SEARCHES["tpe"], self.cell.base)
+
+    @property
+    def without(self) -> dict[str, float] | None:
+        """The objectives without normalization; None unless it was trained to its end."""
+        return measured(self.results, SEARCHES["tpe"], self.cell.references[1])
+
+    @property
+    def recommended(self) -> Trial | None:
+        """The searched setting that memorizes least within the budget of accuracy."""
+        reference = self.reference
+        best = pareto.recommend(self.searches[0].found, reference["val_acc"], self.max_loss) if reference else None
+        return best["trial"] if best else None
+
+    @property
+    def references(self) -> State:
+        """The references, held against their records."""
+        return Plan(SEARCHES["tpe"], 1, self.cell.references).state(self.results)
+
+    @property
+    def confirmation(self) -> State:
+        """All arms on the fresh seeds, held against their records."""
+        return Plan(CONFIRM, 1, self.cell.confirmation(self.recommended)).state(self.results)
+
+    @property
+    def left(self) -> list[Trial]:
+        """What is still to be trained, one setting standing for all that are still to be suggested."""
+        some = self.cell.setting(0.1, KINDS[0])
+        searched = [some for search in self.searches for _ in range(search.left)]
+        plan = Plan(CONFIRM, 1, self.cell.confirmation(self.recommended or (some if searched else None)))
+        return [*_left(self.references), *searched, *_left(plan.state(self.results))]
+
+    def run(self, data_dir: Path, pool: Pool, bar: Callable[[str], Report], backend: str) -> bool:
+        """Train what is left of all three; False if the user has stopped it.
+
+        Args:
+            data_dir: where torchvision's datasets lie, on every node.
+            pool: the workers.
+            bar: gives each part of it, by its name, something to tell its progress.
+            backend: how members train side by side, or `auto`.
+        """
+
+        def done(state: State, part: str) -> bool:
+            sweep, trials = state.plan.sweep, _left(state)
+            if not trials:
+                return True
+            report = bar(f"{self.cell} {part}")
+            planned = state.plan.trials
+            return not launch.run_trials(
+                trials, sweep, self.results, data_dir, pool, report, backend, planned
+            ).interrupted
+
+        if not done(self.references, "references"):
+            return False
+        for search in self.searches:
+            if search.left and search.run(data_dir, pool, bar(f"{self.cell} {search.name}"), backend).interrupted:
+                return False
+        state = self.confirmation
+        state.plan.save(self.results)
+        return done(state, "confirmation")
+
+
+def _left(state: State) -> Sequence[Trial]:
+    return state.missing + state.failed
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say clearly that the storage can't be used.
+
+    Raises:
+        BadInputError: it is no storage of this Optuna's.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        line = str(error).splitlines()[0]
+        raise BadInputError(f"{path} can't be used as Optuna's storage ({line}); move it away.") from None
