@@ -288,6 +288,9 @@ def tradeoff(tuned: Sequence[Tuning]) -> Figure:
         bar = figure.colorbar(ScalarMappable(shades, LEAKAGE), ax=places, shrink=0.8)
         bar.set_label("membership AUC, test set")
         _tradeoff_legend(figure, tuned)
+        figure.draw_without_rendering()
+        for place, tuning in zip(places, tuned, strict=True):
+            _name_points(place, tuning, figure.dpi)
     return figure
 
 
@@ -310,18 +313,13 @@ def _settings_panel(axes: Axes, tuning: Tuning, scale: Normalize) -> None:
         edge: dict[str, Any] = {"s": 56, "edgecolor": "black", "linewidth": 1.1} if front else {"s": 22, "linewidth": 0}
         shades, marker = tried["mia_auc"], KINDS[str(kind)]
         axes.scatter(tried["test_acc"], tried["mem_acc"], c=shades, marker=marker, zorder=3, **edge, **looks)
-    held = reference_means(tuning)
-    for _, row in held.iterrows():
+    for _, row in reference_means(tuning).iterrows():
         _reference_point(axes, row, looks)
-    labels = [(NAMES[row["norm"]], row["test_acc"], row["mem_acc"]) for _, row in held.iterrows()]
     if tuning.recommended is not None:
-        best = tuning.recommended
-        x, y = best["test_acc"], best["mem_acc"]
-        axes.scatter(x, y, s=190, facecolor="none", edgecolor="black", linewidth=1.6, zorder=4)
-        labels.append((f"alpha={level(best['alpha'])}", x, y))
+        ring: dict[str, Any] = {"s": 190, "facecolor": "none", "edgecolor": "black", "linewidth": 1.6}
+        axes.scatter(tuning.recommended["test_acc"], tuning.recommended["mem_acc"], zorder=4, **ring)
     axes.set(xlabel="test accuracy", ylabel="memorization accuracy")
     axes.margins(0.12)
-    _label(axes, labels, pd.concat([tuning.usable, held]))  # last, for where there is room is known only now
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda fraction, _: f"{fraction * 100:g}%")
 
@@ -336,13 +334,22 @@ def _reference_point(axes: Axes, row: pd.Series, looks: dict[str, Any]) -> None:
     axes.scatter(x, y, c=[row["mia_auc"]], marker=MARKERS[norm], s=70, zorder=3, **edge, **looks)
 
 
-def _label(axes: Axes, labels: Sequence[tuple[str, float, float]], points: pd.DataFrame) -> None:
-    """Names beside their points, each where it hides the fewest points and no other name.
+def _name_points(axes: Axes, tuning: Tuning, dots_per_inch: float) -> None:
+    """The names of the references and the alpha recommended, where each hides the fewest points and no other name.
 
-    Where a name is as wide as it is here is known only roughly, for the panel gets its final size later.
+    The panel has its final size already.
     """
-    around: NDArray[np.float64] = axes.transData.transform(points[["test_acc", "mem_acc"]].to_numpy(np.float64))
-    scale, frame = axes.get_figure(root=True).dpi / 72, axes.bbox
+    held = reference_means(tuning)
+    labels = [(NAMES[row["norm"]], row["test_acc"], row["mem_acc"]) for _, row in held.iterrows()]
+    if tuning.recommended is not None:
+        best = tuning.recommended
+        labels.append((f"alpha={level(best['alpha'])}", best["test_acc"], best["mem_acc"]))
+    # A bar is as good as a row of points.
+    bars = [held.assign(test_acc=held["test_acc"] + step * held["test_acc_sd"]) for step in np.linspace(-1, 1, 15)]
+    bars += [held.assign(mem_acc=held["mem_acc"] + step * held["mem_acc_sd"]) for step in (-1, 1)]
+    points = pd.concat([tuning.usable, held, *bars])[["test_acc", "mem_acc"]].dropna()
+    around: NDArray[np.float64] = axes.transData.transform(points.to_numpy(np.float64))
+    scale, frame = dots_per_inch / 72, axes.bbox
     taken: list[Bbox] = []
     for text, x, y in labels:
         here = axes.transData.transform((x, y))
