@@ -25,7 +25,12 @@ settings.register_profile("normleak", deadline=None, derandomize=True)
 settings.load_profile("normleak")
 
 
-WITH_RAY = ("tests/sweeps/test_launch.py", "tests/sweeps/test_main.py", "tests/test_end_to_end.py")
+WITH_RAY = (
+    "tests/sweeps/test_launch.py",
+    "tests/sweeps/test_main.py",
+    "tests/sweeps/test_tune.py",
+    "tests/test_end_to_end.py",
+)
 """The files whose tests start Ray, which wants the machine's cores, or share the records of a sweep that ran on it."""
 
 

@@ -1,0 +1,175 @@
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from study.errors import BadInputError
+from study.record import Results
+from study.terminal import main
+from sweeps.__main__ import app
+from sweeps.launch import Cluster, connected
+from sweeps.sweep import Plan
+from sweeps.tune import Search, Tuning, alone, front
+from sweeps.tuning import cells
+from tests.ray_runs import ROOT, Command, command
+from tests.sweeps.test_main import wait_for
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+BUDGET = 4
+SMALL = {"subset": [200], "epochs": [2], "seed": [0, 1]}
+SETTINGS = [part for name, values in SMALL.items() for part in ("--set", f"{name}={','.join(map(str, values))}")]
+TUNE = ["tune", "regularizer", "--trials", str(BUDGET), "--fresh-seeds", "2", "--workers", "2", *SETTINGS, "-y"]
+CELL = cells(SMALL, fresh=2, tune_lr=False)[0]
+
+
+@pytest.fixture(scope="module")
+def tuned(sweeps: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tuning whose driver was killed in the midst of its first search, and that was then taken up again."""
+    results = tmp_path_factory.mktemp("tuned") / "results"
+    driver = subprocess.Popen(command("sweeps", *TUNE, "--results", results), cwd=ROOT, stdout=subprocess.DEVNULL)
+    for trial in CELL.references:
+        wait_for(results / "tune_regularizer" / "members", f"{trial.id}.parquet")
+    while len(list((results / "tune_regularizer" / "members").glob("*.parquet"))) < len(CELL.references) + 1:
+        assert driver.poll() is None
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    left_behind = studies(results)["tpe"].get_trials(states=(TrialState.COMPLETE,))
+    assert len(left_behind) < BUDGET
+
+    done = sweeps(*TUNE, "--results", results)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "tpe 4 of 4 settings, random 4 of 4 settings" in done.stdout
+    after = studies(results)["tpe"].get_trials()[: len(left_behind)]
+    assert [trial.values for trial in after] == [trial.values for trial in left_behind]
+    return results
+
+
+def studies(results: Path) -> dict[str, optuna.Study]:
+    """Opened as a user would, or a dashboard."""
+    storage = f"sqlite:///{results}/tune_regularizer/optuna.db"
+    names = {name.split("/")[1]: name for name in optuna.get_all_study_names(storage)}
+    return {search: optuna.load_study(study_name=name, storage=storage) for search, name in names.items()}
+
+
+def members(results: Path, sweep: str) -> pd.DataFrame:
+    return Results.at(results).read(sweep, "members").to_pandas()
+
+
+def test_a_killed_search_ends_with_exactly_its_budget_and_nothing_left_running(tuned: Path):
+    found = studies(tuned)
+    assert set(found) == {"tpe", "random"}
+    for search, study in found.items():
+        assert study.study_name == CELL.study(search, 0)
+        assert [direction.name for direction in study.directions] == ["MINIMIZE", "MINIMIZE", "MAXIMIZE"]
+        assert study.metric_names == ["mem_acc", "val_mia_auc", "val_acc"]
+        states = [trial.state for trial in study.trials]
+        assert states.count(TrialState.COMPLETE) == BUDGET
+        assert set(states) <= {TrialState.COMPLETE, TrialState.FAIL}
+        # Taken up again, the sampler suggests others than it began with.
+        assert len({trial.user_attrs["trial"] for trial in study.trials if trial.user_attrs}) == len(states)
+
+
+def test_the_objectives_are_means_over_seeds_on_samples_that_are_no_test_samples(tuned: Path):
+    for search, folder in (("tpe", "tune_regularizer"), ("random", "tune_regularizer_random")):
+        rows = members(tuned, folder)
+        assert set(rows["validation"]) == {0.2}
+        assert (rows["val_acc"] != rows["test_acc"]).any()
+        means = rows.groupby("trial")[["mem_acc", "val_mia_auc", "val_acc"]].mean()
+        for trial in studies(tuned)[search].get_trials(states=(TrialState.COMPLETE,)):
+            assert trial.values == pytest.approx(means.loc[trial.user_attrs["trial"]].tolist())
+
+
+def test_the_confirmation_has_every_arm_on_fresh_seeds(tuned: Path):
+    rows = members(tuned, "tune_regularizer_confirm")
+    assert set(rows["seed"]) == {2, 3}
+    assert set(rows["seed"]).isdisjoint(members(tuned, "tune_regularizer")["seed"])
+    assert set(rows["n_in"] + rows["n_out"]) == {160}
+    assert set(rows.groupby("trial").size()) == {2}
+    searches = tuple(Search(CELL, name, BUDGET, 0, Results.at(tuned)) for name in ("tpe", "random"))
+    recommended = Tuning(CELL, searches, 0.01, Results.at(tuned)).recommended
+    plan = Plan.saved("tune_regularizer_confirm", Results.at(tuned))
+    assert plan is not None
+    assert plan.trials == CELL.confirmation(recommended)
+    assert set(rows["trial"]) == {trial.id for trial in plan.trials}
+
+
+def test_a_finished_tuning_trains_nothing_and_its_folders_read_like_any_other(sweeps: Command, tuned: Path):
+    before = {path: path.stat().st_mtime_ns for path in tuned.rglob("*.parquet")}
+    done = sweeps(*TUNE, "--results", tuned)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "about to run" not in done.stdout
+    assert f"next: python -m analysis tradeoff {tuned}" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in tuned.rglob("*.parquet")} == before
+    status = sweeps("status", "tune_regularizer_confirm", "--results", tuned)
+    assert ", 0 missing, 0 failed, 0 diverged" in status.stdout
+    tables = sweeps("tables", tuned, module="analysis")
+    assert tables.returncode == 0, tables.stderr
+
+
+def test_a_setting_that_diverges_is_a_failed_trial_and_leaves_no_value(tmp_path: Path):
+    (cell,) = cells({"subset": [200], "epochs": [1], "seed": [0], "lr": [1e30]}, fresh=2, tune_lr=False)
+    search = Search(cell, "tpe", 2, 0, Results.at(tmp_path))
+    with alone(search.results), connected(Cluster(workers=2, device="cpu")) as pool:
+        search.run(tmp_path, pool, lambda _: None)
+        # A round that measured nothing is the last.
+        states = [trial.state for trial in studies(tmp_path)["tpe"].trials]
+        assert states == [TrialState.FAIL] * 2
+        with pytest.raises(BadInputError, match="another tuning is under way"), alone(search.results):
+            pass
+    assert search.left == 2
+    assert set(members(tmp_path, "tune_regularizer")["status"]) == {"diverged"}
+    with sqlite3.connect(tmp_path / "tune_regularizer" / "optuna.db") as storage:
+        assert storage.execute("select count(*) from trial_values").fetchone() == (0,)
+    storage.close()
+
+
+def test_the_front_is_of_small_memorization_and_auc_and_large_accuracy():
+    found = [
+        {"trial": CELL.setting(share, "log"), "mem_acc": mem_acc, "val_mia_auc": 0.5, "val_acc": val_acc}
+        for share, mem_acc, val_acc in ((0.1, 0.5, 0.9), (0.1, 0.5, 0.9), (0.2, 0.6, 0.8), (0.3, 0.1, 0.7))
+    ]
+    assert [row["mem_acc"] for row in front(found)] == [0.1, 0.5]
+    assert front([]) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["regulariser"], "unknown tuning 'regulariser': did you mean 'regularizer'?"),
+        (["regularizer", "--set", "alpha=0.9"], "alpha is what the tuning decides; leave it out."),
+        (["regularizer", "--set", "subset=2000"], "subset of digits must be 0 for all of it"),
+        (["regularizer", "--results", "s3://bucket/prefix"], "not to s3://bucket/prefix."),
+        (["regularizer", "--trials", "0"], "'--trials'"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    sentence: str,
+):
+    results = [] if "--results" in arguments else ["--results", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["sweeps", "tune", *arguments, *results, "-y"])
+    with pytest.raises(SystemExit) as ended:
+        main(app, "python -m sweeps")
+    errors = capfd.readouterr().err
+    assert ended.value.code == 2
+    assert errors.startswith("error: ")
+    assert sentence in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_file_that_is_no_storage_is_named(tmp_path: Path):
+    path = tmp_path / "tune_regularizer" / "optuna.db"
+    path.parent.mkdir()
+    path.write_text("mine, and no database at all")
+    with pytest.raises(BadInputError, match=f"{path} can't be used as Optuna's storage"):
+        _ = Search(CELL, "tpe", 2, 0, Results.at(tmp_path)).left
