@@ -14,6 +14,7 @@ from analysis.load import Loaded, load, load_all
 from study.errors import BadInputError, unknown
 from study.record import Results
 from study.terminal import application, console, main, show
+from sweeps.tuning import SEARCHES, STORAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +122,7 @@ def tradeoff(
     max_accuracy_loss: Annotated[
         float, typer.Option(min=0, max=1, help="The validation accuracy that the recommended setting may lose.")
     ] = 0.01,
-    sweep: Annotated[str, typer.Option(help="The tuning.")] = "tune_regularizer",
+    sweep: Annotated[str, typer.Option(help="The tuning.")] = SEARCHES["tpe"],
     out: Annotated[Path | None, typer.Option(help="Folder for figures; by default RESULTS/SWEEP/figures.")] = None,
     partial: Partial = False,
 ) -> None:
@@ -142,35 +143,35 @@ def tradeoff(
             f"{results} holds no tuning {sweep}; make one with `python -m sweeps tune regularizer --results {results}`."
         )
     tuned = tradeoffs.tunings(searched, random, confirmed, max_accuracy_loss)
-    storage = Path(results) / sweep / "optuna.db"
+    storage = Path(results) / sweep / STORAGE
     weights = importances(storage, tuned) if storage.is_file() else None
     folder = _figure_folder(results, out, sweep)
     for tuning in tuned:
-        _say_tuning(tuning, f"{sweep}: {tuning.title}", results)
+        _say_tuning(tuning, f"{sweep}: {tuning.title}")
     _draw_tuned(tuned, weights, folder)
     for loaded in filter(None, every.values()):
         _say_missing(loaded)
 
 
-def _say_tuning(tuning: "Tuning", title: str, results: str) -> None:
+def _say_tuning(tuning: "Tuning", title: str) -> None:
     """All there is to say of one cell: the front, what to choose, its rivals, the searches and the paper's findings."""
-    from analysis.tradeoff import findings, tests
+    from analysis.tradeoff import comparisons, findings
 
     left_out = len(tuning.searched) - len(tuning.usable)
     size = f"front of {len(tuning.searched)} settings, {left_out} of which failed or diverged"
     show(summaries.tuned_table(tuning, f"{title}, {size}; means over seeds, chosen without the test set"))
     _say(summaries.recommendation(tuning))
-    tested = tests(tuning)
+    tested = comparisons(tuning)
     if len(tested):
         show(summaries.arms_table(tuning, f"{title}, fresh seeds: mean ± sd, below it the change from norm=batch"))
         show(summaries.comparison_table(tested, f"{title}, fresh seeds: paired t-tests, two-sided"))
-    else:
-        _say(f"No arm has been measured on fresh seeds; `python -m sweeps tune regularizer --results {results}` does.")
-    if len(tested) and tuning.recommended_arm not in {None, *tested["arm"]}:
-        _say(
-            f"The recommended setting has not been measured on fresh seeds; `python -m sweeps tune regularizer "
-            f"--max-accuracy-loss {tuning.max_loss:g} --results {results}` does."
+    if not len(tested) or tuning.recommended_arm not in {None, *tested["arm"]}:
+        what = "The recommended setting" if len(tested) else "No arm"
+        measured = "has not been measured" if len(tested) else "has been measured"
+        again = (
+            f"`python -m sweeps tune regularizer` with --max-accuracy-loss {tuning.max_loss:g} and all else as before"
         )
+        _say(f"{what} {measured} on fresh seeds; {again} does.")
     _say(summaries.searches(tuning))
     for found in findings(tuning):
         _say(f"Fig. 8, {found.claim}: {found.verdict}; {found.evidence}.")

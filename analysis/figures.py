@@ -310,7 +310,9 @@ def _settings_panel(axes: Axes, tuning: Tuning, scale: Normalize) -> None:
     chosen = tuning.usable[tuning.usable["front"]].sort_values("mem_acc")
     axes.plot(chosen["test_acc"], chosen["mem_acc"], color="#555555", linewidth=1, zorder=1)
     for (kind, front), tried in tuning.usable.groupby(["regularizer", "front"]):
-        edge: dict[str, Any] = {"s": 56, "edgecolor": "black", "linewidth": 1.1} if front else {"s": 22, "linewidth": 0}
+        edge: dict[str, Any] = {"s": 56, "edgecolor": "black", "linewidth": 1.1}
+        if not front:
+            edge = {"s": 24, "edgecolor": "#777777", "linewidth": 0.5}
         shades, marker = tried["mia_auc"], KINDS[str(kind)]
         axes.scatter(tried["test_acc"], tried["mem_acc"], c=shades, marker=marker, zorder=3, **edge, **looks)
     for _, row in reference_means(tuning).iterrows():
@@ -349,20 +351,18 @@ def _name_points(axes: Axes, tuning: Tuning, dots_per_inch: float) -> None:
     bars += [held.assign(mem_acc=held["mem_acc"] + step * held["mem_acc_sd"]) for step in (-1, 1)]
     points = pd.concat([tuning.usable, held, *bars])[["test_acc", "mem_acc"]].dropna()
     around: NDArray[np.float64] = axes.transData.transform(points.to_numpy(np.float64))
-    scale, frame = dots_per_inch / 72, axes.bbox
     taken: list[Bbox] = []
     for text, x, y in labels:
+        size = np.array([0.62 * len(text), 1.3]) * LABEL_SIZE  # in points, as offsets are
         here = axes.transData.transform((x, y))
-        size = np.array([0.62 * LABEL_SIZE * len(text), 1.3 * LABEL_SIZE]) * scale
         choices = []
         for away, across, up in product((9, 22, 38), (1, -1), (1, -1)):
-            corner = here + np.array([across, up]) * away * scale
-            box = Bbox(
-                [np.minimum(corner, corner + (across, up) * size), np.maximum(corner, corner + (across, up) * size)]
-            )
-            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+            near = np.array([across, up]) * away
+            corners = here + np.array([near, near + (across, up) * size]) * dots_per_inch / 72
+            box = Bbox([corners.min(axis=0), corners.max(axis=0)])
+            outside = not all(axes.bbox.contains(*corner) for corner in box.get_points())
             hidden = box.count_contains(around) + 5 * sum(map(box.overlaps, taken))
-            choices.append((not inside, hidden, away, across, up, box))
+            choices.append((outside, hidden, away, across, up, box))
         _, _, away, across, up, box = min(choices, key=lambda choice: choice[:3])
         taken.append(box)
         axes.annotate(

@@ -27,7 +27,8 @@ def importances(storage: Path, tuned: Sequence[Tuning]) -> pd.DataFrame:
 
     Returns:
         A row for each study, objective and parameter: `study`, its name, `title`, that of the cell, `trials`, with a
-        result, `objective`, `parameter`, and `importance`, a share of 1. A study with too few results has none.
+        result, `objective`, `parameter`, and `importance`, a share of 1. A study with too few results has none, nor has
+        an objective that is the same for all of them.
 
     Raises:
         BadInputError: the file is no storage of Optuna's.
@@ -48,6 +49,8 @@ def importances(storage: Path, tuned: Sequence[Tuning]) -> pd.DataFrame:
             if title is None or len(complete) < FEWEST_TRIALS:
                 continue
             for place, objective in enumerate(OBJECTIVES):
+                if len({trial.values[place] for trial in complete}) == 1:
+                    continue  # where nothing varies there is nothing to account for
                 found = get_param_importances(loaded, evaluator=FanovaImportanceEvaluator(seed=0), target=_value(place))
                 shared = {"study": name, "title": title, "trials": len(complete), "objective": objective}
                 rows += [

@@ -17,8 +17,9 @@ from analysis.cells import SETTINGS, STREAMS, level
 from analysis.compare import PairedTest, holm, paired_test
 from study.errors import BadInputError
 from study.pareto import front, hypervolume, recommend
+from sweeps.tuning import OBJECTIVES as DIRECTIONS
 
-OBJECTIVES: Mapping[str, int] = {"mem_acc": 1, "val_mia_auc": 1, "val_acc": -1}
+OBJECTIVES = {name: 1 if direction == "minimize" else -1 for name, direction in DIRECTIONS.items()}
 """What a search selects by, in the order of its values; 1 where less is better, -1 where more is."""
 OBJECTIVE_LABELS = {"mem_acc": "memorization", "val_mia_auc": "validation MIA AUC", "val_acc": "validation accuracy"}
 BESIDE = ("test_acc", "mia_auc", "clean_acc")
@@ -207,7 +208,7 @@ def arms(tuning: Tuning) -> pd.DataFrame:
         all but the reference `<metric>_difference`, `_low` and `_high`, the paired difference from it, `n`, the
         networks with results, and `excluded`.
     """
-    tested = {(row["arm"], row["metric"]): row for row in _records(tests(tuning))}
+    tested = {(row["arm"], row["metric"]): row for row in _records(comparisons(tuning))}
     rows: list[dict[str, Any]] = []
     for arm in ["", *_names(tuning)]:
         members = tuning.confirmed[tuning.confirmed["arm"] == arm]
@@ -221,7 +222,7 @@ def arms(tuning: Tuning) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def tests(tuning: Tuning) -> pd.DataFrame:
+def comparisons(tuning: Tuning) -> pd.DataFrame:
     """Every arm against the reference on fresh seeds, paired over them, two-sided.
 
     Returns:
