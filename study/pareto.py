@@ -73,8 +73,9 @@ def recommend(rows: Sequence[Row], reference_accuracy: float, max_loss: float) -
 
     Args:
         rows: settings, each with its means over seeds: `mem_acc`, `val_mia_auc` and `val_acc`, the latter two on the
-            validation samples; and its `alpha`. Of equal memorization the lower membership AUC decides, then the larger
-            alpha, which is the weaker intervention.
+            validation samples; and its `alpha`. Of equal memorization the lower membership AUC decides, then the higher
+            accuracy, so that no other row dominates the recommended one; then the larger alpha, which is the weaker
+            intervention.
         reference_accuracy: the mean `val_acc` of what is to be improved on.
         max_loss: how much lower the accuracy may be, 0.01 for one point.
 
@@ -82,7 +83,9 @@ def recommend(rows: Sequence[Row], reference_accuracy: float, max_loss: float) -
         One of the rows, None where all lose more.
     """
     allowed = [row for row in rows if row["val_acc"] >= reference_accuracy - max_loss - ROUNDING]
-    return min(allowed, key=lambda row: (row["mem_acc"], row["val_mia_auc"], -row["alpha"]), default=None)
+    return min(
+        allowed, key=lambda row: (row["mem_acc"], row["val_mia_auc"], -row["val_acc"], -row["alpha"]), default=None
+    )
 
 
 def _checked(points: ArrayLike) -> NDArray[np.float64]:

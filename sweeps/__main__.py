@@ -268,7 +268,7 @@ def _saved(name: str, results: Results) -> Plan:
 
 @dataclass(frozen=True)
 class _Launch:
-    """The options of `run` and `retry`, checked."""
+    """The options of `run`, `retry` and `tune`, checked."""
 
     sweep: str
     results: Results

@@ -82,6 +82,15 @@ def test_a_setting_that_loses_exactly_the_budget_is_within_it():
     assert recommend([row(0.5, 0.2)], 0.3, 0.1) is not None
 
 
-def test_of_equal_memorization_the_lower_auc_is_taken_and_then_the_weaker_intervention():
+def test_of_equal_memorization_the_lower_auc_is_taken_then_the_accuracy_and_then_the_weaker_intervention():
     rows = [row(0.4, 0.9, 0.60), row(0.4, 0.9, 0.55, 0.5), row(0.4, 0.9, 0.55, 0.99)]
     assert recommend(rows, 0.9, 0.0) == rows[2]
+    assert recommend([*rows, row(0.4, 0.95, 0.55, 0.1)], 0.9, 0.0)["alpha"] == 0.1
+
+
+@given(POINTS)
+def test_what_is_recommended_is_in_the_front(points: np.ndarray):
+    best = recommend([row(mem_acc, -loss, auc) for mem_acc, auc, loss in points], -2.0, 0.0)
+    if best is not None:
+        kept = points[front(points)].tolist()
+        assert [best["mem_acc"], best["val_mia_auc"], -best["val_acc"]] in kept
