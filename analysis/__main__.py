@@ -1,18 +1,25 @@
 """`python -m analysis`: tables, tests and figures from a results folder."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import pandas as pd
 import typer
 
 from analysis import amplification as amplifications
 from analysis import compare as tests
 from analysis import tables as summaries
 from analysis.cells import common
-from analysis.load import Loaded, load_all
+from analysis.load import Loaded, load, load_all
 from study.errors import BadInputError, unknown
 from study.record import Results
 from study.terminal import application, console, main, show
+from sweeps.tuning import SEARCHES, STORAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from analysis.tradeoff import Tuning
 
 app = application("Turn records into tables, tests and figures.")
 ResultsDir = Annotated[str, typer.Argument(metavar="RESULTS", help="The results folder, a local path or a URI.")]
@@ -110,6 +117,87 @@ def membership(
 
 
 @app.command()
+def tradeoff(
+    results: ResultsDir,
+    max_accuracy_loss: Annotated[
+        float, typer.Option(min=0, max=1, help="The validation accuracy that the recommended setting may lose.")
+    ] = 0.01,
+    sweep: Annotated[str, typer.Option(help="The tuning.")] = SEARCHES["tpe"],
+    out: Annotated[Path | None, typer.Option(help="Folder for figures; by default RESULTS/SWEEP/figures.")] = None,
+    partial: Partial = False,
+) -> None:
+    """Show what a tuned regularizer buys and costs: the front, the recommended setting, and its rivals on fresh seeds.
+
+    Settings are chosen on the validation samples alone. The rivals, and the setting itself, are held against norm=batch
+    in paired two-sided tests over seeds that no search has seen, on the test set.
+
+    Example: python -m analysis tradeoff results --max-accuracy-loss 0.01
+    """
+    from analysis import tradeoff as tradeoffs
+    from analysis.importance import importances
+
+    every = {name: _load_if_there(Results.at(results), name, partial) for name in _parts(sweep)}
+    searched, random, confirmed = (None if found is None else found.members for found in every.values())
+    if searched is None:
+        raise BadInputError(
+            f"{results} holds no tuning {sweep}; make one with `python -m sweeps tune regularizer --results {results}`."
+        )
+    tuned = tradeoffs.tunings(searched, random, confirmed, max_accuracy_loss)
+    storage = Path(results) / sweep / STORAGE
+    weights = importances(storage, tuned) if storage.is_file() else None
+    folder = _figure_folder(results, out, sweep)
+    for tuning in tuned:
+        _say_tuning(tuning, f"{sweep}: {tuning.title}")
+    _draw_tuned(tuned, weights, folder)
+    for loaded in filter(None, every.values()):
+        _say_missing(loaded)
+
+
+def _say_tuning(tuning: "Tuning", title: str) -> None:
+    """All there is to say of one cell: the front, what to choose, its rivals, the searches and the paper's findings."""
+    from analysis.tradeoff import comparisons, findings
+
+    left_out = len(tuning.searched) - len(tuning.usable)
+    size = f"front of {len(tuning.searched)} settings, {left_out} of which failed or diverged"
+    show(summaries.tuned_table(tuning, f"{title}, {size}; means over seeds, chosen without the test set"))
+    _say(summaries.recommendation(tuning))
+    tested = comparisons(tuning)
+    if len(tested):
+        show(summaries.arms_table(tuning, f"{title}, fresh seeds: mean ± sd, below it the change from norm=batch"))
+        show(summaries.comparison_table(tested, f"{title}, fresh seeds: paired t-tests, two-sided"))
+    if not len(tested) or tuning.recommended_arm not in {None, *tested["arm"]}:
+        what = "The recommended setting" if len(tested) else "No arm"
+        measured = "has not been measured" if len(tested) else "has been measured"
+        again = (
+            f"`python -m sweeps tune regularizer` with --max-accuracy-loss {tuning.max_loss:g} and all else as before"
+        )
+        _say(f"{what} {measured} on fresh seeds; {again} does.")
+    _say(summaries.searches(tuning))
+    for found in findings(tuning):
+        _say(f"Fig. 8, {found.claim}: {found.verdict}; {found.evidence}.")
+
+
+def _draw_tuned(tuned: "Sequence[Tuning]", weights: pd.DataFrame | None, folder: Path) -> None:
+    from analysis import figures as draw
+    from analysis.importance import FEWEST_TRIALS
+
+    drawn = {"hypervolume": draw.hypervolume(tuned)}
+    if any(len(tuning.usable) for tuning in tuned):
+        drawn["tradeoff"] = draw.tradeoff(tuned)
+    if weights is not None and len(weights):
+        drawn["importance"] = draw.importance(weights)
+    for name, figure in drawn.items():
+        for path in draw.save(figure, folder / name):
+            print(f"figure: {path}")
+    if "tradeoff" not in drawn:
+        print("no figure of the front: no searched setting gave a result.")
+    if weights is None:
+        print("no figure of importance: there is no storage of Optuna's beside the records.")
+    elif weights.empty:
+        print(f"no figure of importance: no study has {FEWEST_TRIALS} trials with a result.")
+
+
+@app.command()
 def figures(
     results: ResultsDir,
     sweep: SweepName = None,
@@ -133,6 +221,15 @@ def figures(
         _say_missing(loaded)
 
 
+def _parts(sweep: str) -> tuple[str, str, str]:
+    """The records of a tuning: those of its search, of random search and on fresh seeds."""
+    return sweep, f"{sweep}_random", f"{sweep}_confirm"
+
+
+def _load_if_there(results: Results, sweep: str, partial: bool) -> Loaded | None:
+    return load(results, sweep, partial) if sweep in results.sweeps() else None
+
+
 def _figure_folder(results: str, out: Path | None, sweep: str) -> Path:
     if out is not None:
         return out
@@ -143,6 +240,10 @@ def _figure_folder(results: str, out: Path | None, sweep: str) -> Path:
 
 def _title(loaded: Loaded) -> str:
     return f"{loaded.sweep}: {common(loaded.members)}, {len(loaded.members)} members, mean ± sd over seeds"
+
+
+def _say(sentence: str) -> None:
+    console.print(sentence, soft_wrap=True)
 
 
 def _say_missing(loaded: Loaded) -> None:

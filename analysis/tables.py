@@ -6,8 +6,10 @@ from math import isnan
 import pandas as pd
 from rich.table import Table
 
+from analysis import tradeoff
 from analysis.cells import level, varying
 from analysis.metrics import METRICS
+from analysis.tradeoff import Tuning
 
 SIGNS = {"greater": ">", "less": "<", "two-sided": "≠"}
 """The hypothesis of a test, between the names of its arms."""
@@ -137,3 +139,75 @@ def amplification_table(table: pd.DataFrame, title: str) -> Table:
         values = ("-" if isnan(row[name]) else f"{row[name]:.3g}" for name in numbers)
         shown.add_row(*(level(row[name]) for name in settings), *values, f"{row['n']:.0f}")
     return shown
+
+
+# The tuned regularizer ------------------------------------------------------------------------------------------------
+
+
+def tuned_table(tuning: Tuning, title: str) -> Table:
+    """The front and its references as a terminal shows them."""
+    table = tradeoff.front_table(tuning)
+    shown = Table(title=title, title_justify="left")
+    settings = ["setting", "alpha"] + (["lr"] if table["lr"].nunique() > 1 else [])
+    measured = {**tradeoff.OBJECTIVE_LABELS, "test_acc": "test", "mia_auc": "test MIA AUC", "clean_acc": "clean"}
+    _columns(shown, settings, [*measured.values(), ""])
+    for place, (_, row) in enumerate(table.iterrows()):
+        shown.add_row(
+            *("-" if pd.isna(row[name]) else level(row[name]) for name in settings),
+            *(f"{row[name]:.3f}" for name in measured),
+            "recommended" if row["recommended"] else "",
+            end_section=place + 1 < len(table) and pd.isna(table["alpha"].iloc[place + 1]) and pd.notna(row["alpha"]),
+        )
+    return shown
+
+
+def arms_table(tuning: Tuning, title: str) -> Table:
+    """What each arm buys and costs on fresh seeds: its mean, and below it the paired difference from norm=batch."""
+    shown = Table(title=title, title_justify="left", show_lines=True)
+    _columns(shown, ["arm"], [*(LABELS[metric] for metric in tradeoff.BOUGHT), "n", "excluded"])
+    for _, row in tradeoff.arms(tuning).astype(object).iterrows():
+        named = f"{row['arm'] or 'norm=batch'}{' (recommended)' if row['recommended'] else ''}"
+        cells = (
+            f"{_mean_sd(row[f'{metric}_mean'], row[f'{metric}_sd'])}\n{_gain(row, metric)}"
+            for metric in tradeoff.BOUGHT
+        )
+        shown.add_row(named, *cells, str(row["n"]), str(row["excluded"]))
+    return shown
+
+
+def _gain(row: pd.Series, metric: str) -> str:
+    difference, low, high = (row.get(f"{metric}_{name}", float("nan")) for name in ("difference", "low", "high"))
+    if pd.isna(difference):
+        return ""
+    return f"{difference:+.3f}" if pd.isna(low) else f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def recommendation(tuning: Tuning) -> str:
+    """What to choose under the budget, in a sentence."""
+    budget = f"at most {tuning.max_loss:g} below norm=batch's validation accuracy of {tuning.accuracy:.3f}"
+    if tuning.usable.empty:
+        return "Nothing is recommended: no searched setting gave a result."
+    if isnan(tuning.accuracy):
+        return "Nothing is recommended: norm=batch gave no result on the search's seeds to be held against."
+    best = tuning.recommended
+    if best is None:
+        nearest = tuning.usable["val_acc"].max()
+        return f"Nothing is recommended: no searched setting is {budget}; the nearest has {nearest:.3f}."
+    held = tradeoff.reference_means(tuning).set_index("norm").loc["batch"]
+    means = ", ".join(
+        f"{label} {best[name]:.3f} (norm=batch {held[name]:.3f})" for name, label in tradeoff.OBJECTIVE_LABELS.items()
+    )
+    return f"Recommended, with {budget}: {tuning.recommended_arm}; {means}."
+
+
+def searches(tuning: Tuning) -> str:
+    """What each search dominates, in a sentence, after as many trials as both have."""
+    table = tradeoff.hypervolumes(tuning).set_index(["search", "trials"])["hypervolume"]
+    point = ", ".join(f"{name} {value:.3f}" for name, value in tradeoff.worst(tuning).items())
+    counts = {"TPE": len(tuning.searched), "random": len(tuning.random)}
+    shared = min(count for count in counts.values() if count)
+    told = ", ".join(f"{name} {table[(name, shared)]:.3g}" for name, count in counts.items() if count)
+    missing = "" if counts["random"] else "; there is no random search to hold it against"
+    return (
+        f"Hypervolume after {shared} trial{'s' * (shared != 1)}: {told}, before the reference point {point}{missing}."
+    )

@@ -33,6 +33,13 @@ NAMES = {
     "rms": "RMS norm",
 }
 
+KINDS = {"log": "^", "hinge": "D"}
+"""The markers of the regularizer's kinds."""
+SEARCHES: dict[str, tuple[str, Any]] = {"TPE": ("#0072B2", (None, None)), "random": ("#D55E00", (4, 2))}
+"""The colours and dashes of the searches."""
+LEAKAGE = "cividis"
+"""The colour map of membership AUC: as light in grey as it is in colour, and the same to the colour-blind."""
+
 
 @contextmanager
 def theme() -> Iterator[None]:

@@ -12,6 +12,7 @@ from analysis.__main__ import app
 from study.record import Results
 from study.terminal import main
 from tests.analysis import test_audit as halves
+from tests.analysis import test_tradeoff as tuned
 from tests.analysis.conftest import frame, grid, plan, record, shard
 
 ROOT = Path(__file__).parents[2]
@@ -157,6 +158,51 @@ def test_the_audit_prints_every_attack_and_where_its_figures_are(complete: Resul
     )
 
 
+def test_the_tradeoff_prints_every_table_and_where_its_figures_are(results: Results):
+    tuned.everything(results)
+    done = python("tradeoff", results, "--max-accuracy-loss", "0.01")
+    assert (done.returncode, done.stderr) == (0, "")
+    for said in (
+        "dataset=digits architecture=lenet k=0.1, front of 6 settings, 1 of which failed or diverged",
+        "Recommended, with at most 0.01 below norm=batch's validation accuracy of 0.935: regularizer=hinge alpha=0.95;",
+        "-0.600 [-0.688, -0.512]",
+        "weight_decay=0.0005 ≠ batch",
+        "Hypervolume after 1 trial: TPE ",
+        "Fig. 8, the regularized network memorizes less than one without batch norm, at clean accuracy near 1: holds;",
+        "no figure of importance: there is no storage of Optuna's beside the records.",
+    ):
+        assert said in done.stdout
+    folder = Path(results.location) / tuned.SWEEP / "figures"
+    names = [f"{name}.{suffix}" for name in ("hypervolume", "tradeoff") for suffix in ("pdf", "png")]
+    assert files(folder) == sorted(names)
+    assert "…" not in done.stdout
+
+
+def test_a_tradeoff_says_what_it_lacks(results: Results, command, tmp_path: Path):
+    tuned.write(results, tuned.REFERENCES | tuned.SEARCHED)
+    code, out, err = command("tradeoff", results, "--out", tmp_path / "figures")
+    assert (code, err) == (0, "")
+    again = "`python -m sweeps tune regularizer` with --max-accuracy-loss 0.01 and all else as before does."
+    assert f"No arm has been measured on fresh seeds; {again}" in out
+    assert "there is no random search to hold it against" in out
+    group = tuned.replace(tuned.BASE, norm="group")
+    tuned.confirm(results, {tuned.BASE: 5 * [0.0], tuned.NONE: 5 * [0.3], group: 5 * [0.1]})
+    shard(results, tuned.replace(tuned.NONE, seed=tuned.FRESH), f"{tuned.SWEEP}_confirm").unlink()
+    code, said, _ = command("tradeoff", results, "--out", tmp_path / "figures", "--partial")
+    assert code == 0
+    assert f"The recommended setting has not been measured on fresh seeds; {again}" in said
+    assert said.endswith("tune_regularizer_confirm: 5 of 15 planned members are missing.\n")
+
+
+def test_a_tuning_of_which_all_diverged_has_no_front(results: Results, command, tmp_path: Path):
+    tuned.write(results, {**tuned.REFERENCES, tuned.LOG: None})
+    code, out, err = command("tradeoff", results, "--out", tmp_path)
+    assert (code, err) == (0, "")
+    assert "Nothing is recommended: no searched setting gave a result." in out
+    assert "no figure of the front: no searched setting gave a result." in out
+    assert not (tmp_path / "tradeoff.png").exists()
+
+
 def test_figures_go_where_they_are_asked_for(complete: Results, command, tmp_path: Path):
     code, out, _ = command("figures", complete, "--out", tmp_path / "figures")
     assert code == 0
@@ -202,6 +248,8 @@ def test_the_alternative_can_be_chosen(complete: Results, command):
         (["tables", "gopher://results"], "results 'gopher://results' can't be opened"),
         (["figures", "RESULTS", "--out", "RESULTS/mine/plans/file"], "figures can't be written to"),
         (["membership", "RESULTS"], "mine has no models on halves of D'; the sweep membership has"),
+        (["tradeoff", "RESULTS"], "holds no tuning tune_regularizer; make one with `python -m sweeps tune regularizer"),
+        (["tradeoff", "RESULTS", "--max-accuracy-loss", "2"], "--max-accuracy-loss"),
         (["tables", "RESULTS", "--partly"], "--partly"),
         (["tables"], "RESULTS"),
         (["table", "RESULTS"], "'table'"),
