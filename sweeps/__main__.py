@@ -225,7 +225,9 @@ def tune(
         ]
         _tune(tunings, _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
         short = [_tell(each) for each in tunings]
-    console.print(f"records: {where}/{tuning.SEARCHES['tpe']}; next: python -m analysis tradeoff {where}")
+    console.print(f"records: {where}/{tuning.SEARCHES['tpe']}")
+    # A command that is broken over two lines can't be copied.
+    console.print(f"next: python -m analysis tradeoff {where}", soft_wrap=True)
     if any(short):
         raise typer.Exit(1)
 
