@@ -12,7 +12,7 @@ from rich.table import Table
 
 from study.errors import BadInputError, unknown
 from study.record import Results
-from study.terminal import DataDir, Settings, application, console, main, progress_bar, show
+from study.terminal import DataDir, Settings, application, console, main, progress_bar, show, stop_at_ctrl_c
 from study.trial import CHOICES, DEFAULTS, FIELDS, Trial, parse, text
 from study.worker import one_thread, start_over
 
@@ -169,7 +169,8 @@ def _table(rows: list[dict[str, object]]) -> Table:
 
 
 if __name__ == "__main__":
-    # The benchmark starts processes for all that it times; and one that only runs this module is not ours to replace.
-    if sys.argv[1:2] == ["run"] and sys.modules["__main__"].__spec__ is __spec__:
-        start_over()
+    if sys.modules["__main__"].__spec__ is __spec__:  # a process that only runs this module is not ours to replace
+        if sys.argv[1:2] == ["run"]:  # the benchmark starts processes for all that it times
+            start_over()
+        stop_at_ctrl_c()
     main(app, "python -m study")

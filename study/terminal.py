@@ -1,5 +1,7 @@
 """What every command shares: one clear sentence for bad input, progress with an ETA, and the device."""
 
+import os
+import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -56,6 +58,24 @@ def main(app: typer.Typer, name: str) -> None:
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def stop_at_ctrl_c() -> None:
+    """End this process at once at Ctrl-C, with exit code 130.
+
+    An exception would come up wherever the process is just then: in the middle of a compiled library, which may swallow
+    it or abort. Records are renamed into place when they are whole, so that nothing is left half-written.
+    """
+    signal.signal(signal.SIGINT, lambda *_: _stop())
+
+
+def _stop() -> NoReturn:
+    try:
+        console.show_cursor()
+        print("stopped", file=sys.stderr)
+        sys.stdout.flush()
+    finally:
+        os._exit(130)
 
 
 def _fail(message: str) -> NoReturn:
