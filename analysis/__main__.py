@@ -1,34 +1,88 @@
 """`python -m analysis`: tables, tests and figures from a results folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from analysis import ablation as ablations
 from analysis import amplification as amplifications
 from analysis import compare as tests
+from analysis import curves as trained
+from analysis import metrics as measures
 from analysis import tables as summaries
 from analysis.cells import common
 from analysis.load import Loaded, load_all
+from analysis.output import Output, Table
 from study.errors import BadInputError, unknown
 from study.record import Results
-from study.terminal import application, console, main, show
+from study.terminal import application, main
 
 app = application("Turn records into tables, tests and figures.")
 ResultsDir = Annotated[str, typer.Argument(metavar="RESULTS", help="The results folder, a local path or a URI.")]
 SweepName = Annotated[str | None, typer.Option("--sweep", help="Only this sweep; by default every one in RESULTS.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Accept a grid with holes and say how many there are.")]
+Format = Annotated[str, typer.Option("--format", help="text, markdown, latex (with booktabs), csv or json.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the tables there, whole or not at all.")]
+FigureFolder = Annotated[
+    Path | None, typer.Option("--figures", metavar="DIR", help="Folder for figures; by default RESULTS/SWEEP/figures.")
+]
 
 
 @app.command()
-def tables(results: ResultsDir, sweep: SweepName = None, partial: Partial = False) -> None:
-    """Print each cell's mean and standard deviation over its seeds.
+def tables(
+    results: ResultsDir,
+    factor: Annotated[str | None, typer.Option(help="A setting, whose levels are set side by side.")] = None,
+    reference: Annotated[str | None, typer.Option(help="The level that the others are held against.")] = None,
+    marginal: Annotated[bool, typer.Option("--marginal", help="The factor over all cells of the others.")] = False,
+    effects: Annotated[bool, typer.Option("--effects", help="Every setting's marginal effect, from a model.")] = False,
+    curves: Annotated[bool, typer.Option("--curves", help="Each cell at each of its epochs.")] = False,
+    metric: Annotated[list[str] | None, typer.Option(help="A metric to show, as mem_acc; may be repeated.")] = None,
+    sweep: SweepName = None,
+    partial: Partial = False,
+    form: Format = "text",
+    out: Out = None,
+) -> None:
+    """Tabulate each cell's mean and standard deviation over its seeds; or a factor's levels, effects, or curves.
+
+    Of a factor's levels the best mean of each metric is marked: the lowest for memorization and attacks, the highest
+    for accuracies. The others are tested against the reference, paired over seeds, with Holm's correction over the
+    table.
 
     Example: python -m analysis tables results --sweep quickstart
+
+    Example: python -m analysis tables results --factor norm --marginal --format latex --out norm.tex
     """
+    output, metrics = Output(form, out), measures.named(metric)
+    if (factor is not None) + effects + curves > 1:
+        raise BadInputError("--factor, --effects and --curves are tables of their own; choose one.")
+    if factor is None and (reference is not None or marginal):
+        raise BadInputError("--reference and --marginal need a --factor, such as --factor norm.")
+    found = []
     for loaded in load_all(Results.at(results), sweep, partial):
-        show(summaries.summary_table(summaries.summary(loaded.members), _title(loaded)))
-        _say_missing(loaded)
+        if factor is not None:
+            levels = ablations.ablation(loaded.members, factor, reference, metrics, marginal, partial)
+            over = "each seed's mean over all cells" if marginal else "cell by cell"
+            table = summaries.ablation_table(levels, factor, f"{loaded.sweep}: {factor}, {over}, mean ± sd over seeds")
+        elif effects:
+            table = _effects(loaded, metrics)
+        elif curves:
+            points = trained.curves(loaded, Results.at(results), metrics)
+            table = summaries.summary_table(points, f"{_title(loaded)}, at each epoch")
+        else:
+            table = summaries.summary_table(summaries.summary(loaded.members, metrics), _title(loaded))
+        found.append(_with_missing(table, loaded))
+    output.show(found)
+
+
+def _effects(loaded: Loaded, metrics: Sequence[measures.Metric]) -> Table:
+    from analysis.effects import effects  # statsmodels' mixed models take a second to import
+
+    estimated, notes = effects(loaded.members, metrics)
+    table = summaries.effects_table(estimated, f"{loaded.sweep}: marginal effects, and interactions with the norm")
+    table.notes += notes
+    return table
 
 
 @app.command()
@@ -39,6 +93,8 @@ def compare(
     alternative: Annotated[str | None, typer.Option(help="greater, less or two-sided, for every metric.")] = None,
     sweep: SweepName = None,
     partial: Partial = False,
+    form: Format = "text",
+    out: Out = None,
 ) -> None:
     """Test a factor's levels against a reference, paired over matching cells and seeds.
 
@@ -47,24 +103,30 @@ def compare(
 
     Example: python -m analysis compare results --factor norm
     """
+    output, found = Output(form, out), []
     if alternative not in (None, "greater", "less", "two-sided"):
         raise unknown("alternative", str(alternative), ("greater", "less", "two-sided"))
     for loaded in load_all(Results.at(results), sweep, partial):
         tested = tests.compare(loaded.members, factor, reference, alternative, partial)
-        show(summaries.comparison_table(tested, f"{loaded.sweep}: {factor}, paired t-tests over seeds"))
-        _say_missing(loaded)
+        table = summaries.comparison_table(tested, f"{loaded.sweep}: {factor}, paired t-tests over seeds")
+        found.append(_with_missing(table, loaded))
+    output.show(found)
 
 
 @app.command()
-def amplification(results: ResultsDir, sweep: SweepName = None, partial: Partial = False) -> None:
+def amplification(
+    results: ResultsDir, sweep: SweepName = None, partial: Partial = False, form: Format = "text", out: Out = None
+) -> None:
     """Hold the theory's amplification of influence, (gamma/sigma)^2, against the measured ratio of squared gradients.
 
     Example: python -m analysis amplification results --sweep influence
     """
+    output, found = Output(form, out), []
     for loaded in load_all(Results.at(results), sweep, partial):
-        found = amplifications.amplification(loaded.members)
-        show(summaries.amplification_table(found, f"{loaded.sweep}: influence with batch norm over without"))
-        _say_missing(loaded)
+        ratios = amplifications.amplification(loaded.members)
+        table = summaries.amplification_table(ratios, f"{loaded.sweep}: influence with batch norm over without")
+        found.append(_with_missing(table, loaded))
+    output.show(found)
 
 
 @app.command()
@@ -72,8 +134,10 @@ def membership(
     results: ResultsDir,
     attack: Annotated[list[str] | None, typer.Option(help="An attack to show; may be repeated.")] = None,
     sweep: SweepName = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for figures; by default RESULTS/SWEEP/figures.")] = None,
+    figures: FigureFolder = None,
     partial: Partial = False,
+    form: Format = "text",
+    out: Out = None,
 ) -> None:
     """Attack the models that were trained on halves of D' with one another as shadows, from their recorded scores.
 
@@ -87,33 +151,33 @@ def membership(
     from analysis import audit
     from analysis.figures import memorized, most_memorized, roc, save
 
+    output, shown, drawn = Output(form, out), [], []
     every = load_all(Results.at(results), sweep, partial)
     with_halves = [loaded for loaded in every if audit.has_halves(loaded)] or every
     names = tuple(attack or audit.SHOWN)
     for loaded in with_halves:
         found = audit.audits(loaded, Results.at(results))
-        folder = _figure_folder(
-            results, out if out is None or len(with_halves) == 1 else out / loaded.sweep, loaded.sweep
-        )
-        show(summaries.audit_table(audit.table(found, names), f"{loaded.sweep}: membership inference"))
+        folder = _figure_folder(results, figures, loaded.sweep, len(with_halves))
+        table = summaries.audit_table(audit.table(found, names), f"{loaded.sweep}: membership inference")
+        shown.append(_with_missing(table, loaded))
         gained = audit.differences(found, names)
         if len(gained):
-            show(summaries.difference_table(gained, f"{loaded.sweep}: AUC of one arm less that of the other"))
-        drawn = {"roc": roc(found, names[0]), "counterfactual": memorized(found)}
+            shown.append(summaries.difference_table(gained, f"{loaded.sweep}: AUC of one arm less that of the other"))
+        figured = {"roc": roc(found, names[0]), "counterfactual": memorized(found)}
         images = audit.most_memorized(loaded, Results.at(results))
         if len(images):
-            drawn["most_memorized"] = most_memorized(images)
-        for name, figure in drawn.items():
-            for path in save(figure, folder / name):
-                print(f"figure: {path}")
-        _say_missing(loaded)
+            figured["most_memorized"] = most_memorized(images)
+        drawn += [path for name, figure in figured.items() for path in save(figure, folder / name)]
+    output.show(shown)
+    for path in drawn:
+        output.say(f"figure: {path}")
 
 
 @app.command()
 def figures(
     results: ResultsDir,
     sweep: SweepName = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for them; by default RESULTS/SWEEP/figures.")] = None,
+    folder: FigureFolder = None,
     partial: Partial = False,
 ) -> None:
     """Draw the figures as PNG and PDF, and print their paths.
@@ -124,20 +188,38 @@ def figures(
 
     every = load_all(Results.at(results), sweep, partial)
     for loaded in every:
-        # Two sweeps in one folder would overwrite each other's figures.
-        folder = _figure_folder(results, out if out is None or len(every) == 1 else out / loaded.sweep, loaded.sweep)
+        place = _figure_folder(results, folder, loaded.sweep, len(every))
         for name, draw in FIGURES.items():
-            for path in save(draw(loaded.members), folder / name):
+            for path in save(draw(loaded.members), place / name):
                 print(f"figure: {path}")
         print(f"records: {Results.at(results)}/{loaded.sweep}")
-        _say_missing(loaded)
+        for note in _missing(loaded):
+            print(note)
 
 
-def _figure_folder(results: str, out: Path | None, sweep: str) -> Path:
-    if out is not None:
-        return out
+@app.command()
+def bench(
+    members: Annotated[int, typer.Option(help="How many members, five a trial.", min=1, max=20_000)] = 20_000,
+    epochs: Annotated[int, typer.Option(help="How many points each member's curve has.", min=1)] = 200,
+    form: Format = "text",
+    out: Out = None,
+) -> None:
+    """Time the analysis over a large grid: made-up records, loaded and tabulated with their curves.
+
+    Example: python -m analysis bench --members 2000
+    """
+    from analysis.bench import bench as measured
+
+    output = Output(form, out)
+    output.show([summaries.bench_table(measured(members, epochs), f"{members} members with {epochs} epochs each")])
+
+
+def _figure_folder(results: str, folder: Path | None, sweep: str, sweeps: int) -> Path:
+    """Where a sweep's figures go; two sweeps in one folder would overwrite each other's."""
+    if folder is not None:
+        return folder if sweeps == 1 else folder / sweep
     if "://" in results:
-        raise BadInputError("figures of results on a URI need a local folder: --out DIR.")
+        raise BadInputError("figures of results on a URI need a local folder: --figures DIR.")
     return Path(results) / sweep / "figures"
 
 
@@ -145,9 +227,16 @@ def _title(loaded: Loaded) -> str:
     return f"{loaded.sweep}: {common(loaded.members)}, {len(loaded.members)} members, mean ± sd over seeds"
 
 
-def _say_missing(loaded: Loaded) -> None:
-    if loaded.missing:
-        console.print(f"{loaded.sweep}: {loaded.missing} of {loaded.planned} planned members are missing.")
+def _with_missing(table: Table, loaded: Loaded) -> Table:
+    """The table, with a note of what a partial grid lacks."""
+    table.notes += _missing(loaded)
+    return table
+
+
+def _missing(loaded: Loaded) -> list[str]:
+    return (
+        [f"{loaded.sweep}: {loaded.missing} of {loaded.planned} planned members are missing."] if loaded.missing else []
+    )
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def test_every_sweep_is_shown_unless_one_is_named(complete: Results, command):
 
 def test_the_audit_prints_every_attack_and_where_its_figures_are(complete: Results, command, tmp_path: Path):
     halves.write(complete, *halves.TRIALS, sweep="halves")
-    code, out, _ = command("membership", complete, "--out", tmp_path / "figures", "--attack", "rmia_online")
+    code, out, _ = command("membership", complete, "--figures", tmp_path / "figures", "--attack", "rmia_online")
     assert code == 0
     assert out.count("rmia_online") == 2 * 3 + 3
     assert "batch - none" in out
@@ -158,7 +158,7 @@ def test_the_audit_prints_every_attack_and_where_its_figures_are(complete: Resul
 
 
 def test_figures_go_where_they_are_asked_for(complete: Results, command, tmp_path: Path):
-    code, out, _ = command("figures", complete, "--out", tmp_path / "figures")
+    code, out, _ = command("figures", complete, "--figures", tmp_path / "figures")
     assert code == 0
     assert files(tmp_path / "figures") == ["memorization.pdf", "memorization.png"]
     assert f"figure: {tmp_path}/figures/memorization.png" in out
@@ -168,7 +168,7 @@ def test_figures_go_where_they_are_asked_for(complete: Results, command, tmp_pat
 def test_figures_of_several_sweeps_do_not_overwrite_each_other(complete: Results, command, tmp_path: Path):
     plan(complete, GRID[2:4], "another")
     record(complete, GRID[2:4], sweep="another")
-    assert command("figures", complete, "--out", tmp_path / "figures")[0] == 0
+    assert command("figures", complete, "--figures", tmp_path / "figures")[0] == 0
     assert files(tmp_path / "figures") == [
         f"{sweep}/memorization.{suffix}" for sweep in ("another", "mine") for suffix in ("pdf", "png")
     ]
@@ -177,8 +177,8 @@ def test_figures_of_several_sweeps_do_not_overwrite_each_other(complete: Results
 def test_a_uri_is_a_results_folder_too(complete: Results, command, refusal, tmp_path: Path):
     uri = Path(complete.location).as_uri()
     assert command("tables", uri)[1] == command("tables", complete)[1]
-    assert "--out DIR" in refusal("figures", uri)
-    assert command("figures", uri, "--out", tmp_path / "figures")[0] == 0
+    assert "--figures DIR" in refusal("figures", uri)
+    assert command("figures", uri, "--figures", tmp_path / "figures")[0] == 0
 
 
 def test_the_alternative_can_be_chosen(complete: Results, command):
@@ -200,7 +200,7 @@ def test_the_alternative_can_be_chosen(complete: Results, command):
         (["tables", "RESULTS/nowhere"], "there is no results folder '"),
         (["tables", "RESULTS/mine"], "holds no records; run a sweep first"),
         (["tables", "gopher://results"], "results 'gopher://results' can't be opened"),
-        (["figures", "RESULTS", "--out", "RESULTS/mine/plans/file"], "figures can't be written to"),
+        (["figures", "RESULTS", "--figures", "RESULTS/mine/plans/file"], "figures can't be written to"),
         (["membership", "RESULTS"], "mine has no models on halves of D'; the sweep membership has"),
         (["tables", "RESULTS", "--partly"], "--partly"),
         (["tables"], "RESULTS"),
@@ -211,7 +211,7 @@ def test_the_alternative_can_be_chosen(complete: Results, command):
 def test_bad_input_gets_one_sentence(complete: Results, refusal, arguments: list[str], said: str):
     Path(complete.location, "mine", "plans", "file").symlink_to("/dev/null")
     placed = [argument.replace("RESULTS", complete.location) for argument in arguments]
-    if "--out" not in placed:
+    if "--figures" not in placed:
         Path(complete.location, "mine", "plans", "file").unlink()
     assert said in refusal(*placed)
 
