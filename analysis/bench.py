@@ -19,7 +19,7 @@ from analysis.metrics import METRICS
 from analysis.tables import summary
 from study.record import SCHEMAS, Results
 from study.trial import FIELDS, Trial
-from sweeps.sweep import Plan, product
+from sweeps.sweep import Plan
 
 SWEEP = "bench"
 SEEDS = 5
@@ -30,7 +30,7 @@ def bench(members: int, epochs: int) -> pd.DataFrame:
 
     Returns:
         One row: `members`, `curve_rows`, `import_seconds`, `members_seconds`, `curves_seconds`, `seconds`, which is
-        all of them, and `peak_gb`, the most memory that the process had.
+        all of them, `cpu_seconds`, those of all cores together, and `peak_gb`, the most memory that the process had.
     """
     with TemporaryDirectory() as folder:
         _alone(_write, folder, -(-members // SEEDS), epochs)
@@ -102,6 +102,7 @@ def _tabulate(folder: str) -> dict[str, Any]:
         "curve_rows": int(points["n"].sum()),
         "members_seconds": middle - start,
         "curves_seconds": end - middle,
+        "cpu_seconds": time.process_time(),
         "peak_gb": _peak(),
     }
 

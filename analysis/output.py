@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
@@ -15,7 +16,7 @@ from rich import table as rich_table
 from rich.console import Console
 
 from study.errors import BadInputError, unknown
-from study.terminal import console, show
+from study.terminal import show
 
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 SYMBOLS = str.maketrans({"±": r"$\pm$", "≠": r"$\neq$", "<": "$<$", ">": "$>$", "≤": r"$\leq$", "≥": r"$\geq$"})
@@ -109,10 +110,7 @@ class Output:
         if self.form == "text":
             print(message)
         else:
-            error.print(message, soft_wrap=True)
-
-
-error = Console(stderr=True, highlight=False, markup=False, emoji=False)
+            print(message, file=sys.stderr)
 
 
 def rendered(tables: Sequence[Table], form: str) -> str:
@@ -157,10 +155,11 @@ def _emphasized(cell: str) -> str:
 
 def _latex(table: Table) -> str:
     """A `table` environment, for which the preamble needs booktabs."""
-    shown = pd.DataFrame(table.cells, columns=range(len(table.headers)), dtype=object)
+    headers: dict[object, str] = dict(enumerate(map(_escaped, table.headers)))
+    shown = pd.DataFrame(table.cells, columns=range(len(headers)), dtype=object)  # headers may come twice
     style = shown.style.hide(axis="index").format(str, escape="latex")
     style = style.map(lambda cell: "textbf:--rwrap;" if isinstance(cell, Best) else "")
-    style = style.format_index(lambda place: _escaped(table.headers[place]), axis=1)
+    style = style.format_index(headers.get, axis=1)
     text: str = style.to_latex(
         hrules=True,
         column_format="l" * len(table.left) + "r" * len(table.right),

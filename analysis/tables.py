@@ -172,8 +172,8 @@ def effects_table(table: pd.DataFrame, title: str) -> Table:
 
 def bench_table(table: pd.DataFrame, title: str) -> Table:
     """The benchmark as it is shown."""
-    seconds = ["import_seconds", "members_seconds", "curves_seconds", "seconds"]
-    named = ["import", "members", "curves", "all"]
+    seconds = ["import_seconds", "members_seconds", "curves_seconds", "seconds", "cpu_seconds"]
+    named = ["import", "members", "curves", "all", "on all cores"]
     shown = Table(title, table, [], ["members", "curve rows", *(f"{name}, s" for name in named), "peak memory, GB"])
     for row in table.astype(object).to_dict("records"):
         counts = (f"{row[name]:,}" for name in ("members", "curve_rows"))
