@@ -38,8 +38,9 @@ def ablation(
     Returns:
         A row for each metric, cell and level: `metric`, the other settings that vary unless `marginal`, the level under
         the factor's name, `mean` and `sd` (n - 1) over `n` seeds, `excluded` members that failed or diverged, `best`,
-        and for other levels than the reference those columns of `compare`: `pairs`, `difference`, `low`, `high`,
-        `effect`, `p` and `alternative`, with `p_holm` over all rows. Levels that tie are best together, unless all do;
+        and for other levels than the reference those columns of `compare`: `reference`, `pairs`, `difference`, `low`,
+        `high`, `effect`, `p` and `alternative`, with `p_holm` over all rows. Levels that tie are best together, unless
+        all do;
         with `marginal` none is where levels have results in different cells, whose means can't be held against each
         other.
 
@@ -82,7 +83,11 @@ def _tests(tested: pd.DataFrame, strata: list[str], marginal: bool) -> Mapping[t
         last = len(rows) - 1
         wanted = rows.iloc[last:] if marginal else rows.iloc[: max(last, 1)]
         for row in wanted.astype(object).to_dict("records"):
-            values = {"pairs": row["n"], **{name: row[name] for name in (*TESTED, "alternative")}}
+            values = {
+                "reference": row["reference"],
+                "pairs": row["n"],
+                **{name: row[name] for name in (*TESTED, "alternative")},
+            }
             chosen[metric, tuple(row[name] for name in strata), arm] = values
     return chosen
 

@@ -26,6 +26,9 @@ Floats = NDArray[np.float64]
 Place = tuple[Any, ...]
 """A column of the design: the axis and its level, and for an interaction the norm too."""
 
+BOUNDARY = 1e-3
+"""The seeds' variance over that of the rest below which it is at its boundary: the optimizer only comes close."""
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -194,8 +197,8 @@ def fit(values: Floats, columns: Floats, seeds: NDArray[Any]) -> Fit:
     variance = float(np.asarray(mixed.cov_re)[0, 0])
     if not mixed.converged:
         return _because(least, "the mixed model did not converge.")
-    if not variance > 1e-6 * mixed.scale:
-        return _because(least, "the seeds' variance is at zero.")
+    if not variance > BOUNDARY * mixed.scale:
+        return _because(least, "the seeds' variance is next to zero.")
     count = columns.shape[1]
     covariance = np.asarray(mixed.cov_params())[:count, :count]
     return Fit(np.asarray(mixed.fe_params), covariance, freedom - (groups - 1))

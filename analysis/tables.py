@@ -134,7 +134,9 @@ def amplification_table(table: pd.DataFrame, title: str) -> Table:
 def ablation_table(table: pd.DataFrame, factor: str, title: str) -> Table:
     """The levels of a factor as they are shown, the best mean of each cell marked."""
     numbers = ["mean", "sd", "n", "excluded", "best", "pairs", "difference", "low", "high", "effect", "p"]
-    settings = [name for name in table.columns if name not in ("metric", factor, "alternative", "p_holm", *numbers)]
+    settings = [
+        name for name in table.columns if name not in ("metric", factor, "reference", "alternative", "p_holm", *numbers)
+    ]
     right = ["mean ± sd", "n", "excluded", "difference", "95% interval", "d", "p", "p (Holm)"]
     shown = Table(title, table, ["metric", *settings, factor], right)
     for row in table.astype(object).to_dict("records"):

@@ -176,6 +176,10 @@ class Results:
             raise BadInputError(f"results {self.location!r} can't be opened: {_line(error)}") from None
         return filesystem, path
 
+    @property
+    def _local(self) -> bool:
+        return isinstance(self._opened[0], fs.LocalFileSystem)
+
     def _path(self, *parts: str) -> str:
         return "/".join([self._opened[1].rstrip("/"), *parts])
 
@@ -274,15 +278,19 @@ class Results:
         """
         paths = [path for path in self._shards(sweep, table) if trials is None or _stem(path) in trials]
         wanted = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
-        with ThreadPoolExecutor(max_workers=8) as readers:
+        # A disk has a shard at once, and threads beyond the cores are in each other's way; a store is waited for.
+        with ThreadPoolExecutor(max_workers=os.cpu_count() if self._local else 8) as readers:
             shards = list(readers.map(lambda path: self._read_shard(path, table, columns), paths))
         return pa.concat_tables(shards) if shards else wanted.empty_table()
 
     def _read_shard(self, path: str, table: str, columns: Sequence[str] | None) -> pa.Table:
         try:
-            with self._opened[0].open_input_file(path) as file, pq.ParquetFile(file) as shard:
+            with (
+                self._opened[0].open_input_file(path) as file,
+                pq.ParquetFile(file, pre_buffer=not self._local) as shard,
+            ):
                 _check_schema(path, table, shard.schema_arrow)
-                return shard.read(columns=columns).replace_schema_metadata(None)
+                return shard.read(columns=columns, use_threads=False).replace_schema_metadata(None)
         except (pa.ArrowException, OSError) as error:
             raise BadInputError(
                 f"the shard {path!r} is truncated or no Parquet file ({_line(error)}); "

@@ -117,7 +117,7 @@ def test_with_seeds_that_make_no_difference_it_is_least_squares_and_says_so():
         return {"mem_acc": 0.1 * (seed % 2) * (-1) ** (trial.norm == "none")}
 
     _, notes = effects(frame(grid(norm=("batch", "none"), k=(0.1, 0.3), lr=(1e-4, 1e-3), seed=range(4)), alike))
-    assert "the seeds' variance is at zero." in notes[0]
+    assert "the seeds' variance is next to zero." in notes[0]
 
 
 def test_where_nothing_is_left_to_chance_there_is_no_interval():

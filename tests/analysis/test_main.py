@@ -1,3 +1,5 @@
+import io
+import json
 import shutil
 import subprocess
 import sys
@@ -5,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -187,6 +190,30 @@ def test_the_alternative_can_be_chosen(complete: Results, command):
     assert command("compare", complete, "--reference", "batch")[1].count("none ≠ batch") == 20
 
 
+@pytest.mark.parametrize(
+    "verb", [["tables"], ["tables", "--factor", "k"], ["tables", "--effects"], ["compare"]], ids=" ".join
+)
+def test_json_and_csv_can_be_piped(complete: Results, command, verb: list[str]):
+    shard(complete, GRID[3]).unlink()
+    code, out, err = command(*verb, complete, "--partial", "--format", "json")
+    assert (code, err) == (0, "")
+    (table,) = json.loads(out)
+    assert table["rows"]
+    assert "mine: 3 of 18 planned members are missing." in table["notes"]
+    code, out, err = command(*verb, complete, "--partial", "--format", "csv")
+    assert len(pd.read_csv(io.StringIO(out))) == len(table["rows"])
+    assert err.endswith("mine: 3 of 18 planned members are missing.\n")
+
+
+def test_the_audits_tables_go_to_a_file_and_its_figures_to_a_folder(complete: Results, command, tmp_path: Path):
+    halves.write(complete, *halves.TRIALS, sweep="halves")
+    where = ["--format", "markdown", "--out", tmp_path / "audit.md", "--figures", tmp_path / "figures"]
+    code, out, err = command("membership", complete, "--attack", "rmia_online", *where)
+    assert (code, out) == (0, "")
+    assert err.count("figure: ") == 6
+    assert (tmp_path / "audit.md").read_text().count("| --- |") == 2
+
+
 # What can't be done
 
 
@@ -197,6 +224,12 @@ def test_the_alternative_can_be_chosen(complete: Results, command):
         (["compare", "RESULTS", "--factor", "lr"], "lr has one level here, 0.0001, so there is nothing to compare."),
         (["compare", "RESULTS", "--reference", "bach"], "unknown level of norm 'bach': did you mean 'batch'?"),
         (["compare", "RESULTS", "--alternative", "greatr"], "unknown alternative 'greatr': did you mean 'greater'?"),
+        (["tables", "RESULTS", "--format", "latx"], "unknown format 'latx': did you mean 'latex'?"),
+        (["tables", "RESULTS", "--metric", "mem_ac"], "unknown metric 'mem_ac': did you mean 'mem_acc'?"),
+        (["tables", "RESULTS", "--factor", "nrom"], "unknown factor 'nrom': did you mean 'norm'?"),
+        (["tables", "RESULTS", "--factor", "k", "--effects"], "choose one"),
+        (["tables", "RESULTS", "--marginal"], "need a --factor"),
+        (["tables", "RESULTS", "--out", "RESULTS/mine"], "tables can't be written to"),
         (["tables", "RESULTS/nowhere"], "there is no results folder '"),
         (["tables", "RESULTS/mine"], "holds no records; run a sweep first"),
         (["tables", "gopher://results"], "results 'gopher://results' can't be opened"),
