@@ -159,7 +159,7 @@ def _latex(table: Table) -> str:
     shown = pd.DataFrame(table.cells, columns=range(len(headers)), dtype=object)  # headers may come twice
     style = shown.style.hide(axis="index").format(str, escape="latex")
     style = style.map(lambda cell: "textbf:--rwrap;" if isinstance(cell, Best) else "")
-    style = style.format_index(headers.get, axis=1)
+    style = style.format_index(headers.__getitem__, axis=1)
     text: str = style.to_latex(
         hrules=True,
         column_format="l" * len(table.left) + "r" * len(table.right),

@@ -211,7 +211,7 @@ def test_the_audits_tables_go_to_a_file_and_its_figures_to_a_folder(complete: Re
     code, out, err = command("membership", complete, "--attack", "rmia_online", *where)
     assert (code, out) == (0, "")
     assert err.count("figure: ") == 6
-    assert (tmp_path / "audit.md").read_text().count("| --- |") == 2
+    assert (tmp_path / "audit.md").read_text().count("**halves: ") == 2
 
 
 # What can't be done
