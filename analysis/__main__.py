@@ -1,41 +1,93 @@
 """`python -m analysis`: tables, tests and figures from a results folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import pandas as pd
 import typer
 
+from analysis import ablation as ablations
 from analysis import amplification as amplifications
 from analysis import compare as tests
+from analysis import curves as trained
+from analysis import metrics as measures
 from analysis import tables as summaries
 from analysis.cells import common
 from analysis.load import Loaded, load, load_all
+from analysis.output import Output, Table
 from study.errors import BadInputError, unknown
 from study.record import Results
-from study.terminal import application, console, main, show
+from study.terminal import application, main
 from sweeps.tuning import SEARCHES, STORAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from analysis.tradeoff import Tuning
 
 app = application("Turn records into tables, tests and figures.")
 ResultsDir = Annotated[str, typer.Argument(metavar="RESULTS", help="The results folder, a local path or a URI.")]
 SweepName = Annotated[str | None, typer.Option("--sweep", help="Only this sweep; by default every one in RESULTS.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Accept a grid with holes and say how many there are.")]
+Format = Annotated[str, typer.Option("--format", help="text, markdown, latex (with booktabs), csv or json.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the tables there, whole or not at all.")]
+FigureFolder = Annotated[
+    Path | None, typer.Option("--figures", metavar="DIR", help="Folder for figures; by default RESULTS/SWEEP/figures.")
+]
 
 
 @app.command()
-def tables(results: ResultsDir, sweep: SweepName = None, partial: Partial = False) -> None:
-    """Print each cell's mean and standard deviation over its seeds.
+def tables(
+    results: ResultsDir,
+    factor: Annotated[str | None, typer.Option(help="A setting, whose levels are set side by side.")] = None,
+    reference: Annotated[str | None, typer.Option(help="The level that the others are held against.")] = None,
+    marginal: Annotated[bool, typer.Option("--marginal", help="The factor over all cells of the others.")] = False,
+    effects: Annotated[bool, typer.Option("--effects", help="Every setting's marginal effect, from a model.")] = False,
+    curves: Annotated[bool, typer.Option("--curves", help="Each cell at each of its epochs.")] = False,
+    metric: Annotated[list[str] | None, typer.Option(help="A metric to show, as mem_acc; may be repeated.")] = None,
+    sweep: SweepName = None,
+    partial: Partial = False,
+    form: Format = "text",
+    out: Out = None,
+) -> None:
+    """Tabulate each cell's mean and standard deviation over its seeds; or a factor's levels, effects, or curves.
+
+    Of a factor's levels the best mean of each metric is marked: the lowest for memorization and attacks, the highest
+    for accuracies. The others are tested against the reference, paired over seeds, with Holm's correction over the
+    table.
 
     Example: python -m analysis tables results --sweep quickstart
+
+    Example: python -m analysis tables results --factor norm --marginal --format latex --out norm.tex
     """
+    output, metrics = Output(form, out), measures.named(metric)
+    if (factor is not None) + effects + curves > 1:
+        raise BadInputError("--factor, --effects and --curves are tables of their own; choose one.")
+    if factor is None and (reference is not None or marginal):
+        raise BadInputError("--reference and --marginal need a --factor, such as --factor norm.")
+    found = []
     for loaded in load_all(Results.at(results), sweep, partial):
-        show(summaries.summary_table(summaries.summary(loaded.members), _title(loaded)))
-        _say_missing(loaded)
+        if factor is not None:
+            levels = ablations.ablation(loaded.members, factor, reference, metrics, marginal, partial)
+            over = "each seed's mean over all cells" if marginal else "cell by cell"
+            table = summaries.ablation_table(levels, factor, f"{loaded.sweep}: {factor}, {over}, mean ± sd over seeds")
+        elif effects:
+            table = _effects(loaded, metrics)
+        elif curves:
+            points = trained.curves(loaded, Results.at(results), metrics)
+            table = summaries.summary_table(points, f"{_title(loaded)}, at each epoch")
+        else:
+            table = summaries.summary_table(summaries.summary(loaded.members, metrics), _title(loaded))
+        found.append(_with_missing(table, loaded))
+    output.show(found)
+
+
+def _effects(loaded: Loaded, metrics: Sequence[measures.Metric]) -> Table:
+    from analysis.effects import effects  # statsmodels' mixed models take a second to import
+
+    estimated, notes = effects(loaded.members, metrics)
+    table = summaries.effects_table(estimated, f"{loaded.sweep}: marginal effects, and interactions with the norm")
+    table.notes += notes
+    return table
 
 
 @app.command()
@@ -46,6 +98,8 @@ def compare(
     alternative: Annotated[str | None, typer.Option(help="greater, less or two-sided, for every metric.")] = None,
     sweep: SweepName = None,
     partial: Partial = False,
+    form: Format = "text",
+    out: Out = None,
 ) -> None:
     """Test a factor's levels against a reference, paired over matching cells and seeds.
 
@@ -54,24 +108,30 @@ def compare(
 
     Example: python -m analysis compare results --factor norm
     """
+    output, found = Output(form, out), []
     if alternative not in (None, "greater", "less", "two-sided"):
         raise unknown("alternative", str(alternative), ("greater", "less", "two-sided"))
     for loaded in load_all(Results.at(results), sweep, partial):
         tested = tests.compare(loaded.members, factor, reference, alternative, partial)
-        show(summaries.comparison_table(tested, f"{loaded.sweep}: {factor}, paired t-tests over seeds"))
-        _say_missing(loaded)
+        table = summaries.comparison_table(tested, f"{loaded.sweep}: {factor}, paired t-tests over seeds")
+        found.append(_with_missing(table, loaded))
+    output.show(found)
 
 
 @app.command()
-def amplification(results: ResultsDir, sweep: SweepName = None, partial: Partial = False) -> None:
+def amplification(
+    results: ResultsDir, sweep: SweepName = None, partial: Partial = False, form: Format = "text", out: Out = None
+) -> None:
     """Hold the theory's amplification of influence, (gamma/sigma)^2, against the measured ratio of squared gradients.
 
     Example: python -m analysis amplification results --sweep influence
     """
+    output, found = Output(form, out), []
     for loaded in load_all(Results.at(results), sweep, partial):
-        found = amplifications.amplification(loaded.members)
-        show(summaries.amplification_table(found, f"{loaded.sweep}: influence with batch norm over without"))
-        _say_missing(loaded)
+        ratios = amplifications.amplification(loaded.members)
+        table = summaries.amplification_table(ratios, f"{loaded.sweep}: influence with batch norm over without")
+        found.append(_with_missing(table, loaded))
+    output.show(found)
 
 
 @app.command()
@@ -79,8 +139,10 @@ def membership(
     results: ResultsDir,
     attack: Annotated[list[str] | None, typer.Option(help="An attack to show; may be repeated.")] = None,
     sweep: SweepName = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for figures; by default RESULTS/SWEEP/figures.")] = None,
+    figures: FigureFolder = None,
     partial: Partial = False,
+    form: Format = "text",
+    out: Out = None,
 ) -> None:
     """Attack the models that were trained on halves of D' with one another as shadows, from their recorded scores.
 
@@ -94,26 +156,26 @@ def membership(
     from analysis import audit
     from analysis.figures import memorized, most_memorized, roc, save
 
+    output, shown, drawn = Output(form, out), [], []
     every = load_all(Results.at(results), sweep, partial)
     with_halves = [loaded for loaded in every if audit.has_halves(loaded)] or every
     names = tuple(attack or audit.SHOWN)
     for loaded in with_halves:
         found = audit.audits(loaded, Results.at(results))
-        folder = _figure_folder(
-            results, out if out is None or len(with_halves) == 1 else out / loaded.sweep, loaded.sweep
-        )
-        show(summaries.audit_table(audit.table(found, names), f"{loaded.sweep}: membership inference"))
+        folder = _figure_folder(results, figures, loaded.sweep, len(with_halves))
+        table = summaries.audit_table(audit.table(found, names), f"{loaded.sweep}: membership inference")
+        shown.append(_with_missing(table, loaded))
         gained = audit.differences(found, names)
         if len(gained):
-            show(summaries.difference_table(gained, f"{loaded.sweep}: AUC of one arm less that of the other"))
-        drawn = {"roc": roc(found, names[0]), "counterfactual": memorized(found)}
+            shown.append(summaries.difference_table(gained, f"{loaded.sweep}: AUC of one arm less that of the other"))
+        figured = {"roc": roc(found, names[0]), "counterfactual": memorized(found)}
         images = audit.most_memorized(loaded, Results.at(results))
         if len(images):
-            drawn["most_memorized"] = most_memorized(images)
-        for name, figure in drawn.items():
-            for path in save(figure, folder / name):
-                print(f"figure: {path}")
-        _say_missing(loaded)
+            figured["most_memorized"] = most_memorized(images)
+        drawn += [path for name, figure in figured.items() for path in save(figure, folder / name)]
+    output.show(shown)
+    for path in drawn:
+        output.say(f"figure: {path}")
 
 
 @app.command()
@@ -123,8 +185,10 @@ def tradeoff(
         float, typer.Option(min=0, max=1, help="The validation accuracy that the recommended setting may lose.")
     ] = 0.01,
     sweep: Annotated[str, typer.Option(help="The tuning.")] = SEARCHES["tpe"],
-    out: Annotated[Path | None, typer.Option(help="Folder for figures; by default RESULTS/SWEEP/figures.")] = None,
+    figures: FigureFolder = None,
     partial: Partial = False,
+    form: Format = "text",
+    out: Out = None,
 ) -> None:
     """Show what a tuned regularizer buys and costs: the front, the recommended setting, and its rivals on fresh seeds.
 
@@ -136,6 +200,7 @@ def tradeoff(
     from analysis import tradeoff as tradeoffs
     from analysis.importance import importances
 
+    output = Output(form, out)
     every = {name: _load_if_there(Results.at(results), name, partial) for name in _parts(sweep)}
     searched, random, confirmed = (None if found is None else found.members for found in every.values())
     if searched is None:
@@ -145,39 +210,40 @@ def tradeoff(
     tuned = tradeoffs.tunings(searched, random, confirmed, max_accuracy_loss)
     storage = Path(results) / sweep / STORAGE
     weights = importances(storage, tuned) if storage.is_file() else None
-    folder = _figure_folder(results, out, sweep)
-    for tuning in tuned:
-        _say_tuning(tuning, f"{sweep}: {tuning.title}")
-    _draw_tuned(tuned, weights, folder)
-    for loaded in filter(None, every.values()):
-        _say_missing(loaded)
+    folder = _figure_folder(results, figures, sweep)
+    shown = [table for tuning in tuned for table in _tuning_tables(tuning, f"{sweep}: {tuning.title}")]
+    shown[-1].notes += [note for loaded in filter(None, every.values()) for note in _missing(loaded)]
+    output.show(shown)
+    _draw_tuned(tuned, weights, folder, output)
 
 
-def _say_tuning(tuning: "Tuning", title: str) -> None:
+def _tuning_tables(tuning: "Tuning", title: str) -> list[Table]:
     """All there is to say of one cell: the front, what to choose, its rivals, the searches and the paper's findings."""
     from analysis.tradeoff import comparisons, findings
 
     left_out = len(tuning.searched) - len(tuning.usable)
     size = f"front of {len(tuning.searched)} settings, {left_out} of which failed or diverged"
-    show(summaries.tuned_table(tuning, f"{title}, {size}; means over seeds, chosen without the test set"))
-    _say(summaries.recommendation(tuning))
-    tested = comparisons(tuning)
+    front = summaries.tuned_table(tuning, f"{title}, {size}; means over seeds, chosen without the test set")
+    front.notes.append(summaries.recommendation(tuning))
+    found, tested = [front], comparisons(tuning)
     if len(tested):
-        show(summaries.arms_table(tuning, f"{title}, fresh seeds: mean ± sd, below it the change from norm=batch"))
-        show(summaries.comparison_table(tested, f"{title}, fresh seeds: paired t-tests, two-sided"))
+        found += [
+            summaries.arms_table(tuning, f"{title}, fresh seeds: mean ± sd (change from norm=batch)"),
+            summaries.comparison_table(tested, f"{title}, fresh seeds: paired t-tests, two-sided"),
+        ]
     if not len(tested) or tuning.recommended_arm not in {None, *tested["arm"]}:
         what = "The recommended setting" if len(tested) else "No arm"
         measured = "has not been measured" if len(tested) else "has been measured"
         again = (
             f"`python -m sweeps tune regularizer` with --max-accuracy-loss {tuning.max_loss:g} and all else as before"
         )
-        _say(f"{what} {measured} on fresh seeds; {again} does.")
-    _say(summaries.searches(tuning))
-    for found in findings(tuning):
-        _say(f"Fig. 8, {found.claim}: {found.verdict}; {found.evidence}.")
+        front.notes.append(f"{what} {measured} on fresh seeds; {again} does.")
+    front.notes.append(summaries.searches(tuning))
+    found[-1].notes += [f"Fig. 8, {each.claim}: {each.verdict}; {each.evidence}." for each in findings(tuning)]
+    return found
 
 
-def _draw_tuned(tuned: "Sequence[Tuning]", weights: pd.DataFrame | None, folder: Path) -> None:
+def _draw_tuned(tuned: "Sequence[Tuning]", weights: pd.DataFrame | None, folder: Path, output: Output) -> None:
     from analysis import figures as draw
     from analysis.importance import FEWEST_TRIALS
 
@@ -188,20 +254,20 @@ def _draw_tuned(tuned: "Sequence[Tuning]", weights: pd.DataFrame | None, folder:
         drawn["importance"] = draw.importance(weights)
     for name, figure in drawn.items():
         for path in draw.save(figure, folder / name):
-            print(f"figure: {path}")
+            output.say(f"figure: {path}")
     if "tradeoff" not in drawn:
-        print("no figure of the front: no searched setting gave a result.")
+        output.say("no figure of the front: no searched setting gave a result.")
     if weights is None:
-        print("no figure of importance: there is no storage of Optuna's beside the records.")
+        output.say("no figure of importance: there is no storage of Optuna's beside the records.")
     elif weights.empty:
-        print(f"no figure of importance: no study has {FEWEST_TRIALS} trials with a result.")
+        output.say(f"no figure of importance: no study has {FEWEST_TRIALS} trials with a result.")
 
 
 @app.command()
 def figures(
     results: ResultsDir,
     sweep: SweepName = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for them; by default RESULTS/SWEEP/figures.")] = None,
+    folder: FigureFolder = None,
     partial: Partial = False,
 ) -> None:
     """Draw the figures as PNG and PDF, and print their paths.
@@ -212,13 +278,30 @@ def figures(
 
     every = load_all(Results.at(results), sweep, partial)
     for loaded in every:
-        # Two sweeps in one folder would overwrite each other's figures.
-        folder = _figure_folder(results, out if out is None or len(every) == 1 else out / loaded.sweep, loaded.sweep)
+        place = _figure_folder(results, folder, loaded.sweep, len(every))
         for name, draw in FIGURES.items():
-            for path in save(draw(loaded.members), folder / name):
+            for path in save(draw(loaded.members), place / name):
                 print(f"figure: {path}")
         print(f"records: {Results.at(results)}/{loaded.sweep}")
-        _say_missing(loaded)
+        for note in _missing(loaded):
+            print(note)
+
+
+@app.command()
+def bench(
+    members: Annotated[int, typer.Option(help="How many members, five a trial.", min=1, max=20_000)] = 20_000,
+    epochs: Annotated[int, typer.Option(help="How many points each member's curve has.", min=1)] = 200,
+    form: Format = "text",
+    out: Out = None,
+) -> None:
+    """Time the analysis over a large grid: made-up records, loaded and tabulated with their curves.
+
+    Example: python -m analysis bench --members 2000
+    """
+    from analysis.bench import bench as measured
+
+    output = Output(form, out)
+    output.show([summaries.bench_table(measured(members, epochs), f"{members} members with {epochs} epochs each")])
 
 
 def _parts(sweep: str) -> tuple[str, str, str]:
@@ -230,11 +313,12 @@ def _load_if_there(results: Results, sweep: str, partial: bool) -> Loaded | None
     return load(results, sweep, partial) if sweep in results.sweeps() else None
 
 
-def _figure_folder(results: str, out: Path | None, sweep: str) -> Path:
-    if out is not None:
-        return out
+def _figure_folder(results: str, folder: Path | None, sweep: str, sweeps: int = 1) -> Path:
+    """Where a sweep's figures go; two sweeps in one folder would overwrite each other's."""
+    if folder is not None:
+        return folder if sweeps == 1 else folder / sweep
     if "://" in results:
-        raise BadInputError("figures of results on a URI need a local folder: --out DIR.")
+        raise BadInputError("figures of results on a URI need a local folder: --figures DIR.")
     return Path(results) / sweep / "figures"
 
 
@@ -242,13 +326,16 @@ def _title(loaded: Loaded) -> str:
     return f"{loaded.sweep}: {common(loaded.members)}, {len(loaded.members)} members, mean ± sd over seeds"
 
 
-def _say(sentence: str) -> None:
-    console.print(sentence, soft_wrap=True)
+def _with_missing(table: Table, loaded: Loaded) -> Table:
+    """The table, with a note of what a partial grid lacks."""
+    table.notes += _missing(loaded)
+    return table
 
 
-def _say_missing(loaded: Loaded) -> None:
-    if loaded.missing:
-        console.print(f"{loaded.sweep}: {loaded.missing} of {loaded.planned} planned members are missing.")
+def _missing(loaded: Loaded) -> list[str]:
+    return (
+        [f"{loaded.sweep}: {loaded.missing} of {loaded.planned} planned members are missing."] if loaded.missing else []
+    )
 
 
 if __name__ == "__main__":

@@ -24,12 +24,12 @@ def varying(members: pd.DataFrame) -> list[str]:
 
     What a setting is where it is switched off doesn't count: a corruption tells no cells apart that k doesn't.
     """
-    return [name for name in SETTINGS if _switched_on(members, name)[name].nunique() > 1]
+    return [name for name in SETTINGS if switched_on(members, name)[name].nunique() > 1]
 
 
 def common(members: pd.DataFrame) -> str:
     """The settings that all members share, as a user would type them; defaults are left out."""
-    levels = {name: _switched_on(members, name)[name].unique().tolist() for name in SETTINGS}
+    levels = {name: switched_on(members, name)[name].unique().tolist() for name in SETTINGS}
     shared = {name: found[0] for name, found in levels.items() if len(found) == 1}
     shown = [name for name in shared if shared[name] != DEFAULTS[name] or name in ("dataset", "architecture")]
     return " ".join(f"{name}={level(shared[name])}" for name in shown)
@@ -42,7 +42,7 @@ def silenced(setting: str, at: Any) -> set[str]:
     return off | {other for name, (other, _) in SWITCHES.items() if (name, "none") == (setting, at)}
 
 
-def _switched_on(members: pd.DataFrame, setting: str) -> pd.DataFrame:
+def switched_on(members: pd.DataFrame, setting: str) -> pd.DataFrame:
     """The members for which a setting means anything; all of them where it means nothing to any."""
     if setting not in SWITCHES:
         return members

@@ -4,6 +4,7 @@ The arms share flips, split, batch order and initial weights seed by seed, so th
 the arm does; the spread between seeds is not in it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,7 @@ def compare(
     reference: str | None = None,
     alternative: str | None = None,
     partial: bool = False,
+    metrics: Sequence[Metric] = METRICS,
 ) -> pd.DataFrame:
     """Every other level of a factor against the reference, cell by cell and over all cells.
 
@@ -87,6 +89,7 @@ def compare(
         alternative: the hypothesis of every test; by default each metric's own where the factor is the norm and the
             reference is `none`, for which the paper predicts a direction, and `two-sided` for anything else.
         partial: leave out members that have no partner instead of refusing them.
+        metrics: what is compared.
 
     Returns:
         One row for each metric, arm and cell, then one over all cells, with the columns `metric`, `arm`, `reference`,
@@ -101,14 +104,14 @@ def compare(
     if factor not in SETTINGS:
         raise unknown("factor", factor, SETTINGS)
     levels = sorted(members[factor].unique().tolist())
-    reference_level = _reference(factor, levels, reference)
+    held = reference_level(factor, levels, reference)
     strata = [name for name in varying(members) if name != factor]
     rows: list[dict[str, Any]] = []
-    for arm in (other for other in levels if other != reference_level):
-        pairs = _pairs(members, factor, arm, reference_level, partial)
-        for metric in METRICS:
-            expected = metric.alternative if (factor, reference_level) == ("norm", "none") else "two-sided"
-            rows += _tests(pairs, metric, strata, alternative or expected, {"arm": arm, "reference": reference_level})
+    for arm in (other for other in levels if other != held):
+        pairs = _pairs(members, factor, arm, held, partial)
+        for metric in metrics:
+            expected = metric.alternative if (factor, held) == ("norm", "none") else "two-sided"
+            rows += _tests(pairs, metric, strata, alternative or expected, {"arm": arm, "reference": held})
     table = pd.DataFrame(rows)
     measured = ["difference", "low", "high", "effect", "p"]
     table[measured] = table[measured].astype(float)  # None, where the pairs don't determine a value, becomes NaN
@@ -125,7 +128,12 @@ def holm(p_values: pd.Series) -> pd.Series:
     return corrected
 
 
-def _reference(factor: str, levels: list[Any], reference: str | None) -> Any:
+def reference_level(factor: str, levels: list[Any], reference: str | None = None) -> Any:
+    """The level to hold the others against, of all that a factor has: the one named, else `none`, else the first.
+
+    Raises:
+        BadInputError: there is one level, or the one named is none of them.
+    """
     if len(levels) < 2:
         raise BadInputError(f"{factor} has one level here, {level(levels[0])}, so there is nothing to compare.")
     if reference is None:

@@ -1,14 +1,15 @@
 """Records as tables: each cell's mean and standard deviation over its seeds."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from math import isnan
+from typing import Any
 
 import pandas as pd
-from rich.table import Table
 
 from analysis import tradeoff
 from analysis.cells import level, varying
-from analysis.metrics import METRICS
+from analysis.metrics import METRICS, Metric
+from analysis.output import Best, Table
 from analysis.tradeoff import Tuning
 
 SIGNS = {"greater": ">", "less": "<", "two-sided": "≠"}
@@ -16,11 +17,12 @@ SIGNS = {"greater": ">", "less": "<", "two-sided": "≠"}
 LABELS = {metric.column: metric.label for metric in METRICS}
 
 
-def summary(members: pd.DataFrame) -> pd.DataFrame:
+def summary(members: pd.DataFrame, metrics: Sequence[Metric] = METRICS) -> pd.DataFrame:
     """Mean and standard deviation of each metric over the members of each cell.
 
     Args:
         members: rows of `members`, one a member.
+        metrics: the columns to take.
 
     Returns:
         One row a cell, in the order of its settings: the settings that vary, `<metric>_mean` and `<metric>_sd` (n - 1;
@@ -28,43 +30,40 @@ def summary(members: pd.DataFrame) -> pd.DataFrame:
     """
     settings = varying(members) or ["norm"]
     cells = members.groupby(settings, sort=True)
-    columns = [metric.column for metric in METRICS]
+    columns = [metric.column for metric in metrics]
     means = cells[columns].mean().add_suffix("_mean")
     deviations = cells[columns].std(ddof=1).add_suffix("_sd")
-    counts = cells["status"].agg(
-        n=lambda status: (status == "ok").sum(), excluded=lambda status: (status != "ok").sum()
-    )
+    n = (members["status"] == "ok").groupby([members[name] for name in settings]).sum()
+    counts = pd.DataFrame({"n": n, "excluded": cells.size() - n})
     return pd.concat([means, deviations, counts], axis=1).reset_index()
 
 
 def summary_table(table: pd.DataFrame, title: str) -> Table:
-    """A summary as a terminal shows it."""
-    shown = Table(title=title, title_justify="left")
+    """A summary as it is shown."""
     settings = [name for name in table.columns if not name.endswith(("_mean", "_sd")) and name not in ("n", "excluded")]
-    _columns(shown, settings, [*LABELS.values(), "n", "excluded"])
-    for _, row in table.astype(object).iterrows():  # a row of numbers alone would turn its counts into floats
-        metrics = [_mean_sd(row[f"{column}_mean"], row[f"{column}_sd"]) for column in LABELS]
+    labels = {column: label for column, label in LABELS.items() if f"{column}_mean" in table.columns}
+    shown = Table(title, table, settings, [*labels.values(), "n", "excluded"])
+    for row in table.astype(object).to_dict("records"):  # a row of numbers alone would turn its counts into floats
+        metrics = [_mean_sd(row[f"{column}_mean"], row[f"{column}_sd"]) for column in labels]
         shown.add_row(*(level(row[name]) for name in settings), *metrics, str(row["n"]), str(row["excluded"]))
     return shown
 
 
 def comparison_table(table: pd.DataFrame, title: str) -> Table:
-    """A comparison as a terminal shows it."""
-    shown = Table(title=title, title_justify="left")
+    """A comparison as it is shown."""
     names = ["metric", "arm", "reference"]
     tested = ["n", "difference", "low", "high", "effect", "p", "p_holm", "alternative", "excluded"]
     settings = [name for name in table.columns if name not in (*names, *tested)]
-    _columns(
-        shown, ["metric", "arms", *settings], ["n", "difference", "95% interval", "d", "p", "p (Holm)", "excluded"]
-    )
-    for _, row in table.iterrows():
+    numbers = ["n", "difference", "95% interval", "d", "p", "p (Holm)", "excluded"]
+    shown = Table(title, table, ["metric", "arms", *settings], numbers)
+    for row in table.astype(object).to_dict("records"):
         shown.add_row(
             LABELS[row["metric"]],
             f"{level(row['arm'])} {SIGNS[row['alternative']]} {level(row['reference'])}",
             *("all" if pd.isna(row[name]) else level(row[name]) for name in settings),
             str(row["n"]),
             _signed(row["difference"]),
-            "-" if isnan(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]",
+            _interval(row),
             "-" if isnan(row["effect"]) else f"{row['effect']:.1f}",
             _p(row["p"]),
             _p(row["p_holm"]),
@@ -74,13 +73,12 @@ def comparison_table(table: pd.DataFrame, title: str) -> Table:
 
 
 def audit_table(table: pd.DataFrame, title: str) -> Table:
-    """Attacks by cell and group as a terminal shows them."""
-    shown = Table(title=title, title_justify="left")
+    """Attacks by cell and group as they are shown."""
     rates = {"balanced_acc": "balanced accuracy", "tpr_at_1e2fpr": "TPR at 1% FPR", "tpr_at_1e3fpr": "at 0.1%"}
     rates |= {"tpr_at_0fp": "at zero"}
     numbers = ["auc", "low", "high", *rates, "targets", "n_in", "n_out"]
     settings = [name for name in table.columns if name not in numbers]
-    _columns(shown, settings, ["AUC [95% interval]", *rates.values(), "targets", "IN", "OUT"])
+    shown = Table(title, table, settings, ["AUC [95% interval]", *rates.values(), "targets", "IN", "OUT"])
     for _, row in table.astype(object).iterrows():
         shown.add_row(
             *(level(row[name]) for name in settings),
@@ -92,11 +90,10 @@ def audit_table(table: pd.DataFrame, title: str) -> Table:
 
 
 def difference_table(table: pd.DataFrame, title: str) -> Table:
-    """Differences between the AUCs of two arms as a terminal shows them."""
-    shown = Table(title=title, title_justify="left")
+    """Differences between the AUCs of two arms as they are shown."""
     numbers = ["difference", "low", "high", "targets"]
     settings = [name for name in table.columns if name not in (*numbers, "arm", "reference")]
-    _columns(shown, ["arms", *settings], ["difference [95% interval]", "targets"])
+    shown = Table(title, table, ["arms", *settings], ["difference [95% interval]", "targets"])
     for _, row in table.astype(object).iterrows():
         shown.add_row(
             f"{row['arm']} - {row['reference']}",
@@ -105,14 +102,6 @@ def difference_table(table: pd.DataFrame, title: str) -> Table:
             str(row["targets"]),
         )
     return shown
-
-
-def _columns(table: Table, left: Iterable[str], right: Iterable[str]) -> None:
-    """Where the terminal is too narrow, cells go on in a second line rather than lose their end."""
-    for name in left:
-        table.add_column(name, overflow="fold")
-    for name in right:
-        table.add_column(name, justify="right", overflow="fold")
 
 
 def _mean_sd(mean: float, deviation: float) -> str:
@@ -125,19 +114,74 @@ def _signed(value: float) -> str:
     return "-" if isnan(value) else f"{value:+.3f}"
 
 
+def _interval(row: Mapping[Any, Any]) -> str:
+    return "-" if isnan(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+
+
 def _p(value: float) -> str:
     return "-" if isnan(value) else f"{value:.1e}" if value < 1e-3 else f"{value:.3f}"
 
 
 def amplification_table(table: pd.DataFrame, title: str) -> Table:
-    """Predicted and measured amplification as a terminal shows it."""
-    shown = Table(title=title, title_justify="left")
+    """Predicted and measured amplification as it is shown."""
     numbers = ["predicted", "measured_out", "measured_in"]
     settings = [name for name in table.columns if name not in (*numbers, "n")]
-    _columns(shown, settings, ["(gamma/sigma)^2", "measured on S_out", "measured on S_in", "n"])
+    shown = Table(title, table, settings, ["(gamma/sigma)^2", "measured on S_out", "measured on S_in", "n"])
     for _, row in table.iterrows():
         values = ("-" if isnan(row[name]) else f"{row[name]:.3g}" for name in numbers)
         shown.add_row(*(level(row[name]) for name in settings), *values, f"{row['n']:.0f}")
+    return shown
+
+
+def ablation_table(table: pd.DataFrame, factor: str, title: str) -> Table:
+    """The levels of a factor as they are shown, the best mean of each cell marked."""
+    numbers = ["mean", "sd", "n", "excluded", "best", "pairs", "difference", "low", "high", "effect", "p"]
+    settings = [
+        name for name in table.columns if name not in ("metric", factor, "reference", "alternative", "p_holm", *numbers)
+    ]
+    right = ["mean ± sd", "n", "excluded", "difference", "95% interval", "d", "p", "p (Holm)"]
+    shown = Table(title, table, ["metric", *settings, factor], right)
+    for row in table.astype(object).to_dict("records"):
+        mean = _mean_sd(row["mean"], row["sd"])
+        shown.add_row(
+            LABELS[row["metric"]],
+            *(level(row[name]) for name in [*settings, factor]),
+            Best(mean) if row["best"] else mean,
+            *(str(row[name]) for name in ("n", "excluded")),
+            _signed(row["difference"]),
+            _interval(row),
+            "-" if isnan(row["effect"]) else f"{row['effect']:.1f}",
+            *(_p(row[name]) for name in ("p", "p_holm")),
+        )
+    return shown
+
+
+def effects_table(table: pd.DataFrame, title: str) -> Table:
+    """Marginal effects and interactions as they are shown."""
+    right = ["effect", "95% interval", "p", "p (Holm)", "n", "excluded"]
+    shown = Table(title, table, ["metric", "axis", "effect of", "more with"], right)
+    for row in table.astype(object).to_dict("records"):
+        shown.add_row(
+            LABELS[row["metric"]],
+            row["axis"],
+            f"{level(row['level'])} - {level(row['reference'])}",
+            "" if pd.isna(row["norm"]) else f"{row['norm']} - {row['norm_reference']}",
+            _signed(row["effect"]),
+            _interval(row),
+            *(_p(row[name]) for name in ("p", "p_holm")),
+            *(str(row[name]) for name in ("n", "excluded")),
+        )
+    return shown
+
+
+def bench_table(table: pd.DataFrame, title: str) -> Table:
+    """The benchmark as it is shown."""
+    seconds = ["import_seconds", "members_seconds", "curves_seconds", "seconds", "cpu_seconds"]
+    named = ["import", "members", "curves", "all", "on all cores"]
+    shown = Table(title, table, [], ["members", "curve rows", *(f"{name}, s" for name in named), "peak memory, GB"])
+    for row in table.astype(object).to_dict("records"):
+        counts = (f"{row[name]:,}" for name in ("members", "curve_rows"))
+        shown.add_row(*counts, *(f"{row[name]:.2f}" for name in (*seconds, "peak_gb")))
     return shown
 
 
@@ -145,41 +189,35 @@ def amplification_table(table: pd.DataFrame, title: str) -> Table:
 
 
 def tuned_table(tuning: Tuning, title: str) -> Table:
-    """The front and its references as a terminal shows them."""
+    """The front and its references as they are shown."""
     table = tradeoff.front_table(tuning)
-    shown = Table(title=title, title_justify="left")
     settings = ["setting", "alpha"] + (["lr"] if table["lr"].nunique() > 1 else [])
     measured = {**tradeoff.OBJECTIVE_LABELS, "test_acc": "test", "mia_auc": "test MIA AUC", "clean_acc": "clean"}
-    _columns(shown, settings, [*measured.values(), ""])
-    for place, (_, row) in enumerate(table.iterrows()):
+    shown = Table(title, table, settings, [*measured.values(), ""])
+    for _, row in table.iterrows():
         shown.add_row(
             *("-" if pd.isna(row[name]) else level(row[name]) for name in settings),
             *(f"{row[name]:.3f}" for name in measured),
             "recommended" if row["recommended"] else "",
-            end_section=place + 1 < len(table) and pd.isna(table["alpha"].iloc[place + 1]) and pd.notna(row["alpha"]),
         )
     return shown
 
 
 def arms_table(tuning: Tuning, title: str) -> Table:
-    """What each arm buys and costs on fresh seeds: its mean, and below it the paired difference from norm=batch."""
-    shown = Table(title=title, title_justify="left", show_lines=True)
-    _columns(shown, ["arm"], [*(LABELS[metric] for metric in tradeoff.BOUGHT), "n", "excluded"])
-    for _, row in tradeoff.arms(tuning).astype(object).iterrows():
+    """What each arm buys and costs on fresh seeds: its mean, and beside it the paired difference from norm=batch."""
+    table = tradeoff.arms(tuning)
+    shown = Table(title, table, ["arm"], [*(LABELS[metric] for metric in tradeoff.BOUGHT), "n", "excluded"])
+    for _, row in table.astype(object).iterrows():
         named = f"{row['arm'] or 'norm=batch'}{' (recommended)' if row['recommended'] else ''}"
-        cells = (
-            f"{_mean_sd(row[f'{metric}_mean'], row[f'{metric}_sd'])}\n{_gain(row, metric)}"
-            for metric in tradeoff.BOUGHT
-        )
+        cells = (_changed(row, metric) for metric in tradeoff.BOUGHT)
         shown.add_row(named, *cells, str(row["n"]), str(row["excluded"]))
     return shown
 
 
-def _gain(row: pd.Series, metric: str) -> str:
-    difference, low, high = (row.get(f"{metric}_{name}", float("nan")) for name in ("difference", "low", "high"))
-    if pd.isna(difference):
-        return ""
-    return f"{difference:+.3f}" if pd.isna(low) else f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+def _changed(row: pd.Series, metric: str) -> str:
+    difference = row.get(f"{metric}_difference", float("nan"))
+    mean = _mean_sd(row[f"{metric}_mean"], row[f"{metric}_sd"])
+    return mean if pd.isna(difference) else f"{mean} ({difference:+.3f})"
 
 
 def recommendation(tuning: Tuning) -> str:

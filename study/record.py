@@ -185,6 +185,10 @@ class Results:
             raise BadInputError(f"results {self.location!r} can't be opened: {_line(error)}") from None
         return filesystem, path
 
+    @property
+    def _local(self) -> bool:
+        return isinstance(self._opened[0], fs.LocalFileSystem)
+
     def _path(self, *parts: str) -> str:
         return "/".join([self._opened[1].rstrip("/"), *parts])
 
@@ -283,15 +287,19 @@ class Results:
         """
         paths = [path for path in self._shards(sweep, table) if trials is None or _stem(path) in trials]
         wanted = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
-        with ThreadPoolExecutor(max_workers=8) as readers:
+        # A disk has a shard at once, and threads beyond the cores are in each other's way; a store is waited for.
+        with ThreadPoolExecutor(max_workers=os.cpu_count() if self._local else 8) as readers:
             shards = list(readers.map(lambda path: self._read_shard(path, table, columns), paths))
         return pa.concat_tables(shards) if shards else wanted.empty_table()
 
     def _read_shard(self, path: str, table: str, columns: Sequence[str] | None) -> pa.Table:
         try:
-            with self._opened[0].open_input_file(path) as file, pq.ParquetFile(file) as shard:
+            with (
+                self._opened[0].open_input_file(path) as file,
+                pq.ParquetFile(file, pre_buffer=not self._local) as shard,
+            ):
                 _check_schema(path, table, shard.schema_arrow)
-                return shard.read(columns=columns).replace_schema_metadata(None)
+                return shard.read(columns=columns, use_threads=False).replace_schema_metadata(None)
         except (pa.ArrowException, OSError) as error:
             raise BadInputError(
                 f"the shard {path!r} is truncated or no Parquet file ({_line(error)}); "
@@ -343,7 +351,9 @@ def _encoded(table: str, rows: Sequence[Mapping[str, Any]] | pa.Table) -> bytes:
     schema = SCHEMAS[table].with_metadata({"normleak_table": table, "normleak_schema_version": str(SCHEMA_VERSION)})
     sink = pa.BufferOutputStream()
     content = rows if isinstance(rows, pa.Table) else _from_rows(table, rows, schema)
-    pq.write_table(content.cast(schema), sink, compression="zstd")
+    # A few rows of many columns: read plain, they take a third of the time, which counts where there are thousands.
+    plain = table == COMMIT
+    pq.write_table(content.cast(schema), sink, compression="none" if plain else "zstd", use_dictionary=not plain)
     encoded: bytes = sink.getvalue().to_pybytes()
     return encoded
 

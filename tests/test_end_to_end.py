@@ -23,7 +23,7 @@ def test_the_sweep_on_ray_gives_the_golden_table(finished: Path):
 def test_the_analysis_prints_its_table_test_and_figure(sweeps: Command, finished: Path, tmp_path: Path):
     tables = sweeps("tables", finished, module="analysis")
     compared = sweeps("compare", finished, "--factor", "norm", module="analysis")
-    drawn = sweeps("figures", finished, "--out", tmp_path, module="analysis")
+    drawn = sweeps("figures", finished, "--figures", tmp_path, module="analysis")
     assert (tables.returncode, compared.returncode, drawn.returncode) == (0, 0, 0), tables.stderr + compared.stderr
     for label in ("memorization", "true label", "clean", "test", "MIA AUC", "±"):
         assert label in tables.stdout

@@ -1,3 +1,5 @@
+import io
+import json
 import shutil
 import subprocess
 import sys
@@ -5,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -149,7 +152,7 @@ def test_every_sweep_is_shown_unless_one_is_named(complete: Results, command):
 
 def test_the_audit_prints_every_attack_and_where_its_figures_are(complete: Results, command, tmp_path: Path):
     halves.write(complete, *halves.TRIALS, sweep="halves")
-    code, out, _ = command("membership", complete, "--out", tmp_path / "figures", "--attack", "rmia_online")
+    code, out, _ = command("membership", complete, "--figures", tmp_path / "figures", "--attack", "rmia_online")
     assert code == 0
     assert out.count("rmia_online") == 2 * 3 + 3
     assert "batch - none" in out
@@ -165,7 +168,8 @@ def test_the_tradeoff_prints_every_table_and_where_its_figures_are(results: Resu
     for said in (
         "dataset=digits architecture=lenet k=0.1, front of 6 settings, 1 of which failed or diverged",
         "Recommended, with at most 0.01 below norm=batch's validation accuracy of 0.935: regularizer=hinge alpha=0.95;",
-        "-0.600 [-0.688, -0.512]",
+        "(-0.600)",
+        "[-0.688, -0.512]",
         "weight_decay=0.0005 ≠ batch",
         "Hypervolume after 1 trial: TPE ",
         "Fig. 8, the regularized network memorizes less than one without batch norm, at clean accuracy near 1: holds;",
@@ -180,7 +184,7 @@ def test_the_tradeoff_prints_every_table_and_where_its_figures_are(results: Resu
 
 def test_a_tradeoff_says_what_it_lacks(results: Results, command, tmp_path: Path):
     tuned.write(results, tuned.REFERENCES | tuned.SEARCHED)
-    code, out, err = command("tradeoff", results, "--out", tmp_path / "figures")
+    code, out, err = command("tradeoff", results, "--figures", tmp_path / "figures")
     assert (code, err) == (0, "")
     again = "`python -m sweeps tune regularizer` with --max-accuracy-loss 0.01 and all else as before does."
     assert f"No arm has been measured on fresh seeds; {again}" in out
@@ -188,15 +192,15 @@ def test_a_tradeoff_says_what_it_lacks(results: Results, command, tmp_path: Path
     group = tuned.replace(tuned.BASE, norm="group")
     tuned.confirm(results, {tuned.BASE: 5 * [0.0], tuned.NONE: 5 * [0.3], group: 5 * [0.1]})
     shard(results, tuned.replace(tuned.NONE, seed=tuned.FRESH), f"{tuned.SWEEP}_confirm").unlink()
-    code, said, _ = command("tradeoff", results, "--out", tmp_path / "figures", "--partial")
+    code, said, _ = command("tradeoff", results, "--figures", tmp_path / "figures", "--partial")
     assert code == 0
     assert f"The recommended setting has not been measured on fresh seeds; {again}" in said
-    assert said.endswith("tune_regularizer_confirm: 5 of 15 planned members are missing.\n")
+    assert "tune_regularizer_confirm: 5 of 15 planned members are missing.\n" in said
 
 
 def test_a_tuning_of_which_all_diverged_has_no_front(results: Results, command, tmp_path: Path):
     tuned.write(results, {**tuned.REFERENCES, tuned.LOG: None})
-    code, out, err = command("tradeoff", results, "--out", tmp_path)
+    code, out, err = command("tradeoff", results, "--figures", tmp_path)
     assert (code, err) == (0, "")
     assert "Nothing is recommended: no searched setting gave a result." in out
     assert "no figure of the front: no searched setting gave a result." in out
@@ -204,7 +208,7 @@ def test_a_tuning_of_which_all_diverged_has_no_front(results: Results, command, 
 
 
 def test_figures_go_where_they_are_asked_for(complete: Results, command, tmp_path: Path):
-    code, out, _ = command("figures", complete, "--out", tmp_path / "figures")
+    code, out, _ = command("figures", complete, "--figures", tmp_path / "figures")
     assert code == 0
     assert files(tmp_path / "figures") == ["memorization.pdf", "memorization.png"]
     assert f"figure: {tmp_path}/figures/memorization.png" in out
@@ -214,7 +218,7 @@ def test_figures_go_where_they_are_asked_for(complete: Results, command, tmp_pat
 def test_figures_of_several_sweeps_do_not_overwrite_each_other(complete: Results, command, tmp_path: Path):
     plan(complete, GRID[2:4], "another")
     record(complete, GRID[2:4], sweep="another")
-    assert command("figures", complete, "--out", tmp_path / "figures")[0] == 0
+    assert command("figures", complete, "--figures", tmp_path / "figures")[0] == 0
     assert files(tmp_path / "figures") == [
         f"{sweep}/memorization.{suffix}" for sweep in ("another", "mine") for suffix in ("pdf", "png")
     ]
@@ -223,14 +227,38 @@ def test_figures_of_several_sweeps_do_not_overwrite_each_other(complete: Results
 def test_a_uri_is_a_results_folder_too(complete: Results, command, refusal, tmp_path: Path):
     uri = Path(complete.location).as_uri()
     assert command("tables", uri)[1] == command("tables", complete)[1]
-    assert "--out DIR" in refusal("figures", uri)
-    assert command("figures", uri, "--out", tmp_path / "figures")[0] == 0
+    assert "--figures DIR" in refusal("figures", uri)
+    assert command("figures", uri, "--figures", tmp_path / "figures")[0] == 0
 
 
 def test_the_alternative_can_be_chosen(complete: Results, command):
     greater, less = (command("compare", complete, "--alternative", side)[1] for side in ("greater", "less"))
     assert greater != less
     assert command("compare", complete, "--reference", "batch")[1].count("none ≠ batch") == 20
+
+
+@pytest.mark.parametrize(
+    "verb", [["tables"], ["tables", "--factor", "k"], ["tables", "--effects"], ["compare"]], ids=" ".join
+)
+def test_json_and_csv_can_be_piped(complete: Results, command, verb: list[str]):
+    shard(complete, GRID[3]).unlink()
+    code, out, err = command(*verb, complete, "--partial", "--format", "json")
+    assert (code, err) == (0, "")
+    (table,) = json.loads(out)
+    assert table["rows"]
+    assert "mine: 3 of 18 planned members are missing." in table["notes"]
+    code, out, err = command(*verb, complete, "--partial", "--format", "csv")
+    assert len(pd.read_csv(io.StringIO(out))) == len(table["rows"])
+    assert err.endswith("mine: 3 of 18 planned members are missing.\n")
+
+
+def test_the_audits_tables_go_to_a_file_and_its_figures_to_a_folder(complete: Results, command, tmp_path: Path):
+    halves.write(complete, *halves.TRIALS, sweep="halves")
+    where = ["--format", "markdown", "--out", tmp_path / "audit.md", "--figures", tmp_path / "figures"]
+    code, out, err = command("membership", complete, "--attack", "rmia_online", *where)
+    assert (code, out) == (0, "")
+    assert err.count("figure: ") == 6
+    assert (tmp_path / "audit.md").read_text().count("**halves: ") == 2
 
 
 # What can't be done
@@ -243,10 +271,16 @@ def test_the_alternative_can_be_chosen(complete: Results, command):
         (["compare", "RESULTS", "--factor", "lr"], "lr has one level here, 0.0001, so there is nothing to compare."),
         (["compare", "RESULTS", "--reference", "bach"], "unknown level of norm 'bach': did you mean 'batch'?"),
         (["compare", "RESULTS", "--alternative", "greatr"], "unknown alternative 'greatr': did you mean 'greater'?"),
+        (["tables", "RESULTS", "--format", "latx"], "unknown format 'latx': did you mean 'latex'?"),
+        (["tables", "RESULTS", "--metric", "mem_ac"], "unknown metric 'mem_ac': did you mean 'mem_acc'?"),
+        (["tables", "RESULTS", "--factor", "nrom"], "unknown factor 'nrom': did you mean 'norm'?"),
+        (["tables", "RESULTS", "--factor", "k", "--effects"], "choose one"),
+        (["tables", "RESULTS", "--marginal"], "need a --factor"),
+        (["tables", "RESULTS", "--out", "RESULTS/mine"], "tables can't be written to"),
         (["tables", "RESULTS/nowhere"], "there is no results folder '"),
         (["tables", "RESULTS/mine"], "holds no records; run a sweep first"),
         (["tables", "gopher://results"], "results 'gopher://results' can't be opened"),
-        (["figures", "RESULTS", "--out", "RESULTS/mine/plans/file"], "figures can't be written to"),
+        (["figures", "RESULTS", "--figures", "RESULTS/mine/plans/file"], "figures can't be written to"),
         (["membership", "RESULTS"], "mine has no models on halves of D'; the sweep membership has"),
         (["tradeoff", "RESULTS"], "holds no tuning tune_regularizer; make one with `python -m sweeps tune regularizer"),
         (["tradeoff", "RESULTS", "--max-accuracy-loss", "2"], "--max-accuracy-loss"),
@@ -259,7 +293,7 @@ def test_the_alternative_can_be_chosen(complete: Results, command):
 def test_bad_input_gets_one_sentence(complete: Results, refusal, arguments: list[str], said: str):
     Path(complete.location, "mine", "plans", "file").symlink_to("/dev/null")
     placed = [argument.replace("RESULTS", complete.location) for argument in arguments]
-    if "--out" not in placed:
+    if "--figures" not in placed:
         Path(complete.location, "mine", "plans", "file").unlink()
     assert said in refusal(*placed)
 

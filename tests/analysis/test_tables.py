@@ -4,9 +4,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from rich.console import Console
-from rich.table import Table
 
 from analysis.compare import compare
+from analysis.output import Table
 from analysis.tables import comparison_table, summary, summary_table
 from study.trial import Trial
 from tests.analysis.conftest import DIVERGED, Outcome, frame, grid
@@ -25,7 +25,7 @@ def recorded(trial: Trial, seed: int) -> Outcome:
 
 def printed(table: Table, width: int = 160) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(table)
+    console.print(table.rich())
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

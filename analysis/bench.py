@@ -1,0 +1,113 @@
+"""How long the analysis takes over a large grid: made-up records are written, then loaded and tabulated."""
+
+import itertools
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from analysis.curves import curves
+from analysis.load import load
+from analysis.metrics import METRICS
+from analysis.tables import summary
+from study.record import SCHEMAS, Results
+from study.trial import FIELDS, Trial
+from sweeps.sweep import Plan
+
+SWEEP = "bench"
+SEEDS = 5
+
+
+def bench(members: int, epochs: int) -> pd.DataFrame:
+    """The seconds that it takes to load and tabulate so many members, five a trial, and their curves.
+
+    Returns:
+        One row: `members`, `curve_rows`, `import_seconds`, `members_seconds`, `curves_seconds`, `seconds`, which is
+        all of them, `cpu_seconds`, those of all cores together, and `peak_gb`, the most memory that the process had.
+    """
+    with TemporaryDirectory() as folder:
+        _alone(_write, folder, -(-members // SEEDS), epochs)
+        start = time.perf_counter()
+        measured = _alone(_tabulate, folder)
+        seconds = time.perf_counter() - start
+    named = {"members": measured.pop("members"), "curve_rows": measured.pop("curve_rows")}
+    steps = {"import_seconds": seconds - measured["members_seconds"] - measured["curves_seconds"], **measured}
+    return pd.DataFrame([{**named, **steps, "seconds": seconds}])
+
+
+def _alone(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What the work returns in a fresh process, whose memory is its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(work, *arguments).result()
+
+
+def trials(count: int, epochs: int) -> tuple[Trial, ...]:
+    """So many cells of a factorial, of at most 4,000, with five seeds each."""
+    axes: dict[str, tuple[Any, ...]] = {
+        "architecture": ("lenet", "resnet18", "resnet34", "vgg11"),
+        "k": (0.05, 0.1, 0.15, 0.2, 0.3),
+        "lr": (1e-4, 1e-3),
+        "batch_size": (64, 128, 256, 512, 1024),
+        "optimizer": ("adam", "adamw", "sgd", "rmsprop"),
+        "norm": ("batch", "group", "instance", "layer", "none"),
+    }
+    points = itertools.islice(itertools.product(*axes.values()), count)
+    seed = tuple(range(SEEDS))
+    return tuple(Trial(**dict(zip(axes, point, strict=True)), epochs=epochs, seed=seed) for point in points)
+
+
+def _write(folder: str, count: int, epochs: int) -> None:
+    results, planned = Results.at(Path(folder)), trials(count, epochs)
+    Plan(SWEEP, 1, planned).save(results)
+    generator = np.random.default_rng(0)
+    for trial in planned:
+        results.write(SWEEP, trial.id, {"members": _members(trial, generator), "epochs": _epochs(trial, generator)})
+
+
+def _members(trial: Trial, generator: np.random.Generator) -> list[dict[str, Any]]:
+    settings = {name: getattr(trial, name) for name in FIELDS}
+    shared = {**settings, "trial": trial.id, "cell": trial.cell, "model": 0, "status": "ok"}
+    return [
+        {**shared, "member": member, "seed": seed, **{metric.column: generator.random() for metric in METRICS}}
+        for member, seed in enumerate(trial.seed)
+    ]
+
+
+def _epochs(trial: Trial, generator: np.random.Generator) -> pa.Table:
+    rows = SEEDS * trial.epochs
+    epoch = np.tile(np.arange(1, trial.epochs + 1), SEEDS)
+    columns = {"trial": [trial.id] * rows, "member": np.repeat(np.arange(SEEDS), trial.epochs), "epoch": epoch}
+    schema = SCHEMAS["epochs"]
+    columns |= {name: generator.random(rows) for name in schema.names if name not in (*columns, "step")}
+    return pa.table(
+        [pa.array(columns.get(name, epoch), schema.field(name).type) for name in schema.names], schema=schema
+    )
+
+
+def _tabulate(folder: str) -> dict[str, Any]:
+    results, start = Results.at(folder), time.perf_counter()
+    loaded = load(results, SWEEP)
+    cells, middle = summary(loaded.members), time.perf_counter()
+    points, end = curves(loaded, results), time.perf_counter()
+    assert cells["n"].sum() == len(loaded.members)
+    return {
+        "members": len(loaded.members),
+        "curve_rows": int(points["n"].sum()),
+        "members_seconds": middle - start,
+        "curves_seconds": end - middle,
+        "cpu_seconds": time.process_time(),
+        "peak_gb": _peak(),
+    }
+
+
+def _peak() -> float:
+    """The most memory that this process had, in GB; a parent's, which `getrusage` may count, is not in it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1e6
