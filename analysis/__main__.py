@@ -56,6 +56,29 @@ def compare(
 
 
 @app.command()
+def claims(results: ResultsDir, sweep: SweepName = None, partial: Partial = False) -> None:
+    """Hold every empirical claim of the paper against the records: held, not held, undecided or not run.
+
+    Held: p < 0.05 in the claimed direction, by Holm's correction over all claims that were tested, and for a claim on
+    every cell each cell has the sign. Not held: the 95% interval lies wholly on the other side or short of the claimed
+    size, or that of one cell does where every cell is claimed. Undecided: otherwise, or too few pairs. Not run: no
+    records. The paper's number lies inside, above or below our interval. A verdict is about the data beside it.
+
+    Example: python -m analysis claims results
+
+    Example: python -m analysis claims results --sweep label_noise
+    """
+    from analysis import claims as ledgers
+
+    where = Results.at(results)
+    entries = ledgers.ledger(where, sweep, partial)
+    show(summaries.claims_table(entries))
+    for entry in entries:
+        console.print(summaries.claim_note(entry, where), soft_wrap=not console.is_terminal)
+    console.print(summaries.claims_count(entries))
+
+
+@app.command()
 def amplification(results: ResultsDir, sweep: SweepName = None, partial: Partial = False) -> None:
     """Hold the theory's amplification of influence, (gamma/sigma)^2, against the measured ratio of squared gradients.
 

@@ -1,13 +1,17 @@
 """Records as tables: each cell's mean and standard deviation over its seeds."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from math import isnan
 
 import pandas as pd
 from rich.table import Table
 
 from analysis.cells import level, varying
+from analysis.claims import VERDICTS, Entry
+from analysis.hypotheses import Finding
 from analysis.metrics import METRICS
+from study.record import Results
 
 SIGNS = {"greater": ">", "less": "<", "two-sided": "≠"}
 """The hypothesis of a test, between the names of its arms."""
@@ -137,3 +141,53 @@ def amplification_table(table: pd.DataFrame, title: str) -> Table:
         values = ("-" if isnan(row[name]) else f"{row[name]:.3g}" for name in numbers)
         shown.add_row(*(level(row[name]) for name in settings), *values, f"{row['n']:.0f}")
     return shown
+
+
+def claims_table(entries: Sequence[Entry]) -> Table:
+    """The numbers of a ledger as a terminal shows them."""
+    shown = Table()
+    _columns(shown, ["claim", "verdict"], ["n", "effect", "95% interval", "p (Holm)", "the paper's"])
+    for entry in entries:
+        found, claim = entry.finding, entry.claim
+        shown.add_row(
+            claim.id,
+            entry.verdict,
+            "-" if found is None else str(found.n),
+            "-" if found is None else _effect(found.effect, claim.ratio),
+            "-" if found is None or found.low is None else _interval(found, claim.ratio),
+            "-" if entry.p_holm is None else _p(entry.p_holm),
+            _papers(entry),
+        )
+    return shown
+
+
+def claim_note(entry: Entry, results: Results) -> str:
+    """What a claim says, on what its verdict rests, and how it would be run."""
+    claim, found = entry.claim, entry.finding
+    told = f"{claim.id} ({claim.place}): {claim.says}\n  "
+    if found is None:
+        return f"{told}not run: {claim.command(results)}"
+    return told + "; ".join([f"{entry.verdict}: {entry.found}", *found.notes])
+
+
+def claims_count(entries: Sequence[Entry]) -> str:
+    """How many claims have each verdict."""
+    counts = Counter(entry.verdict for entry in entries)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+
+
+def _effect(value: float | None, ratio: bool) -> str:
+    if value is None:
+        return "-"
+    return f"x{value:.3g}" if ratio else f"{value:+.3f}"
+
+
+def _interval(found: Finding, ratio: bool) -> str:
+    return f"[{_effect(found.low, ratio)}, {_effect(found.high, ratio)}]"
+
+
+def _papers(entry: Entry) -> str:
+    claim = entry.claim
+    if claim.paper is None:
+        return "-" if claim.paper_p is None else f"p = {claim.paper_p:g}"
+    return " ".join([_effect(claim.paper, claim.ratio), entry.position]).strip()
