@@ -108,7 +108,7 @@ def every_cell(effects: Effects, alternative: str, margin: float = 0.0, size: fl
         for name, values in cells.items()
         if (p := _tested(values, OTHER_SIDE[alternative], margin).p) is not None and p < ALPHA / 2 / len(cells)
     ]
-    notes = [f"in {len(cells) - len(lacking)} of {len(cells)} cells"]
+    notes = [f"in {len(cells) - len(lacking)} of {len(cells)} cells"] if cells else []
     notes += [f"not in {_named(lacking)}"] if lacking and len(cells) > 1 else []
     notes += [f"significantly the other way in {_named(opposed)}"] if opposed and len(cells) > 1 else []
     return replace(
@@ -151,7 +151,7 @@ def trend(effects: Effects, alternative: str, along: str) -> Finding:
         alternative: `greater` where it is to grow, `less` where it is to fall.
         along: the setting, a number; the other strata get slopes of their own.
     """
-    if along not in effects.strata:
+    if along not in effects.strata or effects.frame[along].nunique() < 2:
         return Finding(0, notes=(*effects.notes, f"{along} has one level here"))
     rest = tuple(name for name in effects.strata if name != along)
     table = effects.frame.pivot(index=[*rest, *STREAMS], columns=along, values="effect")

@@ -157,6 +157,21 @@ def test_the_audit_prints_every_attack_and_where_its_figures_are(complete: Resul
     )
 
 
+def test_the_ledger_prints_every_claim_within_a_hundred_columns(results: Results, command):
+    plan(results, GRID[2:], "quickstart")
+    record(results, GRID[2:], sweep="quickstart")
+    code, out, err = command("claims", results)
+    assert (code, err) == (0, "")
+    table = [line for line in out.splitlines() if line.startswith(("│", "┏"))]
+    assert max(map(len, table)) <= 100
+    (line,) = (line for line in table if "fig1-above" in line)
+    assert [cell.strip() for cell in line.split("│")][2:4] == ["held", "3"]
+    assert "  held: quickstart on digits, lenet; in 2 of 2 cells\n" in out
+    assert f"  not run: python -m sweeps run ood --results {results}\n" in out
+    assert out.splitlines()[-1].endswith(" not run")
+    assert "fig3-above" not in command("claims", results, "--sweep", "quickstart")[1]
+
+
 def test_figures_go_where_they_are_asked_for(complete: Results, command, tmp_path: Path):
     code, out, _ = command("figures", complete, "--out", tmp_path / "figures")
     assert code == 0
@@ -201,6 +216,7 @@ def test_the_alternative_can_be_chosen(complete: Results, command):
         (["tables", "RESULTS/mine"], "holds no records; run a sweep first"),
         (["tables", "gopher://results"], "results 'gopher://results' can't be opened"),
         (["figures", "RESULTS", "--out", "RESULTS/mine/plans/file"], "figures can't be written to"),
+        (["claims", "RESULTS", "--sweep", "quickstrat"], "'quickstrat': did you mean 'quickstart'?"),
         (["membership", "RESULTS"], "mine has no models on halves of D'; the sweep membership has"),
         (["tables", "RESULTS", "--partly"], "--partly"),
         (["tables"], "RESULTS"),
