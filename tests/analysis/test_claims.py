@@ -30,7 +30,7 @@ def memorized(trial: Trial, seed: int) -> Outcome:
 
 
 def scattered(levels: Callable[[Trial], dict[str, float]]) -> Measured:
-    """Results at levels that a trial gives, and a little beside them that depends on the seed, the arm and the result."""
+    """Results at levels that a trial gives, and a little beside them that depends on seed, arm and result."""
 
     def measured(trial: Trial, seed: int) -> Outcome:
         little = {name: 0.001 * ((seed * 7 + len(trial.norm + name)) % 5) for name in levels(trial)}
