@@ -119,6 +119,28 @@ def compare(
 
 
 @app.command()
+def claims(
+    results: ResultsDir, sweep: SweepName = None, partial: Partial = False, form: Format = "text", out: Out = None
+) -> None:
+    """Hold every empirical claim of the paper against the records: held, not held, undecided or not run.
+
+    Held: p < 0.05 in the claimed direction, by Holm's correction over all claims that were tested, and for a claim on
+    every cell each cell has the sign. Not held: the 95% interval lies wholly on the other side or short of the claimed
+    size, or that of one cell does where every cell is claimed. Undecided: otherwise, or too few pairs. Not run: no
+    records. The paper's number lies inside, above or below our interval. A verdict is about the data beside it.
+
+    Example: python -m analysis claims results
+
+    Example: python -m analysis claims results --sweep label_noise
+    """
+    from analysis import claims as ledgers
+
+    output, where = Output(form, out), Results.at(results)
+    entries = ledgers.ledger(where, sweep, partial)
+    output.show([summaries.claims_table(entries, "The paper's claims", where)])
+
+
+@app.command()
 def amplification(
     results: ResultsDir, sweep: SweepName = None, partial: Partial = False, form: Format = "text", out: Out = None
 ) -> None:
@@ -212,7 +234,7 @@ def tradeoff(
     weights = importances(storage, tuned) if storage.is_file() else None
     folder = _figure_folder(results, figures, sweep)
     shown = [table for tuning in tuned for table in _tuning_tables(tuning, f"{sweep}: {tuning.title}")]
-    shown[-1].notes += [note for loaded in filter(None, every.values()) for note in _missing(loaded)]
+    shown[-1].notes += [note for loaded in filter(None, every.values()) for note in loaded.notes]
     output.show(shown)
     _draw_tuned(tuned, weights, folder, output)
 
@@ -283,7 +305,7 @@ def figures(
             for path in save(draw(loaded.members), place / name):
                 print(f"figure: {path}")
         print(f"records: {Results.at(results)}/{loaded.sweep}")
-        for note in _missing(loaded):
+        for note in loaded.notes:
             print(note)
 
 
@@ -328,14 +350,8 @@ def _title(loaded: Loaded) -> str:
 
 def _with_missing(table: Table, loaded: Loaded) -> Table:
     """The table, with a note of what a partial grid lacks."""
-    table.notes += _missing(loaded)
+    table.notes += loaded.notes
     return table
-
-
-def _missing(loaded: Loaded) -> list[str]:
-    return (
-        [f"{loaded.sweep}: {loaded.missing} of {loaded.planned} planned members are missing."] if loaded.missing else []
-    )
 
 
 if __name__ == "__main__":

@@ -4,15 +4,19 @@ What should be there is taken from the plans that the launches saved, never from
 holes or doubles would give a table that looks like any other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from study.errors import BadInputError, unknown
 from study.record import Results
+from study.trial import Trial
 from sweeps.sweep import Plan
 
 KEY = ["trial", "member"]
+NAMED = 3
+"""How many trials that lack members are named before they are only counted."""
 NETWORK = ["cell", "seed", "model"]
 """What makes a network the same network, whatever trial it was trained in."""
 
@@ -26,12 +30,29 @@ class Loaded:
         members: one row a member, the columns of the `members` table; one that two trials trained counts once.
         planned: the members that the plans ask for.
         missing: those of them that have no record; 0 unless a partial grid was asked for.
+        lacking: the trials that miss some, as a user would write them.
+        unplanned: the members that no plan asks for; 0 unless a partial grid was asked for.
     """
 
     sweep: str
     members: pd.DataFrame
     planned: int
     missing: int
+    lacking: tuple[str, ...] = ()
+    unplanned: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What a partial grid lacks and has beside the plan, by name, a sentence each."""
+        sentences = []
+        if self.missing:
+            named = [f"[{trial}]" for trial in self.lacking[:NAMED]]
+            more = len(self.lacking) - len(named)
+            of = "; ".join(named + ([f"and {more} more"] if more else []))
+            sentences.append(f"{self.sweep}: {self.missing} of {self.planned} planned members are missing, of {of}.")
+        if self.unplanned:
+            sentences.append(f"{self.sweep}: {self.unplanned} members are in no plan, and were taken in.")
+        return sentences
 
 
 def load_all(results: Results, sweep: str | None = None, partial: bool = False) -> list[Loaded]:
@@ -66,12 +87,13 @@ def load(results: Results, sweep: str, partial: bool = False) -> Loaded:
     found = set(members[NETWORK].itertuples(index=False, name=None))
     planned = plan.networks() if plan else found  # what was never planned has nothing to be held against
     missing = planned - found
+    lacking = _lacking(plan, missing)
     if not partial:
         _refuse_unplanned(sweep, members, found - planned)
-        _refuse_holes(sweep, plan, missing, results)
+        _refuse_holes(sweep, plan, lacking, results)
     if members.empty:
         raise BadInputError(f"{sweep}: none of its {len(planned)} planned members has a record yet.")
-    return Loaded(sweep, _distinct(members), len(planned), len(missing))
+    return Loaded(sweep, _distinct(members), len(planned), len(missing), tuple(map(str, lacking)), len(found - planned))
 
 
 def _distinct(members: pd.DataFrame) -> pd.DataFrame:
@@ -103,11 +125,15 @@ def _refuse_unplanned(sweep: str, members: pd.DataFrame, unplanned: set[tuple[st
         )
 
 
-def _refuse_holes(sweep: str, plan: Plan | None, missing: set[tuple[str, int, int]], results: Results) -> None:
-    if plan is not None and missing:
-        lacking = [
-            trial for trial in plan.trials if missing & {(trial.cell, seed, model) for seed, model in trial.members}
-        ]
+def _lacking(plan: Plan | None, missing: set[tuple[str, int, int]]) -> list[Trial]:
+    """The planned trials that some of the missing members belong to."""
+    if plan is None or not missing:
+        return []
+    return [trial for trial in plan.trials if missing & {(trial.cell, seed, model) for seed, model in trial.members}]
+
+
+def _refuse_holes(sweep: str, plan: Plan | None, lacking: Sequence[Trial], results: Results) -> None:
+    if plan is not None and lacking:
         raise BadInputError(
             f"{sweep}: {len(lacking)} of {len(plan.trials)} trials have no complete record, such as [{lacking[0]}]; "
             f"run `python -m sweeps retry {sweep} --results {results}`, or add --partial."

@@ -1,5 +1,6 @@
 """Records as tables: each cell's mean and standard deviation over its seeds."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
@@ -8,9 +9,12 @@ import pandas as pd
 
 from analysis import tradeoff
 from analysis.cells import level, varying
+from analysis.claims import VERDICTS, Entry
+from analysis.hypotheses import Finding
 from analysis.metrics import METRICS, Metric
 from analysis.output import Best, Table
 from analysis.tradeoff import Tuning
+from study.record import Results
 
 SIGNS = {"greater": ">", "less": "<", "two-sided": "≠"}
 """The hypothesis of a test, between the names of its arms."""
@@ -249,3 +253,72 @@ def searches(tuning: Tuning) -> str:
     return (
         f"Hypervolume after {shared} trial{'s' * (shared != 1)}: {told}, before the reference point {point}{missing}."
     )
+
+
+# The ledger -----------------------------------------------------------------------------------------------------------
+
+
+def claims_table(entries: Sequence[Entry], title: str, results: Results) -> Table:
+    """A ledger as it is shown: the numbers in rows, and what each claim says and rests on in notes."""
+    rows = [_claim_row(entry, results) for entry in entries]
+    shown = Table(
+        title, pd.DataFrame(rows), ["claim", "verdict"], ["n", "effect", "95% interval", "p (Holm)", "the paper's"]
+    )
+    for entry in entries:
+        found, claim = entry.finding, entry.claim
+        shown.add_row(
+            claim.id,
+            entry.verdict,
+            "-" if found is None else str(found.n),
+            "-" if found is None else _effect(found.effect, claim.ratio),
+            "-" if found is None or found.low is None else _claim_interval(found, claim.ratio),
+            "-" if entry.p_holm is None else _p(entry.p_holm),
+            _papers(entry),
+        )
+    shown.notes += [_claim_note(entry, results) for entry in entries]
+    counts = Counter(entry.verdict for entry in entries)
+    shown.notes.append(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
+    return shown
+
+
+def _claim_row(entry: Entry, results: Results) -> dict[str, Any]:
+    claim, found = entry.claim, entry.finding or Finding(0)
+    told = {"claim": claim.id, "place": claim.place, "says": claim.says, "verdict": entry.verdict, "n": found.n}
+    numbers = {"effect": found.effect, "low": found.low, "high": found.high, "p": found.p, "p_holm": entry.p_holm}
+    unit = {"unit": "ratio" if claim.ratio else "difference"}
+    paper = {"paper": claim.paper, "paper_p": claim.paper_p, "position": entry.position}
+    return {
+        **told,
+        **numbers,
+        **unit,
+        **paper,
+        "records": entry.found,
+        "notes": "; ".join(found.notes),
+        "command": claim.command(results),
+    }
+
+
+def _claim_note(entry: Entry, results: Results) -> str:
+    """What a claim says, on what its verdict rests, and how it would be run."""
+    claim, found = entry.claim, entry.finding
+    told = f"{claim.id} ({claim.place}): {claim.says}\n  "
+    if found is None:
+        return f"{told}not run: {claim.command(results)}"
+    return told + "; ".join([f"{entry.verdict}: {entry.found}", *found.notes])
+
+
+def _effect(value: float | None, ratio: bool) -> str:
+    if value is None:
+        return "-"
+    return f"x{value:.3g}" if ratio else f"{value:+.3f}"
+
+
+def _claim_interval(found: Finding, ratio: bool) -> str:
+    return f"[{_effect(found.low, ratio)}, {_effect(found.high, ratio)}]"
+
+
+def _papers(entry: Entry) -> str:
+    claim = entry.claim
+    if claim.paper is None:
+        return "-" if claim.paper_p is None else f"p = {claim.paper_p:g}"
+    return " ".join([_effect(claim.paper, claim.ratio), entry.position]).strip()

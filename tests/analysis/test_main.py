@@ -137,7 +137,7 @@ def test_a_partial_grid_says_how_much_is_missing(complete: Results, command):
     for arguments in (["tables"], ["compare", "--factor", "norm"], ["figures"]):
         code, out, err = command(*arguments, complete.location, "--partial")
         assert (code, err) == (0, "")
-        assert out.endswith("mine: 3 of 18 planned members are missing.\n")
+        assert out.endswith(f"mine: 3 of 18 planned members are missing, of [{GRID[3]}].\n")
 
 
 def test_every_sweep_is_shown_unless_one_is_named(complete: Results, command):
@@ -195,7 +195,7 @@ def test_a_tradeoff_says_what_it_lacks(results: Results, command, tmp_path: Path
     code, said, _ = command("tradeoff", results, "--figures", tmp_path / "figures", "--partial")
     assert code == 0
     assert f"The recommended setting has not been measured on fresh seeds; {again}" in said
-    assert "tune_regularizer_confirm: 5 of 15 planned members are missing.\n" in said
+    assert "tune_regularizer_confirm: 5 of 15 planned members are missing, of [" in said
 
 
 def test_a_tuning_of_which_all_diverged_has_no_front(results: Results, command, tmp_path: Path):
@@ -205,6 +205,21 @@ def test_a_tuning_of_which_all_diverged_has_no_front(results: Results, command, 
     assert "Nothing is recommended: no searched setting gave a result." in out
     assert "no figure of the front: no searched setting gave a result." in out
     assert not (tmp_path / "tradeoff.png").exists()
+
+
+def test_the_ledger_prints_every_claim_within_a_hundred_columns(results: Results, command):
+    plan(results, GRID[2:], "quickstart")
+    record(results, GRID[2:], sweep="quickstart")
+    code, out, err = command("claims", results)
+    assert (code, err) == (0, "")
+    table = [line for line in out.splitlines() if line.startswith(("│", "┏"))]
+    assert max(map(len, table)) <= 100
+    (line,) = (line for line in table if "fig1-above" in line)
+    assert [cell.strip() for cell in line.split("│")][2:4] == ["held", "3"]
+    assert "  held: quickstart on digits, lenet; in 2 of 2 cells\n" in out
+    assert f"  not run: python -m sweeps run ood --results {results}\n" in out
+    assert out.splitlines()[-1].endswith(" not run")
+    assert "fig3-above" not in command("claims", results, "--sweep", "quickstart")[1]
 
 
 def test_figures_go_where_they_are_asked_for(complete: Results, command, tmp_path: Path):
@@ -246,10 +261,10 @@ def test_json_and_csv_can_be_piped(complete: Results, command, verb: list[str]):
     assert (code, err) == (0, "")
     (table,) = json.loads(out)
     assert table["rows"]
-    assert "mine: 3 of 18 planned members are missing." in table["notes"]
+    assert f"mine: 3 of 18 planned members are missing, of [{GRID[3]}]." in table["notes"]
     code, out, err = command(*verb, complete, "--partial", "--format", "csv")
     assert len(pd.read_csv(io.StringIO(out))) == len(table["rows"])
-    assert err.endswith("mine: 3 of 18 planned members are missing.\n")
+    assert err.endswith(f"mine: 3 of 18 planned members are missing, of [{GRID[3]}].\n")
 
 
 def test_the_audits_tables_go_to_a_file_and_its_figures_to_a_folder(complete: Results, command, tmp_path: Path):
@@ -281,6 +296,7 @@ def test_the_audits_tables_go_to_a_file_and_its_figures_to_a_folder(complete: Re
         (["tables", "RESULTS/mine"], "holds no records; run a sweep first"),
         (["tables", "gopher://results"], "results 'gopher://results' can't be opened"),
         (["figures", "RESULTS", "--figures", "RESULTS/mine/plans/file"], "figures can't be written to"),
+        (["claims", "RESULTS", "--sweep", "quickstrat"], "'quickstrat': did you mean 'quickstart'?"),
         (["membership", "RESULTS"], "mine has no models on halves of D'; the sweep membership has"),
         (["tradeoff", "RESULTS"], "holds no tuning tune_regularizer; make one with `python -m sweeps tune regularizer"),
         (["tradeoff", "RESULTS", "--max-accuracy-loss", "2"], "--max-accuracy-loss"),
