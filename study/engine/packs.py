@@ -1,5 +1,6 @@
 """Members in packs: as many at once as pay, or fewer where memory runs out."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ def in_packs(
 ) -> list[Result]:
     """What came of each member, in order.
 
-    Packs are of even size: 5 members go as one where 4 at once are best, and 7 as 4 and 3. A pack that has run out of
+    Packs are of even size: 3 members go as one where 2 at once are best, and 7 as 4 and 3 where 4 are. A pack that has run out of
     memory is tried again at half its size; what came of earlier ones stays.
 
     Args:
@@ -41,7 +42,8 @@ def in_packs(
     for positions in kinds.values():
         left = positions
         while left:
-            packs = max(1, round(len(left) / at_once)) if at_once > 1 else len(left)
+            # A pack half as large again as pays costs less than one that is too small.
+            packs = max(1, math.ceil(len(left) / at_once - 0.5)) if at_once > 1 else len(left)
             together = left[: -(-len(left) // packs)]
 
             def of_all(fraction: float, done: int = len(found), size: int = len(together)) -> None:
