@@ -14,12 +14,12 @@ from analysis import curves as trained
 from analysis import metrics as measures
 from analysis import tables as summaries
 from analysis.cells import common
-from analysis.load import Loaded, load, load_all
+from analysis.load import Loaded, load_all
 from analysis.output import Output, Table
 from study.errors import BadInputError, unknown
 from study.record import Results
 from study.terminal import application, main
-from sweeps.tuning import SEARCHES, STORAGE
+from sweeps.tuning import MAX_LOSS, SEARCHES, STORAGE
 
 if TYPE_CHECKING:
     from analysis.tradeoff import Tuning
@@ -185,11 +185,9 @@ def membership(
     for loaded in with_halves:
         found = audit.audits(loaded, Results.at(results))
         folder = _figure_folder(results, figures, loaded.sweep, len(with_halves))
-        table = summaries.audit_table(audit.table(found, names), f"{loaded.sweep}: membership inference")
-        shown.append(_with_missing(table, loaded))
-        gained = audit.differences(found, names)
-        if len(gained):
-            shown.append(summaries.difference_table(gained, f"{loaded.sweep}: AUC of one arm less that of the other"))
+        told = summaries.audit_tables(found, names, loaded.sweep)
+        told[0].notes += loaded.notes
+        shown += told
         figured = {"roc": roc(found, names[0]), "counterfactual": memorized(found)}
         images = audit.most_memorized(loaded, Results.at(results))
         if len(images):
@@ -205,7 +203,7 @@ def tradeoff(
     results: ResultsDir,
     max_accuracy_loss: Annotated[
         float, typer.Option(min=0, max=1, help="The validation accuracy that the recommended setting may lose.")
-    ] = 0.01,
+    ] = MAX_LOSS,
     sweep: Annotated[str, typer.Option(help="The tuning.")] = SEARCHES["tpe"],
     figures: FigureFolder = None,
     partial: Partial = False,
@@ -223,46 +221,14 @@ def tradeoff(
     from analysis.importance import importances
 
     output = Output(form, out)
-    every = {name: _load_if_there(Results.at(results), name, partial) for name in _parts(sweep)}
-    searched, random, confirmed = (None if found is None else found.members for found in every.values())
-    if searched is None:
-        raise BadInputError(
-            f"{results} holds no tuning {sweep}; make one with `python -m sweeps tune regularizer --results {results}`."
-        )
-    tuned = tradeoffs.tunings(searched, random, confirmed, max_accuracy_loss)
+    tuned, loaded = tradeoffs.load_tunings(Results.at(results), sweep, max_accuracy_loss, partial)
     storage = Path(results) / sweep / STORAGE
     weights = importances(storage, tuned) if storage.is_file() else None
     folder = _figure_folder(results, figures, sweep)
-    shown = [table for tuning in tuned for table in _tuning_tables(tuning, f"{sweep}: {tuning.title}")]
-    shown[-1].notes += [note for loaded in filter(None, every.values()) for note in loaded.notes]
+    shown = [table for tuning in tuned for table in summaries.tuning_tables(tuning, f"{sweep}: {tuning.title}")]
+    shown[-1].notes += [note for part in loaded for note in part.notes]
     output.show(shown)
     _draw_tuned(tuned, weights, folder, output)
-
-
-def _tuning_tables(tuning: "Tuning", title: str) -> list[Table]:
-    """All there is to say of one cell: the front, what to choose, its rivals, the searches and the paper's findings."""
-    from analysis.tradeoff import comparisons, findings
-
-    left_out = len(tuning.searched) - len(tuning.usable)
-    size = f"front of {len(tuning.searched)} settings, {left_out} of which failed or diverged"
-    front = summaries.tuned_table(tuning, f"{title}, {size}; means over seeds, chosen without the test set")
-    front.notes.append(summaries.recommendation(tuning))
-    found, tested = [front], comparisons(tuning)
-    if len(tested):
-        found += [
-            summaries.arms_table(tuning, f"{title}, fresh seeds: mean ± sd (change from norm=batch)"),
-            summaries.comparison_table(tested, f"{title}, fresh seeds: paired t-tests, two-sided"),
-        ]
-    if not len(tested) or tuning.recommended_arm not in {None, *tested["arm"]}:
-        what = "The recommended setting" if len(tested) else "No arm"
-        measured = "has not been measured" if len(tested) else "has been measured"
-        again = (
-            f"`python -m sweeps tune regularizer` with --max-accuracy-loss {tuning.max_loss:g} and all else as before"
-        )
-        front.notes.append(f"{what} {measured} on fresh seeds; {again} does.")
-    front.notes.append(summaries.searches(tuning))
-    found[-1].notes += [f"Fig. 8, {each.claim}: {each.verdict}; {each.evidence}." for each in findings(tuning)]
-    return found
 
 
 def _draw_tuned(tuned: "Sequence[Tuning]", weights: pd.DataFrame | None, folder: Path, output: Output) -> None:
@@ -324,15 +290,6 @@ def bench(
 
     output = Output(form, out)
     output.show([summaries.bench_table(measured(members, epochs), f"{members} members with {epochs} epochs each")])
-
-
-def _parts(sweep: str) -> tuple[str, str, str]:
-    """The records of a tuning: those of its search, of random search and on fresh seeds."""
-    return sweep, f"{sweep}_random", f"{sweep}_confirm"
-
-
-def _load_if_there(results: Results, sweep: str, partial: bool) -> Loaded | None:
-    return load(results, sweep, partial) if sweep in results.sweeps() else None
 
 
 def _figure_folder(results: str, folder: Path | None, sweep: str, sweeps: int = 1) -> Path:

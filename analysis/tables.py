@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isnan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,6 +15,9 @@ from analysis.metrics import METRICS, Metric
 from analysis.output import Best, Table
 from analysis.tradeoff import Tuning
 from study.record import Results
+
+if TYPE_CHECKING:
+    from analysis.audit import Audited
 
 SIGNS = {"greater": ">", "less": "<", "two-sided": "≠"}
 """The hypothesis of a test, between the names of its arms."""
@@ -74,6 +77,17 @@ def comparison_table(table: pd.DataFrame, title: str) -> Table:
             str(row["excluded"]),
         )
     return shown
+
+
+def audit_tables(audited: "Sequence[Audited]", attacks: Sequence[str], sweep: str) -> list[Table]:
+    """What the attacks find, and where there are two arms how much more in one than in the other."""
+    from analysis import audit  # numba takes a second to import
+
+    found = [audit_table(audit.table(audited, attacks), f"{sweep}: membership inference")]
+    gained = audit.differences(audited, attacks)
+    if len(gained):
+        found.append(difference_table(gained, f"{sweep}: AUC of one arm less that of the other"))
+    return found
 
 
 def audit_table(table: pd.DataFrame, title: str) -> Table:
@@ -190,6 +204,30 @@ def bench_table(table: pd.DataFrame, title: str) -> Table:
 
 
 # The tuned regularizer ------------------------------------------------------------------------------------------------
+
+
+def tuning_tables(tuning: Tuning, title: str) -> list[Table]:
+    """All there is to say of one cell: the front, what to choose, its rivals, the searches and the paper's findings."""
+    left_out = len(tuning.searched) - len(tuning.usable)
+    size = f"front of {len(tuning.searched)} settings, {left_out} of which failed or diverged"
+    front = tuned_table(tuning, f"{title}, {size}; means over seeds, chosen without the test set")
+    front.notes.append(recommendation(tuning))
+    found, tested = [front], tradeoff.comparisons(tuning)
+    if len(tested):
+        found += [
+            arms_table(tuning, f"{title}, fresh seeds: mean ± sd (change from norm=batch)"),
+            comparison_table(tested, f"{title}, fresh seeds: paired t-tests, two-sided"),
+        ]
+    if not len(tested) or tuning.recommended_arm not in {None, *tested["arm"]}:
+        what = "The recommended setting" if len(tested) else "No arm"
+        measured = "has not been measured" if len(tested) else "has been measured"
+        again = (
+            f"`python -m sweeps tune regularizer` with --max-accuracy-loss {tuning.max_loss:g} and all else as before"
+        )
+        front.notes.append(f"{what} {measured} on fresh seeds; {again} does.")
+    front.notes.append(searches(tuning))
+    found[-1].notes += [f"Fig. 8, {each.claim}: {each.verdict}; {each.evidence}." for each in tradeoff.findings(tuning)]
+    return found
 
 
 def tuned_table(tuning: Tuning, title: str) -> Table:

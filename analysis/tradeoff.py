@@ -15,8 +15,11 @@ from scipy import stats
 
 from analysis.cells import SETTINGS, STREAMS, level
 from analysis.compare import PairedTest, holm, paired_test
+from analysis.load import Loaded, load
 from study.errors import BadInputError
 from study.pareto import front, hypervolume, recommend
+from study.record import Results
+from sweeps.tuning import MAX_LOSS, SEARCHES
 from sweeps.tuning import OBJECTIVES as DIRECTIONS
 
 OBJECTIVES = {name: 1 if direction == "minimize" else -1 for name, direction in DIRECTIONS.items()}
@@ -79,6 +82,34 @@ class Tuning:
     def recommended_arm(self) -> str | None:
         """The arm of the recommended setting, as a user would type it."""
         return None if self.recommended is None else _arm({**self.base, **self.recommended}, self.base)
+
+
+def parts(sweep: str) -> tuple[str, str, str]:
+    """The records of a tuning: those of its search, of random search and on fresh seeds."""
+    return sweep, f"{sweep}_random", f"{sweep}_confirm"
+
+
+def load_tunings(
+    results: Results, sweep: str = SEARCHES["tpe"], max_loss: float = MAX_LOSS, partial: bool = False
+) -> tuple[list[Tuning], list[Loaded]]:
+    """Every cell that was tuned into a results folder, and the records of which they are made.
+
+    Args:
+        results: the results folder.
+        sweep: the tuning.
+        max_loss: see `tunings`.
+        partial: accept a grid with holes.
+
+    Raises:
+        BadInputError: there is no such tuning, its records are incomplete, or see `tunings`.
+    """
+    loaded = {name: load(results, name, partial) for name in parts(sweep) if name in results.sweeps()}
+    if sweep not in loaded:
+        raise BadInputError(
+            f"{results} holds no tuning {sweep}; make one with `python -m sweeps tune regularizer --results {results}`."
+        )
+    random, confirmed = (loaded[name].members if name in loaded else None for name in parts(sweep)[1:])
+    return tunings(loaded[sweep].members, random, confirmed, max_loss), list(loaded.values())
 
 
 def tunings(

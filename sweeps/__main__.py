@@ -190,7 +190,7 @@ def tune(
     tune_lr: Annotated[bool, typer.Option("--tune-lr", help="Search the learning rate as well.")] = False,
     max_accuracy_loss: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Validation accuracy that the recommended setting may lose.")
-    ] = 0.01,
+    ] = tuning.MAX_LOSS,
     fresh_seeds: Annotated[int, typer.Option(min=2, help="Seeds on which the arms are compared afterwards.")] = 5,
     overrides: Set = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the samplers.")] = 0,

@@ -3,6 +3,9 @@
 import hashlib
 import itertools
 import json
+import re
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -143,7 +146,7 @@ class Plan:
             "trials": [{"id": trial.id, "cell": trial.cell, **trial.settings()} for trial in self.trials],
         }
         name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-        results.save_plan(self.sweep, name, content)
+        results.save_plan(self.sweep, name, {**content, "command": _command()})
 
     @classmethod
     def saved(cls, sweep: str, results: Results) -> "Plan | None":
@@ -185,6 +188,11 @@ class Plan:
         # The models of a seed are recorded together; the worst of them, which comes last, stands for all.
         rows.sort(key=lambda row: ("ok", "diverged", "failed").index(row["status"]))
         return State(self, {(row["cell"], row["seed"]): row for row in rows})
+
+
+def _command() -> str:
+    """How this process was started, as a user would type it; without the credentials that a URI may have."""
+    return re.sub(r"(?<=://)[^/\s@]+@", "", shlex.join(["python", *sys.orig_argv[1:]]))
 
 
 def _trial(entry: Mapping[str, Any]) -> Trial:

@@ -23,6 +23,8 @@ from sweeps.axes import QUICK
 NAMES = ("regularizer",)
 SEARCHES = {"tpe": "tune_regularizer", "random": "tune_regularizer_random"}
 """The folder of each search's records."""
+MAX_LOSS = 0.01
+"""The validation accuracy that the recommended setting may lose, unless another budget is stated."""
 STORAGE = "optuna.db"
 CONFIRM = "tune_regularizer_confirm"
 OBJECTIVES: Mapping[str, Literal["minimize", "maximize"]] = {

@@ -22,8 +22,8 @@ def in_packs(
 ) -> list[Result]:
     """What came of each member, in order.
 
-    Packs are of even size: 3 members go as one where 2 at once are best, and 7 as 4 and 3 where 4 are. A pack that has run out of
-    memory is tried again at half its size; what came of earlier ones stays.
+    Packs are of even size: 3 members go as one where 2 at once are best, and 7 as 4 and 3 where 4 are. A pack that has
+    run out of memory is tried again at half its size; what came of earlier ones stays.
 
     Args:
         members: what is to be worked on.

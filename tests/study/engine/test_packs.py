@@ -26,7 +26,16 @@ def run(members: int, at_once: int, memory: int = 10**9) -> tuple[list[int], lis
 
 @pytest.mark.parametrize(
     ("members", "at_once", "sizes"),
-    [(5, 1, [1] * 5), (5, 4, [5]), (5, 2, [3, 2]), (3, 2, [3]), (7, 4, [4, 3]), (33, 8, [9, 8, 8, 8]), (2, 32, [2]), (0, 4, [])],
+    [
+        (5, 1, [1] * 5),
+        (5, 4, [5]),
+        (5, 2, [3, 2]),
+        (3, 2, [3]),
+        (7, 4, [4, 3]),
+        (33, 8, [9, 8, 8, 8]),
+        (2, 32, [2]),
+        (0, 4, []),
+    ],
 )
 def test_packs_are_of_even_size(members, at_once, sizes):
     assert run(members, at_once)[1] == sizes
