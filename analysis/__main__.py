@@ -15,10 +15,10 @@ from analysis import metrics as measures
 from analysis import tables as summaries
 from analysis.cells import common
 from analysis.load import Loaded, load_all
-from analysis.output import Output, Table
+from analysis.output import Output, Table, write
 from study.errors import BadInputError, unknown
 from study.record import Results
-from study.terminal import application, main
+from study.terminal import application, console, main
 from sweeps.tuning import MAX_LOSS, SEARCHES, STORAGE
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ SweepName = Annotated[str | None, typer.Option("--sweep", help="Only this sweep;
 Partial = Annotated[bool, typer.Option("--partial", help="Accept a grid with holes and say how many there are.")]
 Format = Annotated[str, typer.Option("--format", help="text, markdown, latex (with booktabs), csv or json.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the tables there, whole or not at all.")]
+MaxLoss = Annotated[
+    float, typer.Option(min=0, max=1, help="The validation accuracy that the recommended setting may lose.")
+]
 FigureFolder = Annotated[
     Path | None, typer.Option("--figures", metavar="DIR", help="Folder for figures; by default RESULTS/SWEEP/figures.")
 ]
@@ -201,9 +204,7 @@ def membership(
 @app.command()
 def tradeoff(
     results: ResultsDir,
-    max_accuracy_loss: Annotated[
-        float, typer.Option(min=0, max=1, help="The validation accuracy that the recommended setting may lose.")
-    ] = MAX_LOSS,
+    max_accuracy_loss: MaxLoss = MAX_LOSS,
     sweep: Annotated[str, typer.Option(help="The tuning.")] = SEARCHES["tpe"],
     figures: FigureFolder = None,
     partial: Partial = False,
@@ -273,6 +274,32 @@ def figures(
         print(f"records: {Results.at(results)}/{loaded.sweep}")
         for note in loaded.notes:
             print(note)
+
+
+@app.command()
+def report(
+    results: ResultsDir,
+    max_accuracy_loss: MaxLoss = MAX_LOSS,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The page; by default RESULTS/report.html.")
+    ] = None,
+    partial: Partial = False,
+) -> None:
+    """Write all results as one HTML file that needs no network: summary, claims, tables, figures, costs, provenance.
+
+    Example: python -m analysis report results
+    """
+    from analysis.report import report as reported
+
+    if out is None and "://" in results:
+        raise BadInputError("the report of results on a URI needs a local file: --out FILE.")
+    file = out or Path(results) / "report.html"
+    with console.status("reading records ...") as status:
+        page = reported(
+            Results.at(results), max_accuracy_loss, partial, lambda part: status.update(f"working on {part} ...")
+        )
+    write(file, page, "the report")
+    console.print(f"report: {file}", soft_wrap=True)
 
 
 @app.command()

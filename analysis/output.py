@@ -92,7 +92,7 @@ class Output:
             BadInputError: the file can't be written.
         """
         if self.file is not None:
-            _write(self.file, rendered(tables, self.form))
+            write(self.file, rendered(tables, self.form), "tables")
             self.say(f"tables: {self.file}")
         elif self.form == "text":
             for table in tables:
@@ -194,12 +194,17 @@ def _known(value: Any) -> Any:
     return None if pd.isna(value) or (isinstance(value, float) and not math.isfinite(value)) else value
 
 
-def _write(file: Path, text: str) -> None:
+def write(file: Path, text: str, what: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        BadInputError: it can't be written.
+    """
     part = file.with_name(f".{uuid4().hex}.tmp")
     try:
         part.write_text(text, encoding="utf-8")
         part.replace(file)
     except OSError as problem:
-        raise BadInputError(f"tables can't be written to {str(file)!r}: {problem.strerror or problem}.") from None
+        raise BadInputError(f"{what} can't be written to {str(file)!r}: {problem.strerror or problem}.") from None
     finally:
         part.unlink(missing_ok=True)

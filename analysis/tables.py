@@ -296,27 +296,43 @@ def searches(tuning: Tuning) -> str:
 # The ledger -----------------------------------------------------------------------------------------------------------
 
 
+CLAIM_NUMBERS = ["n", "effect", "95% interval", "p (Holm)", "the paper's"]
+
+
 def claims_table(entries: Sequence[Entry], title: str, results: Results) -> Table:
-    """A ledger as it is shown: the numbers in rows, and what each claim says and rests on in notes."""
-    rows = [_claim_row(entry, results) for entry in entries]
-    shown = Table(
-        title, pd.DataFrame(rows), ["claim", "verdict"], ["n", "effect", "95% interval", "p (Holm)", "the paper's"]
-    )
+    """A ledger as a terminal shows it: the numbers in rows, and what each claim says and rests on in notes."""
+    shown = Table(title, _claim_data(entries, results), ["claim", "verdict"], CLAIM_NUMBERS)
     for entry in entries:
-        found, claim = entry.finding, entry.claim
-        shown.add_row(
-            claim.id,
-            entry.verdict,
-            "-" if found is None else str(found.n),
-            "-" if found is None else _effect(found.effect, claim.ratio),
-            "-" if found is None or found.low is None else _claim_interval(found, claim.ratio),
-            "-" if entry.p_holm is None else _p(entry.p_holm),
-            _papers(entry),
-        )
-    shown.notes += [_claim_note(entry, results) for entry in entries]
+        shown.add_row(entry.claim.id, entry.verdict, *_claim_numbers(entry))
+        shown.notes.append(f"{entry.claim.id} ({entry.claim.place}): {entry.claim.says}\n  {_rests(entry, results)}")
     counts = Counter(entry.verdict for entry in entries)
     shown.notes.append(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
     return shown
+
+
+def ledger_table(entries: Sequence[Entry], title: str, results: Results) -> Table:
+    """A ledger as a page shows it: what each claim says and rests on beside its numbers."""
+    words = ["claim", "place", "the paper says", "verdict", "by"]
+    shown = Table(title, _claim_data(entries, results), words, CLAIM_NUMBERS)
+    for entry in entries:
+        claim = entry.claim
+        shown.add_row(claim.id, claim.place, claim.says, entry.verdict, _rests(entry, results), *_claim_numbers(entry))
+    return shown
+
+
+def _claim_numbers(entry: Entry) -> tuple[str, ...]:
+    found, claim = entry.finding, entry.claim
+    return (
+        "-" if found is None else str(found.n),
+        "-" if found is None else _effect(found.effect, claim.ratio),
+        "-" if found is None or found.low is None else _claim_interval(found, claim.ratio),
+        "-" if entry.p_holm is None else _p(entry.p_holm),
+        _papers(entry),
+    )
+
+
+def _claim_data(entries: Sequence[Entry], results: Results) -> pd.DataFrame:
+    return pd.DataFrame([_claim_row(entry, results) for entry in entries])
 
 
 def _claim_row(entry: Entry, results: Results) -> dict[str, Any]:
@@ -336,13 +352,11 @@ def _claim_row(entry: Entry, results: Results) -> dict[str, Any]:
     }
 
 
-def _claim_note(entry: Entry, results: Results) -> str:
-    """What a claim says, on what its verdict rests, and how it would be run."""
-    claim, found = entry.claim, entry.finding
-    told = f"{claim.id} ({claim.place}): {claim.says}\n  "
-    if found is None:
-        return f"{told}not run: {claim.command(results)}"
-    return told + "; ".join([f"{entry.verdict}: {entry.found}", *found.notes])
+def _rests(entry: Entry, results: Results) -> str:
+    """On what a verdict rests, or how the claim would be run."""
+    if entry.finding is None:
+        return f"not run: {entry.claim.command(results)}"
+    return "; ".join([f"{entry.verdict}: {entry.found}", *entry.finding.notes])
 
 
 def _effect(value: float | None, ratio: bool) -> str:

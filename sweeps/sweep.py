@@ -146,7 +146,7 @@ class Plan:
             "trials": [{"id": trial.id, "cell": trial.cell, **trial.settings()} for trial in self.trials],
         }
         name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-        results.save_plan(self.sweep, name, {**content, "command": _command()})
+        results.save_plan(self.sweep, name, {**content, "command": command(*sys.orig_argv[1:])})
 
     @classmethod
     def saved(cls, sweep: str, results: Results) -> "Plan | None":
@@ -190,9 +190,9 @@ class Plan:
         return State(self, {(row["cell"], row["seed"]): row for row in rows})
 
 
-def _command() -> str:
-    """How this process was started, as a user would type it; without the credentials that a URI may have."""
-    return re.sub(r"(?<=://)[^/\s@]+@", "", shlex.join(["python", *sys.orig_argv[1:]]))
+def command(*arguments: str) -> str:
+    """A command line as a user would type it; without the credentials that a URI may have."""
+    return re.sub(r"(?<=://)[^/\s@]+@", "", shlex.join(["python", *arguments]))
 
 
 def _trial(entry: Mapping[str, Any]) -> Trial:
