@@ -20,11 +20,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-quickstart: install  ## run the first sweep on real digits, then print its table, test and figure
+quickstart: install  ## run the first sweep on real digits, then print its table and test and write its figures and report
 	@$(RUN) -m sweeps run quickstart --results $(RESULTS) --yes
 	@$(RUN) -m analysis tables $(RESULTS) --sweep quickstart
 	@$(RUN) -m analysis compare $(RESULTS) --sweep quickstart --factor norm
 	@$(RUN) -m analysis figures $(RESULTS) --sweep quickstart
+	@$(RUN) -m analysis report $(RESULTS)
 
 test: install  ## run the tests
 	$(RUN) -m pytest
