@@ -141,6 +141,15 @@ def test_a_missing_member_of_a_trial_is_refused_or_counted(complete: Results):
     assert counts(load(complete, "mine", partial=True)) == (11, 12, 1)
 
 
+def test_what_a_partial_grid_lacks_is_named_up_to_three_trials(results: Results):
+    trials = grid(k=(0.1, 0.2, 0.3), norm=("batch", "none"), seed=range(2))
+    plan(results, trials)
+    record(results, trials[5:])
+    (said,) = load(results, "mine", partial=True).notes
+    named = "; ".join(f"[{trial}]" for trial in trials[:3])
+    assert said == f"mine: 10 of 12 planned members are missing, of {named}; and 2 more."
+
+
 @pytest.mark.parametrize("partial", [False, True])
 def test_a_sweep_without_any_record_is_refused(results: Results, partial: bool):
     plan(results, GRID)
@@ -165,7 +174,9 @@ def test_a_shard_that_was_set_aside_is_no_record(complete: Results, partial: boo
 def test_an_unplanned_member_is_refused_by_name_or_taken_in(complete: Results):
     record(complete, [EXTRA])
     assert f"mine: 2 members are in no plan, such as {EXTRA.id}/0; --partial takes them in." in refusal(complete)
-    assert counts(load(complete, "mine", partial=True)) == (14, 12, 0)
+    loaded = load(complete, "mine", partial=True)
+    assert counts(loaded) == (14, 12, 0)
+    assert loaded.notes == ["mine: 2 members are in no plan, and were taken in."]
 
 
 @pytest.mark.parametrize("partial", [False, True])
