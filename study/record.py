@@ -329,7 +329,7 @@ class Results:
 
     def save_plan(self, sweep: str, name: str, plan: Mapping[str, Any]) -> None:
         """Keep what a launch set out to run, under a name that its content determines."""
-        self._put(f"{sweep}/plans/{name}.json", json.dumps(plan, indent=1, sort_keys=True).encode(), keep=True)
+        self._put(f"{sweep}/plans/{name}.json", json.dumps(plan, sort_keys=True).encode(), keep=True)
 
     def plans(self, sweep: str) -> list[dict[str, Any]]:
         """What all launches of the sweep set out to run.

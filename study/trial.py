@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, get_type_hints
 
 from study import factories, folders
@@ -133,28 +133,13 @@ class Trial:
 
     def __post_init__(self) -> None:
         for name in FIELDS:
-            object.__setattr__(self, name, _coerce(name, getattr(self, name)))
+            value = getattr(self, name)
+            check = _known if isinstance(value, str | int | float) else _checked
+            object.__setattr__(self, name, check(name, value))
         for name in FOLDER_FIELDS:
             object.__setattr__(self, name, folders.absolute(getattr(self, name)))
-        self._check_choices()
-        self._check_ranges()
         self._check_pairs()
         object.__setattr__(self, "seed", tuple(sorted(self.seed)))
-
-    def _check_choices(self) -> None:
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            folder, network = name in FOLDER_FIELDS, name == "architecture"
-            own = (folder and folders.split(value)) or (network and factories.split(value))
-            if value not in choices and not own:
-                forms = folders.FORMS if folder else (factories.FORM,) if network else ()
-                raise unknown(name, value, (*choices, *forms))
-
-    def _check_ranges(self) -> None:
-        for name, (holds, wanted) in RANGES.items():
-            value = getattr(self, name)
-            if not holds(value):
-                raise BadInputError(f"{name} must be {wanted}, not {text(value)}.")
 
     def _check_pairs(self) -> None:
         """Settings that mean nothing without each other have one spelling, so that one experiment has one id."""
@@ -314,6 +299,23 @@ def parse(assignments: Iterable[str]) -> dict[str, list[Any]]:
     return values
 
 
+def _checked(name: str, value: Any) -> Any:
+    """The value as the type of its field, if the field can have it."""
+    found = _coerce(name, value)
+    if name in CHOICES and found not in CHOICES[name]:
+        folder, network = name in FOLDER_FIELDS, name == "architecture"
+        if not ((folder and folders.split(found)) or (network and factories.split(found))):
+            forms = folders.FORMS if folder else (factories.FORM,) if network else ()
+            raise unknown(name, found, (*CHOICES[name], *forms))
+    if name in RANGES and not RANGES[name][0](found):
+        raise BadInputError(f"{name} must be {RANGES[name][1]}, not {text(found)}.")
+    return found
+
+
+_known = lru_cache(maxsize=65536, typed=True)(_checked)
+"""The same, remembered: in a large grid each value comes thousands of times."""
+
+
 def _coerce(name: str, value: Any) -> Any:
     """The value as the type of its field, from that type, from text or from a whole float."""
     wanted = TYPES[name]
@@ -343,9 +345,10 @@ def _number(kind: type, value: Any) -> Any:
     number = kind(value)
     if not math.isfinite(number) or (not isinstance(value, str) and number != value):
         raise ValueError
-    return number
+    return number + 0  # there is no minus zero, which would be another experiment by its id
 
 
+@lru_cache(maxsize=65536, typed=True)
 def _decimal(value: Any) -> Any:
     """Floats as plain decimal strings, so that no JSON writer's taste for exponents gets into an id."""
     return format(Decimal(repr(value)).normalize(), "f") if isinstance(value, float) else value
