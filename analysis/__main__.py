@@ -179,7 +179,8 @@ def membership(
     Example: python -m analysis membership results --attack lira_online/per_example --attack global_threshold
     """
     from analysis import audit
-    from analysis.figures import memorized, most_memorized, roc, save
+    from analysis.audit_figures import memorized, most_memorized, roc
+    from analysis.panels import save
 
     output, shown, drawn = Output(form, out), [], []
     every = load_all(Results.at(results), sweep, partial)
@@ -233,8 +234,9 @@ def tradeoff(
 
 
 def _draw_tuned(tuned: "Sequence[Tuning]", weights: pd.DataFrame | None, folder: Path, output: Output) -> None:
-    from analysis import figures as draw
+    from analysis import tuning_figures as draw
     from analysis.importance import FEWEST_TRIALS
+    from analysis.panels import save
 
     drawn = {"hypervolume": draw.hypervolume(tuned)}
     if any(len(tuning.usable) for tuning in tuned):
@@ -242,7 +244,7 @@ def _draw_tuned(tuned: "Sequence[Tuning]", weights: pd.DataFrame | None, folder:
     if weights is not None and len(weights):
         drawn["importance"] = draw.importance(weights)
     for name, figure in drawn.items():
-        for path in draw.save(figure, folder / name):
+        for path in save(figure, folder / name):
             output.say(f"figure: {path}")
     if "tradeoff" not in drawn:
         output.say("no figure of the front: no searched setting gave a result.")
@@ -256,24 +258,41 @@ def _draw_tuned(tuned: "Sequence[Tuning]", weights: pd.DataFrame | None, folder:
 def figures(
     results: ResultsDir,
     sweep: SweepName = None,
+    figure: Annotated[list[str] | None, typer.Option(help="A figure to draw, as fig1; may be repeated.")] = None,
     folder: FigureFolder = None,
     partial: Partial = False,
 ) -> None:
-    """Draw the figures as PNG and PDF, and print their paths.
+    """Draw the paper's figures that there are records of, as PNG and PDF, and print their paths.
+
+    A sweep that none of the paper's is made of gets the figure `memorization`.
 
     Example: python -m analysis figures results --sweep quickstart
-    """
-    from analysis.figures import FIGURES, save  # seaborn takes a second to import
 
-    every = load_all(Results.at(results), sweep, partial)
-    for loaded in every:
-        place = _figure_folder(results, folder, loaded.sweep, len(every))
-        for name, draw in FIGURES.items():
-            for path in save(draw(loaded.members), place / name):
+    Example: python -m analysis figures results --figure fig2 --figure fig10
+    """
+    from analysis import figures as paper  # matplotlib takes a second to import
+    from analysis.panels import save
+
+    where = Results.at(results)
+    every = paper.feeding(figure, where.sweeps()) if figure and sweep is None else [sweep]
+    loads = [loaded for name in every for loaded in load_all(where, name, partial)]
+    drawn, reasons = set(), {}
+    for loaded in loads:
+        place = _figure_folder(results, folder, loaded.sweep, len(loads))
+        for one, made in paper.figures_of(loaded, where, figure):
+            if isinstance(made, str):
+                reasons[one.name] = f"{one.name}: {made}"
+                continue
+            drawn.add(one.name)
+            for path in save(made, place / one.name):
                 print(f"figure: {path}")
-        print(f"records: {Results.at(results)}/{loaded.sweep}")
-        for note in loaded.notes:
-            print(note)
+    lacking = [reasons[name] for name in reasons if name not in drawn]
+    if lacking and (figure or not drawn):
+        raise BadInputError(" ".join(lacking))
+    for line in [*lacking, *(f"records: {where}/{loaded.sweep}" for loaded in loads)]:
+        print(line)
+    for note in [note for loaded in loads for note in loaded.notes]:
+        print(note)
 
 
 @app.command()

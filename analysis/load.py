@@ -11,7 +11,7 @@ import pandas as pd
 
 from study.errors import BadInputError, unknown
 from study.record import Results
-from study.trial import Trial
+from study.trial import FOLDER_FIELDS, Trial
 from sweeps.sweep import Plan
 
 KEY = ["trial", "member"]
@@ -94,6 +94,44 @@ def load(results: Results, sweep: str, partial: bool = False) -> Loaded:
     if members.empty:
         raise BadInputError(f"{sweep}: none of its {len(planned)} planned members has a record yet.")
     return Loaded(sweep, _distinct(members), len(planned), len(missing), tuple(map(str, lacking)), len(found - planned))
+
+
+def with_missing(loaded: Loaded, results: Results) -> pd.DataFrame:
+    """The members, and for each network that was planned and has no record a row with `missing` as its status.
+
+    Args:
+        loaded: the sweep's members.
+        results: where they were loaded from.
+
+    Returns:
+        The columns of `members`; a missing network has its settings, cell, seed and model, and no results.
+
+    Raises:
+        BadInputError: a plan is damaged.
+    """
+    plan = Plan.saved(loaded.sweep, results)
+    if plan is None or not loaded.missing:
+        return loaded.members
+    found = set(loaded.members[NETWORK].itertuples(index=False, name=None))
+    recorded = loaded.members.drop_duplicates("cell").set_index("cell")
+    # A folder is recorded by a name of its own, which other cells of the plan tell; it may be gone by now.
+    names = {
+        (name, getattr(trial, name)): recorded.loc[trial.cell, name]
+        for trial in plan.trials
+        for name in FOLDER_FIELDS
+        if trial.cell in recorded.index
+    }
+    lacking = [
+        {
+            **trial.settings(),
+            **{name: names.get((name, getattr(trial, name)), getattr(trial, name)) for name in FOLDER_FIELDS},
+            **{"cell": trial.cell, "seed": seed, "model": model, "status": "missing"},
+        }
+        for trial in plan.trials
+        for seed, model in trial.members
+        if (trial.cell, seed, model) not in found
+    ]
+    return pd.concat([loaded.members, pd.DataFrame(lacking)], ignore_index=True)
 
 
 def _distinct(members: pd.DataFrame) -> pd.DataFrame:

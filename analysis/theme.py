@@ -33,6 +33,48 @@ NAMES = {
     "rms": "RMS norm",
 }
 
+HATCHES = {"batch": "", "none": "////", "group": "....", "instance": "xxxx", "layer": "----", "rms": "++++"}
+"""How the bars of an arm are told apart in grey."""
+NETWORKS = {
+    "lenet": "LeNet",
+    "densenet121": "DenseNet121",
+    "resnet18": "ResNet18",
+    "resnet34": "ResNet34",
+    "resnet50": "ResNet50",
+    "vgg8": "VGG8",
+    "vgg11": "VGG11",
+    "vgg13": "VGG13",
+    "vgg16": "VGG16",
+    "vgg19": "VGG19",
+    "vit": "ViT",
+}
+"""The networks in print, in the paper's order."""
+DATASETS = {
+    "digits": "digits",
+    "mnist": "MNIST",
+    "fashion_mnist": "FashionMNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "svhn": "SVHN",
+    "tiny_imagenet": "Tiny ImageNet",
+}
+"""The datasets in print, in the paper's order."""
+MEASURES = {
+    "test_acc": "test accuracy",
+    "mem_acc": "memorization accuracy",
+    "clean_acc": "clean accuracy",
+    "mia_auc": "membership AUC",
+    "mem_loss": "loss, corrupted",
+    "clean_loss": "loss, clean",
+}
+"""What the axes call a result."""
+MEASURE_LOOKS: dict[str, dict[str, Any]] = {
+    "mem_acc": {"color": "#882255", "marker": "X", "dashes": (None, None)},
+    "clean_acc": {"color": "#117733", "marker": "<", "dashes": (4, 2)},
+    "test_acc": {"color": "#999933", "marker": ">", "dashes": (1, 1)},
+}
+"""Where results share a panel: Tol's muted colours, none of which is an arm's."""
+
 KINDS = {"log": "^", "hinge": "D"}
 """The markers of the regularizer's kinds."""
 SEARCHES: dict[str, tuple[str, Any]] = {"TPE": ("#0072B2", (None, None)), "random": ("#D55E00", (4, 2))}
