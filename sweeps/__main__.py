@@ -48,7 +48,9 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE[,VALUE...]", help="Put these levels in place of an axis; repeatable."),
 ]
 ResultsOption = Annotated[str, typer.Option("--results", metavar="DIR|URI", help="Where the records are kept.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Workers on this machine; by default one a core or GPU.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="By default one a core or GPU; with --device, a cluster may grow to so many.")
+]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes GPUs where the cluster has any.")]
 Address = Annotated[str, typer.Option(help="local starts Ray here; auto or an address joins a running cluster.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before running.")]
@@ -316,7 +318,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
     cluster = launch.Cluster(options.address, options.workers, options.device)
-    with launch.connected(cluster) as pool, progress_bar() as bar:
+    with launch.connected(cluster, console.print) as pool, progress_bar() as bar:
         plan.save(options.results)
         task = bar.add_task(options.sweep, total=1.0)
         outcome = launch.run_trials(
@@ -356,7 +358,7 @@ def _tune(tunings: Sequence["Tuning"], options: _Launch) -> None:
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
     cluster = launch.Cluster(options.address, options.workers, options.device)
-    with launch.connected(cluster) as pool, progress_bar() as bar:
+    with launch.connected(cluster, console.print) as pool, progress_bar() as bar:
 
         def part(name: str) -> launch.Report:
             task = bar.add_task(name, total=1.0)

@@ -61,6 +61,7 @@ MAX_FAILURES = 2
 WORKER_DIED = "its worker process died: out of memory, a crash, or killed from outside"
 REPORT_EVERY_S = 0.5
 NEARLY_DONE = 0.999
+GROWS_WITHIN_S = 1800  # a cloud's node is started, has its image pulled and the project installed
 REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc")
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing is kept there; the default would reserve a third of the memory
 
@@ -80,7 +81,8 @@ class Cluster:
 
     Attributes:
         address: `local` for a Ray of one's own, `auto` or an address for a running cluster.
-        workers: how many there are; None for one a core, or one a GPU.
+        workers: how many there are; None for one a core, or one a GPU. A running cluster may have fewer, none at all
+            included, if it grows by itself.
         device: `cpu`, `cuda`, or `auto` for GPUs where there are any.
     """
 
@@ -133,8 +135,12 @@ class Outcome:
 
 
 @contextmanager
-def connected(cluster: Cluster) -> Iterator[Pool]:
+def connected(cluster: Cluster, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[Pool]:
     """The cluster's workers, let go afterwards.
+
+    Args:
+        cluster: where they are.
+        on_wait: told that a cluster has none yet and is waited for, which may take minutes.
 
     Raises:
         BadInputError: the cluster can't be reached, or has no such device.
@@ -163,7 +169,7 @@ def connected(cluster: Cluster) -> Iterator[Pool]:
             f"(RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']}; a cluster with tokens wants its own in RAY_AUTH_TOKEN)."
         ) from None
     try:
-        yield _pool(cluster, asked)
+        yield _pool(cluster, asked, on_wait)
     finally:
         # A second Ctrl-C would leave workers behind.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -171,16 +177,41 @@ def connected(cluster: Cluster) -> Iterator[Pool]:
         signal.signal(signal.SIGINT, handler)
 
 
-def _pool(cluster: Cluster, asked: float) -> Pool:
-    resources = ray.cluster_resources()
-    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    device = cluster.device if cluster.device != "auto" else "cuda" if gpus else "cpu"
-    slots = gpus if device == "cuda" else cpus
+def _pool(cluster: Cluster, asked: float, on_wait: Callable[[str], None] = lambda _: None) -> Pool:
+    grows = cluster.address != "local" and cluster.workers is not None and cluster.device != "auto"
+    if grows and not _slots(cluster.device):
+        on_wait(f"waiting for the first of {cluster.workers} {cluster.device} workers at {cluster.address!r} ...")
+        _await_one(cluster)
+    device = cluster.device if cluster.device != "auto" else "cuda" if _slots("cuda") else "cpu"
+    slots = _slots(device)
     if not slots:
-        raise BadInputError(f"there is no {device} for a worker at {cluster.address!r}.")
-    # Each task on a GPU wants a core besides; and who has said how many workers there are is to have no more.
-    each = max(1, cpus // gpus) if device == "cuda" and cluster.workers is None else 1
-    return Pool(min(slots, cluster.workers or slots), device, asked, each)
+        hint = "" if cluster.address == "local" else "; one that grows is waited for with --workers and --device"
+        raise BadInputError(f"there is no {device} for a worker at {cluster.address!r}{hint}.")
+    # Each task on a GPU wants a core besides; and who has said how many workers a machine has is to have no more.
+    each = max(1, _slots("cpu") // slots) if device == "cuda" and (cluster.workers is None or grows) else 1
+    workers = cluster.workers or slots
+    # Tune queues what the nodes of today don't carry, which is how a cluster learns that it has to grow.
+    return Pool(workers if grows else min(slots, workers), device, asked, each)
+
+
+def _slots(device: str) -> int:
+    """How many workers the nodes of the cluster carry now."""
+    return int(ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 0))
+
+
+def _await_one(cluster: Cluster) -> None:
+    """Have a cluster without workers start one: it does so for tasks that nobody can run."""
+    resources = {"num_gpus": 1} if cluster.device == "cuda" else {"num_cpus": 1}
+    done, _ = ray.wait([ray.remote(**resources)(_nothing).remote()], timeout=GROWS_WITHIN_S)
+    if not done:
+        raise BadInputError(
+            f"no {cluster.device} worker came to {cluster.address!r} within {GROWS_WITHIN_S / 60:.0f} minutes; "
+            "`ray status` says what the cluster waits for."
+        )
+
+
+def _nothing() -> None:
+    """Done as soon as there is a worker to do it."""
 
 
 def _check_device(device: str) -> None:

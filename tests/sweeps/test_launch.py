@@ -155,6 +155,10 @@ def test_a_trial_that_cannot_be_run_is_recorded_with_its_reason_and_takes_no_oth
         ({"CPU": 16.0, "GPU": 2.0}, Cluster(workers=2), (2, "cuda", 1)),
         ({"CPU": 16.0, "GPU": 2.0}, Cluster(device="cpu"), (16, "cpu", 1)),
         ({"CPU": 4.0}, Cluster(), (4, "cpu", 1)),
+        # A running cluster may grow to what was asked for, and then as many share a GPU as do today.
+        ({"CPU": 8.0, "GPU": 1.0}, Cluster("auto", 4, "cuda"), (4, "cuda", 8)),
+        ({"CPU": 8.0, "GPU": 4.0}, Cluster("auto", 2, "cuda"), (2, "cuda", 2)),
+        ({"CPU": 8.0, "GPU": 1.0}, Cluster("auto", 4), (1, "cuda", 1)),
     ],
 )
 def test_a_gpu_is_shared_by_as_many_as_have_a_core_unless_the_user_has_said_how_many(
@@ -163,6 +167,20 @@ def test_a_gpu_is_shared_by_as_many_as_have_a_core_unless_the_user_has_said_how_
     monkeypatch.setattr(launch.ray, "cluster_resources", lambda: resources)
     found = launch._pool(asked, 0.0)
     assert (found.workers, found.device, found.each) == expected
+
+
+def test_a_cluster_that_does_not_grow_is_not_waited_for_without_end(pool, monkeypatch):
+    monkeypatch.setattr(launch, "GROWS_WITHIN_S", 0.2)
+    told: list[str] = []
+    with pytest.raises(BadInputError, match="no cuda worker came to 'auto' within"):
+        launch._pool(Cluster("auto", 2, "cuda"), 0.0, told.append)
+    assert told == ["waiting for the first of 2 cuda workers at 'auto' ..."]
+
+
+def test_a_cluster_without_workers_says_how_it_is_waited_for(monkeypatch):
+    monkeypatch.setattr(launch.ray, "cluster_resources", lambda: {})
+    with pytest.raises(BadInputError, match=r"no cpu for a worker at 'auto'; .* with --workers and --device"):
+        launch._pool(Cluster("auto"), 0.0)
 
 
 @pytest.mark.parametrize(("each", "sharing", "sizes"), [(1, 1, [4, 2]), (2, 2, [3, 3]), (4, 2, [3, 3])])
