@@ -235,8 +235,9 @@ def _compared(section: Section, loaded: Loaded, partial: bool) -> list[str]:
     strata = [name for name in varying(loaded.members) if name != "norm" and name in found]
     overall = found[found[strata].isna().all(axis=1)] if strata else found
     arm = "batch" if "batch" in set(overall["arm"]) else overall["arm"].min()
-    rows = overall[(overall["arm"] == arm) & overall["low"].notna()].set_index("metric")
-    told = [f"{tables.LABELS[name]} {_change(rows.loc[name])}" for name in HEADLINE if name in rows.index]
+    rows = overall[(overall["arm"] == arm) & overall["low"].notna()]
+    each = {row["metric"]: _change(row) for _, row in rows.iterrows()}
+    told = [f"{tables.LABELS[name]} {each[name]}" for name in HEADLINE if name in each]
     if not told:
         return []
     held, n = rows["reference"].iloc[0], int(rows["n"].min())

@@ -304,7 +304,8 @@ def claims_table(entries: Sequence[Entry], title: str, results: Results) -> Tabl
     shown = Table(title, _claim_data(entries, results), ["claim", "verdict"], CLAIM_NUMBERS)
     for entry in entries:
         shown.add_row(entry.claim.id, entry.verdict, *_claim_numbers(entry))
-        shown.notes.append(f"{entry.claim.id} ({entry.claim.place}): {entry.claim.says}\n  {_rests(entry, results)}")
+        said = f"{entry.claim.id} ({entry.claim.place}): {entry.claim.says}"
+        shown.notes.append(f"{said}\n  {entry.verdict}: {_rests(entry, results)}")
     counts = Counter(entry.verdict for entry in entries)
     shown.notes.append(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
     return shown
@@ -312,7 +313,7 @@ def claims_table(entries: Sequence[Entry], title: str, results: Results) -> Tabl
 
 def ledger_table(entries: Sequence[Entry], title: str, results: Results) -> Table:
     """A ledger as a page shows it: what each claim says and rests on beside its numbers."""
-    words = ["claim", "place", "the paper says", "verdict", "by"]
+    words = ["claim", "place", "the paper says", "verdict", "by, or to be run by"]
     shown = Table(title, _claim_data(entries, results), words, CLAIM_NUMBERS)
     for entry in entries:
         claim = entry.claim
@@ -355,8 +356,8 @@ def _claim_row(entry: Entry, results: Results) -> dict[str, Any]:
 def _rests(entry: Entry, results: Results) -> str:
     """On what a verdict rests, or how the claim would be run."""
     if entry.finding is None:
-        return f"not run: {entry.claim.command(results)}"
-    return "; ".join([f"{entry.verdict}: {entry.found}", *entry.finding.notes])
+        return entry.claim.command(results)
+    return "; ".join([entry.found, *entry.finding.notes])
 
 
 def _effect(value: float | None, ratio: bool) -> str:

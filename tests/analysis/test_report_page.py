@@ -75,7 +75,7 @@ def test_what_is_too_wide_scrolls_in_a_place_of_its_own(page: "playwright.Page")
 
 
 def test_texts_are_large_enough_to_read(page: "playwright.Page"):
-    small = """[...document.querySelectorAll('p, li, td, th, figcaption, caption, a, code')]
+    small = """[...document.querySelectorAll('p, li, td, th, figcaption, h3, a, code')]
         .filter(each => parseFloat(getComputedStyle(each).fontSize) < 11.5).length"""
     assert page.evaluate(small) == 0
     drawn = """[...document.querySelectorAll('figure svg text')].filter(each => each.textContent.trim())
