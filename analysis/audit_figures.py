@@ -12,7 +12,7 @@ from PIL import Image
 
 from analysis.audit import Audited
 from analysis.cells import level, varying
-from analysis.panels import LEGEND_WIDTH, PANEL, arm_handles, beside, line_of
+from analysis.panels import LEGEND_WIDTH, PANEL, arm_handles, beside, in_percent, line_of
 from analysis.theme import NAMES, theme
 from study import attacks
 from study.attacks import ALL, Interval, Roc
@@ -54,6 +54,7 @@ def roc_panel(axes: Axes, arms: Sequence[Audited], attack: str, group: str) -> l
     axes.plot([lowest, 1], [lowest, 1], color="#888888", linewidth=0.8, zorder=0)
     axes.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(lowest, 1.1))
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
+    in_percent(axes.xaxis, axes.yaxis)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_formatter(NullFormatter())  # within a decade labels would run into each other
     return drawn

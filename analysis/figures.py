@@ -141,8 +141,8 @@ def _fig15(loaded: Loaded, results: Results) -> Figure:
 
 def _fig18(loaded: Loaded, results: Results) -> Figure:
     rows = _rows(loaded, results, "with flipped labels", corruption="label")
-    rows, _ = _as_in_paper(rows, "architecture", "resnet34")
-    return against("k", rows, ("mem_acc", "test_acc"))
+    rows, notes = _as_in_paper(rows, "architecture", "resnet34")
+    return against("k", rows, ("mem_acc", "test_acc"), notes)
 
 
 def _fig20(loaded: Loaded, results: Results) -> Figure:
@@ -186,7 +186,8 @@ FIGURES: tuple[PaperFigure, ...] = (
         "fig4",
         "Fig. 4, section 4.2",
         "How the gradient norms of single samples are distributed with 5% of the labels flipped. Solid: flipped "
-        "samples, dashed: clean ones. Lines are the means of the seeds' densities, bands one standard deviation.",
+        "samples, dashed: clean ones. Lines are the means of the seeds' densities, bands one standard deviation; "
+        "a norm of 0 lies beyond the axis.",
         ("influence",),
         _fig4,
     ),
@@ -215,7 +216,7 @@ FIGURES: tuple[PaperFigure, ...] = (
         "fig8",
         "Fig. 8, section 6",
         "Left: what the arms memorize and keep, the regularizer at the alpha that memorizes least with a clean "
-        f"accuracy of {NEAR_ONE:.0%} or more. Right: the effect of its weight, beside the memorization of the arms without. "
+        f"accuracy of {NEAR_ONE:.0%} or more. Right: the effect of alpha, beside what the arms without it memorize. "
         "Means over seeds with one standard deviation.",
         ("regularizer",),
         _fig8,

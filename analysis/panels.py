@@ -3,7 +3,7 @@
 import io
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +31,8 @@ SMALL_PANEL = (2.5, 2.2)
 """The same where there are more than two beside each other."""
 LEGEND_WIDTH = 1.4
 MOST_COLUMNS = 4
+TITLE_LINE = 0.17
+"""What each further line of a title adds to the height of a panel."""
 CHARACTERS = 11
 """How many characters of a title fit into an inch."""
 
@@ -58,11 +60,13 @@ class Panel:
         axes: where it is drawn.
         rows: the networks that it is about, with those that have no record.
         name: its title on one line.
+        place: its line and its column.
     """
 
     axes: Axes
     rows: pd.DataFrame
     name: str
+    place: tuple[int, int]
 
 
 def laid_out(
@@ -89,13 +93,16 @@ def laid_out(
     places = _places(keys, by, across)
     lines, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
     size = size or (PANEL if columns <= 2 else SMALL_PANEL)
-    figure = Figure(figsize=(size[0] * columns + LEGEND_WIDTH, size[1] * lines))
+    width = int(CHARACTERS * size[0])
+    titles = {key: title(groups[key], by, width) for key in keys}
+    height = size[1] + TITLE_LINE * max(head.count("\n") for head in titles.values())
+    figure = Figure(figsize=(size[0] * columns + LEGEND_WIDTH, height * lines))
     grid = figure.subplots(lines, columns, squeeze=False, sharex=share, sharey=share)
     found = []
     for key, place in zip(keys, places, strict=True):
-        head = title(groups[key].iloc[0], by, int(CHARACTERS * size[0]))
-        grid[place].set_title(head, parse_math=False)
-        found.append(Panel(grid[place], groups[key], ", ".join(head.split("\n"))))
+        grid[place].set_title(titles[key], parse_math=False)
+        name = titles[key].replace(",\n", ", ").replace("\n", ", ")
+        found.append(Panel(grid[place], groups[key], name, place))
     for place in set(np.ndindex(lines, columns)) - set(places):
         grid[place].remove()
     return figure, found
@@ -129,26 +136,26 @@ def shown(name: str, value: Any) -> str:
         return KNOWN[name].get(value, str(value))
     if name == "corruption":
         return CORRUPTED[value]
+    if name == "mixture":
+        return str(value)
     return f"k = {percent(value)}" if name == "k" else f"{name}={level(value)}"
 
 
-def title(first: pd.Series, by: Sequence[str], width: int) -> str:
-    """The network, the dataset and whatever else a panel is about, in lines of so many characters."""
-    others = ", ".join(shown(name, first[name]) for name in by if name not in ("architecture", "dataset"))
-    lines = [", ".join(shown(name, first[name]) for name in ("architecture", "dataset")), others]
+def title(rows: pd.DataFrame, by: Sequence[str], width: int) -> str:
+    """The network and the dataset of a panel, if it has one, and whatever else it is about, in lines not too long."""
+    first = rows.iloc[0]
+    named = [name for name in ("architecture", "dataset") if rows[name].nunique() == 1]
+    others = [name for name in by if name not in ("architecture", "dataset")]
+    lines = [", ".join(shown(name, first[name]) for name in names) for names in (named, others)]
     return "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in lines if line)
 
 
 def outer_labels(panels: Sequence[Panel]) -> None:
     """Of panels with the same axes, label the lowest of each column and the first of each line alone."""
-    places = [panel.axes.get_subplotspec() for panel in panels]
-    for panel, place in zip(panels, places, strict=True):
-        lowest = not any(
-            other.colspan == place.colspan and other.rowspan.start > place.rowspan.start for other in places
-        )
-        first = not any(
-            other.rowspan == place.rowspan and other.colspan.start < place.colspan.start for other in places
-        )
+    for panel in panels:
+        (line, column), others = panel.place, [other.place for other in panels]
+        lowest = line == max(there for there, beside in others if beside == column)
+        first = column == min(beside for there, beside in others if there == line)
         panel.axes.tick_params(labelbottom=lowest, labelleft=first)
         panel.axes.xaxis.label.set_visible(lowest)
         panel.axes.yaxis.label.set_visible(first)
@@ -289,10 +296,11 @@ def _gaps(figure: Figure) -> list[Line2D]:
     return [Line2D([], [], marker=marker, label=gap, **mark) for gap, marker in GAPS.items() if gap in labels]
 
 
-def arm_handles(norms: Iterable[str], markers: bool = True) -> list[Artist]:
-    """A line for each arm."""
+def arm_handles(norms: Iterable[str], markers: bool = True, dashes: bool = True) -> list[Artist]:
+    """A line for each arm, as far as its marker and its dashes tell it from the others."""
+    plain: dict[str, Any] = {} if dashes else {"dashes": (None, None)}
     marks = MARKERS if markers else {}
-    return [Line2D([], [], marker=marks.get(norm, ""), label=NAMES[norm], **line_of(norm)) for norm in norms]
+    return [Line2D([], [], marker=marks.get(norm, ""), label=NAMES[norm], **line_of(norm) | plain) for norm in norms]
 
 
 def counted(rows: pd.DataFrame, before: Sequence[str] = ("mean ± sd",)) -> list[str]:
@@ -351,8 +359,7 @@ def svg(figure: Figure) -> str:
     The same figure gives the same text; ids are of no other figure.
     """
     drawn = io.StringIO()
-    settings: Mapping[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "normleak"}
-    with theme(), mpl.rc_context(dict(settings)):
+    with theme(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "normleak"}):
         figure.savefig(drawn, format="svg", metadata={"Date": None})
     root = ElementTree.fromstring(drawn.getvalue())
     root.remove(next(child for child in root if child.tag.endswith("metadata")))
@@ -371,7 +378,7 @@ def svg(figure: Figure) -> str:
 def _circles(figure: Figure) -> list[ElementTree.Element]:
     """A circle for each point with a text, in points from the upper left corner, as a figure in SVG has them."""
     scale, height = 72 / figure.dpi, figure.get_figheight() * 72
-    found = []
+    found: list[ElementTree.Element] = []
     for tip in _TIPS.get(figure, []):
         x, y = tip.place.transform((tip.x, tip.y)) * scale
         if not np.isfinite([x, y]).all():

@@ -6,7 +6,7 @@ level and each panel that they ask for is there, with a result or with a mark th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from analysis.cells import SETTINGS, level, varying
 from analysis.curves import curves
@@ -44,27 +44,31 @@ from analysis.panels import (
     spread,
     unit,
 )
-from analysis.theme import COLORS, HATCHES, MARKERS, MEASURE_LOOKS, MEASURES, NAMES, theme
+from analysis.theme import COLORS, HATCHES, KIND_LOOKS, MARKERS, MEASURE_LOOKS, MEASURES, NAMES, theme
 from study.attacks import ALL
 from study.errors import BadInputError
 from study.record import Results
+from study.trial import FEWEST_MODELS
+
+if TYPE_CHECKING:
+    from analysis.audit import Audited
+    from study.attacks import Interval, Roc
 
 ATTACK = "lira_online"
 CLEAN: dict[str, Any] = {"dashes": (4, 2)}
 """How what is clean is told from what is corrupted, where an arm has both."""
-KINDS = {"log": "#E69F00", "hinge": "#56B4E9"}
-"""The colours of the regularizer's kinds."""
 NEAR_ONE = 0.95
 """The clean accuracy that a chosen alpha has to have."""
+MIXTURE = ("corruption", "ood", "k")
+"""The settings that say what is atypical in D'."""
 FEWEST_FOR_BOX = 4
 MOST_NAMED_LAYERS = 8
-HATCHED = {"log": "\\\\\\\\", "hinge": "oo"}
 
 
 # Results against a setting (Fig. 1, 13 and 15 to 19) ------------------------------------------------------------------
 
 
-def against(x: str, rows: pd.DataFrame, measures: Sequence[str] = ("mem_acc",)) -> Figure:
+def against(x: str, rows: pd.DataFrame, measures: Sequence[str] = ("mem_acc",), notes: Sequence[str] = ()) -> Figure:
     """Results against a setting: an arm a line, and whatever else varies in panels of its own.
 
     A mean over what varies would look like a result.
@@ -77,6 +81,8 @@ def against(x: str, rows: pd.DataFrame, measures: Sequence[str] = ("mem_acc",)) 
         figure, panels = laid_out(long, by)
         for panel in panels:
             _arm_lines(panel, x)
+            if len(measures) > 1:
+                panel.axes.set_ylabel("accuracy")
         if x == "k":
             panels[0].axes.set_xticks(spaced(rows["k"]))  # for all panels, which share their axes
             in_percent(panels[0].axes.xaxis)
@@ -85,7 +91,7 @@ def against(x: str, rows: pd.DataFrame, measures: Sequence[str] = ("mem_acc",)) 
             panels[0].axes.set_xticks(sorted(set(rows[x])), [level(value) for value in sorted(set(rows[x]))])
             panels[0].axes.xaxis.set_minor_locator(NullLocator())
         outer_labels(panels)
-        beside(figure, arm_handles(arms(rows)), counted(rows))
+        beside(figure, arm_handles(arms(rows)), [*counted(rows), *notes])
     return figure
 
 
@@ -109,7 +115,7 @@ def _arm_lines(panel: Panel, x: str) -> None:
         known = arm.dropna(subset="value")
         look: dict[str, Any] = {"color": COLORS[norm], "marker": MARKERS[norm]}
         axes.scatter(known[x], known["value"], alpha=0.3, s=18, linewidth=0, **look)
-        found = {at: spread(level_rows, "value") for at, level_rows in arm.groupby(x)}
+        found = {at: spread(arm[arm[x] == at], "value") for at in sorted(set(arm[x]))}
         texts = [each.told(f"{panel.name}, {NAMES[norm]}, {shown(x, at)}", unit(arm)) for at, each in found.items()]
         means, deviations = ([getattr(each, name) for each in found.values()] for name in ("mean", "sd"))
         axes.errorbar(list(found), means, deviations, capsize=3, marker=MARKERS[norm], markersize=5, **line_of(norm))
@@ -129,8 +135,8 @@ def losses(loaded: Loaded, results: Results, rows: pd.DataFrame, across: str, no
     """Loss over epochs of corrupted and clean samples, an arm a colour and a marker."""
     recorded = _well(rows, "mem_loss")
     table = curves(replace(loaded, members=recorded), results, LOSSES)
-    missing = {name: recorded[name].iloc[0] for name in ("norm",) if name not in table}
-    table = table.assign(**missing)
+    if "norm" not in table:
+        table = table.assign(norm=recorded["norm"].iloc[0])
     with theme():
         figure, panels = laid_out(rows, [name for name in varying(rows) if name != "norm"], across)
         means = table[[f"{loss.column}_mean" for loss in LOSSES]].to_numpy(np.float64)
@@ -140,15 +146,22 @@ def losses(loaded: Loaded, results: Results, rows: pd.DataFrame, across: str, no
         for panel in panels:
             _loss_lines(panel, _alike(table, panel.rows), low)
             panel.axes.set(xlabel="epoch", ylabel="loss", yscale="log" if logarithmic else "linear")
-        panels[0].axes.set_ylim(low, float(positive.max()) * (2 if logarithmic else 1.1))
+            panel.axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            panel.axes.yaxis.set_minor_formatter(NullFormatter())
+        panels[0].axes.set_ylim(low, float(positive.max(initial=1e-9)) * (2 if logarithmic else 1.1))
         outer_labels(panels)
-        beside(figure, [*arm_handles(arms(rows)), *_group_handles()], [*counted(rows, ["mean, band: sd"]), *notes])
+        beside(
+            figure,
+            [*arm_handles(arms(rows), dashes=False), *_group_handles()],
+            [*counted(rows, ["mean, band: sd"]), *notes],
+        )
     return figure
 
 
 def _loss_lines(panel: Panel, table: pd.DataFrame, low: float) -> None:
     say_gaps(panel)
-    for number, (norm, arm) in enumerate(table.groupby("norm", sort=False)):
+    for number, norm in enumerate(arms(table)):
+        arm = table[table["norm"] == norm]
         color, every = COLORS[norm], max(1, len(arm) // 6)
         for loss, dashes in zip(LOSSES, ((None, None), CLEAN["dashes"]), strict=True):
             mean, sd = (arm[f"{loss.column}_{name}"].to_numpy(np.float64) for name in ("mean", "sd"))
@@ -196,8 +209,8 @@ def bars(rows: pd.DataFrame, x: str, measures: Sequence[str] = ("mem_acc",), not
     long = _long(rows, measures)
     if long["value"].isna().all():
         raise BadInputError("none of its members gave a result.")
-    by = [name for name in varying(rows) if name not in ("norm", "corruption", "ood", x)]
-    by = [name for name in by if name != "k" or x != "mixture"] + ["measure"] * (len(measures) > 1)
+    drawn = ("norm", *MIXTURE) if x == "mixture" else ("norm", x)
+    by = [name for name in varying(rows) if name not in drawn] + ["measure"] * (len(measures) > 1)
     with theme():
         across = "measure" if len(measures) > 1 else "k"
         figure, panels = laid_out(long, by, across, share=len(measures) == 1, size=(3.6, 3.0))
@@ -217,9 +230,8 @@ def _arm_bars(panel: Panel, x: str, named: bool) -> None:
     auc = measure == "mia_auc"
     axes.set(ylabel=MEASURES[measure], ylim=(0, 1.12 if named else 1.04), xlim=(-0.6, len(levels) - 0.4))
     axes.grid(visible=False, axis="x")
-    labels = [shown(x, each) for each in levels]
-    long_names = len(levels) > 2 and x != "mixture"
-    axes.set_xticks(range(len(levels)), labels, **({"rotation": 30, "ha": "right"} if long_names else {}))
+    aslant: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(levels) > 2 and x != "mixture" else {}
+    axes.set_xticks(range(len(levels)), [shown(x, each) for each in levels], **aslant)
     axes.set_yticks(np.linspace(0, 1, 6))
     if auc:
         axes.axhline(0.5, color="#888888", linewidth=0.8)
@@ -231,7 +243,7 @@ def _arm_bars(panel: Panel, x: str, named: bool) -> None:
     width = 0.8 / len(norms)
     for number, norm in enumerate(norms):
         arm = panel.rows[panel.rows["norm"] == norm]
-        found = {at: spread(part, "value") for at, part in arm.groupby(x, sort=False)}
+        found = {at: spread(arm[arm[x] == at], "value") for at in levels if (arm[x] == at).any()}
         places = [levels.index(at) + (number - (len(norms) - 1) / 2) * width for at in found]
         texts = [
             each.told(f"{panel.name}, {NAMES[norm]}, {shown(x, at)}".replace("\n", " "), unit(arm), plain=auc)
@@ -274,8 +286,8 @@ def gradients(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Figure:
     well = _well(rows, "grad_norm_in")
     columns = [*KEY, "group", "is_member", "grad_norm"]
     samples = results.read(loaded.sweep, "samples", columns, trials=set(well["trial"])).to_pandas()
-    samples = samples[samples["is_member"] & (samples["grad_norm"] > 0)]
-    if samples.empty:
+    samples = samples[samples["is_member"] & samples["grad_norm"].notna()]
+    if not (samples["grad_norm"] > 0).any():
         raise BadInputError("no sample has a gradient norm; --set samples=gradients records them.")
     samples = samples.assign(group=np.where(samples["group"] == "clean", "clean", "corrupted"))
     with theme():
@@ -285,16 +297,18 @@ def gradients(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Figure:
             _densities(panel, samples.merge(panel.rows[[*KEY, "norm"]], on=KEY))
             panel.axes.set(xlabel="gradient norm", ylabel="density per decade", xscale="log", ylim=(0, None))
             panel.axes.xaxis.set_minor_formatter(NullFormatter())
-        beside(figure, [*arm_handles(arms(rows)), *_group_handles()], counted(rows, ["mean, band: sd"]))
+        beside(figure, [*arm_handles(arms(rows), dashes=False), *_group_handles()], counted(rows, ["mean, band: sd"]))
     return figure
 
 
 def _densities(panel: Panel, samples: pd.DataFrame) -> None:
     if samples.empty:
         return
-    decades = np.log10(samples["grad_norm"].to_numpy(np.float64))
-    # The farthest thousandth below would leave little room for all the others.
-    grid = np.linspace(np.quantile(decades, 0.001) - 0.3, decades.max() + 0.3, 257)
+    with np.errstate(divide="ignore"):
+        decades = np.log10(samples["grad_norm"].to_numpy(np.float64))
+    # The farthest thousandth below would leave little room for all the others, and what is 0 has no place.
+    known = decades[np.isfinite(decades)]
+    grid = np.linspace(np.quantile(known, 0.001) - 0.3, known.max() + 0.3, 257)
     for number, norm in enumerate(arms(samples)):
         for group, dashes in (("corrupted", (None, None)), ("clean", CLEAN["dashes"])):
             of_arm = ((samples["norm"] == norm) & (samples["group"] == group)).to_numpy()
@@ -319,11 +333,12 @@ def _densities(panel: Panel, samples: pd.DataFrame) -> None:
 def _density(values: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """The Gaussian kernel density of values float64 [n] at an even grid float64 [m], with Scott's bandwidth.
 
-    From a histogram, for there may be tens of thousands of values.
+    From a histogram, for there may be tens of thousands of values. A value of minus infinity is one beyond the grid.
     """
     step = grid[1] - grid[0]
-    shares = np.histogram(values, np.append(grid - step / 2, grid[-1] + step / 2))[0] / (len(values) * step)
-    width = max(values.std() * len(values) ** -0.2, step)
+    known = values[np.isfinite(values)]
+    shares = np.histogram(known, np.append(grid - step / 2, grid[-1] + step / 2))[0] / (len(values) * step)
+    width = max(known.std() * len(known) ** -0.2, step) if len(known) else step
     kernel = np.exp(-0.5 * (np.arange(-len(grid) + 1, len(grid)) * step / width) ** 2)
     smooth: np.ndarray = np.convolve(shares, kernel / kernel.sum())[len(grid) - 1 : 2 * len(grid) - 1]
     return smooth
@@ -338,35 +353,41 @@ def roc(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Figure:
     from analysis.audit_figures import roc_panel
 
     recorded = _well(rows, "mia_auc")
-    able = recorded.groupby(["cell", "seed"])["model"].transform("size") > 0
+    able = recorded.groupby(["cell", "seed"])["model"].transform("size") >= FEWEST_MODELS
+    if not able.any():
+        raise BadInputError(f"an attack needs {FEWEST_MODELS} models on halves of D' in a cell.")
     audited = audits(replace(loaded, members=recorded[able]), results)
     with theme():
-        by = [name for name in varying(rows) if name not in ("norm", "ood")]
+        by = [name for name in varying(rows) if name != "norm"]
         figure, panels = laid_out(rows, by, "architecture", share=False)
         for panel in panels:
-            here = [one for one in audited if _about(one.settings, panel.rows)]
-            drawn = roc_panel(panel.axes, here, ATTACK, ALL)
-            for number, (one, curve, auc) in enumerate(drawn):
-                low, high = (f"{end:.3f}" for end in (auc.low or 0, auc.high or 0))
-                named = f"{panel.name}, {NAMES[one.norm]}"
-                at = [int(np.abs(curve.fpr - rate).argmin()) for rate in (0.001, 0.01, 0.1) if rate >= curve.fpr[0]]
-                hover(
-                    panel.axes,
-                    curve.fpr[at],
-                    np.maximum(curve.tpr[at], curve.fpr[0]),
-                    [
-                        f"{named}: true positive rate {percent(curve.tpr[place], 1)} at {percent(curve.fpr[place], 2)} "
-                        f"false positives; AUC {auc.mean:.3f} [{low}, {high}] ({auc.targets} models)"
-                        for place in at
-                    ],
-                )
-                words = f"AUC {auc.mean:.3f}, {NAMES[one.norm]}"
-                _corner(panel.axes, words, COLORS[one.norm], len(drawn) - 1 - number)
-            say_gaps(panel)
-        beside(
-            figure, arm_handles(arms(rows), markers=False), counted(rows, [ATTACK.replace("_", " "), "mean of targets"])
-        )
+            drawn = roc_panel(panel.axes, [one for one in audited if _about(one.settings, panel.rows)], ATTACK, ALL)
+            _roc_told(panel, drawn)
+        notes = counted(rows, [ATTACK.replace("_", " "), "mean of targets"])
+        beside(figure, arm_handles(arms(rows), markers=False), notes)
     return figure
+
+
+def _roc_told(panel: Panel, drawn: "Sequence[tuple[Audited, Roc, Interval]]") -> None:
+    """The AUC of each curve in a corner, the curve's points for the mouse, and which arm has no curve."""
+    words = {}
+    for one, curve, auc in drawn:
+        arm = NAMES[one.norm] + (f", seed {one.settings['seed']}" if len(drawn) > len(arms(panel.rows)) else "")
+        words[f"AUC {auc.mean:.3f}, {arm}"] = COLORS[one.norm]
+        told = f"AUC {auc.mean:.3f} [{auc.low:.3f}, {auc.high:.3f}] ({auc.targets} models)"
+        at = [int(np.abs(curve.fpr - rate).argmin()) for rate in (0.001, 0.01, 0.1) if rate >= curve.fpr[0]]
+        texts = [
+            f"{panel.name}, {arm}: true positive rate {percent(curve.tpr[place], 1)} at a false positive rate of "
+            f"{percent(curve.fpr[place], 2)}; {told}"
+            for place in at
+        ]
+        hover(panel.axes, curve.fpr[at], np.maximum(curve.tpr[at], curve.fpr[0]), texts)
+    for norm in arms(panel.rows):
+        if norm not in {one.norm for one, _, _ in drawn} and not gap(panel.rows[panel.rows["norm"] == norm]):
+            words[f"too few models, {NAMES[norm]}"] = COLORS[norm]
+    for line, (text, color) in enumerate(reversed(words.items())):
+        _corner(panel.axes, text, color, line)
+    say_gaps(panel)
 
 
 def _corner(axes: Axes, words: str, color: str, line: int) -> None:
@@ -381,20 +402,26 @@ def _about(settings: Mapping[str, Any], rows: pd.DataFrame) -> bool:
 
 def boxes(rows: pd.DataFrame) -> Figure:
     """The AUC of each cell by network, the arms side by side, with a box where there are enough cells."""
-    cells = _well(rows, "mia_auc").groupby("cell")["mia_auc"].mean()
+    well = _well(rows, "mia_auc")
+    cells = well.groupby("cell")["mia_auc"].mean()
     with theme():
-        by = [name for name in varying(rows) if name not in ("norm", "architecture", "corruption", "ood", "k")]
+        by = [name for name in varying(rows) if name not in ("norm", "architecture", *MIXTURE)]
         figure, panels = laid_out(rows, by, size=(4.2, 3.0))
         for panel in panels:
             _arm_boxes(panel, cells)
         outer_labels(panels)
-        notes = [ATTACK.replace("_", " "), "a point a cell,", "the mean of its models", "box: quartiles"]
+        notes = [*_attacks(well), "a point a cell,", "the mean of its models", "box: quartiles"]
         marks = [
             Line2D([], [], color=COLORS[norm], marker=MARKERS[norm], linestyle="none", label=NAMES[norm])
             for norm in arms(rows)
         ]
         beside(figure, marks, counted(rows, notes))
     return figure
+
+
+def _attacks(well: pd.DataFrame) -> list[str]:
+    """The attacks whose AUC the members have."""
+    return [str(attack).replace("_", " ") for attack in sorted(set(well["mia_attack"].dropna()))]
 
 
 def _arm_boxes(panel: Panel, cells: pd.Series) -> None:
@@ -407,6 +434,8 @@ def _arm_boxes(panel: Panel, cells: pd.Series) -> None:
     for number, norm in enumerate(norms):
         for at, network in enumerate(networks):
             here = panel.rows[(panel.rows["norm"] == norm) & (panel.rows["architecture"] == network)]
+            if here.empty:
+                continue
             place = at + (number - (len(norms) - 1) / 2) * width
             named = f"{shown('architecture', network)}, {shown('dataset', here['dataset'].iloc[0])}, {NAMES[norm]}"
             firsts = here[here["status"] == "ok"].drop_duplicates("cell")
@@ -460,6 +489,8 @@ def layers(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Figure:
             panel.axes.axhline(1, color="#555555", linewidth=1.2, dashes=(1, 1))
             panel.axes.set(ylabel="γ/σ", yscale="log", xlabel="layer, from the input")
             _layer_lines(panel, last.merge(panel.rows[[*KEY, "norm"]], on=KEY))
+            panel.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.axes.yaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
             panel.axes.yaxis.set_minor_formatter(NullFormatter())
             panel.axes.margins(x=0.12, y=0.1)
         if rows["architecture"].nunique() == 1:
@@ -504,7 +535,7 @@ def regularized(rows: pd.DataFrame) -> Figure:
         BadInputError: no member gave a result.
     """
     _well(rows, "mem_acc")
-    kinds = [kind for kind in KINDS if (rows["regularizer"] == kind).any()]
+    kinds = [kind for kind in KIND_LOOKS if (rows["regularizer"] == kind).any()]
     long = pd.concat([rows.assign(part=part) for part in ("mem_acc", "clean_acc", *kinds)], ignore_index=True)
     by = [name for name in varying(rows) if name not in ("norm", "regularizer", "alpha")]
     with theme():
@@ -518,8 +549,10 @@ def regularized(rows: pd.DataFrame) -> Figure:
             else:
                 _regularized_bars(panel, part, kinds)
         handles = [Line2D([], [], label=MEASURES[name], **look) for name, look in MEASURE_LOOKS.items()]
-        plain = arm_handles(arms(rows[rows["regularizer"] == "none"]), markers=False)
-        beside(figure, [*handles, *plain] if kinds else plain, counted(rows))
+        held = arm_handles(arms(rows[rows["regularizer"] == "none"]), markers=False)
+        for handle in held:
+            handle.set_label(f"memorization,\n{handle.get_label()}")
+        beside(figure, [*handles, *held] if kinds else [], counted(rows))
     return figure
 
 
@@ -531,9 +564,8 @@ def _regularized_bars(panel: Panel, measure: str, kinds: Sequence[str]) -> None:
     for kind in kinds:
         of_kind = rows[rows["regularizer"] == kind]
         best = _best_alpha(of_kind)
-        look = {"facecolor": KINDS[kind], "hatch": HATCHED[kind], "edgecolor": "white", "linewidth": 0}
-        named = kind if best is None else f"{kind}\nα={level(best)}"
-        bars.append((named, of_kind if best is None else of_kind[of_kind["alpha"] == best], look))
+        named = kind if best is None else f"{kind}\nα =\n{level(best)}"
+        bars.append((named, of_kind if best is None else of_kind[of_kind["alpha"] == best], KIND_LOOKS[kind]))
     found = [spread(part, measure) for _, part, _ in bars]
     texts = [
         each.told(f"{panel.name}, {name}".replace("\n", " "), unit(rows))
@@ -551,7 +583,8 @@ def _best_alpha(rows: pd.DataFrame) -> float | None:
     if means.empty:
         return None
     near = means[means["clean_acc"] >= NEAR_ONE]
-    return float(means["clean_acc"].idxmax() if near.empty else near["mem_acc"].idxmin())
+    chosen = means["clean_acc"] if near.empty else -near["mem_acc"]
+    return float(chosen.index[int(chosen.argmax())])
 
 
 def _alphas(panel: Panel, kind: str) -> None:

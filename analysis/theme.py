@@ -77,6 +77,11 @@ MEASURE_LOOKS: dict[str, dict[str, Any]] = {
 
 KINDS = {"log": "^", "hinge": "D"}
 """The markers of the regularizer's kinds."""
+KIND_LOOKS: dict[str, dict[str, Any]] = {
+    "log": {"facecolor": "#E69F00", "hatch": "\\\\\\\\", "edgecolor": "white", "linewidth": 0},
+    "hinge": {"facecolor": "#56B4E9", "hatch": "oo", "edgecolor": "white", "linewidth": 0},
+}
+"""How their bars look."""
 SEARCHES: dict[str, tuple[str, Any]] = {"TPE": ("#0072B2", (None, None)), "random": ("#D55E00", (4, 2))}
 """The colours and dashes of the searches."""
 LEAKAGE = "cividis"
