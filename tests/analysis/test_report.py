@@ -118,7 +118,6 @@ def test_a_page_has_the_tables_claims_figures_and_their_values(page: str):
     assert f"python -m sweeps run ood --results {results_in(page)}" in page
     assert page.count("<svg") >= 2
     assert re.search(r'data-tip="[^"]*batch norm[^"]*k = 10%[^"]*"', page)
-    assert "0.880 ± 0." in page or "0.88" in page
 
 
 def results_in(page: str) -> str:
