@@ -5,7 +5,7 @@ from torch import Tensor
 from study import engine, models
 from study.engine.graphs import WARM_UP, graphed
 from study.engine.pack import Pack
-from study.train import train
+from study.train import Training
 from study.trial import OPTIMIZERS, Trial
 from tests.study.engine.test_backends import GREYS, difference, members, trial
 
@@ -21,7 +21,7 @@ def trained_on(device: str, backend: str, *trials: Trial) -> Pack:
     runs = members(GREYS, *trials, device=device)
     networks = [models.build("lenet", GREYS.shape, 4, run.trial.norm, run.seed).double().to(device) for run in runs]
     pack = engine.pack(backend, networks, GREYS.shape)
-    list(train(pack, runs))
+    list(Training(pack, runs))
     return pack
 
 
