@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import pyarrow as pa
 import torch
@@ -29,8 +29,8 @@ from study.train import Member, Training
 
 EVERY_S = 180.0
 """How long a run trains, at the least, until it keeps another checkpoint."""
-SPARE = 20
-"""That it trains, at the least, so many times as long as it took to keep the last one."""
+KEPT_IN_S = 9.0
+"""What it may take to keep one: where it takes longer, there are fewer in proportion."""
 
 Row = dict[str, Any]
 Tables = Mapping[str, list[Row] | pa.Table]
@@ -87,10 +87,12 @@ class Checkpoints:
 
     def of(self, members: Sequence[Member], device: str, backend: str) -> "Checkpoint":
         """That of one pack, with what there is of it."""
+        came_from = provenance(device, backend, len(members))
+        # Whether there are changes says nothing about which; and git takes its time to find out.
         identity = {
             "members": [[member.trial.id, member.seed, member.model] for member in members],
             "threads": torch.get_num_threads(),
-            **provenance(device, backend, len(members)),
+            **{name: value for name, value in came_from.items() if name != "git_dirty"},
         }
         name = f"{members[0].trial.id}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}.zip"
         content = self._keeper.load(name) if self._keeper else None
@@ -99,8 +101,8 @@ class Checkpoints:
     @property
     def due(self) -> bool:
         """Whether it is time to keep something."""
-        since = time.monotonic() - self._saved
-        return self._keeper is not None and since >= max(self._every_s, SPARE * self._took)
+        every = self._every_s * max(1.0, self._took / KEPT_IN_S)
+        return self._keeper is not None and time.monotonic() - self._saved >= every
 
     def save(self, name: str, tree: dict[str, Any]) -> None:
         """Keep a pack in training, and all that have been measured since anything was kept."""
@@ -141,7 +143,8 @@ class Checkpoint:
                 shapes = [(tensor.shape, tensor.dtype) for tensor in state["networks"][member]]
                 if [(tensor.shape, tensor.dtype) for tensor in best] != shapes:
                     raise ValueError("the best state is that of another network")
-            started, earlier = datetime.fromisoformat(kept["started"]), float(kept["seconds"])
+            # Of the right kinds, too, before anything is put back.
+            started, earlier = kept["started"].astimezone(UTC), float(kept["seconds"])
             training.restore(state)
         except Exception:  # the file may be wrong in any manner
             return
@@ -155,7 +158,7 @@ class Checkpoint:
                 "epochs": course.epochs,
                 "layers": course.layers,
                 "best": list(course.best.items()),
-                "started": course.started.isoformat(),
+                "started": course.started,
                 "seconds": course.seconds,
             }
             self._run.save(self._name, {"identity": self._identity, "course": kept, "training": training.state()})
@@ -170,57 +173,62 @@ def encoded(tree: Any) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         with archive.open("bytes", "w", force_zip64=True) as stream:
-
-            def put(part: Any) -> dict[str, int]:
-                start = stream.tell()
-                stream.write(part)
-                return {"from": start, "to": stream.tell()}
-
-            def plain(value: Any) -> Any:
-                if isinstance(value, Tensor):
-                    flat = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-                    return {"tensor": put(flat), "dtype": str(value.dtype), "shape": list(value.shape)}
-                if isinstance(value, pa.Table):
-                    sink = pa.BufferOutputStream()
-                    with pa.ipc.new_stream(sink, value.schema) as writer:
-                        writer.write_table(value)
-                    return {"table": put(sink.getvalue())}
-                if isinstance(value, datetime):
-                    return {"time": value.isoformat()}
-                if isinstance(value, dict):
-                    return {"dict": {name: plain(each) for name, each in value.items()}}
-                if isinstance(value, list | tuple):
-                    return [plain(each) for each in value]
-                return value
-
-            described = json.dumps(plain(tree))
-        archive.writestr("tree.json", described)
+            plain = _Bytes(stream).plain(tree)
+        archive.writestr("tree.json", json.dumps(plain))
     return content.getvalue()
+
+
+class _Bytes:
+    """What of a tree is no JSON, on its way into a stream."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._written = stream, 0
+
+    def plain(self, value: Any) -> Any:
+        """The value as JSON, which says where in the stream the rest of it is."""
+        if isinstance(value, Tensor):
+            flat = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+            return {"tensor": self._put(flat.numpy()), "dtype": str(value.dtype), "shape": list(value.shape)}
+        if isinstance(value, pa.Table):
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, value.schema) as writer:
+                writer.write_table(value)
+            return {"table": self._put(sink.getvalue())}
+        if isinstance(value, datetime):
+            return {"time": value.isoformat()}
+        if isinstance(value, dict):
+            return {"dict": {name: self.plain(each) for name, each in value.items()}}
+        if isinstance(value, list | tuple):
+            return [self.plain(each) for each in value]
+        return value
+
+    def _put(self, part: Any) -> list[int]:
+        start = self._written
+        self._written += self._stream.write(part)
+        return [start, self._written]
 
 
 def decoded(content: bytes) -> Any:
     """The tree of a file, tuples as lists and tensors on the CPU; None where it is damaged or something else."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            tree, data = json.loads(archive.read("tree.json")), memoryview(archive.read("bytes"))
-
-        def rich(value: Any) -> Any:
-            if isinstance(value, list):
-                return [rich(each) for each in value]
-            if not isinstance(value, dict):
-                return value
-            if "tensor" in value:
-                dtype = getattr(torch, value["dtype"].removeprefix("torch."))
-                part = bytearray(data[value["tensor"]["from"] : value["tensor"]["to"]])
-                return (torch.frombuffer(part, dtype=dtype) if part else torch.empty(0, dtype=dtype)).reshape(
-                    value["shape"]
-                )
-            if "table" in value:
-                return pa.ipc.open_stream(data[value["table"]["from"] : value["table"]["to"]]).read_all()
-            if "time" in value:
-                return datetime.fromisoformat(value["time"])
-            return {name: rich(each) for name, each in value["dict"].items()}
-
-        return rich(tree)
+            return _rich(json.loads(archive.read("tree.json")), memoryview(archive.read("bytes")))
     except Exception:  # the file may be anyone's: it may be wrong in any manner
         return None
+
+
+def _rich(value: Any, data: memoryview) -> Any:
+    """The value that `_Bytes.plain` made this JSON of."""
+    if isinstance(value, list):
+        return [_rich(each, data) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        dtype, part = getattr(torch, value["dtype"].removeprefix("torch.")), bytearray(data[slice(*value["tensor"])])
+        flat = torch.frombuffer(part, dtype=dtype) if part else torch.empty(0, dtype=dtype)
+        return flat.reshape(value["shape"])
+    if "table" in value:
+        return pa.ipc.open_stream(data[slice(*value["table"])]).read_all()
+    if "time" in value:
+        return datetime.fromisoformat(value["time"])
+    return {name: _rich(each, data) for name, each in value["dict"].items()}
