@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from study.provenance import provenance
+from study.record import SCHEMAS
 from study.stopping import State
 from study.train import Member, Training
 
@@ -129,7 +130,12 @@ class Checkpoint:
     def __init__(self, run: Checkpoints, name: str, identity: Row, found: Any) -> None:
         self._run, self._name, self._identity = run, name, identity
         self._found = found if isinstance(found, dict) and found.get("identity") == identity else {}
-        self.records: list[Tables] | None = self._found.get("records")
+        self.records = self._measured(len(identity["members"]))
+
+    def _measured(self, members: int) -> list[Tables] | None:
+        records = self._found.get("records")
+        whole = isinstance(records, list) and len(records) == members and all(map(_is_record, records))
+        return records if whole else None
 
     def resume(self, course: Course, training: Training) -> None:
         """Go on with what there is of the pack: both are put where they were, or left as they are."""
@@ -166,6 +172,18 @@ class Checkpoint:
     def measured(self, records: Sequence[Tables]) -> None:
         """Take the tables of each member, which stand for the pack from now on."""
         self._run.measured(self._name, {"identity": self._identity, "records": list(records)})
+
+
+def _is_record(tables: Any) -> bool:
+    """Whether these are the tables of a member."""
+    return (
+        isinstance(tables, dict)
+        and tables.keys() == SCHEMAS.keys()
+        and isinstance(tables["samples"], pa.Table)
+        and tables["samples"].schema.equals(SCHEMAS["samples"])
+        and all(isinstance(rows, list) for name, rows in tables.items() if name != "samples")
+        and len(tables["members"]) == 1
+    )
 
 
 def encoded(tree: Any) -> bytes:

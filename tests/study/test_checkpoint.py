@@ -297,6 +297,8 @@ def without_tree(before: bytes) -> bytes:
         changed(lambda tree: tree["course"].update(started="yesterday")),
         changed(lambda tree: tree["course"].update(best=[[0, [torch.zeros(2)]]])),
         changed(lambda tree: tree.pop("training")),
+        changed(lambda tree: tree.update(records=[{}, {}])),
+        changed(lambda tree: tree.update(records=1)),
     ],
 )
 def test_from_what_is_damaged_or_something_else_a_pack_begins_anew(content, kept, built, tmp_path, monkeypatch):
