@@ -67,13 +67,19 @@ def run(
     with progress_bar() as bar:
         task = bar.add_task(f"{len(trial.members)} member{'s' * (len(trial.members) > 1)}", total=1.0)
         records = methods.run(
-            trial, Path(data_dir), _device(device), lambda fraction: bar.update(task, completed=fraction), backend
+            trial,
+            Path(data_dir),
+            _device(device),
+            lambda fraction: bar.update(task, completed=fraction),
+            backend,
+            records_to.checkpoints(sweep) if records_to else None,
         )
     show(_table(records.members))
     first = records.members[0]
     console.print(f"trained as {first['backend']}, {first['pack']} at once")
     if records_to:
         records_to.write(sweep, trial.id, vars(records))
+        records_to.checkpoints(sweep).drop(trial.id)
         console.print(f"records: {records_to}/{sweep}")
 
 

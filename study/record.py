@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -153,7 +154,7 @@ COMMIT = "members"
 
 @dataclass(frozen=True)
 class Results:
-    """A results folder: one folder a sweep, in it one a table and one for the sweep's plans.
+    """A results folder: one folder a sweep, in it one a table, one for the sweep's plans and one for checkpoints.
 
     Attributes:
         location: a local path, or a URI such as `s3://bucket/prefix`.
@@ -208,7 +209,8 @@ class Results:
         filesystem, path = self._opened[0], self._path(name)
         filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         local = isinstance(filesystem, fs.LocalFileSystem)
-        written = f"{path.rpartition('/')[0]}/.{uuid4().hex}.tmp" if local else path
+        folder, _, base = path.rpartition("/")
+        written = f"{folder}/.{base}.{uuid4().hex}.tmp" if local else path
         try:
             with filesystem.open_output_stream(written, compression=None) as stream:
                 stream.write(content)
@@ -327,6 +329,10 @@ class Results:
             return False
         return True
 
+    def checkpoints(self, sweep: str) -> "Kept":
+        """Where the unfinished trials of the sweep are kept."""
+        return Kept(self, sweep)
+
     def save_plan(self, sweep: str, name: str, plan: Mapping[str, Any]) -> None:
         """Keep what a launch set out to run, under a name that its content determines."""
         self._put(f"{sweep}/plans/{name}.json", json.dumps(plan, sort_keys=True).encode(), keep=True)
@@ -345,6 +351,50 @@ class Results:
                 except ValueError:
                     raise BadInputError(f"the plan {path!r} is damaged; remove it and run the sweep again.") from None
         return found
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The checkpoints of a sweep's unfinished trials, `RESULTS/<sweep>/checkpoints/<trial id>-<...>`.
+
+    They save time and are no results: where the folder fails, trials go on without them.
+    """
+
+    results: Results
+    sweep: str
+
+    def load(self, name: str) -> bytes | None:
+        """What was saved under that name; None where there is nothing."""
+        filesystem, path = self.results._opened[0], self.results._path(self.sweep, "checkpoints", name)
+        try:
+            with filesystem.open_input_stream(path, compression=None) as stream:
+                content: bytes = stream.read()
+        except OSError:
+            return None
+        return content
+
+    def save(self, name: str, content: bytes) -> None:
+        """Keep it in place of what has that name, whole or not at all."""
+        with suppress(OSError):
+            self.results._put(f"{self.sweep}/checkpoints/{name}", content, keep=True)
+
+    def drop(self, trial: str) -> None:
+        """Remove all of a trial, and what was left behind while one was being written."""
+        with suppress(OSError):
+            for path in self._of(trial):
+                self.results._opened[0].delete_file(path)
+
+    def holds(self, trial: str) -> bool:
+        """Whether there is any of the trial."""
+        try:
+            return bool(self._of(trial))
+        except OSError:
+            return False
+
+    def _of(self, trial: str) -> list[str]:
+        selector = fs.FileSelector(self.results._path(self.sweep, "checkpoints"), allow_not_found=True)
+        found = self.results._opened[0].get_file_info(selector)
+        return [info.path for info in found if info.base_name.removeprefix(".").startswith(f"{trial}-")]
 
 
 def _encoded(table: str, rows: Sequence[Mapping[str, Any]] | pa.Table) -> bytes:

@@ -1,9 +1,7 @@
 """One trial, from its settings to its records: the Methods section."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 
 from study import audit, engine, folders, influence, models, precision, regularizers, tuner
 from study.attacks import Measures
+from study.checkpoint import EVERY_S, Checkpoints, Course, Keeper
 from study.corruption import Corrupted, amount, corrupt, corrupt_each
 from study.data import Dataset, Split, load, outsiders
 from study.engine.packs import in_packs
@@ -23,8 +22,8 @@ from study.memorization import memorization
 from study.provenance import provenance
 from study.record import SCHEMAS
 from study.splits import training_sets
-from study.stopping import State, reported, restore, state
-from study.train import Member, predict, steps_per_epoch, train
+from study.stopping import reported, restore, state
+from study.train import Member, Training, predict, steps_per_epoch
 from study.trial import Trial
 
 Progress = Callable[[float], None]
@@ -51,7 +50,13 @@ class Records:
 
 
 def run(
-    trial: Trial, data_dir: Path, device: str = "cpu", progress: Progress = lambda _: None, backend: str = "auto"
+    trial: Trial,
+    data_dir: Path,
+    device: str = "cpu",
+    progress: Progress = lambda _: None,
+    backend: str = "auto",
+    keeper: Keeper | None = None,
+    keep_every_s: float = EVERY_S,
 ) -> Records:
     """Train and measure every member of the trial.
 
@@ -62,16 +67,24 @@ def run(
         progress: told the fraction of the trial that is done, in (0, 1], after each epoch.
         backend: how members train side by side, a key of `engine.BACKENDS`, or `auto` for the fastest here. It changes
             no result but by the rounding of float32.
+        keeper: where a long trial is kept, to go on from there if it is stopped; by default it isn't.
+        keep_every_s: how often, in seconds.
 
     Raises:
         BadInputError: the dataset can't be had, the settings don't fit it, the network has no gamma where this is to be
             regularized, or no exact gradient norms where these are asked for, or the backend can't express it.
     """
-    return run_together([trial], data_dir, device, progress, backend)[0]
+    return run_together([trial], data_dir, device, progress, backend, keeper, keep_every_s)[0]
 
 
 def run_together(
-    trials: Sequence[Trial], data_dir: Path, device: str, progress: Progress, backend: str = "auto"
+    trials: Sequence[Trial],
+    data_dir: Path,
+    device: str,
+    progress: Progress,
+    backend: str = "auto",
+    keeper: Keeper | None = None,
+    keep_every_s: float = EVERY_S,
 ) -> list[Records]:
     """Train and measure the members of several trials side by side; see `run`.
 
@@ -90,9 +103,10 @@ def run_together(
     choice = tuner.choose(first, data.shape, data.classes, len(members), device, backend)
     # D itself is on the device as the images of D', which all members share.
     data = replace(data, test=data.test.to(device), validation=data.validation.to(device))
+    checkpoints = Checkpoints(keeper, keep_every_s)
 
     def train_and_measure(together: Sequence[Member], progress: Progress) -> list[Records]:
-        return run_pack(together, data, device, choice.backend, progress)
+        return run_pack(together, data, device, choice.backend, progress, checkpoints)
 
     found = in_packs(members, choice.members, train_and_measure, progress, alike=_training_samples)
     records = {trial.id: Records() for trial in trials}
@@ -168,21 +182,32 @@ def check(trial: Trial, data_dir: Path) -> None:
         amount(trial.k, len(data.train))
 
 
-def run_pack(members: Sequence[Member], data: Dataset, device: str, backend: str, progress: Progress) -> list[Records]:
+def run_pack(
+    members: Sequence[Member],
+    data: Dataset,
+    device: str,
+    backend: str,
+    progress: Progress,
+    checkpoints: Checkpoints | None = None,
+) -> list[Records]:
     """Train members side by side and measure each; their records lack their identity still.
 
     A member that diverges is an outcome: its row says so and has no results; its curves end where it was last finite.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
-    trial = members[0].trial
+    checkpoint = (checkpoints or Checkpoints()).of(members, device, backend)
+    if checkpoint.records is not None:
+        progress(1.0)
+        return [Records(**tables) for tables in checkpoint.records]
+    trial, course = members[0].trial, Course.begun(len(members))
     networks = [
         models.build(member.trial.architecture, data.shape, data.classes, member.trial.norm, member.stream).to(device)
         for member in members
     ]
     pack = engine.pack(backend, networks, data.shape)
-    records = [Records() for _ in members]
-    best: dict[int, State] = {}
-    for epoch in train(pack, members):
+    training = Training(pack, members)
+    checkpoint.resume(course, training)
+    logits: Answers | None = None
+    for epoch in training:
         if pack.alive and (epoch % trial.eval_every == 0 or epoch == trial.epochs):
             logits = answers(pack, members, data)
             unseen = {"test": (logits.test, data.test), "val": (logits.validation, data.validation)}
@@ -190,33 +215,41 @@ def run_pack(members: Sequence[Member], data: Dataset, device: str, backend: str
             layers = ratios(networks)
             step = epoch * steps_per_epoch(_training_samples(members[0]), trial.batch_size)
             for each in pack.alive:
-                curve = records[each].epochs
+                curve = course.epochs[each]
                 curve.append({"epoch": epoch, "step": step, **fits[each]})
-                records[each].layers += [{"epoch": epoch, **layer} for layer in layers[each]]
+                course.layers[each] += [{"epoch": epoch, **layer} for layer in layers[each]]
                 if trial.stopping == "best" and reported(trial.stopping, curve) is curve[-1]:
-                    best[each] = state(networks[each])
+                    course.best[each] = state(networks[each])
+        checkpoint.keep(course, training)
         progress(epoch / trial.epochs)
-    if trial.stopping == "best" and pack.alive:
+    if trial.stopping == "best":
         for each in pack.alive:
-            restore(networks[each], best[each])
+            restore(networks[each], course.best[each])
+    # What was taken up after its last epoch has not been asked in this process.
+    if pack.alive and (logits is None or trial.stopping == "best"):
         logits = answers(pack, members, data)
     mirror_logits = mirrored(pack, members)
     grad_norms = influences(pack, members)
+    records = []
     for each, member in enumerate(members):
+        found = Records(epochs=course.epochs[each], layers=course.layers[each])
         outcome: Row = {"status": "diverged", "error": pack.diverged.get(each)}
-        if each in pack.alive:
+        if logits and each in pack.alive:
             measured = Measured(
                 logits.own[each], logits.test[each], logits.validation[each], mirror_logits[each], grad_norms[each]
             )
-            outcome = results(member, networks[each], measured, data, records[each])
+            outcome = results(member, networks[each], measured, data, found)
         told = {**describe(member.trial, member.seed, member.model), **sizes(networks[each], member.corrupted, data)}
-        records[each].members.append({**told, **outcome})
-    if epoch < trial.epochs:
+        found.members.append({**told, **outcome})
+        records.append(found)
+    if training.epoch < trial.epochs:
         progress(1.0)
     # What one member took of the device: its share of the pack's time.
-    seconds = (time.perf_counter() - clock) / len(members)
-    for record in records:
-        record.members[0] |= {**provenance(device, backend, len(members)), "started": started, "seconds": seconds}
+    seconds = course.seconds / len(members)
+    for found in records:
+        came_from = {"started": course.started, "seconds": seconds}
+        found.members[0] |= {**provenance(device, backend, len(members)), **came_from}
+    checkpoint.measured([vars(found) for found in records])
     return records
 
 

@@ -25,11 +25,16 @@ def generator(seed: int, *stream: str | int) -> np.random.Generator:
 
 
 @contextmanager
-def torch_stream(seed: int, *stream: str | int) -> Iterator[None]:
-    """Torch's global CPU generator at the start of the named stream, put back as it was afterwards.
+def torch_stream(seed: int, *stream: str | int, device: torch.device | None = None) -> Iterator[None]:
+    """Torch's global generator at the start of the named stream, put back as it was afterwards.
 
-    Layers draw their initial weights from the global generator, so that is the one to seed.
+    Layers draw their initial weights from the CPU's global generator, and what they draw in training from that of their
+    device, so these are the ones to seed.
     """
-    with torch.random.fork_rng(devices=[]):
+    gpus = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(key(seed, *stream))
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(key(seed, *stream))
         yield

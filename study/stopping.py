@@ -25,15 +25,16 @@ def reported(stopping: str, curve: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def state(network: nn.Module) -> State:
     """A copy of the network's weights and running statistics, on its device."""
-    return [tensor.detach().clone() for tensor in _tensors(network)]
+    return [tensor.detach().clone() for tensor in tensors(network)]
 
 
 @torch.no_grad()
 def restore(network: nn.Module, earlier: State) -> None:
     """Put the network back into a state in place, for its tensors may be views into those of a pack."""
-    for tensor, before in zip(_tensors(network), earlier, strict=True):
+    for tensor, before in zip(tensors(network), earlier, strict=True):
         tensor.copy_(before)
 
 
-def _tensors(network: nn.Module) -> list[Tensor]:
+def tensors(network: nn.Module) -> list[Tensor]:
+    """Its weights and running statistics themselves."""
     return [*network.parameters(), *network.buffers()]

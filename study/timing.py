@@ -13,7 +13,7 @@ from study.corruption import corrupt_each
 from study.data import Split
 from study.engine.backends import pack
 from study.precision import be_exact
-from study.train import Member, train
+from study.train import Member, Training
 from study.trial import Trial
 from study.worker import Process, one_thread
 
@@ -48,7 +48,8 @@ def training(
     networks = alike(trial, shape, classes, device, members)
     # The learning rate changes no speed, but a large one could diverge here.
     endless = replace(trial, epochs=2**31 - 1, lr=1e-12)
-    epochs = train(pack(backend, networks, shape), [Member(endless, seed, corrupted) for seed in range(members)])
+    runs = [Member(endless, seed, corrupted) for seed in range(members)]
+    epochs = iter(Training(pack(backend, networks, shape), runs))
 
     def one_pass() -> int:
         next(epochs)

@@ -1,8 +1,9 @@
 """The training loop: a pack of members, over tensors that lie on its device."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from study.engine.graphs import graphed
 from study.errors import BadInputError
 from study.optimizers import optimizer
 from study.precision import forward_in, step_in
+from study.stopping import restore, tensors
 from study.trial import Trial
 
 PREDICT_BATCH = 512
@@ -42,37 +44,106 @@ class Member:
         return self.seed if self.trial.protocol == "full" else splits.model_seed(self.seed, self.model)
 
 
-def train(pack: Pack, members: Sequence[Member]) -> Iterator[int]:
-    """Train the pack's networks in place, yielding the number of each epoch, from 1, when it is done.
+class Training:
+    """The training of a pack's networks, in place; iterated, it yields each epoch's number, from 1, when it is done.
 
     Members may differ in seed, data, learning rate, weight decay and alpha. Their networks, dtype and device are the
     caller's; D' must be on the same device, its images in one pool for all of them. A caller may measure between
     epochs: the pack is put back into train mode before each one. A member whose loss is no longer finite is entered in
     `pack.diverged`, and the others go on; training ends when none is left.
 
+    Attributes:
+        epoch: how many are done.
+
     Raises:
         BadInputError: the members differ in what a pack shares.
     """
-    _check_shared(members)
-    trial = members[0].trial
-    losses = torch.zeros(len(pack), dtype=pack.dtype, device=pack.device)
-    step = graphed(_step(pack, members, losses), pack.device)
-    trained = torch.stack([member.corrupted.trained for member in members])
-    order = _order(members, trained, 1)
-    for epoch in range(1, trial.epochs + 1):
-        pack.train()
-        losses.zero_()
-        for samples in batches(order, trial.batch_size):
-            step(samples)
-        # A GPU is still at it, and until the losses are asked for the host may do something else.
-        if epoch < trial.epochs:
-            order = _order(members, trained, epoch + 1)
-        for member, loss in enumerate(losses.tolist()):
-            if not math.isfinite(loss) and member not in pack.diverged:
-                pack.diverged[member] = f"the training loss is {loss} in epoch {epoch}"
-        yield epoch
-        if not pack.alive:
-            return
+
+    def __init__(self, pack: Pack, members: Sequence[Member]) -> None:
+        _check_shared(members)
+        self.epoch = 0
+        self._pack, self._members = pack, members
+        self._optimizer, set_to_none = _optimizer(pack, members)
+        self._losses = torch.zeros(len(pack), dtype=pack.dtype, device=pack.device)
+        self._step = graphed(_step(pack, members, self._optimizer, set_to_none, self._losses), pack.device)
+
+    def __iter__(self) -> Iterator[int]:
+        pack, members, trial = self._pack, self._members, self._members[0].trial
+        trained = torch.stack([member.corrupted.trained for member in members])
+        order = _order(members, trained, self.epoch + 1)
+        while self.epoch < trial.epochs and pack.alive:
+            epoch = self.epoch + 1
+            pack.train()
+            self._losses.zero_()
+            # Whatever a layer draws, as dropout does, is the epoch's own; only alone do networks draw anything.
+            with seeds.torch_stream(members[0].stream, "layers", epoch, device=pack.device):
+                for samples in batches(order, trial.batch_size):
+                    self._step(samples)
+            # A GPU is still at it, and until the losses are asked for the host may do something else.
+            if epoch < trial.epochs:
+                order = _order(members, trained, epoch + 1)
+            for member, loss in enumerate(self._losses.tolist()):
+                if not math.isfinite(loss) and member not in pack.diverged:
+                    pack.diverged[member] = f"the training loss is {loss} in epoch {epoch}"
+            self.epoch = epoch
+            yield epoch
+
+    def state(self) -> dict[str, Any]:
+        """What all further epochs depend on, as numbers, text and tensors, the latter being those that are trained.
+
+        Random streams are not among it: each epoch begins its own.
+        """
+        return {
+            "epoch": self.epoch,
+            "network": str(self._pack.networks[0]),
+            "networks": [tensors(network) for network in self._pack.networks],
+            "optimizer": [self._optimizer.state.get(parameter, {}) for parameter in self._parameters],
+            "diverged": list(self._pack.diverged.items()),
+        }
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on after the epoch of an earlier state, before any step is taken.
+
+        Raises:
+            ValueError: it is that of other networks; then nothing has changed.
+        """
+        self._check(state)
+        for network, earlier in zip(self._pack.networks, state["networks"], strict=True):
+            restore(network, earlier)
+        for parameter, earlier in zip(self._parameters, state["optimizer"], strict=True):
+            for name, value in earlier.items():
+                # In memory it must lie as its parameter does: other loops over it may round otherwise.
+                like = torch.empty_like(parameter) if name != "step" else torch.empty_like(value, device=self._counter)
+                self._optimizer.state[parameter][name] = like.copy_(value)
+        self._pack.diverged.update(dict(state["diverged"]))
+        self.epoch = state["epoch"]
+
+    def _check(self, state: Mapping[str, Any]) -> None:
+        own = self.state()
+        pairs = [
+            pair
+            for ours, theirs in zip(own["networks"], state["networks"], strict=True)
+            for pair in zip(ours, theirs, strict=True)
+        ]
+        for parameter, earlier in zip(self._parameters, state["optimizer"], strict=True):
+            pairs += [(parameter, value) for name, value in earlier.items() if name != "step"]
+        if (
+            own["network"] != state["network"]
+            or any((one.shape, one.dtype) != (other.shape, other.dtype) for one, other in pairs)
+            or state["epoch"] not in range(self._members[0].trial.epochs + 1)
+            or any(member not in range(len(self._pack)) for member, _ in state["diverged"])
+        ):
+            raise ValueError("the state is that of other networks")
+
+    @property
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+
+    @property
+    def _counter(self) -> torch.device:
+        """Where the optimizer counts its steps: on a GPU if they are captured, for a graph asks nothing of the host."""
+        return self._pack.device if self._optimizer.defaults.get("capturable") else torch.device("cpu")
 
 
 def _check_shared(members: Sequence[Member]) -> None:
@@ -86,12 +157,13 @@ def _check_shared(members: Sequence[Member]) -> None:
         raise BadInputError("the members of a pack must share one pool of images; see `corrupt_each`.")
 
 
-def _step(pack: Pack, members: Sequence[Member], losses: Tensor) -> Callable[[Tensor], None]:
+def _step(
+    pack: Pack, members: Sequence[Member], update: Optimizer, set_to_none: bool, losses: Tensor
+) -> Callable[[Tensor], None]:
     """One step of all members on the samples [M, B] of their D', int64; each one's loss is added to `losses`."""
     trial = members[0].trial
     regularizer, precision, smoothing = trial.regularizer, trial.precision, trial.label_smoothing
     alpha = torch.tensor([member.trial.alpha for member in members], dtype=pack.dtype, device=pack.device)
-    update, set_to_none = _optimizer(pack, members)
     examples = _examples([member.corrupted for member in members])
 
     def step(samples: Tensor) -> None:

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -245,8 +245,8 @@ def run_trials(
 ) -> Outcome:
     """Run the trials and have their workers write the records; a trial that can't be run is recorded as failed.
 
-    A bundle that fails is tried again in halves, and a trial whose worker dies, as it does where memory runs out, at
-    last member by member. What is recorded by then stays.
+    A bundle that fails is tried again in halves, or as it is where its worker died and left a checkpoint, and a trial
+    whose worker dies, as it does where memory runs out, at last member by member. What is recorded by then stays.
 
     Which trials train side by side depends on all that is planned, not on what of it is missing: a sweep that was
     stopped thus ends with the numbers of one that was not.
@@ -299,12 +299,14 @@ class _Unit:
         cells: those to be recorded.
         backend: how members are to train.
         sharing: how many such units share a device.
+        again: how often it was tried again as it is.
     """
 
     trials: Bundle
     cells: frozenset[str]
     backend: str
     sharing: int = 1
+    again: int = 0
 
     @property
     def recorded(self) -> Bundle:
@@ -419,7 +421,9 @@ def _again(units: Sequence[_Unit], outcome: Outcome, tries: int, sweep: str, res
         left = frozenset(trial.cell for trial in unit.recorded if not results.ran(sweep, trial.id))
         if not left:
             continue
-        if len(unit.trials) > 1:
+        if error == WORKER_DIED and unit.again < MAX_FAILURES and _kept(unit, sweep, results):
+            yield replace(unit, cells=left, again=unit.again + 1)
+        elif len(unit.trials) > 1:
             parts = (_Unit(half, left, unit.backend) for half in halves(unit.trials))
             yield from (part for part in parts if part.recorded)
         elif tries < MAX_FAILURES or unit.sharing > 1:
@@ -433,8 +437,17 @@ def _again(units: Sequence[_Unit], outcome: Outcome, tries: int, sweep: str, res
             results.write(sweep, trial.id, vars(failed(trial, error)))
 
 
+def _kept(unit: _Unit, sweep: str, results: Results) -> bool:
+    """Whether a bundle has a checkpoint, which its halves would have no use for; Tune has tried others again."""
+    checkpoints = results.checkpoints(sweep)
+    return len(unit.trials) > 1 and any(checkpoints.holds(trial.id) for trial in unit.trials)
+
+
 def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
-    """Run a unit in a worker and write its shards; the means that Ray's users see are over all of its members."""
+    """Run a unit in a worker and write its shards; the means that Ray's users see are over all of its members.
+
+    A unit that takes long is kept in the results folder now and then, and goes on from there when it is tried again.
+    """
     from study.run import run_together
 
     one_thread()
@@ -442,12 +455,16 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     for trial, planned in zip(trials, task["ids"], strict=True):
         if trial.id != planned:
             raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")
-    found = run_together(trials, Path(task["data_dir"]), task["device"], report, task["backend"])
+    results = Results(task["results"])
+    checkpoints = results.checkpoints(task["sweep"])
+    found = run_together(trials, Path(task["data_dir"]), task["device"], report, task["backend"], checkpoints)
     for trial, records in zip(trials, found, strict=True):
         if trial.id in task["recorded"]:
             for row in records.members:
                 row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
-            Results(task["results"]).write(task["sweep"], trial.id, vars(records))
+            results.write(task["sweep"], trial.id, vars(records))
+    for trial in trials:
+        checkpoints.drop(trial.id)
     members = [row for records in found for row in records.members]
     return {name: _mean([row.get(name) for row in members]) for name in REPORTED}
 

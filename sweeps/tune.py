@@ -194,10 +194,12 @@ def measure(task: Task, report: Report) -> Mapping[str, Any]:
     if trial.id != task["id"]:
         raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")
     if not results.ran(task["sweep"], trial.id):
-        records = run(trial, Path(task["data_dir"]), task["device"], report, task["backend"])
+        checkpoints = results.checkpoints(task["sweep"])
+        records = run(trial, Path(task["data_dir"]), task["device"], report, task["backend"], checkpoints)
         for row in records.members:
             row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
         results.write(task["sweep"], trial.id, vars(records))
+        checkpoints.drop(trial.id)
     return measured(results, task["sweep"], trial) or {}
 
 

@@ -18,7 +18,7 @@ class DivergedError(ArithmeticError):
 def train(network: nn.Module, corrupted: Corrupted, trial: Trial, seed: int) -> Iterator[int]:
     """Train it in place; a divergence is an error here."""
     pack = Single([network])
-    for epoch in packed.train(pack, [Member(trial, seed, corrupted)]):
+    for epoch in packed.Training(pack, [Member(trial, seed, corrupted)]):
         _raise(pack)
         yield epoch
 

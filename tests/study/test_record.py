@@ -381,3 +381,43 @@ def test_a_damaged_plan_is_refused_by_its_path(results):
         path.write_bytes(content)
         with pytest.raises(BadInputError, match=r"one\.json' is damaged"):
             results.plans("sweep")
+
+
+# Checkpoints
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_checkpoint_is_there_until_its_trial_is_recorded(tmp_path, scheme):
+    kept = Results.at(f"{scheme}{tmp_path}").checkpoints("sweep")
+    assert kept.load(f"{TRIAL}-1.zip") is None
+    kept.drop(TRIAL)
+    assert list(tmp_path.iterdir()) == []
+    for content in (b"long", b"new"):
+        kept.save(f"{TRIAL}-1.zip", content)
+    kept.save("another-1.zip", b"another")
+    folder = tmp_path / "sweep" / "checkpoints"
+    assert kept.load(f"{TRIAL}-1.zip") == b"new"
+    assert kept.holds(TRIAL)
+    # Left behind by one that was killed while it wrote.
+    (folder / f".{TRIAL}-2.zip.0123.tmp").write_bytes(b"ne")
+    kept.drop(TRIAL)
+    assert [path.name for path in folder.iterdir()] == ["another-1.zip"]
+    assert not kept.holds(TRIAL)
+
+
+def test_a_folder_that_takes_no_checkpoints_is_done_without(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    kept = Results.at(tmp_path / "file").checkpoints("sweep")
+    kept.save("name", b"content")
+    assert kept.load("name") is None
+    assert not kept.holds("name")
+    kept.drop("name")
+
+
+def test_checkpoints_are_no_table_no_plan_and_no_sweep(results):
+    results.checkpoints("sweep").save(f"{TRIAL}-1.zip", b"content")
+    assert results.sweeps() == []
+    assert results.done("sweep") == set()
+    assert results.plans("sweep") == []
+    assert results.set_aside("sweep") == set()
+    assert {results.read("sweep", table).num_rows for table in SCHEMAS} == {0}

@@ -216,7 +216,7 @@ def pack_of(data: Dataset, members: int, **settings: object) -> tuple[Grouped, l
 
 def test_the_host_waits_for_the_losses_once_an_epoch(tiny):
     pack, runs = pack_of(tiny, 3, optimizer="sgd", regularizer="hinge", alpha=0.5)
-    epochs = packed.train(pack, runs)
+    epochs = iter(packed.Training(pack, runs))
     next(epochs)
     with waits() as found:
         next(epochs)
@@ -240,10 +240,10 @@ def test_the_next_order_is_worked_out_before_the_host_waits_and_none_in_vain(tin
     ordinary_orders, ordinary_tolist = packed.orders, Tensor.tolist
     monkeypatch.setattr(packed, "orders", lambda *given: done.append(given[2]) or ordinary_orders(*given))
     monkeypatch.setattr(Tensor, "tolist", lambda losses: done.append("losses") or ordinary_tolist(losses))
-    list(packed.train(*pack_of(tiny, 2, epochs=3)))
+    list(packed.Training(*pack_of(tiny, 2, epochs=3)))
     assert done == [1, 2, "losses", 3, "losses", "losses"]
     done.clear()
-    list(packed.train(*pack_of(tiny, 2, epochs=30, lr=1e30, norm="none", optimizer="sgd")))
+    list(packed.Training(*pack_of(tiny, 2, epochs=30, lr=1e30, norm="none", optimizer="sgd")))
     assert done == [1, 2, "losses"]
 
 

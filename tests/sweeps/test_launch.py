@@ -1,6 +1,8 @@
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -269,6 +271,56 @@ def test_what_is_recorded_of_a_bundle_that_fails_stays_and_is_not_run_again(pool
     tries = (tmp_path / "tries").read_text().split("\n")[:-1]
     # The third had its record when its worker died; of the first two, the second was tried alone.
     assert sorted(tries) == sorted([f"{trials[0].id} {trials[1].id}", trials[1].id, trials[2].id])
+
+
+def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whole(pool, tmp_path, monkeypatch):
+    ordinary = launch.run_and_record
+
+    def held_at_half(task, report):
+        from study import run
+
+        together, log = run.run_together, tmp_path / task["ids"][0]
+        first = not log.exists()
+
+        def logged(trials, data_dir, device, progress, *rest):
+            def told(fraction):
+                with log.open("a") as lines:
+                    lines.write(f"{os.getpid()} {fraction}\n")
+                time.sleep(100 if first and fraction == 0.5 else 0)
+
+            return together(trials, data_dir, device, told, *rest, keep_every_s=0)
+
+        run.run_together = logged
+        try:
+            return ordinary(task, report)
+        finally:
+            run.run_together = together
+
+    monkeypatch.setattr(launch, "run_and_record", held_at_half)
+    monkeypatch.setattr(launch, "in_units", in_two)
+    trials = [Trial(k=k, **{**SMALL, "epochs": 4}) for k in (0.1, 0.2, 0.3)]
+    logs = [tmp_path / trials[0].id, tmp_path / trials[2].id]
+
+    def kill() -> None:
+        for log in logs:
+            while not (log.exists() and " 0.5" in log.read_text()):
+                time.sleep(0.05)
+            os.kill(int(log.read_text().split()[0]), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    results = Results.at(tmp_path / "results")
+    assert launch.run_trials(trials, "test", results, tmp_path, pool, lambda _: None, "vmap").errors == {}
+    killer.join()
+    assert outcomes(results) == {(trial.id, 0): "ok" for trial in trials}
+    for log in logs:
+        told = [(process, float(fraction)) for process, fraction in map(str.split, log.read_text().splitlines())]
+        # No epoch comes twice, and those after the half are another process's.
+        assert [fraction for _, fraction in told] == sorted({fraction for _, fraction in told})
+        assert told[-1][1] == 1
+        assert {process for process, fraction in told if fraction <= 0.5} == {told[0][0]}
+        assert {process for process, fraction in told if fraction > 0.5} == {told[-1][0]} != {told[0][0]}
+    assert not any(results.checkpoints("test").holds(trial.id) for trial in trials)
 
 
 def test_tasks_that_share_a_device_run_at_once_and_others_have_it_to_themselves(pool, tmp_path):

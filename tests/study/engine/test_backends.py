@@ -19,7 +19,7 @@ from study.engine import UnfitError
 from study.engine.pack import Pack, Single
 from study.errors import BadInputError
 from study.layers import ratios
-from study.train import Member, predict, train
+from study.train import Member, Training, predict
 from study.trial import NORMS, OPTIMIZERS, Trial
 from tests.conftest import random_split
 
@@ -79,7 +79,7 @@ def members(data: Dataset, *trials: Trial, source: Tensor | None = None, device:
 
 def trained(backend: str, networks: Sequence[nn.Module], runs: Sequence[Member], data: Dataset) -> Pack:
     pack = engine.pack(backend, networks, data.shape)
-    *_, last = train(pack, runs)
+    *_, last = Training(pack, runs)
     assert last == runs[0].trial.epochs
     return pack
 
@@ -201,13 +201,13 @@ def test_members_that_cannot_step_together_are_refused():
     runs = members(GREYS, trial(), trial(batch_size=4))
     pack = engine.pack("grouped", [network("lenet", GREYS, "batch", seed) for seed in (0, 1)], GREYS.shape)
     with pytest.raises(BadInputError, match="must share batch_size"):
-        next(train(pack, runs))
+        Training(pack, runs)
     fewer = Corrupted(**{name: tensor[:20] for name, tensor in vars(runs[0].corrupted).items()})
     with pytest.raises(BadInputError, match="equally many training samples"):
-        next(train(pack, [runs[0], replace(runs[0], corrupted=fewer)]))
+        Training(pack, [runs[0], replace(runs[0], corrupted=fewer)])
     copied = replace(runs[0].corrupted, pool=runs[0].corrupted.pool.clone())
     with pytest.raises(BadInputError, match="must share one pool of images"):
-        next(train(pack, [runs[0], replace(runs[0], corrupted=copied)]))
+        Training(pack, [runs[0], replace(runs[0], corrupted=copied)])
 
 
 # Networks that a backend can't express

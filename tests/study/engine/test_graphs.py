@@ -3,9 +3,10 @@ import torch
 from torch import Tensor
 
 from study import engine, models
+from study.checkpoint import decoded, encoded
 from study.engine.graphs import WARM_UP, graphed
 from study.engine.pack import Pack
-from study.train import train
+from study.train import Training
 from study.trial import OPTIMIZERS, Trial
 from tests.study.engine.test_backends import GREYS, difference, members, trial
 
@@ -21,7 +22,7 @@ def trained_on(device: str, backend: str, *trials: Trial) -> Pack:
     runs = members(GREYS, *trials, device=device)
     networks = [models.build("lenet", GREYS.shape, 4, run.trial.norm, run.seed).double().to(device) for run in runs]
     pack = engine.pack(backend, networks, GREYS.shape)
-    list(train(pack, runs))
+    list(Training(pack, runs))
     return pack
 
 
@@ -50,6 +51,33 @@ def test_a_replayed_step_has_each_member_at_its_own_rate(backend, optimizer):
     settings = {"optimizer": optimizer, "norm": "none", "epochs": 8, "batch_size": 7}
     trials = [trial(lr=lr, weight_decay=decay, **settings) for lr, decay in ((1e-3, 0.0), (3e-3, 0.1), (1e-3, 0.0))]
     assert_as_on_a_cpu(backend, *trials)
+
+
+def taken_up(device: str, backend: str, *trials: Trial) -> Pack:
+    """The pack that those members become where they are stopped halfway, and go on as others."""
+    runs, kept = members(GREYS, *trials, device=device), None
+    for epochs in (4, 8):
+        networks = [models.build("lenet", GREYS.shape, 4, run.trial.norm, run.seed).double().to(device) for run in runs]
+        pack = engine.pack(backend, networks, GREYS.shape)
+        training = Training(pack, runs)
+        if kept:
+            training.restore(decoded(kept))
+        for epoch in training:
+            if epoch == epochs:
+                kept = encoded(training.state())
+                break
+    return pack
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
+@pytest.mark.parametrize("backend", ["grouped", "vmap"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_is_taken_up_is_replayed_as_if_it_had_never_been_stopped(backend, optimizer, device):
+    settings = {"optimizer": optimizer, "norm": "none", "epochs": 8, "batch_size": 7}
+    trials = [trial(lr=lr, **settings) for lr in (1e-3, 3e-3)]
+    found, wanted = taken_up(device, backend, *trials), trained_on("cpu", backend, *trials)
+    for one, other in zip(found.networks, wanted.networks, strict=True):
+        assert difference(one.cpu(), other) < (1e-9 if device == "cuda" else 1e-300)
 
 
 @ON_GPU
