@@ -48,7 +48,7 @@ def curves(loaded: Loaded, results: Results, metrics: Sequence[Metric] = METRICS
     groups = values.groupby(point, sort=True)
     table = pd.concat([groups.mean().add_suffix("_mean"), groups.std(ddof=1).add_suffix("_sd")], axis=1)
     at, table = np.divmod(table.index.to_numpy(), longest), table.assign(n=groups.size()).reset_index(drop=True)
-    named = pd.DataFrame(list(cells.groups), columns=settings).iloc[at[0]].reset_index(drop=True)
+    named = cells.size().reset_index()[settings].iloc[at[0]].reset_index(drop=True)
     excluded = (pd.Series(~ok).groupby(cells.ngroup().to_numpy()).sum()).to_numpy()[at[0]]
     return pd.concat([named.assign(epoch=at[1]), table.assign(excluded=excluded)], axis=1)
 

@@ -264,7 +264,8 @@ def say_gaps(panel: Panel) -> None:
         return
     for line, (norm, why) in enumerate(lacking.items()):
         place: dict[str, Any] = {"transform": panel.axes.transAxes, "ha": "right", "va": "top", "fontsize": 8}
-        panel.axes.text(0.98, 0.97 - 0.1 * line, f"{NAMES[norm]}: {why}", color=COLORS[norm], **place)
+        paper = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}
+        panel.axes.text(0.98, 0.97 - 0.1 * line, f"{NAMES[norm]}: {why}", color=COLORS[norm], bbox=paper, **place)
 
 
 def fill_gap(panel: Panel) -> None:
@@ -356,7 +357,7 @@ def svg(figure: Figure) -> str:
     """The figure as one `<svg>` to stand in an HTML page, beside others: as wide as there is room for, in text.
 
     Each point that `hover` was given has a `<circle>` that nobody sees, with its text as `<title>` and as `data-tip`.
-    The same figure gives the same text; ids are of no other figure.
+    The same figure gives the same text, and no two that differ have an id in common.
     """
     drawn = io.StringIO()
     with theme(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "normleak"}):

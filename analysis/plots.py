@@ -135,16 +135,17 @@ def losses(loaded: Loaded, results: Results, rows: pd.DataFrame, across: str, no
     """Loss over epochs of corrupted and clean samples, an arm a colour and a marker."""
     recorded = _well(rows, "mem_loss")
     table = curves(replace(loaded, members=recorded), results, LOSSES)
-    if "norm" not in table:
-        table = table.assign(norm=recorded["norm"].iloc[0])
+    by = [name for name in varying(rows) if name != "norm"]
+    # The table doesn't have what all that are recorded share, though those that are missing may not.
+    table = table.assign(**{name: recorded[name].iloc[0] for name in (*by, "norm") if name not in table})
     with theme():
-        figure, panels = laid_out(rows, [name for name in varying(rows) if name != "norm"], across)
+        figure, panels = laid_out(rows, by, across)
         means = table[[f"{loss.column}_mean" for loss in LOSSES]].to_numpy(np.float64)
         positive = means[means > 0]
         logarithmic = len(positive) > 0 and positive.max() > 30 * positive.min()
         low = float(positive.min()) / 2 if logarithmic else 0.0
         for panel in panels:
-            _loss_lines(panel, _alike(table, panel.rows), low)
+            _loss_lines(panel, _alike(table, panel.rows, by), low)
             panel.axes.set(xlabel="epoch", ylabel="loss", yscale="log" if logarithmic else "linear")
             panel.axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             panel.axes.yaxis.set_minor_formatter(NullFormatter())
@@ -192,12 +193,11 @@ def _group_handles() -> list[Artist]:
     return [Line2D([], [], label="corrupted", **plain), Line2D([], [], label="clean", **plain, **CLEAN)]
 
 
-def _alike(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def _alike(table: pd.DataFrame, rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """The part of a table by cells that is about the networks of a panel."""
     chosen = pd.Series(True, index=table.index)
-    for name in SETTINGS:
-        if name in table and name != "norm":
-            chosen &= table[name].isin(set(rows[name]))
+    for name in by:
+        chosen &= table[name].isin(set(rows[name]))
     return table[chosen]
 
 

@@ -20,7 +20,7 @@ def test_the_sweep_on_ray_gives_the_golden_table(finished: Path):
     pd.testing.assert_frame_equal(found, golden, check_exact=False, atol=0.015, rtol=0, check_dtype=False)
 
 
-def test_the_analysis_prints_its_table_test_and_figure(sweeps: Command, finished: Path, tmp_path: Path):
+def test_the_analysis_prints_its_table_test_and_figures(sweeps: Command, finished: Path, tmp_path: Path):
     tables = sweeps("tables", finished, module="analysis")
     compared = sweeps("compare", finished, "--factor", "norm", module="analysis")
     drawn = sweeps("figures", finished, "--figures", tmp_path, module="analysis")
@@ -28,6 +28,7 @@ def test_the_analysis_prints_its_table_test_and_figure(sweeps: Command, finished
     for label in ("memorization", "true label", "clean", "test", "MIA AUC", "±"):
         assert label in tables.stdout
     assert len(re.findall("batch [<>] none", compared.stdout)) == 15
-    assert (tmp_path / "memorization.png").stat().st_size > 10_000
-    assert str(tmp_path / "memorization.png") in drawn.stdout
+    for name in ("fig1", "fig18"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+        assert str(tmp_path / f"{name}.png") in drawn.stdout
     assert f"records: {finished}/quickstart" in drawn.stdout

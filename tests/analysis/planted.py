@@ -1,6 +1,6 @@
 """Records of whole sweeps with planted results, at any scale: every table that a figure reads."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,10 @@ from tests.analysis.conftest import DIVERGED, Outcome
 EPOCHS = 6
 SAMPLES = 60
 LAYERS = {"lenet": 4, "resnet50": 53}
+NEEDED = {"label_noise": ("epochs",), "influence": ("samples",), "membership": ("samples",), "gamma_sigma": ("layers",)}
+"""The tables beside `members` that the figures of a sweep read."""
+BY_TRIAL = ("influence", "membership", "gamma_sigma")
+"""The sweeps of which some trials' shards are read, so that each has its own."""
 
 
 def plan(name: str, scale: Scale, **overrides: Sequence[Any]) -> Plan:
@@ -31,20 +35,23 @@ def write(
 ) -> None:
     """Save a plan and the records of its trials but those that are lost; members of some numbers diverged."""
     planned.save(results)
-    for trial in planned.trials:
-        if not lost(trial):
-            results.write(planned.sweep, trial.id, records(trial, diverged))
+    there = [records(planned.sweep, trial, diverged) for trial in planned.trials if not lost(trial)]
+    if planned.sweep not in BY_TRIAL:  # one shard is as good as hundreds, and faster
+        there = [{name: [row for each in there for row in each[name]] for name in ("members", "epochs")}]
+    for tables in there:
+        results.write(planned.sweep, tables["members"][0]["trial"], tables)
 
 
-def records(trial: Trial, diverged: Sequence[int] = ()) -> Mapping[str, Any]:
-    members, tables = [], {name: [] for name in ("epochs", "layers", "samples")}  # type: ignore[var-annotated]
+def records(sweep: str, trial: Trial, diverged: Sequence[int]) -> dict[str, list[Any]]:
+    made = {name: make for name, make in TABLES.items() if name in NEEDED.get(sweep, ())}
+    tables: dict[str, list[Any]] = {name: [] for name in ("members", "epochs", *made)}
     for number, (seed, model) in enumerate(trial.members):
-        found = DIVERGED if number in diverged else {"status": "ok", **outcome(trial, 100 * seed + model)}
-        members.append({"trial": trial.id, "member": number, **describe(trial, seed, model), **found})
-        if number not in diverged:
-            for name, made in (("epochs", epochs), ("layers", layers), ("samples", samples)):
-                tables[name] += [{"trial": trial.id, "member": number, **row} for row in made(trial, seed, model)]
-    return {"members": members, **tables}
+        well = number not in diverged
+        found = {"status": "ok", **outcome(trial, 100 * seed + model)} if well else DIVERGED
+        tables["members"].append({"trial": trial.id, "member": number, **describe(trial, seed, model), **found})
+        for name, make in made.items() if well else ():
+            tables[name] += [{"trial": trial.id, "member": number, **row} for row in make(trial, seed, model)]
+    return tables
 
 
 def noise(trial: Trial, seed: int, count: int) -> np.ndarray:
@@ -119,3 +126,6 @@ def samples(trial: Trial, seed: int, model: int) -> list[dict[str, Any]]:
         }
         for sample in range(SAMPLES)
     ]
+
+
+TABLES = {"epochs": epochs, "layers": layers, "samples": samples}

@@ -10,9 +10,7 @@ import pytest
 from PIL import Image
 
 from analysis import audit
-from analysis.figures import memorized, most_memorized, roc
 from analysis.load import Loaded, load
-from analysis.theme import COLORS
 from study.attacks import ATTACKS, mean_auc, mean_auc_difference, measure
 from study.errors import BadInputError
 from study.record import Results
@@ -153,40 +151,3 @@ def test_a_sweep_without_halves_is_refused(results):
 def test_an_attack_that_is_none_is_refused(results):
     with pytest.raises(BadInputError, match="did you mean 'lira_online'"):
         audit.table(audit.audits(loaded(results, *TRIALS), results), ["lira_onlin"])
-
-
-def test_the_curves_of_both_arms_are_in_a_panel_for_each_group(results):
-    figure = roc(audit.audits(loaded(results, *TRIALS), results), "lira_online")
-    assert [axes.get_title() for axes in figure.axes] == ["all samples", "clean samples", "corrupted samples"]
-    for axes in figure.axes:
-        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-        batch, none = (next(line for line in axes.lines if line.get_color() == COLORS[norm]) for norm in GAP)
-        assert batch.get_ydata()[-1] == none.get_ydata()[-1] == 1
-        assert np.nanmean(batch.get_ydata()) > np.nanmean(none.get_ydata())
-
-
-def test_the_labels_of_a_small_group_do_not_run_into_each_other(results):
-    small = [
-        replace(one, groups=np.where(np.arange(SAMPLES) < 12, "corrupted", "clean"))
-        for one in audit.audits(loaded(results, *TRIALS), results)
-    ]
-    axes = roc(small, "global_threshold").axes[-1]
-    for axis in (axes.xaxis, axes.yaxis):
-        assert sum(0.1 <= place <= 1 for place in axis.get_majorticklocs()) >= 2
-        assert not any(axis.get_minor_formatter().format_ticks(axis.get_minorticklocs()))
-
-
-def test_the_histograms_add_up_to_all_samples(results):
-    figure = memorized(audit.audits(loaded(results, *TRIALS), results))
-    assert [axes.get_title() for axes in figure.axes] == ["clean samples", "corrupted samples"]
-    for axes in figure.axes:
-        for line in axes.lines:
-            assert line.get_ydata()[:-1].sum() == pytest.approx(1)
-
-
-def test_the_images_come_by_cell_with_what_became_of_them(results):
-    found = audit.most_memorized(loaded(results, *TRIALS), results)
-    figure = most_memorized(found)
-    assert [part.get_suptitle() for part in figure.subfigs] == ["norm=batch", "norm=none"]
-    titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["2 as 1\n+1.00"] * 24

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -58,3 +59,12 @@ def test_what_is_measured_at_the_end_has_no_curve(results: Results):
     write(results)
     with pytest.raises(BadInputError, match="mia_auc has no curve"):
         curves(load(results, "mine"), results, named(["mia_auc"]))
+
+
+def test_one_setting_that_varies_is_enough(results: Results):
+    write(results)
+    loaded = load(results, "mine")
+    alone = replace(loaded, members=loaded.members[loaded.members["k"] == 0.1])
+    table = curves(alone, results, named(["mem_acc"]))
+    assert table["norm"].tolist() == ["batch", "batch", "none", "none"]
+    assert table["epoch"].tolist() == [2, 4, 2, 4]

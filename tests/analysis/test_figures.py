@@ -1,101 +1,43 @@
-from collections.abc import Iterable
-from itertools import combinations
-from pathlib import Path
+"""The paper's figures, from planted records at both scales."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
-from PIL import Image
+from matplotlib.lines import Line2D
 
-from analysis.figures import FIGURES, memorization, save
-from analysis.theme import COLORS, DASHES, MARKERS, NAMES
+from analysis import audit
+from analysis.figures import FIGURES, PaperFigure, feeding, figures_of, memorization
+from analysis.load import Loaded, load
+from analysis.theme import COLORS, DASHES, HATCHES, MARKERS, MEASURE_LOOKS, NAMES
 from study.errors import BadInputError
+from study.record import Results
 from study.trial import NORMS, Trial
+from sweeps.registry import SWEEPS
+from sweeps.sweep import Scale
+from tests.analysis import planted
 from tests.analysis.conftest import DIVERGED, Outcome, frame, grid, plausible
+from tests.analysis.drawn import bars, check_legible, legend, line, notes, points, titles
 
 KS = (0.1, 0.2, 0.3)
 LONG = ("parquet:cifar10-jpeg@1a2b3c4d", "imagefolder:photographs-of-everything-in-the-garden-2024@1a2b3c4d")
-
-
-def line(axes: Axes, norm: str) -> dict[float, float]:
-    """An arm's line, by k; the caps of its bars are lines too, without a line between their points."""
-    found = [one for one in axes.lines if same_color(one.get_color(), COLORS[norm]) and one.get_linestyle() != "None"]
-    assert len(found) == 1
-    return {float(x): float(y) for x, y in found[0].get_xydata()}
 
 
 def means(members: pd.DataFrame, norm: str) -> dict[float, float]:
     return members[members["norm"] == norm].groupby("k")["mem_acc"].mean().to_dict()
 
 
-def bars(axes: Axes, norm: str) -> dict[float, tuple[float, float]]:
-    """The ends of an arm's bars by k."""
-    segments = [
-        segment
-        for collection in axes.collections
-        if isinstance(collection, LineCollection) and same_color(collection.get_color()[0], COLORS[norm])
-        for segment in collection.get_segments()
-    ]
-    return {float(segment[0, 0]): (float(segment[0, 1]), float(segment[1, 1])) for segment in segments}
-
-
-def points(axes: Axes) -> list[tuple[float, float]]:
-    """The faint points of the members."""
-    clouds = [collection for collection in axes.collections if isinstance(collection, PathCollection)]
-    return sorted((float(x), float(y)) for cloud in clouds for x, y in cloud.get_offsets())
-
-
-def legend(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.legends[0].get_texts()]
-
-
-def notes(figure: Figure) -> list[str]:
-    return figure.legends[0].get_title().get_text().splitlines()
-
-
-def titles(figure: Figure) -> list[str]:
-    return [axes.get_title() for axes in figure.axes]
-
-
 def with_datasets(members: pd.DataFrame, datasets: Iterable[str]) -> pd.DataFrame:
     return pd.concat([members.assign(dataset=dataset) for dataset in datasets], ignore_index=True)
 
 
-def drawn(figure: Figure) -> list[tuple[Text, Bbox]]:
-    """Every text of a figure that is seen, and where it lies once the figure is drawn."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    texts = [*figure.legends[0].get_texts(), figure.legends[0].get_title()]
-    for axes in figure.axes:
-        texts += [axes.title, axes.xaxis.label, axes.yaxis.label]
-        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-            # Ticks beyond an axis are there but not drawn.
-            texts += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
-    seen = [text for text in texts if text.get_visible() and text.get_text()]
-    return [(text, text.get_window_extent(canvas.get_renderer())) for text in seen]
-
-
-def check_legible(figure: Figure) -> None:
-    """No text is cut off by the figure's edge, and none lies on another."""
-    extents = drawn(figure)
-    assert len(extents) > 5
-    for text, box in extents:
-        assert figure.bbox.x0 <= box.x0, text
-        assert figure.bbox.y0 <= box.y0, text
-        assert box.x1 <= figure.bbox.x1, text
-        assert box.y1 <= figure.bbox.y1, text
-    for (one, its), (other, others) in combinations(extents, 2):
-        assert not its.overlaps(others), (one, other)
-
-
-# What is drawn
+# The general one: what is drawn
 
 
 def test_lines_are_the_means_and_bars_one_standard_deviation():
@@ -134,7 +76,7 @@ def test_both_arms_are_in_the_legend_as_they_are_drawn():
 
 
 def test_every_norm_has_a_look_of_its_own():
-    for looks in (COLORS, MARKERS, DASHES, NAMES):
+    for looks in (COLORS, MARKERS, DASHES, HATCHES, NAMES):
         assert set(NORMS) <= set(looks)
         assert len(set(looks.values())) == len(looks)
     figure = memorization(frame(grid(k=KS, norm=NORMS, seed=range(2))))
@@ -158,7 +100,7 @@ def test_clean_members_are_neither_drawn_nor_excluded():
     figure = memorization(frame(grid(k=(0, 0.1), norm=("batch", "none"), seed=range(3))))
     assert notes(figure) == ["mean ± sd", "3 seeds"]
     assert {x for x, _ in points(figure.axes[0])} == {0.1}
-    assert titles(figure) == ["lenet, digits"]
+    assert titles(figure) == ["LeNet, digits"]
 
 
 # Panels
@@ -172,19 +114,19 @@ def test_each_network_dataset_and_other_setting_has_a_panel_of_its_own():
     members.loc[members["lr"] == 1e-5, "mem_acc"] /= 4
     figure = memorization(members)
     assert titles(figure) == [
-        "lenet, digits\nlr=0.00001",
-        "lenet, digits\nlr=0.001",
-        "lenet, mnist\nlr=0.00001",
-        "lenet, mnist\nlr=0.001",
+        "LeNet, digits\nlr=0.00001",
+        "LeNet, MNIST\nlr=0.00001",
+        "LeNet, digits\nlr=0.001",
+        "LeNet, MNIST\nlr=0.001",
     ]
-    for axes, (_, panel) in zip(figure.axes, members.groupby(["dataset", "lr"]), strict=True):
+    for axes, (_, panel) in zip(figure.axes, members.groupby(["lr", "dataset"]), strict=True):
         assert line(axes, "batch") == pytest.approx(means(panel, "batch"))
 
 
 def test_networks_have_panels_of_their_own():
     members = frame(grid(k=KS, seed=range(2)))
     figure = memorization(pd.concat([members, members.assign(architecture="resnet18")]))
-    assert titles(figure) == ["lenet, digits", "resnet18, digits"]
+    assert titles(figure) == ["LeNet, digits", "ResNet18, digits"]
 
 
 def test_every_k_of_any_panel_is_marked():
@@ -229,7 +171,7 @@ def test_many_settings_and_uneven_fractions_stay_legible():
 def test_a_folder_may_have_any_name():
     figure = memorization(with_datasets(frame(grid(k=0.1)), [r"parquet:$\frac$_{x}@1a2b3c4d"]))
     check_legible(figure)
-    assert titles(figure) == ["lenet, " + r"parquet:$\frac$_{x}@1a2b3c4d"]
+    assert titles(figure) == ["LeNet, " + r"parquet:$\frac$_{x}@1a2b3c4d"]
 
 
 # Little to draw
@@ -256,24 +198,305 @@ def test_without_a_usable_member_there_is_no_figure(members: pd.DataFrame):
         memorization(members)
 
 
-# Files
+# The paper's
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_is_saved_as_png_and_pdf(name: str, tmp_path: Path):
-    figure = FIGURES[name](frame(grid(k=KS, norm=("batch", "none"), seed=range(2))))
-    png, pdf = save(figure, tmp_path / "new" / "folder" / name)
-    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [f"{name}.pdf", f"{name}.png"]
-    with Image.open(png) as image:
-        assert image.size == tuple(round(160 * inches) for inches in figure.get_size_inches())
-        assert len(image.convert("RGB").getcolors(1 << 20)) > 100
-    content = pdf.read_bytes()
-    assert content.startswith(b"%PDF-")
-    assert b"/Type3" not in content  # the fonts can be edited and searched
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Scale, Results]:
+    """Records of every sweep that feeds a figure, at both scales."""
+    found = {scale: Results.at(tmp_path_factory.mktemp(scale)) for scale in Scale}
+    for scale, results in found.items():
+        for name in {sweep for figure in FIGURES for sweep in figure.sweeps}:
+            planted.write(results, planted.plan(name, scale))
+    return found
 
 
-def test_a_figure_that_can_not_be_written_is_one_sentence(tmp_path: Path):
-    (tmp_path / "file").write_text("no folder")
-    with pytest.raises(BadInputError, match=r"figures can't be written to '.*file'") as caught:
-        save(memorization(frame(grid(k=KS))), tmp_path / "file" / "memorization")
-    assert "\n" not in str(caught.value)
+def draw(results: Results, name: str, partial: bool = False) -> Figure:
+    figure = next(figure for figure in FIGURES if figure.name == name)
+    drawn = figure.draw(load(results, figure.sweeps[0], partial), results)
+    assert isinstance(drawn, Figure)
+    return drawn
+
+
+def of(results: Results, sweep: str, **levels: object) -> pd.DataFrame:
+    members = load(results, sweep).members
+    for name, level in levels.items():
+        members = members[members[name] == level]
+    return members
+
+
+def colored(axes: Axes, norm: str) -> list[Line2D]:
+    return [one for one in axes.lines if same_color(one.get_color(), COLORS[norm]) and one.get_linestyle() != "None"]
+
+
+def heights(axes: Axes, norm: str) -> list[float]:
+    return [bar.get_height() for bar in axes.patches if same_color(bar.get_facecolor(), COLORS[norm])]
+
+
+@pytest.mark.parametrize("scale", Scale)
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
+def test_every_figure_is_legible_at_either_scale(sweeps: Mapping[Scale, Results], figure: PaperFigure, scale: Scale):
+    check_legible(draw(sweeps[scale], figure.name))
+
+
+def test_each_sweep_feeds_the_figures_that_it_says():
+    for name, sweep in SWEEPS.items():
+        said = re.findall(r"\d+", sweep.feeds.partition("(")[0]) if sweep.feeds.startswith("Fig.") else []
+        fed = [figure.name.removeprefix("fig") for figure in FIGURES if name in figure.sweeps]
+        assert set(said) <= set(fed), name
+        assert name == "quickstart" or said == fed, name
+
+
+def test_of_several_networks_and_datasets_each_has_a_row_and_a_column(sweeps: Mapping[Scale, Results]):
+    figure = draw(sweeps[Scale.paper], "fig1")
+    named = [axes.get_title().split(", ") for axes in figure.axes]
+    assert [network for network, _ in named[::4]] == ["LeNet", "DenseNet121", "ResNet18", "ResNet34", "ResNet50"]
+    assert [dataset for _, dataset in named[:4]] == ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
+    members = of(sweeps[Scale.paper], "label_noise", architecture="resnet18", dataset="cifar10")
+    (axes,) = (axes for axes in figure.axes if axes.get_title() == "ResNet18, CIFAR10")
+    for norm in ("batch", "none"):
+        assert line(axes, norm) == pytest.approx(means(members, norm))
+
+
+def test_losses_are_the_means_of_corrupted_and_clean_samples_by_epoch(sweeps: Mapping[Scale, Results]):
+    results = sweeps[Scale.quick]
+    (axes,) = draw(results, "fig2").axes
+    points = results.read("label_noise", "epochs").to_pandas().drop(columns="step")
+    merged = points.merge(of(results, "label_noise", k=0.05)[["trial", "member", "norm"]], on=["trial", "member"])
+    assert axes.get_yscale() == "log"
+    for norm in ("batch", "none"):
+        wanted = merged[merged["norm"] == norm].groupby("epoch")[["mem_loss", "clean_loss"]].mean()
+        solid, dashed = colored(axes, norm)
+        assert (solid.is_dashed(), dashed.is_dashed()) == (False, True)
+        np.testing.assert_allclose(solid.get_ydata(), wanted["mem_loss"])
+        np.testing.assert_allclose(dashed.get_ydata(), wanted["clean_loss"])
+        assert solid.get_marker() == MARKERS[norm]
+
+
+def test_at_the_papers_scale_losses_are_of_the_papers_network_and_of_its_dataset(sweeps: Mapping[Scale, Results]):
+    figure = draw(sweeps[Scale.paper], "fig2")
+    assert titles(figure) == ["LeNet, MNIST", "LeNet, FashionMNIST", "LeNet, CIFAR10", "LeNet, CIFAR100"]
+    assert "LeNet of 5 networks" in notes(figure)
+    assert len(draw(sweeps[Scale.paper], "fig10").axes) == 5 * 6
+
+
+def test_bars_are_means_by_network_with_the_arms_side_by_side(sweeps: Mapping[Scale, Results]):
+    results = sweeps[Scale.paper]
+    (axes,) = draw(results, "fig3").axes
+    members = of(results, "ood", k=0.1)
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert shown == ["LeNet", "DenseNet121", "ResNet18", "ResNet34", "ResNet50"]
+    for norm in ("batch", "none"):
+        wanted = members[members["norm"] == norm].groupby("architecture")["mem_acc"].mean()
+        assert heights(axes, norm) == pytest.approx([wanted[network.lower()] for network in shown])
+    assert len(draw(results, "fig11").axes) == 6
+
+
+def test_densities_of_gradient_norms_add_up_to_one_and_those_of_flipped_samples_lie_higher(sweeps):
+    (axes,) = draw(sweeps[Scale.quick], "fig4").axes
+    assert axes.get_xscale() == "log"
+    for norm in ("batch", "none"):
+        corrupted, clean = colored(axes, norm)
+        middles = []
+        for one in (corrupted, clean):
+            decades, density = np.log10(one.get_xdata()), one.get_ydata()
+            assert np.trapezoid(density, decades) == pytest.approx(1, abs=0.03)
+            middles.append(decades[np.argmax(density)])
+        assert middles[0] > middles[1] + 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"), [("fig5", ["k = 1%", "k = 5%"]), ("fig6", ["k = 1%", "k = 5%"]), ("fig12", [""])]
+)
+def test_roc_curves_have_a_panel_for_each_network_and_amount(sweeps, name: str, cells: list[str]):
+    figure = draw(sweeps[Scale.paper], name)
+    networks = ["ResNet18, CIFAR10", "ResNet34, CIFAR10", "ResNet50, CIFAR10"]
+    assert titles(figure) == [f"{network}\n{cell}".rstrip() for cell in cells for network in networks]
+    for axes in figure.axes:
+        assert {norm: len(colored(axes, norm)) for norm in ("batch", "none")} == {"batch": 1, "none": 1}
+        told = [text.get_text() for text in axes.texts]
+        assert [text.split(", ")[1] for text in told] == ["no norm", "batch norm"]
+
+
+def test_a_curve_is_told_with_the_auc_of_the_audit(sweeps: Mapping[Scale, Results]):
+    results = sweeps[Scale.quick]
+    (axes,) = draw(results, "fig12").axes
+    found = audit.table(audit.audits(load(results, "membership"), results), ["lira_online"])
+    for norm, name in (("batch", "batch norm"), ("none", "no norm")):
+        (auc,) = found[(found["norm"] == norm) & (found["k"] == 0) & (found["group"] == "all")]["auc"]
+        assert f"AUC {auc:.3f}, {name}" in [text.get_text() for text in axes.texts]
+
+
+def test_the_ratio_of_a_layer_is_the_mean_of_its_medians_at_the_last_epoch(sweeps: Mapping[Scale, Results]):
+    results = sweeps[Scale.quick]
+    (axes,) = draw(results, "fig7").axes
+    rows = results.read("gamma_sigma", "layers").to_pandas()
+    rows = rows[rows["trial"].isin(of(results, "gamma_sigma", k=0.1)["trial"])]
+    (drawn,) = (one for one in colored(axes, "batch"))
+    np.testing.assert_allclose(drawn.get_ydata().astype(float), rows.groupby("depth")["ratio_median"].mean())
+    assert any(set(one.get_ydata()) == {1} for one in axes.lines)
+    assert axes.get_yscale() == "log"
+    assert len(draw(results, "fig9").axes) == 6
+
+
+def test_the_regularizer_is_held_against_both_arms_at_its_best_alpha(sweeps: Mapping[Scale, Results]):
+    results = sweeps[Scale.quick]
+    figure = draw(results, "fig8")
+    left, _, log, hinge = figure.axes
+    members = of(results, "regularizer")
+    ticks = [label.get_text().split("\n") for label in left.get_xticklabels()]
+    assert ticks[:2] == [["batch", "norm"], ["no", "norm"]]
+    found = members.groupby(["norm", "regularizer", "alpha"])["mem_acc"].mean()
+    keys = [("batch", "none", 1.0), ("none", "none", 1.0)]
+    keys += [("batch", kind, float(alpha)) for kind, _, alpha in ticks[2:]]
+    assert [kind for _, kind, _ in keys[2:]] == ["log", "hinge"]
+    assert [bar.get_height() for bar in left.patches] == pytest.approx([found[key] for key in keys])
+    near = members[members["regularizer"] == "log"].groupby("alpha")[["clean_acc", "mem_acc"]].mean()
+    assert keys[2][2] == near[near["clean_acc"] >= 0.95]["mem_acc"].idxmin()
+    for axes, kind in ((log, "log"), (hinge, "hinge")):
+        assert axes.get_xscale() == "log"
+        (drawn,) = (one for one in axes.lines if one.get_marker() == MEASURE_LOOKS["mem_acc"]["marker"])
+        wanted = found.xs(("batch", kind), level=("norm", "regularizer"))
+        np.testing.assert_allclose(drawn.get_xdata().astype(float), 1 - wanted.index.to_numpy())
+        np.testing.assert_allclose(drawn.get_ydata().astype(float), wanted)
+
+
+def test_every_batch_size_is_a_level_of_its_own(sweeps: Mapping[Scale, Results]):
+    results = sweeps[Scale.quick]
+    (axes,) = draw(results, "fig15").axes
+    members = of(results, "batch_size", norm="batch")
+    assert line(axes, "batch") == pytest.approx(members.groupby("batch_size")["mem_acc"].mean().to_dict())
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["16", "64", "256"]
+
+
+def test_test_accuracy_is_beside_memorization(sweeps: Mapping[Scale, Results]):
+    figure = draw(sweeps[Scale.quick], "fig18")
+    members = of(sweeps[Scale.quick], "label_noise", norm="batch").groupby("k")
+    assert titles(figure) == ["LeNet, digits\ntest accuracy", "LeNet, digits\nmemorization accuracy"]
+    for axes, column in zip(figure.axes, ("test_acc", "mem_acc"), strict=True):
+        assert line(axes, "batch") == pytest.approx(members[column].mean().to_dict())
+
+
+def test_every_cell_of_an_attack_is_a_point(sweeps: Mapping[Scale, Results]):
+    results = sweeps[Scale.paper]
+    (axes,) = draw(results, "fig14").axes
+    cells = of(results, "membership").groupby("cell")["mia_auc"].mean()
+    np.testing.assert_allclose(sorted(y for _, y in points(axes)), sorted(cells))
+
+
+def test_the_three_aspects_of_the_attacked_models_are_side_by_side(sweeps: Mapping[Scale, Results]):
+    results = sweeps[Scale.quick]
+    figure = draw(results, "fig20")
+    assert [title.split("\n")[1] for title in titles(figure)] == [
+        "test accuracy",
+        "memorization accuracy",
+        "membership AUC",
+    ]
+    members = of(results, "membership").sort_values(["k", "corruption"])
+    for axes, column in zip(figure.axes, ("test_acc", "mem_acc", "mia_auc"), strict=True):
+        for norm in ("batch", "none"):
+            wanted = members[members["norm"] == norm].groupby(["k", "corruption"])[column].mean().dropna()
+            assert heights(axes, norm) == pytest.approx(wanted.tolist())
+
+
+# What is missing
+
+
+def lacking(results: Results, sweep: str, lost: Callable[[Trial], bool], **overrides: Sequence[object]) -> Loaded:
+    planted.write(results, planted.plan(sweep, Scale.paper, **overrides), lost, diverged=(1,))
+    return load(results, sweep, partial=True)
+
+
+SMALL = {"architecture": ("lenet", "resnet18"), "dataset": ("mnist", "cifar10"), "k": (0.05, 0.1, 0.3)}
+
+
+def test_a_level_without_a_record_is_marked_and_a_panel_says_so(results: Results):
+    def lost(trial: Trial) -> bool:
+        a_panel = (trial.architecture, trial.dataset) == ("lenet", "cifar10")
+        return a_panel or (trial.architecture, trial.dataset, trial.k, trial.norm) == ("lenet", "mnist", 0.3, "none")
+
+    lacking(results, "label_noise", lost, **SMALL)
+    figure = draw(results, "fig1", partial=True)
+    check_legible(figure)
+    assert len(figure.axes) == 4
+    first, empty = figure.axes[:2]
+    assert set(line(first, "batch")) == {0.05, 0.1, 0.3}
+    assert np.isnan(line(first, "none")[0.3])
+    (mark,) = (one for one in first.lines if one.get_label() == "no record")
+    assert (mark.get_xdata()[0], mark.get_color()) == (0.3, COLORS["none"])
+    assert [text.get_text() for text in empty.texts] == ["no record"]
+    assert not colored(empty, "batch")
+    # Of 24 trials with two members 7 are lost, and of the others one member each diverged.
+    assert notes(figure) == ["mean ± sd", "1 seed", "17 excluded", "14 missing"]
+    assert legend(figure)[-1] == "no record"
+
+
+@pytest.mark.parametrize(
+    ("sweep", "name"),
+    [("label_noise", "fig2"), ("label_noise", "fig10"), ("influence", "fig4"), ("gamma_sigma", "fig9")],
+)
+def test_a_panel_without_a_record_is_empty_though_another_has_one(results: Results, sweep: str, name: str):
+    few = {"architecture": ("lenet",), "dataset": ("mnist", "cifar10"), "k": (0.05, 0.1)}
+    lacking(results, sweep, lambda trial: trial.dataset == "cifar10" and trial.k == 0.05, **few)
+    figure = draw(results, name, partial=True)
+    check_legible(figure)
+    (empty,) = (axes for axes in figure.axes if axes.get_title() in ("LeNet, CIFAR10", "LeNet, CIFAR10\nk = 5%"))
+    assert [text.get_text() for text in empty.texts] == ["no record"]
+    assert not colored(empty, "batch")
+    assert any("missing" in note for note in notes(figure))
+    assert any(colored(axes, "batch") for axes in figure.axes)
+
+
+@pytest.mark.parametrize(("sweep", "name"), [("ood", "fig3"), ("ood", "fig11"), ("regularizer", "fig8")])
+def test_an_arm_without_a_record_is_marked_among_the_others(results: Results, sweep: str, name: str):
+    lacking(results, sweep, lambda trial: trial.norm == "none", dataset=("cifar10",))
+    figure = draw(results, name, partial=True)
+    check_legible(figure)
+    assert legend(figure)[-1] == "no record"
+    for axes in figure.axes[:1]:
+        assert len(heights(axes, "batch")) >= 1
+        assert not heights(axes, "none")
+        assert any(one.get_label() == "no record" for one in axes.lines)
+
+
+def test_an_attack_on_too_few_models_is_said_to_have_no_curve(results: Results):
+    planned = planted.plan("membership", Scale.quick, k=(0.05,), corruption=("label",), models=(6,))
+    planted.write(results, planned, lambda trial: trial.norm == "none")
+    none = next(trial for trial in planned.trials if trial.norm == "none")
+    tables = planted.records("membership", none, diverged=(2, 3))
+    results.write("membership", none.id, tables)
+    (axes,) = draw(results, "fig6").axes
+    assert "too few models, no norm" in [text.get_text() for text in axes.texts]
+    assert colored(axes, "batch")
+    assert not colored(axes, "none")
+
+
+def test_a_figure_that_nothing_was_recorded_of_is_one_sentence(sweeps: Mapping[Scale, Results], results: Results):
+    planted.write(results, planted.plan("label_noise", Scale.quick, k=(0.3,)))
+    found = {figure.name: made for figure, made in figures_of(load(results, "label_noise"), results)}
+    assert found["fig2"] == "there are no records of flipped labels at k=5%."
+    assert {name for name, made in found.items() if isinstance(made, Figure)} == {"fig1", "fig10", "fig18"}
+
+
+def test_a_sweep_that_feeds_no_figure_has_the_general_one(results: Results):
+    planted.write(results, planted.plan("transformer", Scale.quick))
+    ((figure, made),) = figures_of(load(results, "transformer"), results)
+    assert figure.name == "memorization"
+    assert isinstance(made, Figure)
+    assert legend(made) == ["no norm", "layer norm"]
+
+
+def test_figures_are_asked_for_by_name(sweeps: Mapping[Scale, Results]):
+    results = sweeps[Scale.quick]
+    loaded = load(results, "label_noise")
+    assert [figure.name for figure, _ in figures_of(loaded, results, ["fig18", "memorization"])] == [
+        "fig18",
+        "memorization",
+    ]
+    assert feeding(["fig1"], ["label_noise", "ood", "quickstart"]) == ["label_noise", "quickstart"]
+    with pytest.raises(BadInputError, match="unknown figure 'fig21': did you mean 'fig2"):
+        feeding(["fig21"], ["label_noise"])
+    with pytest.raises(
+        BadInputError, match="fig3 is drawn from records of ood, not of label_noise; `python -m sweeps run"
+    ):
+        figures_of(loaded, results, ["fig3"])

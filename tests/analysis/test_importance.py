@@ -5,12 +5,12 @@ from pathlib import Path
 import optuna
 import pytest
 
-from analysis import figures
+from analysis import tuning_figures
 from analysis.importance import FEWEST_TRIALS, importances
 from study.errors import BadInputError
 from study.record import Results
 from tests.analysis import test_tradeoff as tuned
-from tests.analysis.test_figures import check_legible
+from tests.analysis.drawn import check_legible
 
 TRIALS = [tuned.setting(kind, alpha) for alpha in (0.5, 0.7, 0.9, 0.99) for kind in ("log", "hinge")]
 
@@ -57,7 +57,7 @@ def test_an_objective_hangs_on_what_decides_it(results: Results, storage: Path):
     assert shares["val_acc", "kind"] > 0.9
     assert "val_mia_auc" not in set(table["objective"])  # it is the same for all
     assert importances(storage, [tuning]).equals(table)
-    figure = figures.importance(table)
+    figure = tuning_figures.importance(table)
     check_legible(figure)
     widths = [bar.get_width() for bar in figure.axes[0].patches if bar.get_width() == bar.get_width()]
     assert sorted(widths) == pytest.approx(sorted(table["importance"]))

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.load import Loaded, load, load_all
+from analysis.load import Loaded, load, load_all, with_missing
 from study.errors import BadInputError
 from study.record import SCHEMA_VERSION, SCHEMAS, Results
 from study.trial import FIELDS, Trial
@@ -251,3 +251,31 @@ def test_every_setting_can_be_read_back(complete: Results):
     assert {name: first[name] for name in FIELDS if name != "seed"} == {
         name: value for name, value in GRID[0].settings().items() if name != "seed"
     }
+
+
+# What is missing, as rows
+
+
+def test_a_network_that_was_planned_and_has_no_record_is_a_row_without_results(complete: Results):
+    assert with_missing(load(complete, "mine"), complete)["status"].eq("ok").all()
+    shard(complete, GRID[1]).unlink()
+    found = with_missing(load(complete, "mine", partial=True), complete)
+    lost = found[found["status"] == "missing"]
+    assert len(found) == 12
+    assert set(lost["cell"]) == {GRID[1].cell}
+    assert sorted(lost["seed"]) == list(GRID[1].seed)
+    assert lost["mem_acc"].isna().all()
+    for name, value in GRID[1].settings().items():
+        assert name == "seed" or set(lost[name]) == {value}
+
+
+def test_a_missing_network_has_its_folder_by_the_name_under_which_others_are_recorded(results: Results, tmp_path: Path):
+    (tmp_path / "mine" / "train").mkdir(parents=True)
+    (tmp_path / "mine" / "train" / "a.png").write_bytes(b"pixels")
+    trials = grid(dataset=f"imagefolder:{tmp_path / 'mine'}", k=0.1, norm=("batch", "none"), seed=0)
+    plan(results, trials)
+    record(results, trials[:1])
+    found = with_missing(load(results, "mine", partial=True), results)
+    assert sorted(found["status"]) == ["missing", "ok"]
+    assert found["dataset"].nunique() == 1
+    assert found["dataset"].iloc[0].startswith("imagefolder:mine@")

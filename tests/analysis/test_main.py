@@ -14,6 +14,8 @@ from PIL import Image
 from analysis.__main__ import app
 from study.record import Results
 from study.terminal import main
+from sweeps.sweep import Scale
+from tests.analysis import planted
 from tests.analysis import test_audit as halves
 from tests.analysis import test_tradeoff as tuned
 from tests.analysis.conftest import frame, grid, plan, record, shard
@@ -228,6 +230,23 @@ def test_figures_go_where_they_are_asked_for(complete: Results, command, tmp_pat
     assert files(tmp_path / "figures") == ["memorization.pdf", "memorization.png"]
     assert f"figure: {tmp_path}/figures/memorization.png" in out
     assert not (Path(complete.location) / "mine" / "figures").exists()
+
+
+def test_the_papers_figures_are_drawn_and_what_lacks_is_said(results: Results, command, refusal, tmp_path: Path):
+    planted.write(results, planted.plan("label_noise", Scale.quick, k=(0.1, 0.3)))
+    code, out, err = command("figures", results, "--figures", tmp_path / "all")
+    assert (code, err) == (0, "")
+    assert files(tmp_path / "all") == sorted(
+        f"{name}.{kind}" for name in ("fig1", "fig10", "fig18") for kind in ("pdf", "png")
+    )
+    assert "fig2: there are no records of flipped labels at k=5%.\n" in out
+    code, out, _ = command("figures", results, "--figures", tmp_path / "one", "--figure", "fig18")
+    assert (code, files(tmp_path / "one")) == (0, ["fig18.pdf", "fig18.png"])
+    assert "fig2" not in out
+    named = ("figures", results, "--figures", tmp_path / "none", "--figure")
+    assert "fig2: there are no records of flipped labels at k=5%." in refusal(*named, "fig2")
+    assert "did you mean 'fig1'?" in refusal(*named, "fig_1")
+    assert "fig3 is drawn from records of ood, not of label_noise" in refusal(*named, "fig3")
 
 
 def test_figures_of_several_sweeps_do_not_overwrite_each_other(complete: Results, command, tmp_path: Path):

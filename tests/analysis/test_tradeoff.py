@@ -6,15 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PathCollection
-from matplotlib.text import Annotation
 from scipy import stats
 
-from analysis import figures, tables
-from analysis.cells import level
+from analysis import tables, tuning_figures
 from analysis.load import load
 from analysis.tradeoff import (
     Finding,
@@ -25,7 +20,6 @@ from analysis.tradeoff import (
     front_table,
     hypervolumes,
     rank_correlation,
-    reference_means,
     tunings,
     worst,
 )
@@ -33,7 +27,7 @@ from study.errors import BadInputError
 from study.record import Results
 from study.trial import Trial
 from tests.analysis.conftest import DIVERGED, Outcome, plan, record
-from tests.analysis.test_figures import check_legible
+from tests.analysis.drawn import check_legible
 
 SWEEP = "tune_regularizer"
 BASE = Trial(k=0.1, validation=0.2, seed=(0, 1))
@@ -176,7 +170,7 @@ def test_one_setting_is_a_front_of_its_own(results: Results):
     tuning = only(results)
     assert tuning.recommended_arm == "regularizer=log alpha=0.9"
     assert findings(tuning)[1].verdict == "not decided"
-    check_legible(figures.tradeoff([tuning]))
+    check_legible(tuning_figures.tradeoff([tuning]))
 
 
 def test_where_all_diverged_nothing_is_recommended_or_drawn(results: Results):
@@ -187,7 +181,7 @@ def test_where_all_diverged_nothing_is_recommended_or_drawn(results: Results):
     assert hypervolumes(tuning)["hypervolume"].tolist() == [0, 0]
     assert {finding.verdict for finding in findings(tuning)} <= {"not decided", "does not hold"}
     with pytest.raises(BadInputError, match="no searched setting gave a result"):
-        figures.tradeoff([tuning])
+        tuning_figures.tradeoff([tuning])
 
 
 def test_a_reference_that_diverged_is_held_against_nobody(results: Results):
@@ -195,7 +189,7 @@ def test_a_reference_that_diverged_is_held_against_nobody(results: Results):
     tuning = only(results)
     assert tuning.recommended is None
     assert "norm=batch gave no result" in tables.recommendation(tuning)
-    check_legible(figures.tradeoff([tuning]))
+    check_legible(tuning_figures.tradeoff([tuning]))
 
 
 def test_without_its_reference_a_tuning_is_not_over(results: Results):
@@ -364,50 +358,3 @@ def test_a_rank_correlation_of_few_is_exact():
     wanted = stats.spearmanr(some, others)
     assert rho == pytest.approx(wanted.statistic)
     assert p == pytest.approx(wanted.pvalue, abs=0.02)
-
-
-# The figures
-
-
-def many(results: Results, count: int) -> Tuning:
-    """A search of so many settings, a third of which no other beats."""
-    noise = np.random.default_rng(0).normal(scale=0.01, size=(count, 3))
-    tried = {}
-    for place, shift in enumerate(noise):
-        alpha = round(1 - 10 ** (-4 * (place + 1) / (count + 1)), 6)
-        strength = (place + 1) / count
-        values = np.array([0.05 + 0.8 * strength, 0.5 + 0.1 * strength, 0.9 + 0.05 * strength]) + shift
-        tried[setting(("log", "hinge")[place % 2], alpha)] = tuple(values.tolist())
-    write(results, REFERENCES | tried)
-    return only(results)
-
-
-@pytest.mark.parametrize("count", [1, 3, 40])
-def test_every_setting_is_a_point_and_every_name_is_legible(results: Results, count: int):
-    tuning = many(results, count)
-    figure = figures.tradeoff([tuning, tuning])
-    check_legible(figure)
-    for axes in figure.axes[:2]:
-        offsets = [np.asarray(cloud.get_offsets()) for cloud in axes.collections if isinstance(cloud, PathCollection)]
-        clouds = np.concatenate(offsets)
-        for _, row in pd.concat([tuning.usable, reference_means(tuning)]).iterrows():
-            assert np.isclose(clouds, [row["test_acc"], row["mem_acc"]]).all(axis=1).any()
-        names = [text for text in axes.texts if isinstance(text, Annotation)]
-        assert tuning.recommended is not None
-        alpha = f"alpha={level(tuning.recommended['alpha'])}"
-        assert {text.get_text() for text in names} == {"batch norm", "no norm", alpha}
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        boxes = [Annotation.get_window_extent(text, canvas.get_renderer()) for text in names]
-        assert all(figure.bbox.contains(*corner) for box in boxes for corner in box.get_points())
-
-
-def test_both_searches_are_drawn_over_their_trials(results: Results):
-    everything(results)
-    tuning = only(results)
-    figure = figures.hypervolume([tuning])
-    check_legible(figure)
-    tpe, random = (line.get_xydata() for line in sorted(figure.axes[0].lines, key=lambda line: -len(line.get_xdata())))
-    table = hypervolumes(tuning)
-    np.testing.assert_allclose(tpe, table[table["search"] == "TPE"][["trials", "hypervolume"]])
-    np.testing.assert_allclose(random, table[table["search"] == "random"][["trials", "hypervolume"]])
