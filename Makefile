@@ -20,7 +20,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-quickstart: install  ## run the first sweep on real digits, then print its table, test and figure
+quickstart: install  ## run the first sweep on real digits, then print its table, test and figures
 	@$(RUN) -m sweeps run quickstart --results $(RESULTS) --yes
 	@$(RUN) -m analysis tables $(RESULTS) --sweep quickstart
 	@$(RUN) -m analysis compare $(RESULTS) --sweep quickstart --factor norm
