@@ -4,12 +4,13 @@ All take rows of `members`, with those that were planned and have no record as `
 level and each panel that they ask for is there, with a result or with a mark that there is none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -62,6 +63,8 @@ NEAR_ONE = 0.95
 MIXTURE = ("corruption", "ood", "k")
 """The settings that say what is atypical in D'."""
 FEWEST_FOR_BOX = 4
+BESIDE = 0.8
+"""How much of the place of a level the arms take together."""
 MOST_NAMED_LAYERS = 8
 
 
@@ -110,11 +113,13 @@ def _arm_lines(panel: Panel, x: str) -> None:
     if panel.rows["value"].isna().all():
         fill_gap(panel)
         return
-    for line, norm in enumerate(arms(panel.rows)):
+    norms = arms(panel.rows)
+    each_arm: dict[str, Any] = {"hue": "norm", "style": "norm", "palette": COLORS, "markers": MARKERS, "legend": False}
+    known = panel.rows.dropna(subset="value")
+    sns.scatterplot(known, x=x, y="value", alpha=0.3, s=18, linewidth=0, ax=axes, **each_arm)
+    axes.set(xlabel=names.get(x, x.replace("_", " ")), ylabel=MEASURES[measure])
+    for line, norm in enumerate(norms):
         arm = panel.rows[panel.rows["norm"] == norm]
-        known = arm.dropna(subset="value")
-        look: dict[str, Any] = {"color": COLORS[norm], "marker": MARKERS[norm]}
-        axes.scatter(known[x], known["value"], alpha=0.3, s=18, linewidth=0, **look)
         found = {at: spread(arm[arm[x] == at], "value") for at in sorted(set(arm[x]))}
         texts = [each.told(f"{panel.name}, {NAMES[norm]}, {shown(x, at)}", unit(arm)) for at, each in found.items()]
         means, deviations = ([getattr(each, name) for each in found.values()] for name in ("mean", "sd"))
@@ -426,45 +431,43 @@ def _attacks(well: pd.DataFrame) -> list[str]:
 
 def _arm_boxes(panel: Panel, cells: pd.Series) -> None:
     axes, networks, norms = panel.axes, ordered("architecture", panel.rows["architecture"]), arms(panel.rows)
-    width = 0.8 / len(norms)
+    well = panel.rows[panel.rows["status"] == "ok"].drop_duplicates("cell")
+    well = well.assign(auc=cells.reindex(well["cell"]).to_numpy(np.float64))
+    sides: dict[str, Any] = {"x": "architecture", "y": "auc", "order": networks, "hue": "norm", "hue_order": norms}
+    sides |= {"dodge": True, "legend": False, "ax": axes}
+    for norm in norms:  # a strip has one marker
+        strip = well.assign(auc=well["auc"].where(well["norm"] == norm))
+        sns.stripplot(strip, palette=COLORS, marker=MARKERS[norm], size=5, jitter=False, zorder=3, **sides)
     axes.axhline(0.5, color="#888888", linewidth=0.8)
-    axes.set(ylabel=MEASURES["mia_auc"], xlim=(-0.6, len(networks) - 0.4))
+    axes.set(xlabel="", ylabel=MEASURES["mia_auc"], xlim=(-0.6, len(networks) - 0.4))
     axes.set_xticks(range(len(networks)), [shown("architecture", network) for network in networks])
     axes.grid(visible=False, axis="x")
-    for number, norm in enumerate(norms):
-        for at, network in enumerate(networks):
-            here = panel.rows[(panel.rows["norm"] == norm) & (panel.rows["architecture"] == network)]
-            if here.empty:
-                continue
-            place = at + (number - (len(norms) - 1) / 2) * width
-            named = f"{shown('architecture', network)}, {shown('dataset', here['dataset'].iloc[0])}, {NAMES[norm]}"
-            firsts = here[here["status"] == "ok"].drop_duplicates("cell")
-            values = cells.reindex(firsts["cell"]).to_numpy(np.float64)
-            if not len(values):
-                mark_gap(axes, place, gap(here), COLORS[norm], f"{named}: {gap(here)}")
-                continue
-            if len(values) >= FEWEST_FOR_BOX:
-                look: dict[str, Any] = {"boxprops": {"facecolor": "#EEEEEE"}, "medianprops": {"color": "black"}}
-                axes.boxplot(
-                    values,
-                    positions=[place],
-                    widths=0.8 * width,
-                    patch_artist=True,
-                    showfliers=False,
-                    manage_ticks=False,
-                    **look,
-                )
-            steps = place + 0.5 * width * np.linspace(-0.5, 0.5, len(values) + 2)[1:-1]
-            axes.scatter(steps, values, color=COLORS[norm], marker=MARKERS[norm], s=22, zorder=3)
-            texts = [
-                f"{named}, {mixture(row).replace(chr(10), ' ')}: AUC {value:.3f}"
-                for row, value in zip(firsts.to_dict("records"), values, strict=True)
-            ]
-            hover(axes, steps, values, texts)
+    for (network, norm), here in _by_network_and_norm(panel.rows):
+        place = networks.index(network) + (norms.index(norm) - (len(norms) - 1) / 2) * BESIDE / len(norms)
+        named = f"{shown('architecture', network)}, {shown('dataset', here['dataset'].iloc[0])}, {NAMES[norm]}"
+        firsts = well[(well["norm"] == norm) & (well["architecture"] == network)].astype(object)
+        if firsts.empty:
+            mark_gap(axes, place, gap(here), COLORS[norm], f"{named}: {gap(here)}")
+            continue
+        if len(firsts) >= FEWEST_FOR_BOX:
+            _box(axes, place, firsts["auc"], BESIDE * 0.8 / len(norms))
+        told = firsts.apply(lambda row: f"{mixture(row).replace(chr(10), ' ')}: AUC {row['auc']:.3f}", axis=1)
+        hover(axes, [place] * len(firsts), firsts["auc"], [f"{named}, {each}" for each in told])
     axes.margins(y=0.1)
 
 
-def mixture(row: Mapping[str, Any]) -> str:
+def _box(axes: Axes, place: float, values: pd.Series, width: float) -> None:
+    look: dict[str, Any] = {"boxprops": {"facecolor": "#EEEEEE"}, "medianprops": {"color": "black"}}
+    at: dict[str, Any] = {"positions": [place], "widths": width, "manage_ticks": False}
+    axes.boxplot(values.to_numpy(np.float64), patch_artist=True, showfliers=False, **at, **look)
+
+
+def _by_network_and_norm(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    for (network, norm), part in rows.groupby(["architecture", "norm"]):
+        yield (str(network), str(norm)), part
+
+
+def mixture(row: Mapping[Any, Any]) -> str:
     """What is atypical in D', as a tick has it."""
     words = {"label": "flipped", "ood": "added", "natural": "natural"}
     return "clean" if row["k"] == 0 else f"{percent(row['k'])}\n{words[row['corruption']]}"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -218,6 +219,10 @@ def draw(results: Results, name: str, partial: bool = False) -> Figure:
     return drawn
 
 
+once = cache(draw)
+"""Of the records that all tests share, each figure is drawn once."""
+
+
 def of(results: Results, sweep: str, **levels: object) -> pd.DataFrame:
     members = load(results, sweep).members
     for name, level in levels.items():
@@ -236,7 +241,7 @@ def heights(axes: Axes, norm: str) -> list[float]:
 @pytest.mark.parametrize("scale", Scale)
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_every_figure_is_legible_at_either_scale(sweeps: Mapping[Scale, Results], figure: PaperFigure, scale: Scale):
-    check_legible(draw(sweeps[scale], figure.name))
+    check_legible(once(sweeps[scale], figure.name))
 
 
 def test_each_sweep_feeds_the_figures_that_it_says():
@@ -248,7 +253,7 @@ def test_each_sweep_feeds_the_figures_that_it_says():
 
 
 def test_of_several_networks_and_datasets_each_has_a_row_and_a_column(sweeps: Mapping[Scale, Results]):
-    figure = draw(sweeps[Scale.paper], "fig1")
+    figure = once(sweeps[Scale.paper], "fig1")
     named = [axes.get_title().split(", ") for axes in figure.axes]
     assert [network for network, _ in named[::4]] == ["LeNet", "DenseNet121", "ResNet18", "ResNet34", "ResNet50"]
     assert [dataset for _, dataset in named[:4]] == ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
@@ -260,7 +265,7 @@ def test_of_several_networks_and_datasets_each_has_a_row_and_a_column(sweeps: Ma
 
 def test_losses_are_the_means_of_corrupted_and_clean_samples_by_epoch(sweeps: Mapping[Scale, Results]):
     results = sweeps[Scale.quick]
-    (axes,) = draw(results, "fig2").axes
+    (axes,) = once(results, "fig2").axes
     points = results.read("label_noise", "epochs").to_pandas().drop(columns="step")
     merged = points.merge(of(results, "label_noise", k=0.05)[["trial", "member", "norm"]], on=["trial", "member"])
     assert axes.get_yscale() == "log"
@@ -274,26 +279,26 @@ def test_losses_are_the_means_of_corrupted_and_clean_samples_by_epoch(sweeps: Ma
 
 
 def test_at_the_papers_scale_losses_are_of_the_papers_network_and_of_its_dataset(sweeps: Mapping[Scale, Results]):
-    figure = draw(sweeps[Scale.paper], "fig2")
+    figure = once(sweeps[Scale.paper], "fig2")
     assert titles(figure) == ["LeNet, MNIST", "LeNet, FashionMNIST", "LeNet, CIFAR10", "LeNet, CIFAR100"]
     assert "LeNet of 5 networks" in notes(figure)
-    assert len(draw(sweeps[Scale.paper], "fig10").axes) == 5 * 6
+    assert len(once(sweeps[Scale.paper], "fig10").axes) == 5 * 6
 
 
 def test_bars_are_means_by_network_with_the_arms_side_by_side(sweeps: Mapping[Scale, Results]):
     results = sweeps[Scale.paper]
-    (axes,) = draw(results, "fig3").axes
+    (axes,) = once(results, "fig3").axes
     members = of(results, "ood", k=0.1)
     shown = [label.get_text() for label in axes.get_xticklabels()]
     assert shown == ["LeNet", "DenseNet121", "ResNet18", "ResNet34", "ResNet50"]
     for norm in ("batch", "none"):
         wanted = members[members["norm"] == norm].groupby("architecture")["mem_acc"].mean()
         assert heights(axes, norm) == pytest.approx([wanted[network.lower()] for network in shown])
-    assert len(draw(results, "fig11").axes) == 6
+    assert len(once(results, "fig11").axes) == 6
 
 
 def test_densities_of_gradient_norms_add_up_to_one_and_those_of_flipped_samples_lie_higher(sweeps):
-    (axes,) = draw(sweeps[Scale.quick], "fig4").axes
+    (axes,) = once(sweeps[Scale.quick], "fig4").axes
     assert axes.get_xscale() == "log"
     for norm in ("batch", "none"):
         corrupted, clean = colored(axes, norm)
@@ -309,7 +314,7 @@ def test_densities_of_gradient_norms_add_up_to_one_and_those_of_flipped_samples_
     ("name", "cells"), [("fig5", ["k = 1%", "k = 5%"]), ("fig6", ["k = 1%", "k = 5%"]), ("fig12", [""])]
 )
 def test_roc_curves_have_a_panel_for_each_network_and_amount(sweeps, name: str, cells: list[str]):
-    figure = draw(sweeps[Scale.paper], name)
+    figure = once(sweeps[Scale.paper], name)
     networks = ["ResNet18, CIFAR10", "ResNet34, CIFAR10", "ResNet50, CIFAR10"]
     assert titles(figure) == [f"{network}\n{cell}".rstrip() for cell in cells for network in networks]
     for axes in figure.axes:
@@ -320,7 +325,7 @@ def test_roc_curves_have_a_panel_for_each_network_and_amount(sweeps, name: str, 
 
 def test_a_curve_is_told_with_the_auc_of_the_audit(sweeps: Mapping[Scale, Results]):
     results = sweeps[Scale.quick]
-    (axes,) = draw(results, "fig12").axes
+    (axes,) = once(results, "fig12").axes
     found = audit.table(audit.audits(load(results, "membership"), results), ["lira_online"])
     for norm, name in (("batch", "batch norm"), ("none", "no norm")):
         (auc,) = found[(found["norm"] == norm) & (found["k"] == 0) & (found["group"] == "all")]["auc"]
@@ -329,19 +334,19 @@ def test_a_curve_is_told_with_the_auc_of_the_audit(sweeps: Mapping[Scale, Result
 
 def test_the_ratio_of_a_layer_is_the_mean_of_its_medians_at_the_last_epoch(sweeps: Mapping[Scale, Results]):
     results = sweeps[Scale.quick]
-    (axes,) = draw(results, "fig7").axes
+    (axes,) = once(results, "fig7").axes
     rows = results.read("gamma_sigma", "layers").to_pandas()
     rows = rows[rows["trial"].isin(of(results, "gamma_sigma", k=0.1)["trial"])]
     (drawn,) = (one for one in colored(axes, "batch"))
     np.testing.assert_allclose(drawn.get_ydata().astype(float), rows.groupby("depth")["ratio_median"].mean())
     assert any(set(one.get_ydata()) == {1} for one in axes.lines)
     assert axes.get_yscale() == "log"
-    assert len(draw(results, "fig9").axes) == 6
+    assert len(once(results, "fig9").axes) == 6
 
 
 def test_the_regularizer_is_held_against_both_arms_at_its_best_alpha(sweeps: Mapping[Scale, Results]):
     results = sweeps[Scale.quick]
-    figure = draw(results, "fig8")
+    figure = once(results, "fig8")
     left, _, log, hinge = figure.axes
     members = of(results, "regularizer")
     ticks = [label.get_text().split("\n") for label in left.get_xticklabels()]
@@ -363,14 +368,14 @@ def test_the_regularizer_is_held_against_both_arms_at_its_best_alpha(sweeps: Map
 
 def test_every_batch_size_is_a_level_of_its_own(sweeps: Mapping[Scale, Results]):
     results = sweeps[Scale.quick]
-    (axes,) = draw(results, "fig15").axes
+    (axes,) = once(results, "fig15").axes
     members = of(results, "batch_size", norm="batch")
     assert line(axes, "batch") == pytest.approx(members.groupby("batch_size")["mem_acc"].mean().to_dict())
     assert [label.get_text() for label in axes.get_xticklabels()] == ["16", "64", "256"]
 
 
 def test_test_accuracy_is_beside_memorization(sweeps: Mapping[Scale, Results]):
-    figure = draw(sweeps[Scale.quick], "fig18")
+    figure = once(sweeps[Scale.quick], "fig18")
     members = of(sweeps[Scale.quick], "label_noise", norm="batch").groupby("k")
     assert titles(figure) == ["LeNet, digits\ntest accuracy", "LeNet, digits\nmemorization accuracy"]
     for axes, column in zip(figure.axes, ("test_acc", "mem_acc"), strict=True):
@@ -379,14 +384,14 @@ def test_test_accuracy_is_beside_memorization(sweeps: Mapping[Scale, Results]):
 
 def test_every_cell_of_an_attack_is_a_point(sweeps: Mapping[Scale, Results]):
     results = sweeps[Scale.paper]
-    (axes,) = draw(results, "fig14").axes
+    (axes,) = once(results, "fig14").axes
     cells = of(results, "membership").groupby("cell")["mia_auc"].mean()
     np.testing.assert_allclose(sorted(y for _, y in points(axes)), sorted(cells))
 
 
 def test_the_three_aspects_of_the_attacked_models_are_side_by_side(sweeps: Mapping[Scale, Results]):
     results = sweeps[Scale.quick]
-    figure = draw(results, "fig20")
+    figure = once(results, "fig20")
     assert [title.split("\n")[1] for title in titles(figure)] == [
         "test accuracy",
         "memorization accuracy",
