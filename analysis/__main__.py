@@ -261,8 +261,10 @@ def figures(
     figure: Annotated[list[str] | None, typer.Option(help="A figure to draw, as fig1; may be repeated.")] = None,
     folder: FigureFolder = None,
     partial: Partial = False,
+    form: Format = "text",
+    out: Out = None,
 ) -> None:
-    """Draw the paper's figures that there are records of, as PNG and PDF, and print their paths.
+    """Draw the paper's figures that there are records of, as PNG and PDF, and list them with their paths.
 
     A sweep that none of the paper's is made of gets the figure `memorization`.
 
@@ -273,26 +275,26 @@ def figures(
     from analysis import figures as paper  # matplotlib takes a second to import
     from analysis.panels import save
 
-    where = Results.at(results)
+    output, where = Output(form, out), Results.at(results)
     every = paper.feeding(figure, where.sweeps()) if figure and sweep is None else [sweep]
     loads = [loaded for name in every for loaded in load_all(where, name, partial)]
-    drawn, reasons = set(), {}
+    drawn, reasons = [], {}
     for loaded in loads:
         place = _figure_folder(results, folder, loaded.sweep, len(loads))
         for one, made in paper.figures_of(loaded, where, figure):
             if isinstance(made, str):
                 reasons[one.name] = f"{one.name}: {made}"
                 continue
-            drawn.add(one.name)
-            for path in save(made, place / one.name):
-                print(f"figure: {path}")
-    lacking = [reasons[name] for name in reasons if name not in drawn]
+            files = dict(zip(("png", "pdf"), map(str, save(made, place / one.name)), strict=True))
+            about = {"figure": one.name, "place": one.place, "caption": one.caption}
+            drawn.append({"sweep": loaded.sweep, **about, **files})
+    lacking = [reasons[name] for name in reasons if name not in {one["figure"] for one in drawn}]
     if lacking and (figure or not drawn):
         raise BadInputError(" ".join(lacking))
-    for line in [*lacking, *(f"records: {where}/{loaded.sweep}" for loaded in loads)]:
-        print(line)
-    for note in [note for loaded in loads for note in loaded.notes]:
-        print(note)
+    table = summaries.figures_table(pd.DataFrame(drawn), str(where))
+    table.notes += [*lacking, *(f"records: {where}/{loaded.sweep}" for loaded in loads)]
+    table.notes += [note for loaded in loads for note in loaded.notes]
+    output.show([table])
 
 
 @app.command()

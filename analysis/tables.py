@@ -192,6 +192,15 @@ def effects_table(table: pd.DataFrame, title: str) -> Table:
     return shown
 
 
+def figures_table(table: pd.DataFrame, title: str) -> Table:
+    """Figures that were drawn, with their files in notes, which are too long for a column."""
+    shown = Table(title, table, ["sweep", "figure", "in the paper", "what it shows"], [])
+    for row in table.to_dict("records"):
+        shown.add_row(*(str(row[name]) for name in ("sweep", "figure", "place", "caption")))
+        shown.notes += [f"figure: {row[kind]}" for kind in ("png", "pdf")]
+    return shown
+
+
 def bench_table(table: pd.DataFrame, title: str) -> Table:
     """The benchmark as it is shown."""
     seconds = ["import_seconds", "members_seconds", "curves_seconds", "seconds", "cpu_seconds"]

@@ -103,7 +103,7 @@ def test_figures_prints_where_the_figures_and_the_records_are(complete: Results)
     done = python("figures", complete)
     assert (done.returncode, done.stderr) == (0, "")
     folder = Path(complete.location) / "mine" / "figures"
-    assert done.stdout.splitlines() == [
+    assert done.stdout.splitlines()[-3:] == [
         f"figure: {folder}/memorization.png",
         f"figure: {folder}/memorization.pdf",
         f"records: {complete}/mine",
@@ -230,6 +230,13 @@ def test_figures_go_where_they_are_asked_for(complete: Results, command, tmp_pat
     assert files(tmp_path / "figures") == ["memorization.pdf", "memorization.png"]
     assert f"figure: {tmp_path}/figures/memorization.png" in out
     assert not (Path(complete.location) / "mine" / "figures").exists()
+
+
+def test_a_program_can_read_which_figures_there_are(complete: Results, command, tmp_path: Path):
+    code, out, err = command("figures", complete, "--figures", tmp_path / "figures", "--format", "json")
+    assert (code, err) == (0, "")
+    ((row,),) = (table["rows"] for table in json.loads(out))
+    assert (row["sweep"], row["figure"], row["png"]) == ("mine", "memorization", f"{tmp_path}/figures/memorization.png")
 
 
 def test_the_papers_figures_are_drawn_and_what_lacks_is_said(results: Results, command, refusal, tmp_path: Path):
