@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -318,7 +319,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
     cluster = launch.Cluster(options.address, options.workers, options.device)
-    with launch.connected(cluster, console.print) as pool, progress_bar() as bar:
+    with _stopping(), launch.connected(cluster, console.print) as pool, progress_bar() as bar:
         plan.save(options.results)
         task = bar.add_task(options.sweep, total=1.0)
         outcome = launch.run_trials(
@@ -332,9 +333,8 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
             plan.trials,
             tell,
         )
-    if outcome.interrupted:
-        console.print("stopped; the same command goes on where it was.")
-        raise typer.Exit(130)
+        if outcome.interrupted:
+            raise KeyboardInterrupt
     console.print(
         f"took {duration(outcome.seconds)} on {pool.workers} {pool.device} workers, {outcome.startup_s:.0f} s to start"
     )
@@ -358,16 +358,24 @@ def _tune(tunings: Sequence["Tuning"], options: _Launch) -> None:
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
     cluster = launch.Cluster(options.address, options.workers, options.device)
-    with launch.connected(cluster, console.print) as pool, progress_bar() as bar:
+    with _stopping(), launch.connected(cluster, console.print) as pool, progress_bar() as bar:
 
         def part(name: str) -> launch.Report:
             task = bar.add_task(name, total=1.0)
             return lambda fraction: bar.update(task, completed=fraction)
 
-        whole = all(each.run(Path(options.data_dir), pool, part, options.backend) for each in tunings)
-    if not whole:
+        if not all(each.run(Path(options.data_dir), pool, part, options.backend) for each in tunings):
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Say how to go on after Ctrl-C, wherever it came up, once the cluster has been let go."""
+    try:
+        yield
+    except KeyboardInterrupt:
         console.print("stopped; the same command goes on where it was.")
-        raise typer.Exit(130)
+        raise typer.Exit(130) from None
 
 
 def _searched(tuned: "Tuning") -> str:

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -61,6 +62,7 @@ MAX_FAILURES = 2
 WORKER_DIED = "its worker process died: out of memory, a crash, or killed from outside"
 REPORT_EVERY_S = 0.5
 NEARLY_DONE = 0.999
+INSIST_EVERY_S = 2.0
 GROWS_WITHIN_S = 1800  # a cloud's node is started, has its image pulled and the project installed
 REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc")
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing is kept there; the default would reserve a third of the memory
@@ -169,12 +171,45 @@ def connected(cluster: Cluster, on_wait: Callable[[str], None] = lambda _: None)
             f"(RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']}; a cluster with tokens wants its own in RAY_AUTH_TOKEN)."
         ) from None
     try:
-        yield _pool(cluster, asked, on_wait)
+        with CTRL_C:
+            yield _pool(cluster, asked, on_wait)
     finally:
         # A second Ctrl-C would leave workers behind.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         ray.shutdown()
         signal.signal(signal.SIGINT, handler)
+
+
+class _CtrlC:
+    """Ctrl-C as an exception that comes again until it is heard: a library in which it comes up may swallow it."""
+
+    def __enter__(self) -> None:
+        self._heard = threading.Event()
+        self._insisting: threading.Thread | None = None
+        self._before = signal.signal(signal.SIGINT, self._interrupt)
+
+    def __exit__(self, *_: object) -> None:
+        self.heard()
+        signal.signal(signal.SIGINT, self._before)
+
+    def heard(self) -> None:
+        """It has reached who stops the run."""
+        self._heard.set()
+
+    def _interrupt(self, *_: object) -> None:
+        if self._insisting is None:
+            self._insisting = threading.Thread(target=self._insist, daemon=True)
+            self._insisting.start()
+        if not self._heard.is_set():
+            raise KeyboardInterrupt
+
+    def _insist(self) -> None:
+        while not self._heard.wait(INSIST_EVERY_S):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+CTRL_C = _CtrlC()
+"""That of this process, while it has a cluster."""
 
 
 def _pool(cluster: Cluster, asked: float, on_wait: Callable[[str], None] = lambda _: None) -> Pool:
@@ -572,6 +607,7 @@ def _fit(
         try:
             tuner.fit()
         except KeyboardInterrupt:
+            CTRL_C.heard()
             tracker.outcome.interrupted = True
     outcome = tracker.outcome
     times = [(result["began"], result["ended"]) for result in outcome.results.values()]

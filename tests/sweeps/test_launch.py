@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -401,3 +402,15 @@ def test_a_local_ray_asks_for_a_token_that_lies_in_no_file(tmp_path):
 def test_a_cluster_that_is_not_there_is_one_clear_sentence():
     with pytest.raises(BadInputError, match=r"no Ray cluster at '127\.0\.0\.1:9'"), connected(Cluster("127.0.0.1:9")):
         pass
+
+
+def test_ctrl_c_comes_again_until_it_is_heard():
+    before, ctrl_c = signal.getsignal(signal.SIGINT), launch._CtrlC()
+    with ctrl_c:
+        with suppress(KeyboardInterrupt):  # as a library does in which it comes up
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(10 * launch.INSIST_EVERY_S)
+        ctrl_c.heard()
+        time.sleep(1.5 * launch.INSIST_EVERY_S)
+    assert signal.getsignal(signal.SIGINT) is before

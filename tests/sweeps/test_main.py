@@ -147,10 +147,13 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(results / "quickstart" / "plans", "*")
-    time.sleep(3)
-    driver.send_signal(signal.SIGINT)
-    out, errors = driver.communicate(timeout=60)
+    try:
+        wait_for(results / "quickstart" / "plans", "*")
+        time.sleep(3)
+        driver.send_signal(signal.SIGINT)
+        out, errors = driver.communicate(timeout=60)
+    finally:
+        driver.kill()
     assert driver.returncode == 130
     assert "stopped; the same command goes on where it was." in out
     assert errors == ""
