@@ -17,6 +17,7 @@ from analysis.cells import common
 from analysis.load import Loaded, load_all
 from analysis.output import Output, Table, write
 from study.errors import BadInputError, unknown
+from study.locations import is_uri
 from study.record import Results
 from study.terminal import application, console, main
 from sweeps.tuning import MAX_LOSS, SEARCHES, STORAGE
@@ -271,7 +272,7 @@ def figures(
         for name, draw in FIGURES.items():
             for path in save(draw(loaded.members), place / name):
                 print(f"figure: {path}")
-        print(f"records: {Results.at(results)}/{loaded.sweep}")
+        print(f"records: {Results.at(results).below(loaded.sweep)}")
         for note in loaded.notes:
             print(note)
 
@@ -291,7 +292,7 @@ def report(
     """
     from analysis.report import report as reported
 
-    if out is None and "://" in results:
+    if out is None and is_uri(results):
         raise BadInputError("the report of results on a URI needs a local file: --out FILE.")
     file = out or Path(results) / "report.html"
     with console.status("reading records ...") as status:
@@ -323,7 +324,7 @@ def _figure_folder(results: str, folder: Path | None, sweep: str, sweeps: int = 
     """Where a sweep's figures go; two sweeps in one folder would overwrite each other's."""
     if folder is not None:
         return folder if sweeps == 1 else folder / sweep
-    if "://" in results:
+    if is_uri(results):
         raise BadInputError("figures of results on a URI need a local folder: --figures DIR.")
     return Path(results) / sweep / "figures"
 

@@ -74,7 +74,7 @@ def run(
     console.print(f"trained as {first['backend']}, {first['pack']} at once")
     if records_to:
         records_to.write(sweep, trial.id, vars(records))
-        console.print(f"records: {records_to}/{sweep}")
+        console.print(f"records: {records_to.below(sweep)}", soft_wrap=True)
 
 
 @app.command()

@@ -7,8 +7,10 @@ that `pyarrow.fs` knows. The formats are stated here and nowhere else.
 
 import json
 import os
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from study.errors import BadInputError
+from study.locations import below, is_uri, public, without_secrets
 
 SCHEMA_VERSION = 2
 
@@ -151,9 +154,11 @@ COMMIT = "members"
 """The table whose shard is written last, and so says that a trial is done."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """A results folder: one folder a sweep, in it one a table and one for the sweep's plans.
+
+    As text it is what may be shown; only `location` has the credentials that a URI may name.
 
     Attributes:
         location: a local path, or a URI such as `s3://bucket/prefix`.
@@ -165,7 +170,7 @@ class Results:
     def at(cls, location: str | os.PathLike[str]) -> "Results":
         """The folder, its local path made absolute so that workers in other directories find it too."""
         text = os.fspath(location)
-        if "://" in text:
+        if is_uri(text):
             return cls(text)
         try:
             return cls(str(Path(text).expanduser().absolute()))
@@ -173,20 +178,35 @@ class Results:
             raise BadInputError(f"results {text!r} can't be found: {error}.") from None
 
     def __str__(self) -> str:
-        return self.location
+        return public(self.location)
+
+    def __repr__(self) -> str:
+        return f"Results({str(self)!r})"
+
+    @property
+    def argument(self) -> str:
+        """As a user would type it in a command."""
+        return shlex.quote(str(self))
+
+    def below(self, *parts: str) -> str:
+        """What is in it by its path or URI, as it may be shown."""
+        return below(str(self), *parts)
 
     @cached_property
     def _opened(self) -> tuple[fs.FileSystem, str]:
-        if "://" not in self.location:
+        if not is_uri(self.location):
             return fs.LocalFileSystem(), self.location
+        uri = _in_one_request(self.location)
         try:
-            filesystem, path = fs.FileSystem.from_uri(self.location)
+            filesystem, path = fs.FileSystem.from_uri(uri)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-            raise BadInputError(f"results {self.location!r} can't be opened: {_line(error)}") from None
+            said = without_secrets(_line(error).replace(uri, self.location), self.location)
+            raise BadInputError(f"results {str(self)!r} can't be opened: {said}") from None
         return filesystem, path
 
     @property
-    def _local(self) -> bool:
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine or one that is mounted, and no object store."""
         return isinstance(self._opened[0], fs.LocalFileSystem)
 
     def _path(self, *parts: str) -> str:
@@ -195,29 +215,45 @@ class Results:
     def check_writable(self) -> None:
         """Fail now rather than after training.
 
+        On a store one empty object `.writable` is left: to remove it would take a right that writing doesn't.
+
         Raises:
-            BadInputError: the folder can't be made or written.
+            BadInputError: the folder can't be made or written, or the bucket is not there.
         """
         try:
-            self._put(f".writable-{uuid4().hex}", b"")
+            self._put(f".writable-{uuid4().hex}" if self.is_local else ".writable", b"", keep=not self.is_local)
         except OSError as error:
-            raise BadInputError(f"results can't be written to {self.location!r}: {_line(error)}") from None
+            raise BadInputError(f"results can't be written to {str(self)!r}: {self._reason(error)}") from None
 
-    def _put(self, name: str, content: bytes, keep: bool = False) -> None:
+    def _reason(self, error: OSError) -> str:
+        """Why a store or a disk refuses, in one line."""
+        filesystem, path = self._opened
+        bucket = path.partition("/")[0]
+        if not self.is_local:
+            with suppress(OSError):
+                if filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
+                    return f"there is no bucket {bucket!r}; make it first."
+        return without_secrets(_line(error), self.location)
+
+    def _put(self, name: str, content: bytes, keep: bool = True) -> None:
         """Write a file whole or not at all: by renaming locally, by one put on an object store."""
         filesystem, path = self._opened[0], self._path(name)
-        filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-        local = isinstance(filesystem, fs.LocalFileSystem)
-        written = f"{path.rpartition('/')[0]}/.{uuid4().hex}.tmp" if local else path
+        if not self.is_local:
+            # A store has no folders; Arrow would make empty objects that stand for them.
+            with filesystem.open_output_stream(path, compression=None) as stream:
+                stream.write(content)
+            return
+        folder = path.rpartition("/")[0]
+        filesystem.create_dir(folder, recursive=True)
+        written = f"{folder}/.{uuid4().hex}.tmp"
         try:
             with filesystem.open_output_stream(written, compression=None) as stream:
                 stream.write(content)
-            if local and keep:
+            if keep:
                 _sync(written)
                 Path(written).replace(path)
         finally:
-            if (local and Path(written).exists()) or (not local and not keep):
-                filesystem.delete_file(written)
+            Path(written).unlink(missing_ok=True)
 
     def exists(self) -> bool:
         """Whether there is such a folder."""
@@ -232,7 +268,7 @@ class Results:
         """
         filesystem, path = self._opened
         if not self.exists():
-            raise BadInputError(f"there is no results folder {self.location!r}.")
+            raise BadInputError(f"there is no results folder {str(self)!r}.")
         folders = [
             info for info in filesystem.get_file_info(fs.FileSelector(path)) if info.type == fs.FileType.Directory
         ]
@@ -263,7 +299,7 @@ class Results:
         for table in sorted(tables, key=lambda table: table == COMMIT):
             if len(tables[table]) == 0:
                 continue
-            self._put(f"{sweep}/{table}/{trial}.parquet", _encoded(table, tables[table]), keep=True)
+            self._put(f"{sweep}/{table}/{trial}.parquet", _encoded(table, tables[table]))
 
     def done(self, sweep: str) -> set[str]:
         """The ids of the trials that have a `members` shard, whatever their outcome."""
@@ -288,7 +324,7 @@ class Results:
         paths = [path for path in self._shards(sweep, table) if trials is None or _stem(path) in trials]
         wanted = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
         # A disk has a shard at once, and threads beyond the cores are in each other's way; a store is waited for.
-        with ThreadPoolExecutor(max_workers=os.cpu_count() if self._local else 8) as readers:
+        with ThreadPoolExecutor(max_workers=os.cpu_count() if self.is_local else 8) as readers:
             shards = list(readers.map(lambda path: self._read_shard(path, table, columns), paths))
         return pa.concat_tables(shards) if shards else wanted.empty_table()
 
@@ -296,7 +332,7 @@ class Results:
         try:
             with (
                 self._opened[0].open_input_file(path) as file,
-                pq.ParquetFile(file, pre_buffer=not self._local) as shard,
+                pq.ParquetFile(file, pre_buffer=not self.is_local) as shard,
             ):
                 _check_schema(path, table, shard.schema_arrow)
                 return shard.read(columns=columns, use_threads=False).replace_schema_metadata(None)
@@ -329,7 +365,7 @@ class Results:
 
     def save_plan(self, sweep: str, name: str, plan: Mapping[str, Any]) -> None:
         """Keep what a launch set out to run, under a name that its content determines."""
-        self._put(f"{sweep}/plans/{name}.json", json.dumps(plan, indent=1, sort_keys=True).encode(), keep=True)
+        self._put(f"{sweep}/plans/{name}.json", json.dumps(plan, indent=1, sort_keys=True).encode())
 
     def plans(self, sweep: str) -> list[dict[str, Any]]:
         """What all launches of the sweep set out to run.
@@ -379,6 +415,13 @@ def _check_schema(path: str, table: str, schema: pa.Schema) -> None:
         )
     if not schema.remove_metadata().equals(SCHEMAS[table]):
         raise BadInputError(f"the shard {path!r} says schema version {version} but has other columns; move it away.")
+
+
+def _in_one_request(uri: str) -> str:
+    """The URI, with what makes Arrow write a small object in one request to S3 where it would take three."""
+    if not uri.startswith("s3://") or "allow_delayed_open=" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
 
 
 def _sync(path: str) -> None:

@@ -225,9 +225,9 @@ def tune(
         ]
         _tune(tunings, _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
         short = [_tell(each) for each in tunings]
-    console.print(f"records: {where}/{tuning.SEARCHES['tpe']}")
+    console.print(f"records: {where.below(tuning.SEARCHES['tpe'])}")
     # A command that is broken over two lines can't be copied.
-    console.print(f"next: python -m analysis tradeoff {where}", soft_wrap=True)
+    console.print(f"next: python -m analysis tradeoff {where.argument}", soft_wrap=True)
     if any(short):
         raise typer.Exit(1)
 
@@ -295,8 +295,10 @@ def _run(state: State, trials: tuple[Trial, ...], options: _Launch) -> None:
     for trial in after.failed[:MOST_FAILURES]:
         console.print(f"  failed: {trial}: {after.error(trial)}")
     if after.failed:
-        console.print(f"  again: python -m sweeps retry {options.sweep} --results {options.results}")
-    console.print(f"records: {options.results}/{options.sweep}")
+        console.print(
+            f"  again: python -m sweeps retry {options.sweep} --results {options.results.argument}", soft_wrap=True
+        )
+    console.print(f"records: {options.results.below(options.sweep)}", soft_wrap=True)
     if any(after.of(trial) in ("failed", "missing") for trial in trials):
         raise typer.Exit(1)
 

@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import json
-import re
 import shlex
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import Any
 
 from study import folders
 from study.errors import BadInputError
+from study.locations import public
 from study.record import Results
 from study.trial import FOLDER_FIELDS, Trial
 
@@ -192,7 +192,7 @@ class Plan:
 
 def command(*arguments: str) -> str:
     """A command line as a user would type it; without the credentials that a URI may have."""
-    return re.sub(r"(?<=://)[^/\s@]+@", "", shlex.join(["python", *arguments]))
+    return shlex.join(["python", *map(public, arguments)])
 
 
 def _trial(entry: Mapping[str, Any]) -> Trial:

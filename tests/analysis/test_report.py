@@ -16,7 +16,7 @@ from tests.analysis import test_tradeoff as tuned
 from tests.analysis.conftest import DIVERGED, Outcome, grid, plan, plausible, record, shard
 
 GRID = grid(k=(0.1, 0.3), norm=("batch", "none"), seed=range(5))
-HOSTILE = "RuntimeError: <script>alert(1)</script> & \"more\""
+HOSTILE = 'RuntimeError: <script>alert(1)</script> & "more"'
 
 
 def came_from(seconds: float, **named: Any) -> Outcome:
