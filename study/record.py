@@ -365,13 +365,14 @@ class Results:
 
     def save_plan(self, sweep: str, name: str, plan: Mapping[str, Any]) -> None:
         """Keep what a launch set out to run, under a name that its content determines."""
+        plan = {**plan, "schema_version": SCHEMA_VERSION}
         self._put(f"{sweep}/plans/{name}.json", json.dumps(plan, indent=1, sort_keys=True).encode())
 
     def plans(self, sweep: str) -> list[dict[str, Any]]:
         """What all launches of the sweep set out to run.
 
         Raises:
-            BadInputError: a plan is no JSON.
+            BadInputError: a plan is no JSON, or of a later schema version.
         """
         found = []
         for path in self._files(sweep, "plans"):
@@ -380,6 +381,10 @@ class Results:
                     found.append(json.loads(stream.read()))
                 except ValueError:
                     raise BadInputError(f"the plan {path!r} is damaged; remove it and run the sweep again.") from None
+            version = found[-1].pop("schema_version", SCHEMA_VERSION) if isinstance(found[-1], dict) else SCHEMA_VERSION
+            # One of an earlier version says no less of its trials; a later one may have settings that are unknown here.
+            if not isinstance(version, int) or version > SCHEMA_VERSION:
+                raise BadInputError(_other_version("plan", path, version))
         return found
 
 
@@ -409,12 +414,16 @@ def _check_schema(path: str, table: str, schema: pa.Schema) -> None:
     if metadata.get("normleak_table") != table or version is None:
         raise BadInputError(f"the shard {path!r} is no record of {table}; move it out of the results folder.")
     if version != str(SCHEMA_VERSION):
-        raise BadInputError(
-            f"the shard {path!r} has schema version {version}, this normleak reads {SCHEMA_VERSION}; "
-            f"use the normleak that wrote it, or another results folder."
-        )
+        raise BadInputError(_other_version("shard", path, version))
     if not schema.remove_metadata().equals(SCHEMAS[table]):
         raise BadInputError(f"the shard {path!r} says schema version {version} but has other columns; move it away.")
+
+
+def _other_version(kind: str, path: str, version: object) -> str:
+    return (
+        f"the {kind} {path!r} has schema version {version}, this normleak reads {SCHEMA_VERSION}; "
+        f"use the normleak that wrote it, or another results folder."
+    )
 
 
 def _in_one_request(uri: str) -> str:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from study import factories
 from study.errors import BadInputError
 from study.record import Results
 from study.terminal import DataDir, application, console, duration, main, progress_bar, show
 from study.trial import FIELDS, Trial, parse, text
 from sweeps import estimate, registry, tuning
-from sweeps.sweep import Plan, Scale, State
+from sweeps.sweep import Plan, Scale, State, command
 
 if TYPE_CHECKING:
     from sweeps.tune import Tuning
@@ -138,6 +139,7 @@ def run(
     """
     planned = _planned(name, scale, overrides, fraction)
     where = Results.at(results)
+    where.plans(name)  # those of a later version are refused
     where.check_writable()
     state = planned.state(where)
     _run(state, state.missing[:limit], _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
@@ -147,6 +149,10 @@ def run(
 def retry(
     name: Name,
     failed: Annotated[bool, typer.Option("--failed", help="Only the failed ones, not what else is missing.")] = False,
+    architecture: Annotated[
+        list[str] | None,
+        typer.Option(metavar=factories.FORM, help="Import this network, which the plan asks for; repeatable."),
+    ] = None,
     results: ResultsOption = "results",
     data_dir: DataDir = "data",
     workers: Workers = None,
@@ -157,12 +163,14 @@ def retry(
 ) -> None:
     """Run the failed trials of a sweep again, and whatever of all that was planned has no record.
 
-    A trial with a damaged shard counts as missing; the shard stays as `<trial id>.parquet.damaged`.
+    A trial with a damaged shard counts as missing; the shard stays as `<trial id>.parquet.damaged`. A network that
+    is no built-in one is imported only if it is named here as well.
 
     Example: python -m sweeps retry quickstart --failed
     """
     where = Results.at(results)
     saved = _saved(name, where)
+    saved.check_named(architecture or ())
     where.check_writable()
     saved.check_unchanged()
     where.set_aside(name)
@@ -295,9 +303,9 @@ def _run(state: State, trials: tuple[Trial, ...], options: _Launch) -> None:
     for trial in after.failed[:MOST_FAILURES]:
         console.print(f"  failed: {trial}: {after.error(trial)}")
     if after.failed:
-        console.print(
-            f"  again: python -m sweeps retry {options.sweep} --results {options.results.argument}", soft_wrap=True
-        )
+        own = [part for network in after.plan.own_architectures for part in ("--architecture", network)]
+        again = command("-m", "sweeps", "retry", options.sweep, "--results", options.results.location, *own)
+        console.print(f"  again: {again}", soft_wrap=True)
     console.print(f"records: {options.results.below(options.sweep)}", soft_wrap=True)
     if any(after.of(trial) in ("failed", "missing") for trial in trials):
         raise typer.Exit(1)

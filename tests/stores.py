@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
+from werkzeug.wsgi import get_input_stream
 
 ACCESS_KEY, SECRET_KEY = "PLANTEDACCESSKEY", "planted+secret+key"
 CHANGING = ("PUT", "POST", "DELETE")
@@ -103,7 +104,7 @@ def _behind(store: Store, served: Callable[..., Iterable[bytes]]) -> Callable[..
         time.sleep(store.delay)
         if fault is None:
             return served(environ, start)
-        environ["wsgi.input"].read()
+        get_input_stream(environ).read()  # what is left unread would pass for the next request
         if fault == "reset":
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError

@@ -1,3 +1,4 @@
+import json
 import math
 import resource
 from collections.abc import Iterator
@@ -381,6 +382,19 @@ def test_a_damaged_plan_is_refused_by_its_path(results):
         path.write_bytes(content)
         with pytest.raises(BadInputError, match=r"one\.json' is damaged"):
             results.plans("sweep")
+
+
+def test_a_plan_of_a_later_version_is_refused_and_one_of_none_is_read(results):
+    results.save_plan("sweep", "one", {"trials": []})
+    path = Path(results.location, "sweep", "plans", "one.json")
+    plan = json.loads(path.read_text())
+    assert plan == {"trials": [], "schema_version": SCHEMA_VERSION}
+    path.write_text(json.dumps({"trials": []}))
+    assert results.plans("sweep") == [{"trials": []}]
+    path.write_text(json.dumps({**plan, "schema_version": SCHEMA_VERSION + 1}))
+    with pytest.raises(BadInputError, match=f"has schema version {SCHEMA_VERSION + 1}, this normleak reads") as caught:
+        results.plans("sweep")
+    assert "\n" not in str(caught.value)
 
 
 # On an object store
