@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from study import factories
-from study.errors import BadInputError
+from study.errors import BadInputError, unknown
 from study.record import Results
 from study.terminal import DataDir, application, console, duration, main, progress_bar, show
 from study.trial import FIELDS, Trial, parse, text
@@ -188,6 +188,30 @@ def status(name: Name, results: ResultsOption = "results") -> None:
     where = Results.at(results)
     state = _saved(name, where).state(where)
     console.print(f"{name}: {_size(state.plan)}: {state}")
+
+
+@app.command()
+def compact(name: Name, results: ResultsOption = "results") -> None:
+    """Put the shards of a finished sweep, one a trial and table, into one file a table, which is read faster.
+
+    Readers are not disturbed, and nothing is lost if it is stopped. Later trials can be run and compacted as well.
+
+    Example: python -m sweeps compact quickstart --results results
+    """
+    where = Results.at(results)
+    if name not in where.sweeps():
+        raise unknown(f"sweep in {where}", name, where.sweeps())
+    plan = Plan.saved(name, where)
+    missing = plan.state(where).missing if plan else ()
+    if missing:
+        raise BadInputError(
+            f"{name} has {len(missing)} missing trials; finish it first: "
+            f"python -m sweeps retry {name} --results {where.argument}"
+        )
+    where.check_writable()
+    with console.status("compacting ..."):
+        shards, files = where.compact(name)
+    console.print(f"{name}: {shards} shards are now {files} files" if shards else f"{name}: nothing to compact")
 
 
 @app.command()

@@ -12,6 +12,7 @@ import pytest
 from analysis.__main__ import app as analysis_app
 from study import record
 from study.record import Results
+from study.run import failed
 from study.terminal import main
 from sweeps import registry
 from sweeps.__main__ import app
@@ -137,7 +138,7 @@ def test_a_plan_imports_no_network_that_its_user_has_not_named(
     assert (foreign / "imported").exists()
 
 
-@pytest.mark.parametrize("verb", ["run", "retry", "status"])
+@pytest.mark.parametrize("verb", ["run", "retry", "status", "compact"])
 @pytest.mark.parametrize("later", ["plan", "shard"])
 def test_a_folder_of_a_later_version_is_refused_and_left_as_it_is(
     verb: str, later: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -156,6 +157,17 @@ def test_a_folder_of_a_later_version_is_refused_and_left_as_it_is(
     said = refused(capfd, monkeypatch, app, verb, "quickstart", "--results", results.location)
     assert f"has schema version {record.SCHEMA_VERSION + 1}, this normleak reads {record.SCHEMA_VERSION}" in said
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_sweep_that_is_not_finished_or_not_there_is_not_compacted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    results = Results.at(tmp_path)
+    registry.sweep("quickstart").plan(Scale.quick).save(results)
+    said = refused(capfd, monkeypatch, app, "compact", "quickstart", "--results", results.location)
+    assert f"has 4 missing trials; finish it first: python -m sweeps retry quickstart --results {results}" in said
+    said = refused(capfd, monkeypatch, app, "compact", "quickstrat", "--results", results.location)
+    assert "did you mean 'quickstart'?" in said
 
 
 def test_bad_input_ends_the_command_itself_with_code_2(sweeps: Command):
@@ -188,6 +200,26 @@ def test_a_damaged_shard_is_refused_by_name_and_retry_replaces_it(sweeps: Comman
     assert retried.returncode == 0, retried.stdout + retried.stderr
     assert members.with_name(f"{members.name}.damaged").stat().st_size == 100
     assert_same_science(results, Results.at(finished))
+
+
+def test_a_failed_trial_of_a_compacted_sweep_is_run_again_and_compacted_again(
+    sweeps: Command, finished: Path, tmp_path: Path
+):
+    results, where = Results.at(tmp_path / "results"), ["quickstart", "--results", tmp_path / "results"]
+    subprocess.run(["cp", "-r", finished, results.location], check=True)
+    plan = Plan.saved("quickstart", results)
+    assert plan is not None
+    results.write("quickstart", plan.trials[0].id, vars(failed(plan.trials[0], "out of luck")))
+    assert sweeps("compact", *where).stdout == "quickstart: 10 shards are now 3 files\n"
+    assert sum(path.suffix == ".parquet" for path in Path(results.location).rglob("*")) == 3
+
+    retried = sweeps("retry", *where, "--failed")
+    assert retried.returncode == 0, retried.stdout + retried.stderr
+    assert "3 done, 0 missing, 1 failed" in retried.stdout
+    assert_same_science(results, Results.at(finished))
+    assert " shards are now " in sweeps("compact", *where).stdout
+    assert_same_science(results, Results.at(finished))
+    assert sweeps("compact", *where).stdout == "quickstart: nothing to compact\n"
 
 
 def test_a_killed_driver_is_taken_up_again_with_one_row_a_member(sweeps: Command, finished: Path, tmp_path: Path):
