@@ -17,6 +17,7 @@ from analysis.cells import common
 from analysis.load import Loaded, load_all
 from analysis.output import Output, Table, write
 from study.errors import BadInputError, unknown
+from study.locations import is_uri
 from study.record import Results
 from study.terminal import application, console, main
 from sweeps.tuning import MAX_LOSS, SEARCHES, STORAGE
@@ -292,7 +293,7 @@ def figures(
     if lacking and (figure or not drawn):
         raise BadInputError(" ".join(lacking))
     table = summaries.figures_table(pd.DataFrame(drawn), str(where))
-    table.notes += [*lacking, *(f"records: {where}/{loaded.sweep}" for loaded in loads)]
+    table.notes += [*lacking, *(f"records: {where.below(loaded.sweep)}" for loaded in loads)]
     table.notes += [note for loaded in loads for note in loaded.notes]
     output.show([table])
 
@@ -312,7 +313,7 @@ def report(
     """
     from analysis.report import report as reported
 
-    if out is None and "://" in results:
+    if out is None and is_uri(results):
         raise BadInputError("the report of results on a URI needs a local file: --out FILE.")
     file = out or Path(results) / "report.html"
     with console.status("reading records ...") as status:
@@ -344,7 +345,7 @@ def _figure_folder(results: str, folder: Path | None, sweep: str, sweeps: int = 
     """Where a sweep's figures go; two sweeps in one folder would overwrite each other's."""
     if folder is not None:
         return folder if sweeps == 1 else folder / sweep
-    if "://" in results:
+    if is_uri(results):
         raise BadInputError("figures of results on a URI need a local folder: --figures DIR.")
     return Path(results) / sweep / "figures"
 

@@ -173,7 +173,7 @@ class Claim:
         """What would run its cells: at the quick scale, if they are there."""
         sweep = SWEEPS[self.sweeps[0]]
         quick = any(map(self.about, sweep.plan(Scale.quick).trials))
-        return f"python -m sweeps run {sweep.name}{'' if quick else ' --scale paper'} --results {results}"
+        return f"python -m sweeps run {sweep.name}{'' if quick else ' --scale paper'} --results {results.argument}"
 
 
 FLIPPED: Levels = {"corruption": "label"}
@@ -765,7 +765,7 @@ def _widened(table: str, sweep: str, members: pd.DataFrame, results: Results) ->
     if len(lost):
         raise BadInputError(
             f"{sweep}: {len(lost)} members have no {table}, such as {lost.iloc[0]['trial']}/{lost.iloc[0]['member']}; "
-            f"run `python -m sweeps retry {sweep} --results {results}`."
+            f"run `python -m sweeps retry {sweep} --results {results.argument}`."
         )
     return widened.drop(columns="_merge")
 

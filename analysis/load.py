@@ -174,5 +174,5 @@ def _refuse_holes(sweep: str, plan: Plan | None, lacking: Sequence[Trial], resul
     if plan is not None and lacking:
         raise BadInputError(
             f"{sweep}: {len(lacking)} of {len(plan.trials)} trials have no complete record, such as [{lacking[0]}]; "
-            f"run `python -m sweeps retry {sweep} --results {results}`, or add --partial."
+            f"run `python -m sweeps retry {sweep} --results {results.argument}`, or add --partial."
         )

@@ -23,6 +23,7 @@ from analysis.output import Best, Table
 from analysis.panels import svg
 from analysis.tradeoff import Tuning
 from study.errors import BadInputError
+from study.locations import is_uri
 from study.record import Results
 from sweeps.registry import SWEEPS
 from sweeps.sweep import command
@@ -129,7 +130,7 @@ def report(
     progress("provenance")
     sections += [_excluded(every), _costs(every), _provenance(every), _commands(every, results)]
     summary = _summary(every, entries, headlines)
-    return _page(f"normleak: {Path(results.location).name or results}", summary, sections)
+    return _page(f"normleak: {results if is_uri(results.location) else Path(results.location).name}", summary, sections)
 
 
 def _page(title: str, summary: Sequence[str], sections: Sequence[Section]) -> str:

@@ -106,7 +106,8 @@ def load_tunings(
     loaded = {name: load(results, name, partial) for name in parts(sweep) if name in results.sweeps()}
     if sweep not in loaded:
         raise BadInputError(
-            f"{results} holds no tuning {sweep}; make one with `python -m sweeps tune regularizer --results {results}`."
+            f"{results} holds no tuning {sweep}; "
+            f"make one with `python -m sweeps tune regularizer --results {results.argument}`."
         )
     random, confirmed = (loaded[name].members if name in loaded else None for name in parts(sweep)[1:])
     return tunings(loaded[sweep].members, random, confirmed, max_loss), list(loaded.values())

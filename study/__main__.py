@@ -80,7 +80,7 @@ def run(
     if records_to:
         records_to.write(sweep, trial.id, vars(records))
         records_to.checkpoints(sweep).drop(trial.id)
-        console.print(f"records: {records_to}/{sweep}")
+        console.print(f"records: {records_to.below(sweep)}", soft_wrap=True)
 
 
 @app.command()

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from study.errors import BadInputError
+from study import factories
+from study.errors import BadInputError, unknown
 from study.record import Results
 from study.terminal import DataDir, application, console, duration, main, progress_bar, show
 from study.trial import FIELDS, Trial, parse, text
 from sweeps import estimate, registry, tuning
-from sweeps.sweep import Plan, Scale, State
+from sweeps.sweep import Plan, Scale, State, command
 
 if TYPE_CHECKING:
     from sweeps.tune import Tuning
@@ -141,6 +142,7 @@ def run(
     """
     planned = _planned(name, scale, overrides, fraction)
     where = Results.at(results)
+    where.plans(name)  # those of a later version are refused
     where.check_writable()
     state = planned.state(where)
     _run(state, state.missing[:limit], _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
@@ -150,6 +152,10 @@ def run(
 def retry(
     name: Name,
     failed: Annotated[bool, typer.Option("--failed", help="Only the failed ones, not what else is missing.")] = False,
+    architecture: Annotated[
+        list[str] | None,
+        typer.Option(metavar=factories.FORM, help="Import this network, which the plan asks for; repeatable."),
+    ] = None,
     results: ResultsOption = "results",
     data_dir: DataDir = "data",
     workers: Workers = None,
@@ -160,12 +166,14 @@ def retry(
 ) -> None:
     """Run the failed trials of a sweep again, and whatever of all that was planned has no record.
 
-    A trial with a damaged shard counts as missing; the shard stays as `<trial id>.parquet.damaged`.
+    A trial with a damaged shard counts as missing; the shard stays as `<trial id>.parquet.damaged`. A network that
+    is no built-in one is imported only if it is named here as well.
 
     Example: python -m sweeps retry quickstart --failed
     """
     where = Results.at(results)
     saved = _saved(name, where)
+    saved.check_named(architecture or ())
     where.check_writable()
     saved.check_unchanged()
     where.set_aside(name)
@@ -183,6 +191,30 @@ def status(name: Name, results: ResultsOption = "results") -> None:
     where = Results.at(results)
     state = _saved(name, where).state(where)
     console.print(f"{name}: {_size(state.plan)}: {state}")
+
+
+@app.command()
+def compact(name: Name, results: ResultsOption = "results") -> None:
+    """Put the shards of a finished sweep, one a trial and table, into one file a table, which is read faster.
+
+    Readers are not disturbed, and nothing is lost if it is stopped. Later trials can be run and compacted as well.
+
+    Example: python -m sweeps compact quickstart --results results
+    """
+    where = Results.at(results)
+    if name not in where.sweeps():
+        raise unknown(f"sweep in {where}", name, where.sweeps())
+    plan = Plan.saved(name, where)
+    missing = plan.state(where).missing if plan else ()
+    if missing:
+        raise BadInputError(
+            f"{name} has {len(missing)} missing trials; finish it first: "
+            f"python -m sweeps retry {name} --results {where.argument}"
+        )
+    where.check_writable()
+    with console.status("compacting ..."):
+        shards, files = where.compact(name)
+    console.print(f"{name}: {shards} shards are now {files} files" if shards else f"{name}: nothing to compact")
 
 
 @app.command()
@@ -228,9 +260,9 @@ def tune(
         ]
         _tune(tunings, _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
         short = [_tell(each) for each in tunings]
-    console.print(f"records: {where}/{tuning.SEARCHES['tpe']}")
+    console.print(f"records: {where.below(tuning.SEARCHES['tpe'])}")
     # A command that is broken over two lines can't be copied.
-    console.print(f"next: python -m analysis tradeoff {where}", soft_wrap=True)
+    console.print(f"next: python -m analysis tradeoff {where.argument}", soft_wrap=True)
     if any(short):
         raise typer.Exit(1)
 
@@ -298,8 +330,10 @@ def _run(state: State, trials: tuple[Trial, ...], options: _Launch) -> None:
     for trial in after.failed[:MOST_FAILURES]:
         console.print(f"  failed: {trial}: {after.error(trial)}")
     if after.failed:
-        console.print(f"  again: python -m sweeps retry {options.sweep} --results {options.results}")
-    console.print(f"records: {options.results}/{options.sweep}")
+        own = [part for network in after.plan.own_architectures for part in ("--architecture", network)]
+        again = command("-m", "sweeps", "retry", options.sweep, "--results", options.results.location, *own)
+        console.print(f"  again: {again}", soft_wrap=True)
+    console.print(f"records: {options.results.below(options.sweep)}", soft_wrap=True)
     if any(after.of(trial) in ("failed", "missing") for trial in trials):
         raise typer.Exit(1)
 

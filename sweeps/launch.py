@@ -51,6 +51,7 @@ if (
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler
 
 from study.errors import BadInputError
@@ -65,7 +66,15 @@ NEARLY_DONE = 0.999
 INSIST_EVERY_S = 2.0
 GROWS_WITHIN_S = 1800  # a cloud's node is started, has its image pulled and the project installed
 REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc")
+STORE_ENVIRONMENT = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"),
+    *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION"),
+)
+"""What this process knows of an object store, and its workers on other machines need not."""
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing is kept there; the default would reserve a third of the memory
+
+# Tune would hand these on through the workers' runtime environment, which Ray writes into its logs.
+class_cache.ENV_VARS_TO_PROPAGATE.difference_update(STORE_ENVIRONMENT)
 
 Report = Callable[[float], None]
 Task = Mapping[str, Any]
@@ -311,12 +320,20 @@ def run_trials(
         # Once trained, a trial is still to be recorded.
         on_progress(min(told, NEARLY_DONE))
 
+    # Tune's own account is a convenience; a store that refuses it now and then must not end a run.
+    storage = results.below(sweep, "ray") if results.is_local else None
+    common = {
+        "sweep": sweep,
+        "results": results.location,
+        "data_dir": str(data_dir.absolute()),
+        "environment": {} if results.is_local else _of_store(),
+    }
     while units and not whole.interrupted:
-        tasks = [_task(unit, sweep, results, data_dir) for unit in units]
+        tasks = [_task(unit) for unit in units]
         # A bundle is taken apart rather than tried again as it is.
         tries = MAX_FAILURES if all(len(unit.trials) == 1 for unit in units) else 0
         shared, work = [unit.sharing for unit in units], [unit.work for unit in units]
-        outcome = schedule(tasks, run_and_record, pool, advance, work, f"{results}/{sweep}/ray", tries, shared)
+        outcome = schedule(tasks, run_and_record, pool, advance, work, storage, tries, shared, common)
         whole.add(outcome)
         units = list(_again(units, outcome, tries, sweep, results))
         left = sum(unit.work for unit in units)
@@ -434,15 +451,16 @@ def advise(trial: Trial, data_dir: str, device: str, members: int, backend: str,
     return Advice(choice.members, sharing, f"{choice}, {sharing} to a device" if sharing > 1 else str(choice))
 
 
-def _task(unit: _Unit, sweep: str, results: Results, data_dir: Path) -> Task:
+def _of_store() -> dict[str, str]:
+    return {name: os.environ[name] for name in STORE_ENVIRONMENT if name in os.environ}
+
+
+def _task(unit: _Unit) -> Task:
     """The unit as JSON-like values, which is what Tune's users see of it."""
     return {
         "trials": [trial.settings() for trial in unit.trials],
         "ids": [trial.id for trial in unit.trials],
         "recorded": [trial.id for trial in unit.recorded],
-        "sweep": sweep,
-        "results": str(results),
-        "data_dir": str(data_dir.absolute()),
         "backend": unit.backend,
         "sharing": unit.sharing,
     }
@@ -486,6 +504,7 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     from study.run import run_together
 
     one_thread()
+    os.environ.update(task["environment"])
     trials = [Trial.of(settings) for settings in task["trials"]]
     for trial, planned in zip(trials, task["ids"], strict=True):
         if trial.id != planned:
@@ -513,6 +532,7 @@ def schedule(
     storage: str | None = None,
     tries: int | None = None,
     sharing: Sequence[int] | None = None,
+    common: Task | None = None,
 ) -> Outcome:
     """Give the tasks to reused workers until each is done or has failed for good.
 
@@ -526,11 +546,13 @@ def schedule(
             it is thrown away.
         tries: how often a task that fails is tried again; `MAX_FAILURES` by default.
         sharing: how many tasks like it share a worker's device, for each; 1 by default.
+        common: what all tasks have beside their own. It goes from memory to memory alone, for it may have credentials,
+            and Tune writes down what each task has of its own.
     """
     sharing = sharing or [1] * len(tasks)
     given = [{**task, "device": pool.device, "task": position} for position, task in enumerate(tasks)]
     return _fit(
-        _trainable(work),
+        _trainable(work, ray.put(dict(common or {}))),
         {"task": tune.grid_search(given)},
         pool,
         _Tracker(weights or [1.0] * len(tasks), on_progress),
@@ -563,7 +585,9 @@ def search(
         sharing: how many tasks share a worker's device.
     """
     tracker = _Tracker([1.0] * count, on_progress)
-    return _fit(_trainable(work), {}, pool, tracker, [sharing] * count, MAX_FAILURES, storage, searcher, count)
+    return _fit(
+        _trainable(work, ray.put({})), {}, pool, tracker, [sharing] * count, MAX_FAILURES, storage, searcher, count
+    )
 
 
 def _fit(
@@ -617,8 +641,13 @@ def _fit(
     return outcome
 
 
-def _trainable(work: Work) -> Callable[[dict[str, Any]], None]:
-    """The work as Tune calls it in a worker, reporting at most twice a second and cleaning up after each task."""
+def _trainable(work: Work, common: Any) -> Callable[[dict[str, Any]], None]:
+    """The work as Tune calls it in a worker, reporting at most twice a second and cleaning up after each task.
+
+    Args:
+        work: what is done with a task.
+        common: a reference to what all tasks have.
+    """
 
     def trainable(config: dict[str, Any]) -> None:
         began = last = time.time()
@@ -630,7 +659,7 @@ def _trainable(work: Work) -> Callable[[dict[str, Any]], None]:
                 tune.report({"fraction": fraction})
 
         try:
-            result = dict(work(config["task"], report))
+            result = dict(work({**ray.get(common), **config["task"]}, report))
         except Exception as error:
             # Tune rebuilds exceptions from their text, which not every class survives.
             raise TaskError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error

@@ -3,18 +3,18 @@
 import hashlib
 import itertools
 import json
-import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from study import folders
+from study import factories, folders
 from study.errors import BadInputError
+from study.locations import public
 from study.record import Results
 from study.trial import FOLDER_FIELDS, Trial
 
@@ -164,6 +164,27 @@ class Plan:
         except (KeyError, TypeError, AttributeError):
             raise BadInputError(f"a plan of {sweep} in {results} is damaged; remove it and run again.") from None
 
+    @property
+    def own_architectures(self) -> tuple[str, ...]:
+        """The networks among its trials that are the user's own, `module:factory`, sorted."""
+        return tuple(sorted({trial.architecture for trial in self.trials if factories.split(trial.architecture)}))
+
+    def check_named(self, architectures: Collection[str]) -> None:
+        """Refuse to run a saved plan with a network of the user's own that the user has not named.
+
+        A results folder may come from someone else, and to run such a network is to run whatever its module does.
+
+        Raises:
+            BadInputError: there is one.
+        """
+        for architecture in self.own_architectures:
+            if architecture not in architectures:
+                module, _, _ = architecture.partition(":")
+                raise BadInputError(
+                    f"the plan in the results folder asks for {architecture}; "
+                    f"if module {module} is yours to run, add --architecture {shlex.quote(architecture)}."
+                )
+
     def networks(self) -> set[tuple[str, int, int]]:
         """Every network that the plan asks for, as its cell, its seed and its number among the models of that seed."""
         return {(trial.cell, seed, model) for trial in self.trials for seed, model in trial.members}
@@ -192,7 +213,7 @@ class Plan:
 
 def command(*arguments: str) -> str:
     """A command line as a user would type it; without the credentials that a URI may have."""
-    return re.sub(r"(?<=://)[^/\s@]+@", "", shlex.join(["python", *arguments]))
+    return shlex.join(["python", *map(public, arguments)])
 
 
 def _trial(entry: Mapping[str, Any]) -> Trial:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from study import folders
 from study.errors import BadInputError, unknown
+from study.locations import is_uri
 from study.record import Results
 from study.trial import Trial
 from sweeps.axes import QUICK
@@ -71,7 +72,7 @@ def storage_path(results: Results) -> Path:
     Raises:
         BadInputError: the results are not in a local folder.
     """
-    if "://" in results.location:
+    if is_uri(results.location):
         raise BadInputError(f"a tuning keeps its studies in a file, so its results go to a folder, not to {results}.")
     return Path(results.location) / SEARCHES["tpe"] / STORAGE
 

@@ -12,7 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from study.data import Dataset, Split
 
-pytest_plugins = ["tests.ray_runs"]
+pytest_plugins = ["tests.ray_runs", "tests.stores"]
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -30,6 +30,7 @@ WITH_RAY = (
     "tests/sweeps/test_main.py",
     "tests/sweeps/test_tune.py",
     "tests/test_end_to_end.py",
+    "tests/test_stores.py",
 )
 """The files whose tests start Ray, which wants the machine's cores, or share the records of a sweep that ran on it."""
 

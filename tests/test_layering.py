@@ -111,6 +111,70 @@ assert member["status"] == "ok", member
     assert found & {"ray", "pandas", "sweeps", "analysis"} == set()
 
 
+# Nothing that is read can run code
+
+UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+UNSAFE_CALLS = {"eval", "exec", "__import__", "import_module", "read_pickle", "unsafe_load"}
+IMPORTING = "study/factories.py"
+"""What imports a module by a name that is no part of the source: that of the user's own network."""
+
+
+def unsafe(source: str) -> Iterator[str]:
+    """What a source has that could run code out of a file or a name."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            yield from (name for name in names if name.partition(".")[0] in UNSAFE_MODULES)
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            library, _, name = called.rpartition(".")
+            runs = name in UNSAFE_CALLS and library in (
+                "",
+                "importlib",
+                "pd",
+                "pandas",
+                "yaml",
+            )  # model.eval() does not
+            unpickles = called == "torch.load" and given.get("weights_only") != "True"
+            if runs or unpickles or given.get("allow_pickle", "False") != "False":
+                yield called
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_source_reads_what_could_run_code(path: Path):
+    allowed = {"importlib.import_module"} if path.relative_to(ROOT).as_posix() == IMPORTING else set()
+    assert set(unsafe(path.read_text())) == allowed
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from joblib import load",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path, allow_pickle=True)",
+        "numpy.load(path, None, allow_pickle=choice)",
+        "pd.read_pickle(path)",
+        "__import__(name)",
+        "exec(code)",
+    ],
+)
+def test_what_could_run_code_is_seen(line: str):
+    assert list(unsafe(f"def late():\n    return 1\n{line}\n"))
+
+
+def test_what_could_not_is_allowed():
+    lines = [
+        "torch.load(path, weights_only=True)",
+        "np.load(path)",
+        "np.load(path, allow_pickle=False)",
+        "model.eval()",
+    ]
+    assert not list(unsafe("\n".join(lines)))
+
+
 # Every choice has something that carries it out
 
 

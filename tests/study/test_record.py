@@ -1,3 +1,4 @@
+import json
 import math
 import resource
 from collections.abc import Iterator
@@ -421,3 +422,101 @@ def test_checkpoints_are_no_table_no_plan_and_no_sweep(results):
     assert results.plans("sweep") == []
     assert results.set_aside("sweep") == set()
     assert {results.read("sweep", table).num_rows for table in SCHEMAS} == {0}
+
+
+def test_a_plan_of_a_later_version_is_refused_and_one_of_none_is_read(results):
+    results.save_plan("sweep", "one", {"trials": []})
+    path = Path(results.location, "sweep", "plans", "one.json")
+    plan = json.loads(path.read_text())
+    assert plan == {"trials": [], "schema_version": SCHEMA_VERSION}
+    path.write_text(json.dumps({"trials": []}))
+    assert results.plans("sweep") == [{"trials": []}]
+    path.write_text(json.dumps({**plan, "schema_version": SCHEMA_VERSION + 1}))
+    with pytest.raises(BadInputError, match=f"has schema version {SCHEMA_VERSION + 1}, this normleak reads") as caught:
+        results.plans("sweep")
+    assert "\n" not in str(caught.value)
+
+
+# On an object store
+
+
+@pytest.fixture
+def stored(store) -> Results:
+    return Results.at(store.uri())
+
+
+def test_a_store_holds_one_object_a_shard_each_put_in_one_request_and_nothing_else(store, stored):
+    store.asked.clear()
+    stored.check_writable()
+    write(stored)
+    stored.save_plan("sweep", "plan", {"trials": []})
+    names = [f"sweep/{table}/{TRIAL}.parquet" for table in SCHEMAS]
+    expected = sorted(f"some/results/{name}" for name in [".writable", "sweep/plans/plan.json", *names])
+    assert sorted(store.objects(stored.location)) == expected
+    assert {method: store.asked[method] for method in ("PUT", "POST", "DELETE")} == {
+        "PUT": len(expected),
+        "POST": 0,
+        "DELETE": 0,
+    }
+
+
+def test_a_store_is_read_like_a_folder_whatever_marks_folders_in_it(store, stored, results):
+    for place in (stored, results):
+        for trial in (TRIAL, "f" * 16):
+            write(place, trial, members=2)
+    # As consoles and other programs leave them.
+    for key in ("some/", "some/results/", "some/results/sweep/", "some/results/sweep/members/", "some/results/empty/"):
+        store.client().put_object(Bucket=stored.location[5:].partition("/")[0], Key=key)
+    assert stored.exists()
+    assert stored.sweeps() == ["sweep"]
+    assert stored.done("sweep") == results.done("sweep")
+    assert stored.ran("sweep", TRIAL)
+    for table in SCHEMAS:
+        assert stored.read("sweep", table).equals(results.read("sweep", table))
+    assert stored.read("sweep", "members", ["trial"], {TRIAL})["trial"].to_pylist() == [TRIAL] * 2
+
+
+def test_of_sixty_uploads_each_tenth_fails_at_first_and_none_at_last(store, stored, results):
+    store.fail_every = 10
+    ids = [f"{number:016x}" for number in range(10)]
+    for place in (stored, results):
+        for trial in ids:
+            write(place, trial)
+    assert store.failed >= 6
+    assert stored.done("sweep") == set(ids)
+    for table in SCHEMAS:
+        assert stored.read("sweep", table).equals(results.read("sweep", table))
+
+
+def test_a_bucket_that_is_not_there_is_named_in_one_sentence_and_not_made(store, stored):
+    bucket = stored.location[5:].partition("/")[0]
+    missing = Results.at(stored.location.replace(bucket, "no-such-bucket"))
+    with pytest.raises(BadInputError, match="there is no bucket 'no-such-bucket'; make it first") as caught:
+        missing.check_writable()
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BadInputError, match="there is no results folder"):
+        missing.sweeps()
+    assert "no-such-bucket" not in [found["Name"] for found in store.client().list_buckets()["Buckets"]]
+
+
+def test_a_store_that_refuses_to_be_written_is_one_sentence_and_the_trial_is_not_done(store, stored):
+    store.left = 3
+    with pytest.raises(OSError, match="ACCESS_DENIED"):
+        write(stored)
+    with pytest.raises(BadInputError, match="can't be written") as caught:
+        stored.check_writable()
+    assert "\n" not in str(caught.value)
+    assert stored.done("sweep") == set()
+
+
+def test_an_endpoint_is_taken_from_the_environment_too(store, stored, monkeypatch):
+    write(stored)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.port}")
+    assert Results.at(stored.location.partition("?")[0]).done("sweep") == {TRIAL}
+
+
+def test_what_lies_below_a_uri_is_named_before_its_query(stored):
+    place, _, query = stored.location.partition("?")
+    assert stored.below("sweep", "members") == f"{place}/sweep/members?{query}"
+    assert Results("/some where/what?").below("sweep") == "/some where/what?/sweep"
+    assert stored.argument == f"'{stored.location}'"

@@ -382,6 +382,7 @@ def test_workers_compute_with_one_thread(pool, tmp_path):
         "sweep": "s",
         "results": str(tmp_path),
         "data_dir": str(tmp_path),
+        "environment": {},
         "backend": "auto",
         "sharing": 1,
     }

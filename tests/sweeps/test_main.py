@@ -4,15 +4,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from analysis.__main__ import app as analysis_app
+from study import record
 from study.record import Results
+from study.run import failed
 from study.terminal import main
 from sweeps import registry
 from sweeps.__main__ import app
-from sweeps.sweep import Plan
+from sweeps.sweep import Plan, Scale, Sweep, product
 from tests.ray_runs import ROOT, TINY, Command, command
 
 PROVENANCE = ["seconds", "started", "git_commit", "git_dirty", "versions"]
@@ -92,6 +96,80 @@ def test_bad_input_is_one_sentence_and_leaves_no_record(
     assert not [path for path in results.rglob("*") if path.is_file()]
 
 
+def refused(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, app: Any, *arguments: str) -> str:
+    """What a command says that ends in one sentence and with code 2."""
+    monkeypatch.setattr(sys, "argv", ["python", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main(app, "python")
+    errors = capfd.readouterr().err
+    assert (ended.value.code, errors.count("\n")) == (2, 1), errors
+    return errors
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with someone's results, whose plan asks for a network of a module that leaves a file when imported."""
+    (tmp_path / "evil_network.py").write_text("open('imported', 'w').close()\nraise OSError('mine')")
+    axes = product(architecture="evil_network:network", regularizer="log", alpha=0.5, k=0.1)
+    sweep = Sweep("quickstart", "?", "nothing", quick=(axes,), paper=(axes,))
+    sweep.plan(Scale.quick).save(Results.at(tmp_path / "results"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+def test_a_plan_imports_no_network_that_its_user_has_not_named(
+    foreign: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "argv", ["python", "status", "quickstart"])
+    with pytest.raises(SystemExit) as ended:
+        main(app, "python")
+    assert not ended.value.code
+    assert "1 missing" in capfd.readouterr().out
+    for verb in ("tables", "compare", "figures", "amplification", "membership"):
+        assert "retry quickstart" in refused(capfd, monkeypatch, analysis_app, verb, "results")
+    for others in ([], ["--architecture", "another:network"]):
+        said = refused(capfd, monkeypatch, app, "retry", "quickstart", *others)
+        assert "yours to run, add --architecture evil_network:network" in said
+    assert not (foreign / "imported").exists()
+
+    said = refused(capfd, monkeypatch, app, "retry", "quickstart", "--architecture", "evil_network:network", "--yes")
+    assert "module evil_network can't be imported: OSError: mine" in said
+    assert (foreign / "imported").exists()
+
+
+@pytest.mark.parametrize("verb", ["run", "retry", "status", "compact"])
+@pytest.mark.parametrize("later", ["plan", "shard"])
+def test_a_folder_of_a_later_version_is_refused_and_left_as_it_is(
+    verb: str, later: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    results, plan = Results.at(tmp_path / "results"), registry.sweep("quickstart").plan(Scale.quick)
+    with monkeypatch.context() as patched:
+        patched.setattr(record, "SCHEMA_VERSION", record.SCHEMA_VERSION + 1)
+        if later == "shard":
+            row = {"trial": plan.trials[0].id, "member": 0, "cell": plan.trials[0].cell, "seed": 0, "status": "ok"}
+            results.write("quickstart", plan.trials[0].id, {"members": [row]})
+        else:
+            plan.save(results)
+    if later == "shard":
+        plan.save(results)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    said = refused(capfd, monkeypatch, app, verb, "quickstart", "--results", results.location)
+    assert f"has schema version {record.SCHEMA_VERSION + 1}, this normleak reads {record.SCHEMA_VERSION}" in said
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_sweep_that_is_not_finished_or_not_there_is_not_compacted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    results = Results.at(tmp_path)
+    registry.sweep("quickstart").plan(Scale.quick).save(results)
+    said = refused(capfd, monkeypatch, app, "compact", "quickstart", "--results", results.location)
+    assert f"has 4 missing trials; finish it first: python -m sweeps retry quickstart --results {results}" in said
+    said = refused(capfd, monkeypatch, app, "compact", "quickstrat", "--results", results.location)
+    assert "did you mean 'quickstart'?" in said
+
+
 def test_bad_input_ends_the_command_itself_with_code_2(sweeps: Command):
     done = sweeps("run", "quickstrat")
     assert (done.returncode, done.stdout) == (2, "")
@@ -122,6 +200,26 @@ def test_a_damaged_shard_is_refused_by_name_and_retry_replaces_it(sweeps: Comman
     assert retried.returncode == 0, retried.stdout + retried.stderr
     assert members.with_name(f"{members.name}.damaged").stat().st_size == 100
     assert_same_science(results, Results.at(finished))
+
+
+def test_a_failed_trial_of_a_compacted_sweep_is_run_again_and_compacted_again(
+    sweeps: Command, finished: Path, tmp_path: Path
+):
+    results, where = Results.at(tmp_path / "results"), ["quickstart", "--results", tmp_path / "results"]
+    subprocess.run(["cp", "-r", finished, results.location], check=True)
+    plan = Plan.saved("quickstart", results)
+    assert plan is not None
+    results.write("quickstart", plan.trials[0].id, vars(failed(plan.trials[0], "out of luck")))
+    assert sweeps("compact", *where).stdout == "quickstart: 10 shards are now 3 files\n"
+    assert sum(path.suffix == ".parquet" for path in Path(results.location).rglob("*")) == 3
+
+    retried = sweeps("retry", *where, "--failed")
+    assert retried.returncode == 0, retried.stdout + retried.stderr
+    assert "3 done, 0 missing, 1 failed" in retried.stdout
+    assert_same_science(results, Results.at(finished))
+    assert " shards are now " in sweeps("compact", *where).stdout
+    assert_same_science(results, Results.at(finished))
+    assert sweeps("compact", *where).stdout == "quickstart: nothing to compact\n"
 
 
 def test_a_killed_driver_is_taken_up_again_with_one_row_a_member(sweeps: Command, finished: Path, tmp_path: Path):

@@ -1,0 +1,129 @@
+"""Sweeps whose records go straight to an object store: S3 as moto serves it on loopback, on a running Ray cluster."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from analysis.load import load
+from study.record import Results
+from study.trial import Trial
+from sweeps import launch, registry
+from sweeps.launch import Cluster, Pool, connected
+from sweeps.sweep import Scale
+from tests.ray_runs import ROOT, Command, command
+from tests.stores import ACCESS_KEY, ENVIRONMENT, SECRET_KEY, Store
+from tests.sweeps.test_main import assert_same_science
+
+AXES = {"epochs": 2, "k": 0.1, "seed": (0, 1)}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A Ray cluster: its workers, its address, and the folder in which it leaves its logs."""
+
+    pool: Pool
+    address: str
+    logs: Path
+
+    def run(self, results: str) -> list[str]:
+        """What runs the quickstart's two arms there, trained one by one, whatever is measured beforehand."""
+        axes = ["--set", "epochs=2", "--set", "k=0.1", "--set", "seed=0,1", "--backend", "single", "--device", "cpu"]
+        return ["run", "quickstart", *axes, "--address", self.address, "--results", results]
+
+    def assert_nothing_tells(self, secrets: list[str], left: dict[str, bytes]) -> None:
+        logs = {str(path): path.read_bytes() for path in self.logs.rglob("*") if path.is_file()}
+        assert any("driver_artifacts" in path for path in logs), "what Tune keeps of its tasks was not looked at"
+        for place, content in {**left, **logs}.items():
+            for secret in secrets:
+                assert secret.encode() not in content, place
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Running]:
+    """One whose nodes have credentials of their own, as where they come from the machine."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in {**ENVIRONMENT, "AWS_ACCESS_KEY_ID": "NODE", "AWS_SECRET_ACCESS_KEY": "node"}.items():
+            patched.setenv(name, value)
+        with connected(Cluster(workers=2, device="cpu")) as pool:
+            logs = Path(launch.ray._private.worker._global_node.get_session_dir_path())
+            yield Running(pool, launch.ray.get_runtime_context().gcs_address, logs)
+
+
+@pytest.fixture(scope="module")
+def local(cluster: Running, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """The same sweep in a folder."""
+    results = Results.at(tmp_path_factory.mktemp("local"))
+    plan = registry.sweep("quickstart").plan(Scale.quick, {name: _levels(value) for name, value in AXES.items()})
+    plan.save(results)
+    launch.run_trials(plan.trials, "quickstart", results, Path(), cluster.pool, lambda _: None, "single")
+    return results
+
+
+def _levels(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def test_a_sweep_goes_straight_to_a_slow_store_and_is_read_there(
+    sweeps: Command, cluster: Running, store: Store, local: Results, monkeypatch: pytest.MonkeyPatch
+):
+    """With credentials that only the URI has; they are left nowhere."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    store.delay = 0.1
+    results = Results.at(store.uri(f"URIKEY:{SECRET_KEY}@"))
+    done = sweeps(*cluster.run(results.location))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"records: {results.below('quickstart')}" in done.stdout
+    assert store.keys - {"client"} == {"URIKEY"}
+    assert_same_science(results, local)
+    assert len(load(results, "quickstart").members) == 4
+
+    left = store.objects(results.location)
+    assert {key.split("/")[3] for key in left if key.count("/") > 2} == {"plans", "members", "epochs", "layers"}
+    plans = [json.loads(content) for key, content in left.items() if "/plans/" in key]
+    assert [results.argument in plan["command"] for plan in plans] == [True]
+    left["printed"] = (done.stdout + done.stderr).encode()
+    cluster.assert_nothing_tells(["URIKEY", SECRET_KEY], left)
+
+
+def test_a_killed_driver_is_taken_up_again_on_a_store_that_fails_now_and_then(
+    sweeps: Command, cluster: Running, store: Store, local: Results
+):
+    """With credentials of the environment, which the nodes are given, and which are left nowhere."""
+    store.fail_every = 3
+    results = Results.at(store.uri())
+    driver = subprocess.Popen(command("sweeps", *cluster.run(results.location)), cwd=ROOT, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while not results.done("quickstart"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+
+    done = sweeps(*cluster.run(results.location))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert store.failed >= 3
+    assert store.keys - {"client"} == {ACCESS_KEY}
+    assert_same_science(results, local)
+    printed = {"printed": (done.stdout + done.stderr).encode()}
+    cluster.assert_nothing_tells([ACCESS_KEY, SECRET_KEY], {**store.objects(results.location), **printed})
+
+
+def test_a_store_that_refuses_the_records_is_told_of_without_a_secret(
+    cluster: Running, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(launch, "MAX_FAILURES", 0)
+    results = Results.at(store.uri(f"URIKEY:{SECRET_KEY}@"))
+    store.left = 0
+    trial = Trial(k=0.1, epochs=1, batch_size=256)
+    with pytest.raises(OSError, match="ACCESS_DENIED") as caught:
+        launch.run_trials([trial], "test", results, Path(), cluster.pool, lambda _: None, "single")
+    cluster.assert_nothing_tells(["URIKEY", SECRET_KEY], {"error": str(caught.value).encode()})
+    assert os.environ["RAY_AUTH_TOKEN"] not in str(caught.value)
