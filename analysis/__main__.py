@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 app = application("Turn records into tables, tests and figures.")
 ResultsDir = Annotated[str, typer.Argument(metavar="RESULTS", help="The results folder, a local path or a URI.")]
 SweepName = Annotated[str | None, typer.Option("--sweep", help="Only this sweep; by default every one in RESULTS.")]
-Partial = Annotated[bool, typer.Option("--partial", help="Accept a grid with holes and say how many there are.")]
+Partial = Annotated[bool, typer.Option("--partial", help="Accept a grid with holes and name what it lacks.")]
 Format = Annotated[str, typer.Option("--format", help="text, markdown, latex (with booktabs), csv or json.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the tables there, whole or not at all.")]
 MaxLoss = Annotated[

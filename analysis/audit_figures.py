@@ -12,7 +12,7 @@ from PIL import Image
 
 from analysis.audit import Audited
 from analysis.cells import level, varying
-from analysis.panels import LEGEND_WIDTH, PANEL, arm_handles, beside, in_percent, line_of
+from analysis.panels import LEGEND_WIDTH, PANEL, arm_handles, beside, hover, in_percent, line_of, percent
 from analysis.theme import NAMES, theme
 from study import attacks
 from study.attacks import ALL, Interval, Roc
@@ -90,6 +90,12 @@ def _histogram(axes: Axes, arms: Sequence[Audited], group: str) -> None:
         values = one.memorized(group).values
         shares = np.histogram(values, edges)[0] / max(1, len(values))
         axes.step(edges, np.append(shares, shares[-1]), where="post", **line_of(one.norm))
+        middles = (edges[:-1] + edges[1:]) / 2
+        told = [
+            f"{NAMES[one.norm]}, {group} samples memorized {middle:+.2f}: {percent(share, 1)}"
+            for middle, share in zip(middles, shares, strict=True)
+        ]
+        hover(axes, middles[shares > 0], shares[shares > 0], np.array(told)[shares > 0])
     axes.set(xlabel="counterfactual memorization", ylabel="share of samples", xlim=(-1.05, 1.05))
     axes.yaxis.set_major_formatter(lambda share, _: f"{share * 100:g}%")
 

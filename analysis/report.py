@@ -393,10 +393,15 @@ def _provenance(every: Sequence[Loaded]) -> Section:
 def _commands(every: Sequence[Loaded], results: Results) -> Section:
     """What was typed, as far as the plans have it, and what makes the tables and figures again."""
     section = Section("Commands", "What made these records, in the order of the sweeps, and what reads them.")
-    for loaded in every:
-        launched = [str(plan["command"]) for plan in results.plans(loaded.sweep) if "command" in plan]
-        section.code += _distinct(launched) or [f"# {loaded.sweep}: recorded without a plan that names its command"]
-    verbs = ("tables", "claims", "figures", "report")
+    parts = tradeoff.parts(SEARCHES["tpe"])
+    sweeps = [[loaded.sweep] for loaded in every if loaded.sweep not in parts]
+    tuned = [loaded.sweep for loaded in every if loaded.sweep in parts]  # made by one command
+    for names in [*sweeps, *([tuned] if tuned else [])]:
+        plans = [plan for name in names for plan in results.plans(name)]
+        launched = [str(plan["command"]) for plan in plans if "command" in plan]
+        section.code += _distinct(launched) or [f"# {names[0]}: recorded without a plan that names its command"]
+    halves = any(audit.has_halves(loaded) for loaded in every)
+    verbs = ["tables", "claims", *["membership"] * halves, *["tradeoff"] * bool(tuned), "figures", "report"]
     section.code += [command("-m", "analysis", verb, str(results)) for verb in verbs]
     return section
 

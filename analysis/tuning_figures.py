@@ -18,7 +18,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from analysis.cells import level
-from analysis.panels import LEGEND_WIDTH, MOST_COLUMNS, PANEL, beside
+from analysis.panels import LEGEND_WIDTH, MOST_COLUMNS, PANEL, beside, hover, percent
 from analysis.theme import COLORS, KINDS, LEAKAGE, MARKERS, NAMES, SEARCHES, theme
 from analysis.tradeoff import OBJECTIVE_LABELS, Tuning, hypervolumes, reference_means, worst
 from study.errors import BadInputError
@@ -74,8 +74,13 @@ def _settings_panel(axes: Axes, tuning: Tuning, scale: Normalize) -> None:
             edge = {"s": 24, "edgecolor": "#777777", "linewidth": 0.5}
         shades, marker = tried["mia_auc"], KINDS[str(kind)]
         axes.scatter(tried["test_acc"], tried["mem_acc"], c=shades, marker=marker, zorder=3, **edge, **looks)
+    texts = [
+        f"{row['regularizer']} alpha={level(row['alpha'])}: {_measured(row)}" for _, row in tuning.usable.iterrows()
+    ]
+    hover(axes, tuning.usable["test_acc"], tuning.usable["mem_acc"], texts)
     for _, row in reference_means(tuning).iterrows():
         _reference_point(axes, row, looks)
+        hover(axes, [row["test_acc"]], [row["mem_acc"]], [f"{NAMES[row['norm']]}: {_measured(row)}"])
     if tuning.recommended is not None:
         ring: dict[str, Any] = {"s": 190, "facecolor": "none", "edgecolor": "black", "linewidth": 1.6}
         axes.scatter(tuning.recommended["test_acc"], tuning.recommended["mem_acc"], zorder=4, **ring)
@@ -83,6 +88,12 @@ def _settings_panel(axes: Axes, tuning: Tuning, scale: Normalize) -> None:
     axes.margins(0.12)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda fraction, _: f"{fraction * 100:g}%")
+
+
+def _measured(row: pd.Series) -> str:
+    """What a setting came to, as its point tells it."""
+    shares = {"memorization": row["mem_acc"], "test accuracy": row["test_acc"]}
+    return ", ".join(f"{name} {percent(value, 1)}" for name, value in shares.items()) + f", AUC {row['mia_auc']:.3f}"
 
 
 def _reference_point(axes: Axes, row: pd.Series, looks: dict[str, Any]) -> None:
@@ -165,6 +176,9 @@ def hypervolume(tuned: Sequence[Tuning]) -> Figure:
                 color, dashes = SEARCHES[str(search)]
                 mark: dict[str, Any] = {"marker": "o", "markersize": 4} if len(line) == 1 else {}
                 place.step(line["trials"], line["hypervolume"], where="post", color=color, dashes=dashes, **mark)
+                found = zip(line["trials"], line["hypervolume"], strict=True)
+                texts = [f"{search}, {trials} trials: {volume:.4g}" for trials, volume in found]
+                hover(place, line["trials"], line["hypervolume"], texts)
             place.set(xlabel="trials", ylabel="hypervolume", ylim=(0, None), title="")
             place.xaxis.set_major_locator(MaxNLocator(integer=True))
             point = ", ".join(f"{value:.3f}" for value in worst(tuning).values())
@@ -194,6 +208,10 @@ def importance(table: pd.DataFrame) -> Figure:
                 shares = cell[cell["objective"] == objective].set_index("parameter")["importance"]
                 heights = [each + (1 - number) * 0.26 for each in range(len(parameters))]
                 place.barh(heights, shares.reindex(parameters), 0.24, **_objective(number))
+                places_of = dict(zip(parameters, heights, strict=True))
+                told = OBJECTIVE_LABELS[objective]
+                texts = [f"{name}, {told}: {percent(share, 1)}" for name, share in shares.items()]
+                hover(place, shares, [places_of[name] for name in shares.index], texts)
             place.set_yticks(range(len(parameters)), [name.replace("_", " ") for name in parameters])
             place.set(xlim=(0, 1), xlabel="share of the spread")
             place.xaxis.set_major_formatter(lambda share, _: f"{share * 100:g}%")

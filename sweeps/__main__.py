@@ -220,7 +220,7 @@ def compact(name: Name, results: ResultsOption = "results") -> None:
 @app.command()
 def tune(
     name: Annotated[str, typer.Argument(metavar="NAME", help=f"What to tune: {', '.join(tuning.NAMES)}.")],
-    trials: Annotated[int, typer.Option(min=1, help="Settings that each search measures.")] = 10,
+    trials: Annotated[int, typer.Option(min=1, help="Settings that each search measures.")] = 8,
     random: Annotated[bool, typer.Option(help="Search at random as well, with the same budget.")] = True,
     tune_lr: Annotated[bool, typer.Option("--tune-lr", help="Search the learning rate as well.")] = False,
     max_accuracy_loss: Annotated[

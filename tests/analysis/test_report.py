@@ -198,6 +198,11 @@ def test_the_audit_and_the_trade_off_have_parts_of_their_own(results: Results):
     assert "<h2>The trade-off</h2>" in page
     assert "Recommended, with at most 0.01 below norm=batch" in page.partition("<nav>")[0].replace("&#39;", "'")
     assert "<h2>tune_regularizer" not in page
+    for verb in ("tables", "claims", "membership", "tradeoff", "figures", "report"):
+        assert f"python -m analysis {verb} {results}\n" in page
+    tips = re.findall(r'data-tip="(.*?)"', page)
+    for told in ("hinge alpha=0.95: memorization ", "TPE, 5 trials: ", "samples memorized "):
+        assert any(told in tip for tip in tips)
 
 
 def test_a_long_table_is_folded_away(results: Results):
