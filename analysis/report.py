@@ -113,7 +113,9 @@ def report(
     progress("records")
     every = load_all(results, None, partial)
     searches = tradeoff.parts(SEARCHES["tpe"])
+    order = list(SWEEPS)
     sweeps = [loaded for loaded in every if loaded.sweep not in searches]
+    sweeps.sort(key=lambda loaded: order.index(loaded.sweep) if loaded.sweep in order else len(order))
     progress("claims")
     entries = ledger(results, None, partial)
     sections, headlines = [_claims(entries, results)], []
@@ -126,7 +128,7 @@ def report(
         progress("trade-off")
         section, headline = _tradeoff(results, max_loss, partial)
         sections.append(section)
-        headlines += headline
+        headlines = headline + headlines  # where there is not room for all, the sweeps are counted
     progress("provenance")
     sections += [_excluded(every), _costs(every), _provenance(every), _commands(every, results)]
     summary = _summary(every, entries, headlines)

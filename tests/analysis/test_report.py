@@ -205,6 +205,20 @@ def test_the_audit_and_the_trade_off_have_parts_of_their_own(results: Results):
         assert any(told in tip for tip in tips)
 
 
+def test_of_many_sweeps_the_first_and_the_recommendation_are_in_the_summary(results: Results):
+    names = ["optimizer", "ood", "batch_size", "learning_rate", "normalization", "quickstart", "complex_data"]
+    for name in names:
+        plan(results, GRID, name)
+        record(results, GRID, quickstart, name)
+    tuned.everything(results)
+    page = report(results)
+    lines = re.findall(r"<li>(.*?)</li>", page.partition("<nav>")[0])
+    assert len(lines) == LINES
+    told = [line.split(",")[0].split(" on ")[0] for line in lines[3:-1]]
+    assert told == ["Tuned", "quickstart", "ood", "learning_rate", "batch_size", "3 more sweeps are below."]
+    assert re.findall(r"<h2>(\w+)</h2>", page)[:2] == ["quickstart", "ood"]
+
+
 def test_a_long_table_is_folded_away(results: Results):
     trials = grid(k=(0.1, 0.2, 0.3), norm=("batch", "none"), lr=(0.001, 0.01), seed=range(2))
     plan(results, trials)
