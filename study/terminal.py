@@ -106,9 +106,11 @@ def progress_bar() -> Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person would say them: 0.2 s, 45 s, 12 min, 3.5 h."""
+    """Seconds as a person would say them: 0.2 s, 45 s, 12 min, 3.5 h, 12 days."""
     if seconds < 1:
         return f"{seconds:.1g} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 72 * 3600 else f"{seconds / 86400:,.0f} days"

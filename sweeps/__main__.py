@@ -97,11 +97,15 @@ def plan(
     results: ResultsOption = "results",
     teraflops: Teraflops = estimate.TERAFLOPS,
     price: Annotated[float | None, typer.Option(help="Price of a device-hour, to print the total cost.")] = None,
+    workers: Annotated[
+        list[int] | None, typer.Option(min=1, help="Print when so many devices would be done; repeatable.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Show every trial, however many.")] = False,
 ) -> None:
     """Show what a run would do, what of it is done, and what the rest will take, without running anything.
 
     Example: python -m sweeps plan quickstart --set k=0.05,0.1 --set dataset=mnist --price 2.5
+    Example: python -m sweeps plan ablation --scale paper --workers 8 --workers 64
     """
     where = Results.at(results)
     state = _planned(name, scale, overrides, fraction).state(where)
@@ -117,6 +121,11 @@ def plan(
         cost = "" if price is None else f", {rest.hours * price:,.2f} at {price:g} an hour"
         unknown = f"; {rest.unknown} trials are like none recorded, and not counted" if rest.unknown else ""
         console.print(f"missing: {_hours(rest.hours)}{cost} ({rest.source}{unknown})")
+        seconds = [estimate.device_seconds(trial, durations, teraflops) or 0.0 for trial in state.missing]
+        for count in workers or ():
+            until = estimate.makespan(seconds, count)
+            busy = sum(seconds) / (until * count) if until else 1.0
+            console.print(f"on {count} workers: {duration(until)}, {busy:.0%} of that at work")
 
 
 @app.command()
@@ -274,19 +283,24 @@ def bench(
     workers: Workers = 2,
     address: Address = "local",
 ) -> None:
-    """Measure what Ray Tune adds to trials that only wait.
+    """Measure what Ray Tune adds to trials that only wait, in time and in the driver's memory.
 
     Example: python -m sweeps bench --trials 100 --seconds 0.5 --workers 2
+    Example: python -m sweeps bench --trials 3000 --seconds 0
     """
     from sweeps.bench import overhead
     from sweeps.launch import Cluster
 
     with console.status(f"running {trials} trials of {seconds:g} s ..."):
         measured = overhead(trials, seconds, Cluster(address, workers, "cpu"))
+    ratio = f", ratio {measured.took / measured.ideal:.3f}" if measured.ideal else ""
     console.print(
         f"{trials} trials of {seconds:g} s on {measured.workers} workers: "
-        f"took {measured.took:.2f} s, ideal {measured.ideal:.2f} s, ratio {measured.took / measured.ideal:.3f}; "
-        f"start-up {measured.startup:.1f} s"
+        f"took {measured.took:.2f} s, ideal {measured.ideal:.2f} s{ratio}; start-up {measured.startup:.1f} s"
+    )
+    console.print(
+        f"a trial costs {measured.per_trial * 1e3:.1f} ms of its worker's time and "
+        f"{measured.memory / trials / 1e3:.1f} KB of the driver's memory, at most {measured.peak / 1e6:.0f} MB in all"
     )
 
 
@@ -370,7 +384,8 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
         if outcome.interrupted:
             raise KeyboardInterrupt
     console.print(
-        f"took {duration(outcome.seconds)} on {pool.workers} {pool.device} workers, {outcome.startup_s:.0f} s to start"
+        f"took {duration(outcome.seconds)} on {pool.workers} {pool.device} workers, "
+        f"{outcome.startup_s(pool):.0f} s to start"
     )
 
 

@@ -1,5 +1,6 @@
 """What a launch will take: measured on this machine, read off earlier records, or counted in operations."""
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -160,6 +161,19 @@ def device_hours(trials: Sequence[Trial], durations: "Durations", teraflops: flo
     else:
         source = f"measured durations on {durations.device}"
     return Estimate(sum(found) / 3600, len(seconds) - len(found), source)
+
+
+def makespan(seconds: Iterable[float], workers: int) -> float:
+    """When the last of the trials is done if each worker takes the next one in line as soon as it is free.
+
+    Args:
+        seconds: what each trial takes, in the order in which they are launched.
+        workers: how many trials run at once.
+    """
+    free_at = [0.0] * workers
+    for each in seconds:
+        heapq.heappushpop(free_at, free_at[0] + each)
+    return max(free_at)
 
 
 def device_seconds(trial: Trial, durations: "Durations", teraflops: float) -> float | None:

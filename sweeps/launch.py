@@ -7,6 +7,7 @@ Records are written by the workers; what comes back here is progress, and the re
 
 import gc
 import logging
+import math
 import os
 import secrets
 import signal
@@ -64,6 +65,8 @@ WORKER_DIED = "its worker process died: out of memory, a crash, or killed from o
 REPORT_EVERY_S = 0.5
 NEARLY_DONE = 0.999
 INSIST_EVERY_S = 2.0
+AT_ONCE = 2000
+"""The most tasks that Tune is given at once: it keeps all that it knows of each of them until the last one is done."""
 GROWS_WITHIN_S = 1800  # a cloud's node is started, has its image pulled and the project installed
 REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc")
 STORE_ENVIRONMENT = (
@@ -127,22 +130,29 @@ class Outcome:
         results: what each finished task returned.
         errors: why each task failed that was tried in vain.
         interrupted: whether the user stopped the run.
-        startup_s: seconds from asking for the workers until the first task was being worked on.
-        seconds: seconds from there until the last one was done.
+        began: when the first task was being worked on, as `time.time` has it.
+        ended: when the last one was done.
     """
 
     results: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
     interrupted: bool = False
-    startup_s: float = 0.0
-    seconds: float = 0.0
+    began: float = math.inf
+    ended: float = -math.inf
+
+    @property
+    def seconds(self) -> float:
+        """From the begin of the first task until the end of the last one; 0 if none was done."""
+        return max(0.0, self.ended - self.began)
+
+    def startup_s(self, pool: Pool) -> float:
+        """Seconds from asking for the workers until the first task was being worked on; 0 if none was done."""
+        return self.began - pool.asked if self.ended >= self.began else 0.0
 
     def add(self, later: "Outcome") -> None:
-        """Take over what came of a later round of tasks; positions and errors are those of the last one."""
-        self.startup_s = self.startup_s or later.startup_s
-        self.seconds += later.seconds
+        """Take over what came of later tasks; what each of them returned is in the records, and not kept."""
         self.interrupted |= later.interrupted
-        self.results, self.errors = later.results, later.errors
+        self.began, self.ended = min(self.began, later.began), max(self.ended, later.ended)
 
 
 @contextmanager
@@ -312,11 +322,12 @@ def run_trials(
     whole_plan = [asked.get(trial.cell, trial) for trial in planned or trials]
     units = in_units(whole_plan, data_dir, pool, backend, frozenset(asked), on_choice)
     total = left = sum(unit.work for unit in units)
+    underway = 0.0
 
     def advance(fraction: float) -> None:
         # A task that is tried again starts from nothing.
         nonlocal told
-        told = max(told, (total - left + fraction * left) / total)
+        told = max(told, (total - left + fraction * underway) / total)
         # Once trained, a trial is still to be recorded.
         on_progress(min(told, NEARLY_DONE))
 
@@ -329,13 +340,15 @@ def run_trials(
         "environment": {} if results.is_local else _of_store(),
     }
     while units and not whole.interrupted:
-        tasks = [_task(unit) for unit in units]
+        wave, later = units[:AT_ONCE], units[AT_ONCE:]
+        underway = sum(unit.work for unit in wave)
+        tasks = [_task(unit) for unit in wave]
         # A bundle is taken apart rather than tried again as it is.
-        tries = MAX_FAILURES if all(len(unit.trials) == 1 for unit in units) else 0
-        shared, work = [unit.sharing for unit in units], [unit.work for unit in units]
+        tries = MAX_FAILURES if all(len(unit.trials) == 1 for unit in wave) else 0
+        shared, work = [unit.sharing for unit in wave], [unit.work for unit in wave]
         outcome = schedule(tasks, run_and_record, pool, advance, work, storage, tries, shared, common)
         whole.add(outcome)
-        units = list(_again(units, outcome, tries, sweep, results))
+        units = [*later, *_again(wave, outcome, tries, sweep, results)]
         left = sum(unit.work for unit in units)
     if not whole.interrupted:
         on_progress(1.0)
@@ -636,8 +649,7 @@ def _fit(
     outcome = tracker.outcome
     times = [(result["began"], result["ended"]) for result in outcome.results.values()]
     if times:
-        first = min(began for began, _ in times)
-        outcome.startup_s, outcome.seconds = first - pool.asked, max(ended for _, ended in times) - first
+        outcome.began, outcome.ended = min(began for began, _ in times), max(ended for _, ended in times)
     return outcome
 
 

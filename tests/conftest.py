@@ -26,6 +26,7 @@ settings.load_profile("normleak")
 
 
 WITH_RAY = (
+    "tests/sweeps/test_bench.py",
     "tests/sweeps/test_launch.py",
     "tests/sweeps/test_main.py",
     "tests/sweeps/test_tune.py",

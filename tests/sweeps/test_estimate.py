@@ -8,7 +8,7 @@ from study.errors import BadInputError
 from study.record import Results
 from study.run import failed
 from study.trial import ARCHITECTURES, Trial
-from sweeps.estimate import SIZES, Durations, check_data, device_hours, device_seconds, flops, measured
+from sweeps.estimate import SIZES, Durations, check_data, device_hours, device_seconds, flops, makespan, measured
 from sweeps.operations import FORWARD, INPUTS
 
 
@@ -68,6 +68,24 @@ def test_hours_are_counted_at_the_stated_speed_where_nothing_is_recorded():
     assert estimate.unknown == 1
     assert "2 teraflop/s" in estimate.source
     assert device_seconds(Trial(), Durations(None, {}), teraflops=2.0) == pytest.approx(flops(Trial()) / 2e12)
+
+
+@pytest.mark.parametrize(
+    ("workers", "until"),
+    [
+        (1, 1 + 3 + 2 + 5),
+        (2, 3 + 5),  # the first takes 1 and 2 and is done with both at 3, when the second is done with 3
+        (3, 1 + 5),  # the first is the first to be free
+        (4, 5),
+        (9, 5),
+    ],
+)
+def test_a_worker_that_is_free_takes_the_next_trial_in_line(workers, until):
+    assert makespan([1, 3, 2, 5], workers) == until
+
+
+def test_nothing_left_to_do_takes_no_time():
+    assert makespan([], 3) == 0
 
 
 def test_hours_are_read_off_records_alike_on_the_most_used_device(tmp_path):

@@ -116,8 +116,7 @@ def test_trials_with_few_members_train_side_by_side_and_each_has_the_numbers_of_
     found = {}
     for name, asked in (("whole", trials), ("part", trials[2:3])):
         results = Results.at(tmp_path / name)
-        whole = launch.run_trials(asked, "test", results, tmp_path, pool, told.append, "grouped", trials)
-        assert whole.errors == {}
+        launch.run_trials(asked, "test", results, tmp_path, pool, told.append, "grouped", trials)
         assert outcomes(results) == {(trial.id, 0): "ok" for trial in asked}
         rows = results.read("test", "members").to_pylist()
         assert {(row["lr"], row["k"], row["backend"]) for row in rows} == {(t.lr, t.k, "grouped") for t in asked}
@@ -148,6 +147,27 @@ def test_a_trial_that_cannot_be_run_is_recorded_with_its_reason_and_takes_no_oth
     assert {row["mem_acc"] is None for row in rows if row["status"] == "failed"} == {True}
     error = next(row["error"] for row in rows if row["status"] == "failed")
     assert error.endswith("BadInputError: k=1e-05 corrupts none of 1437 samples; take a larger k, or k=0.")
+
+
+def test_many_tasks_are_given_to_tune_in_waves_that_are_one_run_to_the_user(pool, tmp_path, monkeypatch):
+    given = []
+
+    def counted(tasks, *arguments):
+        given.append(len(tasks))
+        return schedule(tasks, *arguments)
+
+    monkeypatch.setattr(launch, "AT_ONCE", 2)
+    monkeypatch.setattr(launch, "MAX_FAILURES", 0)
+    monkeypatch.setattr(launch, "schedule", counted)
+    results, told = Results.at(tmp_path), []
+    trials = [Trial(k=k, **SMALL) for k in (1e-5, 0.1, 0.2)]
+    whole = launch.run_trials(trials, "test", results, tmp_path, pool, told.append, "single")
+    assert given == [2, 1]
+    assert sorted(outcomes(results).values()) == ["failed", "ok", "ok"]
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    ended = [row["started"] for row in results.read("test", "members").to_pylist() if row["status"] == "ok"]
+    assert whole.seconds > (max(ended) - min(ended)).total_seconds()
 
 
 @pytest.mark.parametrize(
@@ -311,7 +331,7 @@ def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whol
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     results = Results.at(tmp_path / "results")
-    assert launch.run_trials(trials, "test", results, tmp_path, pool, lambda _: None, "vmap").errors == {}
+    launch.run_trials(trials, "test", results, tmp_path, pool, lambda _: None, "vmap")
     killer.join()
     assert outcomes(results) == {(trial.id, 0): "ok" for trial in trials}
     for log in logs:

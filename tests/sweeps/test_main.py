@@ -14,8 +14,10 @@ from study import record
 from study.record import Results
 from study.run import failed
 from study.terminal import main
+from study.trial import Trial
 from sweeps import registry
 from sweeps.__main__ import app
+from sweeps.estimate import flops
 from sweeps.sweep import Plan, Scale, Sweep, product
 from tests.ray_runs import ROOT, TINY, Command, command
 
@@ -38,6 +40,17 @@ def test_a_plan_shows_every_trial_and_writes_nothing(sweeps: Command, tmp_path: 
     assert "device-hours" in done.stdout
     assert "6 trials, 30 members: 0 done, 6 missing" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_says_when_so_many_workers_would_be_done(sweeps: Command, tmp_path: Path):
+    done = sweeps("plan", "ablation", "--scale", "paper", "--results", tmp_path, "--workers", "1", "--workers", "4096")
+    assert done.returncode == 0
+    (hours,) = re.findall(r"missing: ([\d,]+) device-hours", done.stdout)
+    (days,) = re.findall(r"on 1 workers: ([\d,]+) days, 100% of that at work", done.stdout)
+    assert int(days.replace(",", "")) == pytest.approx(int(hours.replace(",", "")) / 24, abs=1)
+    # One each: the longest trial, of the largest network, says when.
+    longest = flops(Trial(dataset="cifar10", architecture="resnet34", epochs=200, seed=(0, 1, 2, 3, 4))) / 1e13 / 3600
+    assert f"on 4096 workers: {longest:.1f} h" in done.stdout
 
 
 def test_a_finished_sweep_runs_nothing_and_changes_no_record(sweeps: Command, finished: Path):
