@@ -9,8 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 LIBRARIES = ("normleak", "torch", "torchvision", "numpy", "scikit-learn", "pyarrow", "ray")
 
 
@@ -30,7 +28,9 @@ def provenance(device: str | None = None, backend: str | None = None, pack: int 
 @cache
 def device_name(device: str) -> str:
     """The device as its maker calls it; Python's own `platform` does not know the processor's model on Linux."""
-    if torch.device(device).type == "cuda":
+    if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
     model = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.is_file() else None

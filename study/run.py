@@ -1,16 +1,15 @@
 """One trial, from its settings to its records: the Methods section."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
-from study import audit, engine, folders, influence, models, precision, regularizers, tuner
+from study import audit, engine, influence, models, precision, regularizers, tuner
 from study.attacks import Measures
 from study.checkpoint import EVERY_S, Checkpoints, Course, Keeper
 from study.corruption import Corrupted, amount, corrupt, corrupt_each
@@ -20,33 +19,13 @@ from study.layers import overall, ratios
 from study.membership import global_threshold, score
 from study.memorization import memorization
 from study.provenance import provenance
-from study.record import SCHEMAS
+from study.rows import Records, Row, describe, fitted
 from study.splits import training_sets
 from study.stopping import reported, restore, state
 from study.train import Member, Training, predict, steps_per_epoch
 from study.trial import Trial
 
 Progress = Callable[[float], None]
-Row = dict[str, Any]
-
-
-@dataclass
-class Records:
-    """The rows of one trial by table, with the columns that `study.record` states."""
-
-    members: list[Row] = field(default_factory=list)
-    epochs: list[Row] = field(default_factory=list)
-    layers: list[Row] = field(default_factory=list)
-    samples: pa.Table = field(default_factory=SCHEMAS["samples"].empty_table)
-    attacks: list[Row] = field(default_factory=list)
-    images: list[Row] = field(default_factory=list)
-
-    def add(self, found: "Records", identity: Row) -> None:
-        """Take over the rows of one member, each with its trial and its number."""
-        self.members += [{**identity, **row} for row in found.members]
-        self.epochs += [{**identity, **row} for row in found.epochs]
-        self.layers += [{**identity, **row} for row in found.layers]
-        self.samples = pa.concat_tables([self.samples, _identified(found.samples, identity)])
 
 
 def run(
@@ -325,12 +304,6 @@ def results(member: Member, network: nn.Module, measured: Measured, data: Datase
     return {**{name: value for name, value in outcome.items() if name != "step"}, "status": "ok"}
 
 
-def describe(trial: Trial, seed: int, model: int = 0) -> Row:
-    """The scientific columns of one member, with folders under the name that their content has."""
-    named = {name: folders.identity(getattr(trial, name)) for name in ("dataset", "ood")}
-    return {**trial.settings(), **named, "seed": seed, "model": model, "cell": trial.cell}
-
-
 def sizes(network: nn.Module, corrupted: Corrupted, data: Dataset) -> Row:
     """How many samples each metric is over, and the number of trainable parameters."""
     n_out = int((corrupted.atypical & corrupted.is_member).sum())
@@ -381,36 +354,12 @@ def each_sample(trial: Trial, measured: Measured, corrupted: Corrupted) -> tuple
         means = {f"grad_norm_{group}": _mean(norm[mask & own]) for group, mask in (("out", out), ("in", ~out))}
     arrays = {name: pa.array(column.cpu().numpy()) for name, column in columns.items()}
     groups = pa.array([GROUPS[trial.corruption] if outside else "clean" for outside in out.tolist()])
-    return _fitted({**arrays, "group": groups}), means
+    return fitted({**arrays, "group": groups}), means
 
 
 GROUPS = {"none": "clean", "label": "corrupted", "ood": "ood", "natural": "natural"}
 """What S_out is called in `samples`, by corruption."""
 
 
-def failed(trial: Trial, error: str) -> Records:
-    """The record of a trial that could not be run: a row for each member, without results, saying why."""
-    described = [describe(trial, seed, model) for seed, model in trial.members]
-    return Records(
-        members=[
-            {"trial": trial.id, "member": member, **row, "status": "failed", "error": error, **provenance()}
-            for member, row in enumerate(described)
-        ]
-    )
-
-
 def _mean(values: Tensor) -> float | None:
     return values.mean().item() if len(values) else None
-
-
-def _identified(table: pa.Table, identity: Row) -> pa.Table:
-    """The table with the trial and the member in every row."""
-    constant = {name: pa.array([value] * len(table)) for name, value in identity.items()}
-    return _fitted({**{name: table[name] for name in table.column_names}, **constant})
-
-
-def _fitted(columns: dict[str, Any]) -> pa.Table:
-    """The columns as `samples` has them, those that are not there null."""
-    schema, rows = SCHEMAS["samples"], len(columns["sample"])
-    full = {field.name: columns.get(field.name, pa.nulls(rows)) for field in schema}
-    return pa.table(full).cast(schema)

@@ -1,6 +1,5 @@
 """`python -m sweeps`: list, plan, run and look after sweeps."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -358,8 +357,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
     from sweeps import launch
 
     with console.status("estimating ..."):
-        estimate.check_data(trials, Path(options.data_dir))
-        time, engine = _time(trials, plan, options)
+        time, engine = _ahead(trials, plan, options)
     console.print(f"about to run {_size(Plan(plan.sweep, plan.version, trials))}: {time}")
     tell = _Choices()
     for trial, choice in engine:
@@ -401,8 +399,7 @@ def _tune(tunings: Sequence["Tuning"], options: _Launch) -> None:
         return
     unique = Plan(options.sweep, 1, tuple({trial.id: trial for trial in left}.values()))
     with console.status("estimating ..."):
-        estimate.check_data(left, Path(options.data_dir))
-        time, _ = _time(left, unique, options)
+        time, _ = _ahead(left, unique, options)
     console.print(f"about to run {_size(Plan(options.sweep, 1, left))}: {time}")
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
@@ -481,21 +478,19 @@ class _Choices:
             console.print(line)
 
 
-def _time(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> tuple[str, Sequence[tuple[Trial, str]]]:
-    """The estimate in words, and how members train, for a trial of each kind that was measured.
+def _ahead(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> tuple[str, Sequence[tuple[Trial, str]]]:
+    """See that the trials can be run; an estimate in words, and how members train, for a trial of each kind.
 
     It is measured for CPUs of this machine, else read off records or counted.
     """
-    import torch
-
-    on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
-    if options.address == "local" and not on_gpu:
-        workers = options.workers or len(os.sched_getaffinity(0))
-        measured = estimate.measured(trials, Path(options.data_dir), options.backend, workers, plan.trials)
-        taken = f"about {duration(measured.seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
-        return taken, measured.engine
-    rest = estimate.device_hours(trials, estimate.Durations.recorded(options.results), estimate.TERAFLOPS)
-    return f"{_hours(rest.hours)} ({rest.source})", []
+    device = options.device if options.address == "local" else None
+    measured = estimate.prepared(trials, Path(options.data_dir), device, options.backend, options.workers, plan.trials)
+    if measured is None:
+        rest = estimate.device_hours(trials, estimate.Durations.recorded(options.results), estimate.TERAFLOPS)
+        return f"{_hours(rest.hours)} ({rest.source})", []
+    workers = measured.workers
+    taken = f"about {duration(measured.seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
+    return taken, measured.engine
 
 
 def _trials_table(state: State, most: int | None, seconds: Callable[[Trial], float | None]) -> Table:

@@ -1,12 +1,13 @@
 """What a launch will take: measured on this machine, read off earlier records, or counted in operations."""
 
 import heapq
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from study import folders, worker
 from study.record import Results
@@ -14,15 +15,14 @@ from study.trial import ARCHITECTURES, Trial
 from sweeps.bundles import MEMBERS, alike, worth_bundling
 from sweeps.operations import FORWARD, INPUTS
 
-if TYPE_CHECKING:
-    from study.tuner import Choice
-
 SPEED = ("dataset", "subset", "architecture", "norm", "regularizer", "optimizer", "batch_size", "precision")
 """The settings that decide the seconds of a step."""
 MOST_KINDS = 12
 """How many kinds of trials are each timed before a launch."""
 CORRUPTION = ("dataset", "subset", "validation", "corruption", "k", "ood")
 """The settings that decide whether the dataset can be corrupted so."""
+SIZE = ("dataset", "subset", "validation")
+"""The settings that decide how many samples there are."""
 REGULARIZED = ("regularizer", "architecture", "norm")
 """The settings that decide whether the network can be regularized so."""
 ALIKE = ("dataset", "subset", "validation", "architecture", "norm", "batch_size", "precision", "protocol")
@@ -56,95 +56,118 @@ class Estimate:
     source: str
 
 
-def check_data(trials: Sequence[Trial], data_dir: Path) -> None:
-    """Read every dataset, so that one that is missing or can't be corrupted so is known before anything runs.
-
-    The same holds for a network that can't be regularized.
-
-    Raises:
-        BadInputError: a dataset can't be had, or the settings don't fit it or the network.
-    """
-    from study.run import check
-
-    kinds = {
-        trial.values(CORRUPTION if trial.regularizer == "none" else CORRUPTION + REGULARIZED): trial for trial in trials
-    }
-    for trial in kinds.values():
-        check(trial, data_dir)
-
-
 @dataclass(frozen=True)
 class Measured:
     """What trials would take one after the other on one single-threaded worker of this machine.
 
     Attributes:
         seconds: of all of them.
+        workers: how many workers there will be.
         engine: how members train side by side, in words, for a trial of each kind.
     """
 
     seconds: float
+    workers: int
     engine: Sequence[tuple[Trial, str]]
 
 
-def measured(
+def prepared(
     trials: Sequence[Trial],
     data_dir: Path,
+    device: str | None = "cpu",
     backend: str = "auto",
-    workers: int = 1,
+    workers: int | None = None,
     planned: Sequence[Trial] = (),
-) -> Measured:
-    """Measure what the trials would take here.
+) -> Measured | None:
+    """See that the trials can be run, before anything is, and measure what they would take here.
 
-    Each kind of network among them is trained for a moment by the engine's tuner, in a process like a worker's, and
-    the workers then find its choice. Where there are very many kinds, one stands for all with its dataset and
-    architecture.
+    Every dataset is read, so that one that is missing or can't be corrupted so is known; the same holds for a network
+    that can't be regularized. Then each kind of network among them is trained for a moment by the engine's tuner, and
+    the workers find its choice. Where there are very many kinds, one stands for all with its dataset and architecture.
+
+    All of it is done in a process like a worker's, for torch takes half a GB that the launcher need not have.
 
     Args:
         trials: what is to be run.
         data_dir: where torchvision's datasets lie.
+        device: what they are to be trained on here, `auto` for a GPU where there is one; None if it is elsewhere.
         backend: how members are to train side by side.
-        workers: how many there will be.
+        workers: how many there will be; None for one a core.
         planned: all trials of the plan that these belong to, by which they are bundled; by default these alone.
 
+    Returns:
+        What was measured; None where the trials are to be trained on a GPU, or elsewhere.
+
     Raises:
-        BadInputError: the backend can't express a network.
+        BadInputError: a dataset can't be had, the settings don't fit it or the network, or the backend can't express
+            a network.
     """
+    checked = {
+        trial.values(CORRUPTION if trial.regularizer == "none" else CORRUPTION + REGULARIZED): trial for trial in trials
+    }
     names = SPEED if len({trial.values(SPEED) for trial in trials}) <= MOST_KINDS else SPEED[:3]
     planned, cells = planned or trials, {trial.cell for trial in trials}
+    workers = workers or len(os.sched_getaffinity(0))
     kinds: dict[tuple[object, ...], tuple[Trial, int]] = {}
     for group in alike(planned):
         if any(trial.cell in cells for trial in group):
             several = worth_bundling(group, -(-len(planned) // workers), "cpu", backend)
             kinds[group[0].values(names)] = group[0], MEMBERS["cpu"] if several else len(group[0].members)
-    with worker.processes(worker.ENVIRONMENT, 1, _choices, list(kinds.values()), data_dir, backend) as (process,):
-        choices: dict[tuple[object, ...], Choice] = dict(zip(kinds, process.result(), strict=True))
-    seconds = sum(_passes(trial, data_dir) * choices[trial.values(names)].seconds for trial in trials)
-    return Measured(seconds, [(trial, str(choices[kind])) for kind, (trial, _) in kinds.items()])
+    work = (list(checked.values()), list(kinds.values()), data_dir, device, backend)
+    with worker.processes(worker.ENVIRONMENT, 1, _prepare, *work) as (process,):
+        found: _Found | None = process.result()
+    if found is None:
+        return None
+    each = dict(zip(kinds, found.choices, strict=True))
+    seconds = sum(_passes(trial, found.sizes[trial.values(SIZE)]) * each[trial.values(names)][0] for trial in trials)
+    return Measured(seconds, workers, [(trial, each[kind][1]) for kind, (trial, _) in kinds.items()])
 
 
-def _choices(kinds: Sequence[tuple[Trial, int]], data_dir: Path, backend: str) -> list["Choice"]:
-    """How so many members of each trial's kind train fastest in this process."""
+@dataclass(frozen=True)
+class _Found:
+    """What a process found, without anything that would have torch imported by who asked.
+
+    Attributes:
+        sizes: samples for training, test and validation, by `SIZE`.
+        choices: for each kind of trial the seconds that a sample takes, and how it trains fastest, in words.
+    """
+
+    sizes: Mapping[tuple[object, ...], tuple[int, int, int]]
+    choices: Sequence[tuple[float, str]]
+
+
+def _prepare(
+    checked: Sequence[Trial], kinds: Sequence[tuple[Trial, int]], data_dir: Path, device: str | None, backend: str
+) -> _Found | None:
+    import torch
+
     from study import tuner
     from study.data import load
+    from study.run import check
 
+    for trial in checked:
+        check(trial, data_dir)
+    if device is None or device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+        return None
     worker.one_thread()
-    each = [load(trial.dataset, data_dir, trial.subset) for trial, _ in kinds]
-    return [
-        tuner.choose(trial, data.shape, data.classes, members, "cpu", backend)
-        for (trial, members), data in zip(kinds, each, strict=True)
-    ]
+    sizes: dict[tuple[object, ...], tuple[int, int, int]] = {}
+    choices = []
+    for trial in checked:
+        data = load(trial.dataset, data_dir, trial.subset, trial.validation)
+        sizes[trial.values(SIZE)] = len(data.train), len(data.test), len(data.validation)
+    for trial, members in kinds:
+        data = load(trial.dataset, data_dir, trial.subset)
+        choice = tuner.choose(trial, data.shape, data.classes, members, "cpu", backend)
+        choices.append((choice.seconds, str(choice)))
+    return _Found(sizes, choices)
 
 
-def _passes(trial: Trial, data_dir: Path) -> float:
+def _passes(trial: Trial, sizes: tuple[int, int, int]) -> float:
     """Samples that all members are trained on, those that are only measured counting a third."""
-    from study.data import load
-
-    data = load(trial.dataset, data_dir, trial.subset, trial.validation)
-    added = 1 + trial.k * (trial.corruption == "ood")
+    given, test, validation = sizes
+    train = given * (1 + trial.k * (trial.corruption == "ood"))
     points = -(-trial.epochs // trial.eval_every)
-    train = added * len(data.train)
-    seen = train + len(data.test) + len(data.validation)
-    return len(trial.members) * (trial.epochs * _share(trial) * train + points * seen / 3)
+    return len(trial.members) * (trial.epochs * _share(trial) * train + points * (train + test + validation) / 3)
 
 
 def _share(trial: Trial) -> float:

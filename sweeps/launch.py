@@ -65,8 +65,9 @@ WORKER_DIED = "its worker process died: out of memory, a crash, or killed from o
 REPORT_EVERY_S = 0.5
 NEARLY_DONE = 0.999
 INSIST_EVERY_S = 2.0
-AT_ONCE = 2000
-"""The most tasks that Tune is given at once: it keeps all that it knows of each of them until the last one is done."""
+AT_ONCE, AT_ONCE_EACH = 1000, 8
+"""Tune keeps all that it knows of every task until the last one is done, so it is given so many at once, or so many a
+worker where that is more: then few workers are left without a task while the last ones are finished."""
 GROWS_WITHIN_S = 1800  # a cloud's node is started, has its image pulled and the project installed
 REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc")
 STORE_ENVIRONMENT = (
@@ -269,11 +270,12 @@ def _nothing() -> None:
 
 
 def _check_device(device: str) -> None:
-    """Ask torch, which takes no time, before Ray is started to find the same."""
-    import torch
+    """Ask torch before Ray is started to find the same; who asks for no GPU does without torch and its memory."""
+    if device == "cuda":
+        import torch
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise BadInputError("there is no cuda device here; --device cpu always works.")
+        if not torch.cuda.is_available():
+            raise BadInputError("there is no cuda device here; --device cpu always works.")
 
 
 def _check_reachable(address: str) -> None:
@@ -339,8 +341,9 @@ def run_trials(
         "data_dir": str(data_dir.absolute()),
         "environment": {} if results.is_local else _of_store(),
     }
+    at_once = max(AT_ONCE, AT_ONCE_EACH * pool.workers)
     while units and not whole.interrupted:
-        wave, later = units[:AT_ONCE], units[AT_ONCE:]
+        wave, later = units[:at_once], units[at_once:]
         underway = sum(unit.work for unit in wave)
         tasks = [_task(unit) for unit in wave]
         # A bundle is taken apart rather than tried again as it is.
@@ -497,7 +500,7 @@ def _again(units: Sequence[_Unit], outcome: Outcome, tries: int, sweep: str, res
         elif error == WORKER_DIED and unit.backend != "single" and len(unit.trials[0].members) > 1:
             yield _Unit(unit.trials, left, "single")
         else:
-            from study.run import failed
+            from study.rows import failed
 
             (trial,) = unit.trials
             results.write(sweep, trial.id, vars(failed(trial, error)))

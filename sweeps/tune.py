@@ -177,7 +177,7 @@ class Search:
                 study.tell(each.number, state=TrialState.FAIL)
 
     def _record_failures(self, trials: list[Trial], errors: Mapping[int, str]) -> None:
-        from study.run import failed
+        from study.rows import failed
 
         for position, error in errors.items():
             trial = trials[position]

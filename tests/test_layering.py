@@ -87,6 +87,15 @@ def test_importing_loads_no_more_than_it_should(names: list[str], present: set[s
     assert found & absent == set()
 
 
+def test_who_launches_trials_does_without_torch_and_its_memory():
+    found = loaded(
+        "from pathlib import Path; import study.rows, sweeps.launch; from study.trial import Trial\n"
+        "from sweeps.estimate import prepared; assert prepared([Trial(k=0.1)], Path()).seconds > 0"
+    )
+    assert "ray" in found
+    assert "torch" not in found
+
+
 def test_a_trial_runs_where_neither_ray_nor_pandas_is_installed():
     # scikit-learn loads pandas where it finds it, so that it must not be there to be found.
     code = """

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from study.record import SCHEMAS, Results
-from study.run import describe
+from study.rows import describe
 from study.trial import Trial
 from sweeps.sweep import Plan, Scale, Sweep, product
 

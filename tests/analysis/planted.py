@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from study.record import Results
-from study.run import describe
+from study.rows import describe
 from study.splits import halves
 from study.trial import Trial
 from sweeps.registry import SWEEPS

@@ -14,7 +14,7 @@ from analysis.load import Loaded, load
 from study.attacks import ATTACKS, mean_auc, mean_auc_difference, measure
 from study.errors import BadInputError
 from study.record import Results
-from study.run import describe
+from study.rows import describe
 from study.splits import halves
 from study.trial import Trial
 from tests.analysis.conftest import grid, plan

@@ -28,6 +28,7 @@ from study.corruption import corrupt
 from study.data import Dataset
 from study.engine import BACKENDS
 from study.record import SCHEMAS, Kept, Results
+from study.rows import Records
 from study.splits import training_sets
 from study.stopping import tensors
 from study.train import Member
@@ -86,13 +87,13 @@ def members(*trials: Trial) -> list[Member]:
 
 def trained(
     together: Sequence[Member], backend: str, progress: run.Progress = lambda _: None, kept: Kept | None = None
-) -> list[run.Records]:
+) -> list[Records]:
     return run.run_pack(together, DATA, "cpu", backend, progress, Checkpoints(kept, every_s=0))
 
 
 def with_stops(
     together: Sequence[Member], backend: str, kept: Kept, between: Callable[[], None] = lambda: None
-) -> list[run.Records]:
+) -> list[Records]:
     """The records of a run that is stopped after each epoch, and begun again."""
     stops = Once()
     for _ in range(together[0].trial.epochs + 1):
@@ -103,7 +104,7 @@ def with_stops(
     raise AssertionError("it never came to its end")
 
 
-def scientific(records: Sequence[run.Records]) -> list[dict[str, Any]]:
+def scientific(records: Sequence[Records]) -> list[dict[str, Any]]:
     """All but how long it took."""
     tables = [dict(vars(each)) for each in records]
     for each in tables:
@@ -112,7 +113,7 @@ def scientific(records: Sequence[run.Records]) -> list[dict[str, Any]]:
     return tables
 
 
-def assert_goes_on(together: Sequence[Member], backend: str, kept: Kept, built: list[nn.Module]) -> list[run.Records]:
+def assert_goes_on(together: Sequence[Member], backend: str, kept: Kept, built: list[nn.Module]) -> list[Records]:
     """That it does, as if it had never been stopped; its records."""
     whole = trained(together, backend)
     once = built[-len(together) :]
@@ -230,7 +231,7 @@ def test_nothing_is_kept_before_the_time_has_passed(kept):
 # What can't be used
 
 
-def planted(kept: Kept, content: Callable[[bytes], bytes]) -> list[run.Records]:
+def planted(kept: Kept, content: Callable[[bytes], bytes]) -> list[Records]:
     """The records of a run that is stopped after two epochs and finds its checkpoint turned into something else."""
     together, stops = members(TRIAL, TRIAL), Once({0.25})
     with pytest.raises(StoppedError):

@@ -16,6 +16,7 @@ from study.corruption import corrupt
 from study.data import Dataset, load, to_float
 from study.membership import score
 from study.record import SCHEMAS, Results
+from study.rows import Records, Row
 from study.train import Member
 from study.trial import FIELDS, NORMS, Trial
 from tests.study.alone import train
@@ -33,29 +34,29 @@ def small_trial(**settings: object) -> Trial:
     return Trial.of({"k": 0.25, "epochs": 2, "batch_size": 8, "lr": 1e-3, **settings})
 
 
-def member(data: Dataset, seed: int = 0, **settings: object) -> tuple[run.Row, list[run.Row]]:
+def member(data: Dataset, seed: int = 0, **settings: object) -> tuple[Row, list[Row]]:
     records = alone(small_trial(**settings), data, seed, lambda _: None)
     return records.members[0], records.epochs
 
 
-def alone(trial: Trial, data: Dataset, seed: int, progress: run.Progress) -> run.Records:
+def alone(trial: Trial, data: Dataset, seed: int, progress: run.Progress) -> Records:
     corrupted = corrupt(data.train, data.classes, trial.corruption, trial.k, seed)
     (records,) = run.run_pack([Member(trial, seed, corrupted)], data, "cpu", "single", progress)
     return records
 
 
-def scientific(row: run.Row) -> run.Row:
+def scientific(row: Row) -> Row:
     return {name: value for name, value in row.items() if name not in PROVENANCE}
 
 
-def read_back(records: run.Records, trial: Trial, folder: Path) -> dict[str, list[run.Row]]:
+def read_back(records: Records, trial: Trial, folder: Path) -> dict[str, list[Row]]:
     results = Results.at(folder)
     results.write("sweep", trial.id, vars(records))
     return {table: results.read("sweep", table).to_pylist() for table in SCHEMAS}
 
 
 @pytest.fixture(scope="module")
-def digits() -> tuple[Trial, run.Records, list[float]]:
+def digits() -> tuple[Trial, Records, list[float]]:
     """Two members on real digits, two epochs each, and the progress that was told."""
     trial = Trial(k=0.1, epochs=2, batch_size=32, lr=1e-2, seed=(3, 5))
     fractions: list[float] = []
@@ -314,27 +315,6 @@ def test_a_diverged_member_is_recorded_with_null_metrics(tmp_path):
     assert fractions == [0.5, 1]
 
 
-def test_a_trial_that_could_not_be_run_is_recorded_with_its_reason(tmp_path):
-    trial = Trial(dataset="cifar10", k=0.1, norm="none", seed=(1, 4))
-    rows = read_back(run.failed(trial, "the disk\nis full"), trial, tmp_path)["members"]
-    assert [(row["trial"], row["member"], row["seed"]) for row in rows] == [(trial.id, 0, 1), (trial.id, 1, 4)]
-    for row in rows:
-        assert (row["status"], row["error"]) == ("failed", "the disk\nis full")
-        assert (row["dataset"], row["norm"], row["k"], row["cell"]) == ("cifar10", "none", 0.1, trial.cell)
-        assert {row[name] for name in RESULTS} == {None}
-        assert row["versions"] is not None
-
-
-def test_the_dataset_of_a_folder_is_recorded_by_its_content(tmp_path):
-    folder = tmp_path / "flowers"
-    folder.mkdir()
-    (folder / "train-0.parquet").write_bytes(b"any")
-    trial = Trial(dataset=f"parquet:{folder}", k=0.1)
-    (row,) = run.failed(trial, "no images").members
-    assert row["dataset"].startswith("parquet:flowers@")
-    assert str(tmp_path) not in row["dataset"]
-
-
 def test_samples_have_the_score_and_the_group_of_every_sample_of_every_member(tmp_path):
     trial = Trial(k=0.1, epochs=1, samples="scores", seed=(0, 1))
     found = pd.DataFrame(read_back(run.run(trial, NOWHERE), trial, tmp_path)["samples"])
@@ -394,7 +374,7 @@ def test_all_packs_of_a_trial_have_d_and_the_outsiders_that_are_added_in_memory_
     assert 1437 + 144 < len(pools[0]) <= 1437 + 3 * 144
 
 
-def together(backend: str, data: Dataset) -> list[run.Records]:
+def together(backend: str, data: Dataset) -> list[Records]:
     """Two members of a trial that asks for gradients."""
     trial = small_trial(samples="gradients", optimizer="sgd", epochs=1)
     members = [Member(trial, seed, corrupt(data.train, data.classes, "label", 0.25, seed)) for seed in (0, 1)]
@@ -438,12 +418,12 @@ SPLITS = Trial(
 
 
 @pytest.fixture(scope="module")
-def split() -> run.Records:
+def split() -> Records:
     """Two seeds of six models each, on real digits, of which an odd number."""
     return run.run(SPLITS, NOWHERE, backend="single")
 
 
-def by_model(records: run.Records, column: str, seed: int) -> np.ndarray:
+def by_model(records: Records, column: str, seed: int) -> np.ndarray:
     """[6, 61] of one seed."""
     return records.samples[column].to_numpy().reshape(2, 6, 61)[SPLITS.seed.index(seed)]
 

@@ -11,6 +11,7 @@ from study import models, run
 from study.corruption import corrupt
 from study.data import Dataset
 from study.engine import BACKENDS
+from study.rows import Records, Row
 from study.splits import training_sets
 from study.stopping import reported, restore, state
 from study.train import Member
@@ -57,7 +58,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[run.Measured, nn.Mod
     found: list[tuple[run.Measured, nn.Module]] = []
     results, build = run.results, models.build
 
-    def seen(member: Member, network: nn.Module, measured: run.Measured, *rest: object) -> run.Row:
+    def seen(member: Member, network: nn.Module, measured: run.Measured, *rest: object) -> Row:
         found.append((measured, network))
         return results(member, network, measured, *rest)
 
@@ -66,7 +67,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[run.Measured, nn.Mod
     return found
 
 
-def packed(members: Sequence[Member], backend: str) -> list[run.Records]:
+def packed(members: Sequence[Member], backend: str) -> list[Records]:
     packs = [[member] for member in members] if backend == "single" else [members]
     return [found for each in packs for found in run.run_pack(each, DATA, "cpu", backend, lambda _: None)]
 

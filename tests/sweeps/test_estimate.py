@@ -6,9 +6,9 @@ from study import models
 from study.data import load
 from study.errors import BadInputError
 from study.record import Results
-from study.run import failed
+from study.rows import failed
 from study.trial import ARCHITECTURES, Trial
-from sweeps.estimate import SIZES, Durations, check_data, device_hours, device_seconds, flops, makespan, measured
+from sweeps.estimate import SIZES, Durations, device_hours, device_seconds, flops, makespan, prepared
 from sweeps.operations import FORWARD, INPUTS
 
 
@@ -52,9 +52,8 @@ def test_what_is_set_aside_is_measured_and_not_trained_on():
 )
 def test_what_does_not_fit_the_data_or_the_network_is_found_in_any_of_the_trials(tmp_path, settings, said):
     plain = Trial(architecture=settings.get("architecture", "lenet"), k=0.1)
-    check_data([plain], tmp_path)
     with pytest.raises(BadInputError, match=said):
-        check_data([plain, Trial.of({"k": 0.1, **settings}), plain], tmp_path)
+        prepared([plain, Trial.of({"k": 0.1, **settings}), plain], tmp_path, device=None)
 
 
 def without_gamma(shape: tuple[int, int, int], classes: int) -> torch.nn.Module:
@@ -114,7 +113,7 @@ def test_the_stated_sizes_of_the_digits_are_those_of_the_data(tmp_path):
 
 def test_measured_seconds_grow_with_epochs_and_members(tmp_path):
     short, long = (
-        measured([Trial(k=0.1, epochs=epochs, seed=range(seeds))], tmp_path).seconds
+        prepared([Trial(k=0.1, epochs=epochs, seed=range(seeds))], tmp_path).seconds
         for epochs, seeds in ((1, 1), (100, 5))
     )
     assert long > 20 * short > 0
@@ -122,13 +121,13 @@ def test_measured_seconds_grow_with_epochs_and_members(tmp_path):
 
 def test_how_members_train_is_told_for_each_kind_as_workers_will_find_it(tmp_path):
     few = [Trial(k=k, norm=norm, batch_size=64) for k in (0.1, 0.2) for norm in ("batch", "none")]
-    told = measured(few, tmp_path, "grouped", workers=1).engine
+    told = prepared(few, tmp_path, backend="grouped", workers=1).engine
     assert [(trial.norm, choice.partition(" x ")[0]) for trial, choice in told] == [
         ("batch", "grouped"),
         ("none", "grouped"),
     ]
     # On one worker, trials of one member are trained together; with a worker for each, one by one.
-    assert [choice for _, choice in measured(few, tmp_path, "grouped", workers=4).engine] == ["grouped x 1"] * 2
+    assert [choice for _, choice in prepared(few, tmp_path, backend="grouped", workers=4).engine] == ["grouped x 1"] * 2
     assert all(choice != "grouped x 1" for _, choice in told)
     # What is bundled is so by the plan, of which one trial may be left.
-    assert measured(few[:1], tmp_path, "grouped", workers=1, planned=few).engine == told[:1]
+    assert prepared(few[:1], tmp_path, backend="grouped", workers=1, planned=few).engine == told[:1]

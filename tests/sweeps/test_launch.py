@@ -156,7 +156,8 @@ def test_many_tasks_are_given_to_tune_in_waves_that_are_one_run_to_the_user(pool
         given.append(len(tasks))
         return schedule(tasks, *arguments)
 
-    monkeypatch.setattr(launch, "AT_ONCE", 2)
+    monkeypatch.setattr(launch, "AT_ONCE", 1)
+    monkeypatch.setattr(launch, "AT_ONCE_EACH", 1)  # of two workers
     monkeypatch.setattr(launch, "MAX_FAILURES", 0)
     monkeypatch.setattr(launch, "schedule", counted)
     results, told = Results.at(tmp_path), []

@@ -12,7 +12,7 @@ import pytest
 from analysis.__main__ import app as analysis_app
 from study import record
 from study.record import Results
-from study.run import failed
+from study.rows import failed
 from study.terminal import main
 from study.trial import Trial
 from sweeps import registry

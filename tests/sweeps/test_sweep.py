@@ -7,7 +7,7 @@ import pytest
 from study import folders
 from study.errors import BadInputError
 from study.record import Results
-from study.run import failed
+from study.rows import failed
 from study.trial import Trial
 from sweeps import quickstart
 from sweeps.sweep import Plan, Scale, Sweep, balanced, product

@@ -5,7 +5,7 @@ import pytest
 
 from study.errors import BadInputError
 from study.record import Results
-from study.run import describe
+from study.rows import describe
 from study.trial import Trial
 from sweeps.tuning import OBJECTIVES, OWN, cells, check_name, measured, storage_path
 
