@@ -192,6 +192,8 @@ def connected(cluster: Cluster, on_wait: Callable[[str], None] = lambda _: None)
 class _CtrlC:
     """Ctrl-C as an exception that comes again until it is heard: a library in which it comes up may swallow it."""
 
+    _held = False
+
     def __enter__(self) -> None:
         self._heard = threading.Event()
         self._insisting: threading.Thread | None = None
@@ -205,11 +207,20 @@ class _CtrlC:
         """It has reached who stops the run."""
         self._heard.set()
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What is begun is done to its end; what came up meanwhile comes again after it."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
     def _interrupt(self, *_: object) -> None:
         if self._insisting is None:
             self._insisting = threading.Thread(target=self._insist, daemon=True)
             self._insisting.start()
-        if not self._heard.is_set():
+        if not self._heard.is_set() and not self._held:
             raise KeyboardInterrupt
 
     def _insist(self) -> None:

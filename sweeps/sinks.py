@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sweeps.launch import Task  # first, for Ray reads the environment that it sets
+from sweeps.launch import CTRL_C, Task  # first, for Ray reads the environment that it sets
 
 # isort: split
 import ray
@@ -107,14 +107,17 @@ class _Sink(tune.Callback):  # type: ignore[misc]
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         task: Task = trial.config["task"]
         found = trial.last_result["result"]["trials"]
-        for planned, settings in zip(task["ids"], task["trials"], strict=True):
-            if planned in found:
-                own = Path.cwd() if self._folder is None else self._folder / planned
-                parameters = {
-                    name: text(value) if isinstance(value, tuple) else value for name, value in settings.items()
-                }
-                run = _Run(planned, f"{planned}-{trial.trial_id}", parameters, str(own), trial.experiment_dir_name)
-                self._write(run, {name: value for name, value in found[planned].items() if value is not None})
+        # What is recorded is not run again, and so not written again either.
+        with CTRL_C.held():
+            for planned, settings in zip(task["ids"], task["trials"], strict=True):
+                if planned in found:
+                    known = {name: value for name, value in found[planned].items() if value is not None}
+                    self._write(self._run(planned, settings, trial), known)
+
+    def _run(self, planned: str, settings: Mapping[str, Any], trial: Any) -> "_Run":
+        own = Path.cwd() if self._folder is None else self._folder / planned
+        parameters = {name: text(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+        return _Run(planned, f"{planned}-{trial.trial_id}", parameters, str(own), trial.experiment_dir_name)
 
     def on_experiment_end(self, trials: list[Any], interrupted: bool = False, **info: Any) -> None:
         if self.logger is not None:
@@ -210,11 +213,12 @@ def _wandb(sweep: str, give_up: GiveUp) -> LoggerCallback:
             super()._cleanup_logging_actor(trial)
             try:
                 ray.get(written, timeout=0)
+            except ray.exceptions.GetTimeoutError:
+                give_up(TimeoutError(f"run {trial} was not written in time"))
             except Exception as error:
                 give_up(error)
 
         def on_experiment_end(self, trials: list[Any], interrupted: bool = False, **info: Any) -> None:
-            # What is recorded is not run again, and so not written again either.
             within = INTERRUPTED_S if interrupted else self._upload_timeout
             self._cleanup_logging_actors(timeout=within, kill_on_timeout=True)
 
