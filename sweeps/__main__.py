@@ -40,6 +40,14 @@ class Backend(StrEnum):
     vmap = "vmap"
 
 
+class Sink(StrEnum):
+    """Where else the means of each trial go."""
+
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
+    wandb = "wandb"
+
+
 app = application("List, plan and run sweeps on Ray Tune.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A sweep; `python -m sweeps list` shows them.")]
@@ -61,6 +69,10 @@ Teraflops = Annotated[
 ]
 BackendOption = Annotated[
     Backend, typer.Option(help="How members train side by side; auto measures what is fastest here.")
+]
+LogTo = Annotated[
+    list[Sink] | None,
+    typer.Option("--log-to", help="Where else to log each trial that is recorded, as a run of its own; repeatable."),
 ]
 PLAN_ROWS = 40
 MOST_FAILURES = 10
@@ -140,6 +152,7 @@ def run(
     device: DeviceOption = Device.auto,
     backend: BackendOption = Backend.auto,
     address: Address = "local",
+    log_to: LogTo = None,
     yes: Yes = False,
 ) -> None:
     """Run the trials of a sweep that have no record yet.
@@ -153,7 +166,11 @@ def run(
     where.plans(name)  # those of a later version are refused
     where.check_writable()
     state = planned.state(where)
-    _run(state, state.missing[:limit], _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
+    _run(
+        state,
+        state.missing[:limit],
+        _Launch(name, where, data_dir, workers, device, backend.value, address, log_to or [], yes),
+    )
 
 
 @app.command()
@@ -170,6 +187,7 @@ def retry(
     device: DeviceOption = Device.auto,
     backend: BackendOption = Backend.auto,
     address: Address = "local",
+    log_to: LogTo = None,
     yes: Yes = False,
 ) -> None:
     """Run the failed trials of a sweep again, and whatever of all that was planned has no record.
@@ -187,7 +205,7 @@ def retry(
     where.set_aside(name)
     state = saved.state(where)
     again = state.failed if failed else state.failed + state.missing
-    _run(state, again, _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
+    _run(state, again, _Launch(name, where, data_dir, workers, device, backend.value, address, log_to or [], yes))
 
 
 @app.command()
@@ -243,6 +261,7 @@ def tune(
     device: DeviceOption = Device.auto,
     backend: BackendOption = Backend.auto,
     address: Address = "local",
+    log_to: LogTo = None,
     yes: Yes = False,
 ) -> None:
     """Search for the setting that memorizes least for a stated loss of accuracy, and compare it on fresh seeds.
@@ -266,7 +285,7 @@ def tune(
             Tuning(cell, tuple(Search(cell, each, trials, seed, where) for each in names), max_accuracy_loss, where)
             for cell in cells
         ]
-        _tune(tunings, _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
+        _tune(tunings, _Launch(name, where, data_dir, workers, device, backend.value, address, log_to or [], yes))
         short = [_tell(each) for each in tunings]
     console.print(f"records: {where.below(tuning.SEARCHES['tpe'])}")
     # A command that is broken over two lines can't be copied.
@@ -327,6 +346,7 @@ class _Launch:
     device: Device
     backend: str
     address: str
+    log_to: Sequence[Sink]
     yes: bool
 
 
@@ -356,6 +376,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
     # Ray and torch take seconds to import, and are not needed where nothing is run.
     from sweeps import launch
 
+    log = _sinks(options)
     with console.status("estimating ..."):
         time, engine = _ahead(trials, plan, options)
     console.print(f"about to run {_size(Plan(plan.sweep, plan.version, trials))}: {time}")
@@ -365,6 +386,8 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
     cluster = launch.Cluster(options.address, options.workers, options.device)
+    with console.status("opening logs ..."):
+        callbacks = log(options.sweep)
     with _stopping(), launch.connected(cluster, console.print) as pool, progress_bar() as bar:
         plan.save(options.results)
         task = bar.add_task(options.sweep, total=1.0)
@@ -378,6 +401,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
             options.backend,
             plan.trials,
             tell,
+            callbacks,
         )
         if outcome.interrupted:
             raise KeyboardInterrupt
@@ -397,6 +421,7 @@ def _tune(tunings: Sequence["Tuning"], options: _Launch) -> None:
     left = tuple(trial for each in tunings for trial in each.left)
     if not left:
         return
+    log = _sinks(options)
     unique = Plan(options.sweep, 1, tuple({trial.id: trial for trial in left}.values()))
     with console.status("estimating ..."):
         time, _ = _ahead(left, unique, options)
@@ -404,14 +429,25 @@ def _tune(tunings: Sequence["Tuning"], options: _Launch) -> None:
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
     cluster = launch.Cluster(options.address, options.workers, options.device)
+    with console.status("opening logs ..."):
+        log(tuning.SEARCHES["tpe"])  # a sink that refuses does so before Ray starts
     with _stopping(), launch.connected(cluster, console.print) as pool, progress_bar() as bar:
 
         def part(name: str) -> launch.Report:
             task = bar.add_task(name, total=1.0)
             return lambda fraction: bar.update(task, completed=fraction)
 
-        if not all(each.run(Path(options.data_dir), pool, part, options.backend) for each in tunings):
+        if not all(each.run(Path(options.data_dir), pool, part, options.backend, log) for each in tunings):
             raise KeyboardInterrupt
+
+
+def _sinks(options: _Launch) -> Callable[[str], Sequence[Any]]:
+    """What gives the callbacks of each sweep, none by default; what can't be is refused."""
+    if not options.log_to:
+        return lambda _: ()
+    from sweeps.sinks import Sinks
+
+    return Sinks([sink.value for sink in options.log_to], options.results, console.print).of
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Ray Tune as a scheduler of trials. With `sweeps.tune`, which searches, this is what imports Ray.
+"""Ray Tune as a scheduler of trials. With `sweeps.tune`, which searches, and `sweeps.sinks` this is what imports Ray.
 
 A launch is a flat list of tasks, one a trial or a bundle of small ones, given to as many reused workers as the machine
 or the cluster carries.
@@ -69,7 +69,7 @@ AT_ONCE, AT_ONCE_EACH = 1000, 8
 """Tune keeps all that it knows of every task until the last one is done, so it is given so many at once, or so many a
 worker where that is more: then few workers are left without a task while the last ones are finished."""
 GROWS_WITHIN_S = 1800  # a cloud's node is started, has its image pulled and the project installed
-REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc")
+REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc", "seconds")
 STORE_ENVIRONMENT = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"),
     *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION"),
@@ -203,6 +203,8 @@ def connected(cluster: Cluster, on_wait: Callable[[str], None] = lambda _: None)
 class _CtrlC:
     """Ctrl-C as an exception that comes again until it is heard: a library in which it comes up may swallow it."""
 
+    _held = False
+
     def __enter__(self) -> None:
         self._heard = threading.Event()
         self._insisting: threading.Thread | None = None
@@ -216,11 +218,20 @@ class _CtrlC:
         """It has reached who stops the run."""
         self._heard.set()
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What is begun is done to its end; what came up meanwhile comes again after it."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
     def _interrupt(self, *_: object) -> None:
         if self._insisting is None:
             self._insisting = threading.Thread(target=self._insist, daemon=True)
             self._insisting.start()
-        if not self._heard.is_set():
+        if not self._heard.is_set() and not self._held:
             raise KeyboardInterrupt
 
     def _insist(self) -> None:
@@ -298,6 +309,7 @@ def run_trials(
     backend: str = "auto",
     planned: Sequence[Trial] = (),
     on_choice: Callable[[Trial, str], None] = lambda *_: None,
+    callbacks: Sequence[tune.Callback] = (),
 ) -> Outcome:
     """Run the trials and have their workers write the records; a trial that can't be run is recorded as failed.
 
@@ -317,6 +329,7 @@ def run_trials(
         backend: how members train side by side, or `auto`.
         planned: all trials of the plan that these belong to; by default these alone.
         on_choice: told how members train side by side, for a trial of each kind of which a worker was asked.
+        callbacks: what Tune is to call besides; at its end they are told whether it was `interrupted`.
     """
     whole, told = Outcome(), 0.0
     asked = {trial.cell: trial for trial in trials}
@@ -349,7 +362,7 @@ def run_trials(
         # A bundle is taken apart rather than tried again as it is.
         tries = MAX_FAILURES if all(len(unit.trials) == 1 for unit in wave) else 0
         shared, work = [unit.sharing for unit in wave], [unit.work for unit in wave]
-        outcome = schedule(tasks, run_and_record, pool, advance, work, storage, tries, shared, common)
+        outcome = schedule(tasks, run_and_record, pool, advance, work, storage, tries, shared, common, callbacks)
         whole.add(outcome)
         units = [*later, *_again(wave, outcome, tries, sweep, results)]
         left = sum(unit.work for unit in units)
@@ -513,7 +526,7 @@ def _kept(unit: _Unit, sweep: str, results: Results) -> bool:
 
 
 def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
-    """Run a unit in a worker and write its shards; the means that Ray's users see are over all of its members.
+    """Run a unit in a worker and write its shards; Ray's users see means over all of its members and over each trial's.
 
     A unit that takes long is kept in the results folder now and then, and goes on from there when it is tried again.
     """
@@ -535,8 +548,9 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
             results.write(task["sweep"], trial.id, vars(records))
     for trial in trials:
         checkpoints.drop(trial.id)
-    members = [row for records in found for row in records.members]
-    return {name: _mean([row.get(name) for row in members]) for name in REPORTED}
+    recorded = {trial.id: _means(records.members) for trial, records in zip(trials, found, strict=True)}
+    means = _means([row for records in found for row in records.members])
+    return {**means, "trials": {trial: recorded[trial] for trial in task["recorded"]}}
 
 
 def schedule(
@@ -549,6 +563,7 @@ def schedule(
     tries: int | None = None,
     sharing: Sequence[int] | None = None,
     common: Task | None = None,
+    callbacks: Sequence[tune.Callback] = (),
 ) -> Outcome:
     """Give the tasks to reused workers until each is done or has failed for good.
 
@@ -564,6 +579,7 @@ def schedule(
         sharing: how many tasks like it share a worker's device, for each; 1 by default.
         common: what all tasks have beside their own. It goes from memory to memory alone, for it may have credentials,
             and Tune writes down what each task has of its own.
+        callbacks: what Tune is to call besides; at its end they are told whether it was `interrupted`.
     """
     sharing = sharing or [1] * len(tasks)
     given = [{**task, "device": pool.device, "task": position} for position, task in enumerate(tasks)]
@@ -572,6 +588,7 @@ def schedule(
         {"task": tune.grid_search(given)},
         pool,
         _Tracker(weights or [1.0] * len(tasks), on_progress),
+        callbacks,
         sharing,
         MAX_FAILURES if tries is None else tries,
         storage,
@@ -586,6 +603,7 @@ def search(
     on_progress: Report,
     storage: str | None = None,
     sharing: int = 1,
+    callbacks: Sequence[tune.Callback] = (),
 ) -> Outcome:
     """Give reused workers tasks that a searcher suggests one by one, and the searcher what came of them.
 
@@ -599,11 +617,11 @@ def search(
         on_progress: told the fraction of the work that is done; what has failed is not.
         storage: as in `schedule`.
         sharing: how many tasks share a worker's device.
+        callbacks: what Tune is to call besides; at its end they are told whether it was `interrupted`.
     """
     tracker = _Tracker([1.0] * count, on_progress)
-    return _fit(
-        _trainable(work, ray.put({})), {}, pool, tracker, [sharing] * count, MAX_FAILURES, storage, searcher, count
-    )
+    trainable, shared = _trainable(work, ray.put({})), [sharing] * count
+    return _fit(trainable, {}, pool, tracker, callbacks, shared, MAX_FAILURES, storage, searcher, count)
 
 
 def _fit(
@@ -611,6 +629,7 @@ def _fit(
     space: Mapping[str, Any],
     pool: Pool,
     tracker: "_Tracker",
+    callbacks: Sequence[tune.Callback],
     sharing: Sequence[int],
     tries: int,
     storage: str | None,
@@ -640,7 +659,7 @@ def _fit(
                 name=f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}",
                 storage_path=kept_in,
                 verbose=0,
-                callbacks=[tracker],
+                callbacks=[tracker, *callbacks],
                 failure_config=tune.FailureConfig(max_failures=tries),
             ),
         )
@@ -649,6 +668,8 @@ def _fit(
         except KeyboardInterrupt:
             CTRL_C.heard()
             tracker.outcome.interrupted = True
+            for callback in callbacks:
+                callback.on_experiment_end(trials=[], interrupted=True)
     outcome = tracker.outcome
     times = [(result["began"], result["ended"]) for result in outcome.results.values()]
     if times:
@@ -749,6 +770,10 @@ def _reason(trial: Any) -> str:
     if any("actor died" in line or "actor is dead" in line for line in lines[-8:]):
         return WORKER_DIED
     return lines[-1].rpartition(f"{TaskError.__name__}: ")[2]
+
+
+def _means(members: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    return {name: _mean([row.get(name) for row in members]) for name in REPORTED}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

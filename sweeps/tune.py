@@ -16,6 +16,7 @@ from sweeps import launch  # first, for Ray reads the environment that it sets
 import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import TrialState
+from ray.tune import Callback
 from ray.tune.search.optuna import OptunaSearch
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,6 +28,9 @@ from study.worker import one_thread
 from sweeps.launch import Pool, Report, Task
 from sweeps.sweep import Plan, State
 from sweeps.tuning import CONFIRM, KINDS, OBJECTIVES, SEARCHES, Cell, measured, storage_path
+
+Callbacks = Callable[[str], Sequence[Callback]]
+"""Gives what Tune is to call besides while it runs a sweep."""
 
 MODES = {"minimize": "min", "maximize": "max"}
 
@@ -99,7 +103,14 @@ class Search:
     def _storage(self) -> optuna.storages.RDBStorage:
         return optuna.storages.RDBStorage(f"sqlite:///{storage_path(self.results)}")
 
-    def run(self, data_dir: Path, pool: Pool, on_progress: Report, backend: str = "auto") -> launch.Outcome:
+    def run(
+        self,
+        data_dir: Path,
+        pool: Pool,
+        on_progress: Report,
+        backend: str = "auto",
+        callbacks: Callbacks = lambda _: (),
+    ) -> launch.Outcome:
         """Measure what is left of the budget; a setting that diverges or fails is made up for by another.
 
         It is given up once a whole round has measured none.
@@ -109,11 +120,14 @@ class Search:
             pool: the workers.
             on_progress: told the fraction of the budget that is done.
             backend: how members train side by side, or `auto`.
+            callbacks: gives what Tune is to call besides, for the sweep that is recorded.
         """
         with _readable(storage_path(self.results)):
-            return self._rounds(data_dir, pool, on_progress, backend)
+            return self._rounds(data_dir, pool, on_progress, backend, callbacks)
 
-    def _rounds(self, data_dir: Path, pool: Pool, on_progress: Report, backend: str) -> launch.Outcome:
+    def _rounds(
+        self, data_dir: Path, pool: Pool, on_progress: Report, backend: str, callbacks: Callbacks
+    ) -> launch.Outcome:
         whole = launch.Outcome()
         storage, study_name = self._storage(), self.cell.study(self.name, self.seed)
         study = optuna.create_study(
@@ -139,7 +153,8 @@ class Search:
                 storage=storage,
             )
             ray = f"{self.results}/{self.folder}/ray"
-            outcome = launch.search(searcher, left, measure, pool, advance, ray, sharing)
+            own = callbacks(self.folder)
+            outcome = launch.search(searcher, left, measure, pool, advance, ray, sharing, own)
             whole.add(outcome)
             self._settle(study)
             self._record_failures(suggest.trials, outcome.errors)
@@ -190,8 +205,8 @@ def measure(task: Task, report: Report) -> Mapping[str, Any]:
     from study.run import run
 
     one_thread()
-    trial, results = Trial.of(task["settings"]), Results(task["results"])
-    if trial.id != task["id"]:
+    trial, results = Trial.of(task["trials"][0]), Results(task["results"])
+    if trial.id != task["ids"][0]:
         raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")
     if not results.ran(task["sweep"], trial.id):
         checkpoints = results.checkpoints(task["sweep"])
@@ -200,7 +215,8 @@ def measure(task: Task, report: Report) -> Mapping[str, Any]:
             row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
         results.write(task["sweep"], trial.id, vars(records))
         checkpoints.drop(trial.id)
-    return measured(results, task["sweep"], trial) or {}
+    means = measured(results, task["sweep"], trial) or {}
+    return {**means, "trials": {trial.id: means}}
 
 
 class _Suggest:
@@ -216,7 +232,7 @@ class _Suggest:
         asked.set_user_attr("trial", trial.id)
         self.trials.append(trial)
         position = len(self.trials) - 1
-        return {"task": {**self._task, "settings": trial.settings(), "id": trial.id, "task": position}}
+        return {"task": {**self._task, "trials": [trial.settings()], "ids": [trial.id], "task": position}}
 
 
 class _Searcher(OptunaSearch):  # type: ignore[misc]
@@ -287,7 +303,14 @@ class Tuning:
         plan = Plan(CONFIRM, 1, self.cell.confirmation(self.recommended or (some if searched else None)))
         return [*_left(self.references), *searched, *_left(plan.state(self.results))]
 
-    def run(self, data_dir: Path, pool: Pool, bar: Callable[[str], Report], backend: str) -> bool:
+    def run(
+        self,
+        data_dir: Path,
+        pool: Pool,
+        bar: Callable[[str], Report],
+        backend: str,
+        callbacks: Callbacks = lambda _: (),
+    ) -> bool:
         """Train what is left of all three; False if the user has stopped it.
 
         Args:
@@ -295,6 +318,7 @@ class Tuning:
             pool: the workers.
             bar: gives each part of it, by its name, something to tell its progress.
             backend: how members train side by side, or `auto`.
+            callbacks: gives what Tune is to call besides, for each sweep that is recorded.
         """
 
         def done(state: State, part: str) -> bool:
@@ -304,13 +328,16 @@ class Tuning:
             report = bar(f"{self.cell} {part}")
             planned = state.plan.trials
             return not launch.run_trials(
-                trials, sweep, self.results, data_dir, pool, report, backend, planned
+                trials, sweep, self.results, data_dir, pool, report, backend, planned, callbacks=callbacks(sweep)
             ).interrupted
 
         if not done(self.references, "references"):
             return False
         for search in self.searches:
-            if search.left and search.run(data_dir, pool, bar(f"{self.cell} {search.name}"), backend).interrupted:
+            if not search.left:
+                continue
+            report = bar(f"{self.cell} {search.name}")
+            if search.run(data_dir, pool, report, backend, callbacks).interrupted:
                 return False
         state = self.confirmation
         state.plan.save(self.results)

@@ -29,6 +29,7 @@ WITH_RAY = (
     "tests/sweeps/test_bench.py",
     "tests/sweeps/test_launch.py",
     "tests/sweeps/test_main.py",
+    "tests/sweeps/test_sinks.py",
     "tests/sweeps/test_tune.py",
     "tests/test_end_to_end.py",
     "tests/test_stores.py",
