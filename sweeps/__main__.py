@@ -18,6 +18,7 @@ from study.record import Results
 from study.terminal import DataDir, application, console, duration, main, progress_bar, show
 from study.trial import FIELDS, Trial, parse, text
 from sweeps import estimate, registry, tuning
+from sweeps.alone import alone
 from sweeps.sweep import Plan, Scale, State, command
 
 if TYPE_CHECKING:
@@ -55,6 +56,14 @@ Workers = Annotated[
 ]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes GPUs where the cluster has any.")]
 Address = Annotated[str, typer.Option(help="local starts Ray here; auto or an address joins a running cluster.")]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        metavar="SECONDS",
+        help="End a try of a trial that takes longer, as one that hangs does; none by default.",
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before running.")]
 Fraction = Annotated[float, typer.Option(help="Only a balanced part of the cells, such as 0.25.")]
 Teraflops = Annotated[
@@ -132,6 +141,7 @@ def run(
     device: DeviceOption = Device.auto,
     backend: BackendOption = Backend.auto,
     address: Address = "local",
+    time_limit: TimeLimit = None,
     yes: Yes = False,
 ) -> None:
     """Run the trials of a sweep that have no record yet.
@@ -144,8 +154,10 @@ def run(
     where = Results.at(results)
     where.plans(name)  # those of a later version are refused
     where.check_writable()
-    state = planned.state(where)
-    _run(state, state.missing[:limit], _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
+    options = _Launch(name, where, data_dir, workers, device, backend.value, address, yes, time_limit)
+    with alone(where, name, on_wait=console.print):
+        state = planned.state(where)
+        _run(state, state.missing[:limit], options)
 
 
 @app.command()
@@ -162,6 +174,7 @@ def retry(
     device: DeviceOption = Device.auto,
     backend: BackendOption = Backend.auto,
     address: Address = "local",
+    time_limit: TimeLimit = None,
     yes: Yes = False,
 ) -> None:
     """Run the failed trials of a sweep again, and whatever of all that was planned has no record.
@@ -176,10 +189,11 @@ def retry(
     saved.check_named(architecture or ())
     where.check_writable()
     saved.check_unchanged()
-    where.set_aside(name)
-    state = saved.state(where)
-    again = state.failed if failed else state.failed + state.missing
-    _run(state, again, _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
+    options = _Launch(name, where, data_dir, workers, device, backend.value, address, yes, time_limit)
+    with alone(where, name, on_wait=console.print):
+        where.set_aside(name)
+        state = saved.state(where)
+        _run(state, state.failed if failed else state.failed + state.missing, options)
 
 
 @app.command()
@@ -212,7 +226,7 @@ def compact(name: Name, results: ResultsOption = "results") -> None:
             f"python -m sweeps retry {name} --results {where.argument}"
         )
     where.check_writable()
-    with console.status("compacting ..."):
+    with alone(where, name, on_wait=console.print), console.status("compacting ..."):
         shards, files = where.compact(name)
     console.print(f"{name}: {shards} shards are now {files} files" if shards else f"{name}: nothing to compact")
 
@@ -250,10 +264,10 @@ def tune(
     tuning.storage_path(where)
     where.check_writable()
     # Ray and Optuna take seconds to import.
-    from sweeps.tune import Search, Tuning, alone
+    from sweeps.tune import Search, Tuning
 
     names = list(tuning.SEARCHES)[: 1 + random]
-    with alone(where):
+    with alone(where, *tuning.SEARCHES.values(), tuning.CONFIRM):
         tunings = [
             Tuning(cell, tuple(Search(cell, each, trials, seed, where) for each in names), max_accuracy_loss, where)
             for cell in cells
@@ -315,6 +329,7 @@ class _Launch:
     backend: str
     address: str
     yes: bool
+    time_limit: float | None = None
 
 
 def _run(state: State, trials: tuple[Trial, ...], options: _Launch) -> None:
@@ -366,6 +381,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
             options.backend,
             plan.trials,
             tell,
+            options.time_limit,
         )
         if outcome.interrupted:
             raise KeyboardInterrupt

@@ -28,6 +28,7 @@ settings.load_profile("normleak")
 WITH_RAY = (
     "tests/sweeps/test_launch.py",
     "tests/sweeps/test_main.py",
+    "tests/sweeps/test_faults.py",
     "tests/sweeps/test_tune.py",
     "tests/test_end_to_end.py",
     "tests/test_stores.py",
