@@ -272,7 +272,8 @@ def tune(
             Tuning(cell, tuple(Search(cell, each, trials, seed, where) for each in names), max_accuracy_loss, where)
             for cell in cells
         ]
-        _tune(tunings, _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
+        with _stopping():
+            _tune(tunings, _Launch(name, where, data_dir, workers, device, backend.value, address, yes))
         short = [_tell(each) for each in tunings]
     console.print(f"records: {where.below(tuning.SEARCHES['tpe'])}")
     # A command that is broken over two lines can't be copied.
@@ -336,7 +337,8 @@ def _run(state: State, trials: tuple[Trial, ...], options: _Launch) -> None:
     """Say what is about to run, run it, and say what came of it."""
     console.print(f"{options.sweep}: {_size(state.plan)}: {state}")
     if trials:
-        _launch(trials, state.plan, options)
+        with _stopping():
+            _launch(trials, state.plan, options)
     else:
         state.plan.save(options.results)
     after = state.plan.state(options.results)
@@ -368,7 +370,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
     cluster = launch.Cluster(options.address, options.workers, options.device)
-    with _stopping(), launch.connected(cluster, console.print) as pool, progress_bar() as bar:
+    with launch.connected(cluster, console.print) as pool, progress_bar() as bar:
         plan.save(options.results)
         task = bar.add_task(options.sweep, total=1.0)
         outcome = launch.run_trials(
@@ -408,7 +410,7 @@ def _tune(tunings: Sequence["Tuning"], options: _Launch) -> None:
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
     cluster = launch.Cluster(options.address, options.workers, options.device)
-    with _stopping(), launch.connected(cluster, console.print) as pool, progress_bar() as bar:
+    with launch.connected(cluster, console.print) as pool, progress_bar() as bar:
 
         def part(name: str) -> launch.Report:
             task = bar.add_task(name, total=1.0)

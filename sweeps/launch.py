@@ -140,6 +140,7 @@ class Outcome:
     Attributes:
         results: what each finished task returned.
         errors: why each task failed that was tried in vain.
+        early: those among them that Tune gave up before they had all their tries.
         interrupted: whether the user stopped the run.
         refused: why a record could not be written, which ended the run.
         startup_s: seconds from asking for the workers until the first task was being worked on.
@@ -148,6 +149,7 @@ class Outcome:
 
     results: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
+    early: set[int] = field(default_factory=set)
     interrupted: bool = False
     refused: str = ""
     startup_s: float = 0.0
@@ -158,7 +160,7 @@ class Outcome:
         self.startup_s = self.startup_s or later.startup_s
         self.seconds += later.seconds
         self.interrupted |= later.interrupted
-        self.results, self.errors = later.results, later.errors
+        self.results, self.errors, self.early = later.results, later.errors, later.early
 
 
 @contextmanager
@@ -511,7 +513,9 @@ def _again(units: Sequence[_Unit], outcome: Outcome, tries: int, sweep: str, res
         left = frozenset(trial.cell for trial in unit.recorded if not results.ran(sweep, trial.id))
         if not left:
             continue
-        if error == WORKER_DIED and unit.again < MAX_FAILURES and _kept(unit, sweep, results):
+        if unit.again < MAX_FAILURES and (
+            position in outcome.early or (error == WORKER_DIED and _kept(unit, sweep, results))
+        ):
             yield replace(unit, cells=left, again=unit.again + 1)
         elif len(unit.trials) > 1:
             parts = (_Unit(half, left, unit.backend) for half in halves(unit.trials))
@@ -813,6 +817,9 @@ class _Tracker(tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.outcome.errors[_position(trial)] = reason = _reason(trial)
         self.outcome.refused = self.outcome.refused or _refused(reason)
+        # Of a worker that dies while it is made ready for a trial, Tune hears twice, and takes the second for the last.
+        if trial.run_metadata.num_failures <= trial.max_failures:
+            self.outcome.early.add(_position(trial))
         self._advance(trial, 0.0)
 
     def _advance(self, trial: Any, fraction: float) -> None:
