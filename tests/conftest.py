@@ -44,6 +44,10 @@ class _RayInOneProcess(LoadScopeScheduling):
         return "with Ray" if file in WITH_RAY else file
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=2, help="at how many moments a sweep's driver is killed")
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     return _RayInOneProcess(config, log)
 
