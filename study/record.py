@@ -696,7 +696,11 @@ class Claims:
         """Every claim by its name, with the time of its last change in ns of the store's own clock."""
         found = {}
         for info in self.results._listed(self.sweep, "claims"):
-            with suppress(OSError, ValueError), self.results._opened[0].open_input_stream(info.path) as stream:
+            # One that is taken back just now is none.
+            with (
+                suppress(FileNotFoundError, ValueError),
+                self.results._opened[0].open_input_stream(info.path) as stream,
+            ):
                 found[info.base_name.removesuffix(".json")] = info.mtime_ns, json.loads(stream.read())
         return found
 

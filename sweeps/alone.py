@@ -79,8 +79,7 @@ def _claimed(claims: Claims, on_wait: Callable[[str], None]) -> Iterator[None]:
 
     renewing = threading.Thread(target=renew, daemon=True)
     try:
-        claims.put(name, {**held, "held": False})
-        _await_turn(claims, name, on_wait)
+        _await_turn(claims, name, {**held, "held": False}, on_wait)
         claims.put(name, held)
         renewing.start()
         yield
@@ -91,8 +90,8 @@ def _claimed(claims: Claims, on_wait: Callable[[str], None]) -> Iterator[None]:
         claims.remove(name)
 
 
-def _await_turn(claims: Claims, name: str, on_wait: Callable[[str], None]) -> None:
-    """Return once no claim is before that of this name; one that is never renewed is removed.
+def _await_turn(claims: Claims, name: str, claim: Mapping[str, Any], on_wait: Callable[[str], None]) -> None:
+    """Make the claim, and return once no other is before it; one that is never renewed is removed.
 
     Raises:
         BadInputError: a process that is there holds the sweep.
@@ -100,27 +99,30 @@ def _await_turn(claims: Claims, name: str, on_wait: Callable[[str], None]) -> No
     since: dict[tuple[str, int], float] = {}
     told = False
     while True:
-        time.sleep(SETTLES_S)
-        found = claims.all()
+        if name not in (found := claims.all()):
+            claims.put(name, claim)
+            time.sleep(SETTLES_S)
+            continue
         mine, _ = found.pop(name)
         waiting = False
-        for other, (changed, claim) in found.items():
-            if not claim.get("held") and (changed, other) > (mine, name):
+        for other, (changed, theirs) in found.items():
+            if not theirs.get("held") and (changed, other) > (mine, name):
                 continue  # it came later, and sees this one
             seen = since.setdefault((other, changed), time.monotonic())
-            lives = _lives(claim)
+            lives = _lives(theirs)
             if lives is False or time.monotonic() - seen > EXPIRES_S:
                 claims.remove(other)
                 continue
             renewed = len([each for each, _ in since if each == other]) > 1
-            if claim.get("held") and (lives or renewed):
-                raise _taken(claims, claim)
+            if theirs.get("held") and (lives or renewed):
+                raise _taken(claims, theirs)
             waiting = True
-            if not told:
-                on_wait(f"{_who(claim)} had {claims.sweep}; waiting to see whether it still has ...")
+            if not told and lives is None:
+                on_wait(f"{_who(theirs)} had {claims.sweep}; waiting to see whether it still has ...")
                 told = True
         if not waiting:
             return
+        time.sleep(SETTLES_S)
 
 
 def _claim(held: bool) -> dict[str, Any]:

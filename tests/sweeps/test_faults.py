@@ -267,14 +267,18 @@ def test_wherever_a_driver_is_killed_or_stopped_the_next_one_goes_on_and_two_at_
         assert f"error: process {first.pid} on {socket.gethostname()}, since 20" in second.stderr
         assert "has quickstart in" in second.stderr
         first.send_signal(signal.SIGKILL)
+    within = KILLED_WITHIN_S
     for _ in range(pytestconfig.getoption("kills") - 1):
         with driver(nodes.sweep(results, "lags", "fills")) as killed:
             with suppress(subprocess.TimeoutExpired):
-                killed.wait(chance.uniform(0, KILLED_WITHIN_S))
+                killed.wait(moment := chance.uniform(0, within))
             killed.send_signal(signal.SIGKILL)
             killed.wait()
-        print(killed.returncode, outcomes(results))
-        assert set(chain(*outcomes(results).values())) <= {"ok"}
+        done = outcomes(results)
+        print(f"{'ended before' if killed.returncode == 0 else 'killed after'} {moment:.1f} s, {len(done)} of 2 done")
+        assert set(chain(*done.values())) <= {"ok"}
+        # The moments are spread over a driver's life, however long that is here.
+        within *= 0.8 if killed.returncode == 0 else 1.25
         if killed.returncode == 0:
             assert_complete(results, unharmed)
             results = next(folders)
