@@ -187,7 +187,7 @@ class _Compacted:
 
 @dataclass(frozen=True, repr=False)
 class Results:
-    """A results folder: one folder a sweep, in it one a table, one for the sweep's plans and one for checkpoints.
+    """A results folder: one folder a sweep, in it one a table, and one each for its plans, checkpoints and claims.
 
     As text it is what may be shown; only `location` has the credentials that a URI may name.
 
@@ -244,7 +244,7 @@ class Results:
         return "/".join([self._opened[1].rstrip("/"), *parts])
 
     def check_writable(self) -> None:
-        """Fail now rather than after training.
+        """Fail now rather than after training, on a disk that is full as well.
 
         On a store one empty object `.writable` is left: to remove it would take a right that writing doesn't.
 
@@ -252,7 +252,10 @@ class Results:
             BadInputError: the folder can't be made or written, or the bucket is not there.
         """
         try:
-            self._put(f".writable-{uuid4().hex}" if self.is_local else ".writable", b"", keep=not self.is_local)
+            if self.is_local:
+                self._put(f".writable-{uuid4().hex}", bytes(4096), keep=False)
+            else:
+                self._put(".writable", b"")
         except OSError as error:
             raise BadInputError(f"results can't be written to {str(self)!r}: {self._reason(error)}") from None
 
@@ -596,6 +599,10 @@ class Results:
         """Where the unfinished trials of the sweep are kept."""
         return Kept(self, sweep)
 
+    def claims(self, sweep: str) -> "Claims":
+        """Where those who run the sweep say so."""
+        return Claims(self, sweep)
+
     def save_plan(self, sweep: str, name: str, plan: Mapping[str, Any]) -> None:
         """Keep what a launch set out to run, under a name that its content determines."""
         plan = {**plan, "schema_version": SCHEMA_VERSION}
@@ -663,6 +670,44 @@ class Kept:
         selector = fs.FileSelector(self.results._path(self.sweep, "checkpoints"), allow_not_found=True)
         found = self.results._opened[0].get_file_info(selector)
         return [info.path for info in found if info.base_name.removeprefix(".").startswith(f"{trial}-")]
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What the processes that run a sweep say of themselves, each in `RESULTS/<sweep>/claims/<name>.json`."""
+
+    results: Results
+    sweep: str
+
+    @property
+    def lock(self) -> Path | None:
+        """The file that whoever runs the sweep has locked; None on an object store."""
+        return Path(self.results._path(self.sweep, ".lock")) if self.results.is_local else None
+
+    def put(self, name: str, claim: Mapping[str, Any]) -> None:
+        """Make a claim, or make it anew.
+
+        Raises:
+            OSError: the folder can't be written.
+        """
+        self.results._put(f"{self.sweep}/claims/{name}.json", json.dumps(claim).encode())
+
+    def all(self) -> dict[str, tuple[int, dict[str, Any]]]:
+        """Every claim by its name, with the time of its last change in ns of the store's own clock."""
+        found = {}
+        for info in self.results._listed(self.sweep, "claims"):
+            # One that is taken back just now is none.
+            with (
+                suppress(FileNotFoundError, ValueError),
+                self.results._opened[0].open_input_stream(info.path) as stream,
+            ):
+                found[info.base_name.removesuffix(".json")] = info.mtime_ns, json.loads(stream.read())
+        return found
+
+    def remove(self, name: str) -> None:
+        """Take a claim back; where that is not permitted it is left to expire."""
+        with suppress(OSError):
+            self.results._opened[0].delete_file(self.results._path(self.sweep, "claims", f"{name}.json"))
 
 
 def _settled(attempt: Callable[[], Found]) -> Found:

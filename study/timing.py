@@ -49,10 +49,12 @@ def training(
     # The learning rate changes no speed, but a large one could diverge here.
     endless = replace(trial, epochs=2**31 - 1, lr=1e-12)
     runs = [Member(endless, seed, corrupted) for seed in range(members)]
-    epochs = iter(Training(pack(backend, networks, shape), runs))
+    together = pack(backend, networks, shape)
+    epochs = iter(Training(together, runs))
 
     def one_pass() -> int:
         next(epochs)
+        together.diverged.clear()  # a network that leaves the finite numbers is no less fast, nor done
         return len(split) * members
 
     return one_pass

@@ -113,14 +113,16 @@ def choose(
         cache = _cache_file()
     except OSError:  # a home that can't be written to
         return fastest(completed([]), members)
+    if trial.architecture not in ARCHITECTURES:
+        # A network of the user's may change under its name, and one that hangs is to keep no other process waiting.
+        return fastest(completed([]), members)
     kind = _kind(trial, shape, classes, device, backend)
     if lacking(timings := _known(cache, kind)):
         with FileLock(cache.with_suffix(".lock")):
             # Another process may have measured in the meantime.
             if lacking(timings := _known(cache, kind)):
                 timings = completed(timings)
-                if trial.architecture in ARCHITECTURES:  # a network of the user's may change under its name
-                    _write(cache, {**_read(cache), kind: [asdict(timing) for timing in timings]})
+                _write(cache, {**_read(cache), kind: [asdict(timing) for timing in timings]})
     return fastest(timings, members)
 
 

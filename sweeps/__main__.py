@@ -17,6 +17,7 @@ from study.record import Results
 from study.terminal import DataDir, application, console, duration, main, progress_bar, show
 from study.trial import FIELDS, Trial, parse, text
 from sweeps import estimate, registry, tuning
+from sweeps.alone import alone
 from sweeps.sweep import Plan, Scale, State, command
 
 if TYPE_CHECKING:
@@ -62,6 +63,14 @@ Workers = Annotated[
 ]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes GPUs where the cluster has any.")]
 Address = Annotated[str, typer.Option(help="local starts Ray here; auto or an address joins a running cluster.")]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        metavar="SECONDS",
+        help="End a try of a trial that takes longer, as one that hangs does; none by default.",
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before running.")]
 Fraction = Annotated[float, typer.Option(help="Only a balanced part of the cells, such as 0.25.")]
 Teraflops = Annotated[
@@ -153,6 +162,7 @@ def run(
     backend: BackendOption = Backend.auto,
     address: Address = "local",
     log_to: LogTo = None,
+    time_limit: TimeLimit = None,
     yes: Yes = False,
 ) -> None:
     """Run the trials of a sweep that have no record yet.
@@ -165,12 +175,10 @@ def run(
     where = Results.at(results)
     where.plans(name)  # those of a later version are refused
     where.check_writable()
-    state = planned.state(where)
-    _run(
-        state,
-        state.missing[:limit],
-        _Launch(name, where, data_dir, workers, device, backend.value, address, log_to or [], yes),
-    )
+    options = _Launch(name, where, data_dir, workers, device, backend.value, address, log_to or [], yes, time_limit)
+    with alone(where, name, on_wait=console.print):
+        state = planned.state(where)
+        _run(state, state.missing[:limit], options)
 
 
 @app.command()
@@ -188,6 +196,7 @@ def retry(
     backend: BackendOption = Backend.auto,
     address: Address = "local",
     log_to: LogTo = None,
+    time_limit: TimeLimit = None,
     yes: Yes = False,
 ) -> None:
     """Run the failed trials of a sweep again, and whatever of all that was planned has no record.
@@ -202,10 +211,11 @@ def retry(
     saved.check_named(architecture or ())
     where.check_writable()
     saved.check_unchanged()
-    where.set_aside(name)
-    state = saved.state(where)
-    again = state.failed if failed else state.failed + state.missing
-    _run(state, again, _Launch(name, where, data_dir, workers, device, backend.value, address, log_to or [], yes))
+    options = _Launch(name, where, data_dir, workers, device, backend.value, address, log_to or [], yes, time_limit)
+    with alone(where, name, on_wait=console.print):
+        where.set_aside(name)
+        state = saved.state(where)
+        _run(state, state.failed if failed else state.failed + state.missing, options)
 
 
 @app.command()
@@ -238,7 +248,7 @@ def compact(name: Name, results: ResultsOption = "results") -> None:
             f"python -m sweeps retry {name} --results {where.argument}"
         )
     where.check_writable()
-    with console.status("compacting ..."):
+    with alone(where, name, on_wait=console.print), console.status("compacting ..."):
         shards, files = where.compact(name)
     console.print(f"{name}: {shards} shards are now {files} files" if shards else f"{name}: nothing to compact")
 
@@ -277,15 +287,16 @@ def tune(
     tuning.storage_path(where)
     where.check_writable()
     # Ray and Optuna take seconds to import.
-    from sweeps.tune import Search, Tuning, alone
+    from sweeps.tune import Search, Tuning
 
     names = list(tuning.SEARCHES)[: 1 + random]
-    with alone(where):
+    with alone(where, *tuning.SEARCHES.values(), tuning.CONFIRM):
         tunings = [
             Tuning(cell, tuple(Search(cell, each, trials, seed, where) for each in names), max_accuracy_loss, where)
             for cell in cells
         ]
-        _tune(tunings, _Launch(name, where, data_dir, workers, device, backend.value, address, log_to or [], yes))
+        with _stopping():
+            _tune(tunings, _Launch(name, where, data_dir, workers, device, backend.value, address, log_to or [], yes))
         short = [_tell(each) for each in tunings]
     console.print(f"records: {where.below(tuning.SEARCHES['tpe'])}")
     # A command that is broken over two lines can't be copied.
@@ -348,13 +359,15 @@ class _Launch:
     address: str
     log_to: Sequence[Sink]
     yes: bool
+    time_limit: float | None = None
 
 
 def _run(state: State, trials: tuple[Trial, ...], options: _Launch) -> None:
     """Say what is about to run, run it, and say what came of it."""
     console.print(f"{options.sweep}: {_size(state.plan)}: {state}")
     if trials:
-        _launch(trials, state.plan, options)
+        with _stopping():
+            _launch(trials, state.plan, options)
     else:
         state.plan.save(options.results)
     after = state.plan.state(options.results)
@@ -388,7 +401,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
     cluster = launch.Cluster(options.address, options.workers, options.device)
     with console.status("opening logs ..."):
         callbacks = log(options.sweep)
-    with _stopping(), launch.connected(cluster, console.print) as pool, progress_bar() as bar:
+    with launch.connected(cluster, console.print) as pool, progress_bar() as bar:
         plan.save(options.results)
         task = bar.add_task(options.sweep, total=1.0)
         outcome = launch.run_trials(
@@ -402,6 +415,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
             plan.trials,
             tell,
             callbacks,
+            options.time_limit,
         )
         if outcome.interrupted:
             raise KeyboardInterrupt
@@ -431,7 +445,7 @@ def _tune(tunings: Sequence["Tuning"], options: _Launch) -> None:
     cluster = launch.Cluster(options.address, options.workers, options.device)
     with console.status("opening logs ..."):
         log(tuning.SEARCHES["tpe"])  # a sink that refuses does so before Ray starts
-    with _stopping(), launch.connected(cluster, console.print) as pool, progress_bar() as bar:
+    with launch.connected(cluster, console.print) as pool, progress_bar() as bar:
 
         def part(name: str) -> launch.Report:
             task = bar.add_task(name, total=1.0)

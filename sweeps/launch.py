@@ -5,6 +5,7 @@ or the cluster carries.
 Records are written by the workers; what comes back here is progress, and the reason where a task failed for good.
 """
 
+import faulthandler
 import gc
 import logging
 import math
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,6 +64,10 @@ from sweeps.bundles import MEMBERS, Bundle, alike, bundled, halves, worth_bundli
 
 MAX_FAILURES = 2
 WORKER_DIED = "its worker process died: out of memory, a crash, or killed from outside"
+LETS_GO_S = 5.0
+"""What a process whose task is over time has to say so before it ends."""
+ADVISES_WITHIN_S = 600.0
+WRITES_AGAIN_AFTER_S = (1.0, 3.0)
 REPORT_EVERY_S = 0.5
 NEARLY_DONE = 0.999
 INSIST_EVERY_S = 2.0
@@ -88,6 +94,14 @@ Work = Callable[[Task, Report], Mapping[str, Any]]
 
 class TaskError(RuntimeError):
     """What a task raised, as text: its class and its message in one line."""
+
+
+class OverTimeError(Exception):
+    """A task took longer than it was given."""
+
+
+class NotWrittenError(OSError):
+    """The results folder has refused a record, which says nothing of its trial."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +144,18 @@ class Outcome:
     Attributes:
         results: what each finished task returned.
         errors: why each task failed that was tried in vain.
+        early: those among them that Tune gave up before they had all their tries.
         interrupted: whether the user stopped the run.
+        refused: why a record could not be written, which ended the run.
         began: when the first task was being worked on, as `time.time` has it.
         ended: when the last one was done.
     """
 
     results: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
+    early: set[int] = field(default_factory=set)
     interrupted: bool = False
+    refused: str = ""
     began: float = math.inf
     ended: float = -math.inf
 
@@ -310,6 +328,7 @@ def run_trials(
     planned: Sequence[Trial] = (),
     on_choice: Callable[[Trial, str], None] = lambda *_: None,
     callbacks: Sequence[tune.Callback] = (),
+    time_limit: float | None = None,
 ) -> Outcome:
     """Run the trials and have their workers write the records; a trial that can't be run is recorded as failed.
 
@@ -330,6 +349,10 @@ def run_trials(
         planned: all trials of the plan that these belong to; by default these alone.
         on_choice: told how members train side by side, for a trial of each kind of which a worker was asked.
         callbacks: what Tune is to call besides; at its end they are told whether it was `interrupted`.
+        time_limit: seconds that a try of a trial may take; a bundle may take the sum of its trials'.
+
+    Raises:
+        OSError: records could not be written; their trials are missing, and none is begun any more.
     """
     whole, told = Outcome(), 0.0
     asked = {trial.cell: trial for trial in trials}
@@ -358,13 +381,21 @@ def run_trials(
     while units and not whole.interrupted:
         wave, later = units[:at_once], units[at_once:]
         underway = sum(unit.work for unit in wave)
-        tasks = [_task(unit) for unit in wave]
+        tasks = [_task(unit, time_limit) for unit in wave]
         # A bundle is taken apart rather than tried again as it is.
         tries = MAX_FAILURES if all(len(unit.trials) == 1 for unit in wave) else 0
         shared, work = [unit.sharing for unit in wave], [unit.work for unit in wave]
         outcome = schedule(tasks, run_and_record, pool, advance, work, storage, tries, shared, common, callbacks)
         whole.add(outcome)
-        units = [*later, *_again(wave, outcome, tries, sweep, results)]
+        try:
+            if outcome.refused:
+                raise OSError(outcome.refused)
+            units = [*later, *_again(wave, outcome, tries, sweep, results)]
+        except OSError as error:
+            raise OSError(
+                f"records could not be written to {results}: {str(error).rstrip('.')}; "
+                "none is half-written, and once they can be the same command goes on where it was."
+            ) from None
         left = sum(unit.work for unit in units)
     if not whole.interrupted:
         on_progress(1.0)
@@ -427,7 +458,7 @@ def in_units(
     share = -(-len(trials) // pool.workers)
     # Asked of the workers: this machine may have another device than theirs.
     resources = {"num_gpus": 1} if pool.device == "cuda" else {"num_cpus": 1}
-    ask = ray.remote(**resources)(advise).remote
+    ask = ray.remote(**resources, max_retries=0)(advise).remote
     groups = [group for group in alike(trials) if _any_of(group, cells)]
     asked = {}
     for group in groups:
@@ -456,7 +487,7 @@ def sharing(trial: Trial, data_dir: Path, pool: Pool, backend: str) -> int:
     """How many tasks like that trial are to share a worker's device."""
     if pool.each == 1:
         return 1
-    ask = ray.remote(num_gpus=1)(advise).remote
+    ask = ray.remote(num_gpus=1, max_retries=0)(advise).remote
     return _answer(ask(trial, str(data_dir.absolute()), pool.device, len(trial.members), backend, pool.each)).sharing
 
 
@@ -469,13 +500,20 @@ def _answer(asked: Any) -> Advice:
 
 
 def advise(trial: Trial, data_dir: str, device: str, members: int, backend: str, most_sharing: int) -> Advice:
-    """How so many members of that kind train fastest on this process's device, which up to so many may share."""
+    """How so many members of that kind train fastest on this process's device, which up to so many may share.
+
+    A network that hangs takes the process with it, and its trials are then run one by one, each within its limit.
+    """
     from study import tuner
     from study.data import load
 
     one_thread()
-    data = load(trial.dataset, Path(data_dir), trial.subset)
-    choice = tuner.choose(trial, data.shape, data.classes, members, device, backend, sharing=most_sharing > 1)
+    faulthandler.dump_traceback_later(ADVISES_WITHIN_S, exit=True)
+    try:
+        data = load(trial.dataset, Path(data_dir), trial.subset)
+        choice = tuner.choose(trial, data.shape, data.classes, members, device, backend, sharing=most_sharing > 1)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     sharing = min(choice.workers or 1, most_sharing)
     return Advice(choice.members, sharing, f"{choice}, {sharing} to a device" if sharing > 1 else str(choice))
 
@@ -484,7 +522,7 @@ def _of_store() -> dict[str, str]:
     return {name: os.environ[name] for name in STORE_ENVIRONMENT if name in os.environ}
 
 
-def _task(unit: _Unit) -> Task:
+def _task(unit: _Unit, time_limit: float | None) -> Task:
     """The unit as JSON-like values, which is what Tune's users see of it."""
     return {
         "trials": [trial.settings() for trial in unit.trials],
@@ -492,6 +530,7 @@ def _task(unit: _Unit) -> Task:
         "recorded": [trial.id for trial in unit.recorded],
         "backend": unit.backend,
         "sharing": unit.sharing,
+        "time_limit": time_limit and time_limit * len(unit.trials),
     }
 
 
@@ -503,7 +542,9 @@ def _again(units: Sequence[_Unit], outcome: Outcome, tries: int, sweep: str, res
         left = frozenset(trial.cell for trial in unit.recorded if not results.ran(sweep, trial.id))
         if not left:
             continue
-        if error == WORKER_DIED and unit.again < MAX_FAILURES and _kept(unit, sweep, results):
+        if unit.again < MAX_FAILURES and (
+            position in outcome.early or (error == WORKER_DIED and _kept(unit, sweep, results))
+        ):
             yield replace(unit, cells=left, again=unit.again + 1)
         elif len(unit.trials) > 1:
             parts = (_Unit(half, left, unit.backend) for half in halves(unit.trials))
@@ -545,12 +586,28 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
         if trial.id in task["recorded"]:
             for row in records.members:
                 row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
-            results.write(task["sweep"], trial.id, vars(records))
+            _write(results, task["sweep"], trial, vars(records))
     for trial in trials:
         checkpoints.drop(trial.id)
     recorded = {trial.id: _means(records.members) for trial, records in zip(trials, found, strict=True)}
     means = _means([row for records in found for row in records.members])
     return {**means, "trials": {trial: recorded[trial] for trial in task["recorded"]}}
+
+
+def _write(results: Results, sweep: str, trial: Trial, tables: Mapping[str, Any]) -> None:
+    """Write a trial's shards, again if need be: to train it once more takes longer.
+
+    Raises:
+        NotWrittenError: the folder still refuses them.
+    """
+    for wait_s in (*WRITES_AGAIN_AFTER_S, None):
+        try:
+            results.write(sweep, trial.id, tables)
+            return
+        except OSError as error:
+            if wait_s is None:
+                raise NotWrittenError(str(error)) from error
+            time.sleep(wait_s)
 
 
 def schedule(
@@ -568,7 +625,8 @@ def schedule(
     """Give the tasks to reused workers until each is done or has failed for good.
 
     Args:
-        tasks: JSON-like mappings; the worker's device is added to each as `device`.
+        tasks: JSON-like mappings; the worker's device is added to each as `device`. A try of one that has a
+            `time_limit` fails after so many seconds, and the worker's process ends.
         work: a function of a module that the workers can import.
         pool: the workers.
         on_progress: told the weighted fraction of the work that is done; what has failed is not.
@@ -661,6 +719,7 @@ def _fit(
                 verbose=0,
                 callbacks=[tracker, *callbacks],
                 failure_config=tune.FailureConfig(max_failures=tries),
+                stop=_Stopper(tracker.outcome),
             ),
         )
         try:
@@ -694,17 +753,46 @@ def _trainable(work: Work, common: Any) -> Callable[[dict[str, Any]], None]:
                 last = time.time()
                 tune.report({"fraction": fraction})
 
+        def attempt() -> Mapping[str, Any]:
+            try:
+                return work({**ray.get(common), **config["task"]}, report)
+            finally:
+                _clean_up()
+
         try:
-            result = dict(work({**ray.get(common), **config["task"]}, report))
+            result = dict(_within(config["task"].get("time_limit"), attempt))
         except Exception as error:
             # Tune rebuilds exceptions from their text, which not every class survives.
             raise TaskError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
-        finally:
-            _clean_up()
         times = {"began": began, "ended": time.time()}
         tune.report({"fraction": 1.0, "result": {**result, **times}, **result, "done": True})
 
     return trainable
+
+
+def _within(seconds: float | None, work: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What the work comes to; if it is not done in time, this process ends soon, for no thread of it can be ended.
+
+    Raises:
+        OverTimeError: it is not.
+    """
+    if not seconds:
+        return work()
+    done: Future[Mapping[str, Any]] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    # Its watch is no thread of Python's, which compiled code that hangs may keep from running.
+    faulthandler.dump_traceback_later(seconds + LETS_GO_S, exit=True)
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([done], seconds).done:
+        raise OverTimeError(f"it took longer than its limit of {seconds:g} s")
+    faulthandler.cancel_dump_traceback_later()
+    return done.result()
 
 
 def _clean_up() -> None:
@@ -724,6 +812,19 @@ class _KeepStartingWorkers(FIFOScheduler):  # type: ignore[misc]
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         return None
+
+
+class _Stopper(tune.Stopper):  # type: ignore[misc]
+    """Ends the run once records could not be written: what is trained from then on would be lost."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return bool(self._outcome.refused)
 
 
 class _Tracker(tune.Callback):  # type: ignore[misc]
@@ -746,8 +847,15 @@ class _Tracker(tune.Callback):  # type: ignore[misc]
         self.outcome.results[_position(trial)] = trial.last_result["result"]
         self._advance(trial, 1.0)
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.outcome.refused = self.outcome.refused or _refused(_reason(trial))
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.outcome.errors[_position(trial)] = _reason(trial)
+        self.outcome.errors[_position(trial)] = reason = _reason(trial)
+        self.outcome.refused = self.outcome.refused or _refused(reason)
+        # Of a worker that dies while it is made ready for a trial, Tune hears twice, and takes the second for the last.
+        if trial.run_metadata.num_failures <= trial.max_failures:
+            self.outcome.early.add(_position(trial))
         self._advance(trial, 0.0)
 
     def _advance(self, trial: Any, fraction: float) -> None:
@@ -774,6 +882,11 @@ def _reason(trial: Any) -> str:
 
 def _means(members: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     return {name: _mean([row.get(name) for row in members]) for name in REPORTED}
+
+
+def _refused(reason: str) -> str:
+    """What the results folder said, if that was the reason."""
+    return reason.partition(f"{NotWrittenError.__name__}: ")[2]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -14,7 +14,6 @@ from sweeps import launch  # first, for Ray reads the environment that it sets
 
 # isort: split
 import optuna
-from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 from ray.tune import Callback
 from ray.tune.search.optuna import OptunaSearch
@@ -36,22 +35,6 @@ MODES = {"minimize": "min", "maximize": "max"}
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
-
-@contextmanager
-def alone(results: Results) -> Iterator[None]:
-    """The folder's studies to oneself: what another process is training would pass for left behind.
-
-    Raises:
-        BadInputError: another process is tuning there.
-    """
-    path = storage_path(results)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path.with_suffix(".lock"), blocking=False):
-            yield
-    except Timeout:
-        raise BadInputError(f"another tuning is under way in {results}; wait for it or take another folder.") from None
 
 
 @dataclass(frozen=True)

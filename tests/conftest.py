@@ -30,6 +30,7 @@ WITH_RAY = (
     "tests/sweeps/test_launch.py",
     "tests/sweeps/test_main.py",
     "tests/sweeps/test_sinks.py",
+    "tests/sweeps/test_faults.py",
     "tests/sweeps/test_tune.py",
     "tests/test_end_to_end.py",
     "tests/test_stores.py",
@@ -43,6 +44,10 @@ class _RayInOneProcess(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return "with Ray" if file in WITH_RAY else file
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=2, help="at how many moments a sweep's driver is killed")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
