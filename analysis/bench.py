@@ -19,6 +19,7 @@ from analysis.metrics import METRICS
 from analysis.tables import summary
 from study.record import SCHEMAS, Results
 from study.trial import FIELDS, Trial
+from study.worker import peak_memory
 from sweeps.sweep import Plan
 
 SWEEP = "bench"
@@ -103,11 +104,5 @@ def _tabulate(folder: str) -> dict[str, Any]:
         "members_seconds": middle - start,
         "curves_seconds": end - middle,
         "cpu_seconds": time.process_time(),
-        "peak_gb": _peak(),
+        "peak_gb": peak_memory() / 1e9,
     }
-
-
-def _peak() -> float:
-    """The most memory that this process had, in GB; a parent's, which `getrusage` may count, is not in it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1e6

@@ -7,9 +7,11 @@ the environment is read when a process starts, so whoever starts it sets it.
 import multiprocessing
 import os
 import platform
+import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 ENVIRONMENT = {
@@ -50,6 +52,15 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def peak_memory() -> int:
+    """The most memory that this process had, in bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # A parent's, which `getrusage` counts on Linux, is not in it.
+        return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
 
 
 class Process:

@@ -533,7 +533,7 @@ def _ahead(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> tuple[str
 
     It is measured for CPUs of this machine, else read off records or counted.
     """
-    device = options.device if options.address == "local" else None
+    device = options.device.value if options.address == "local" else None
     measured = estimate.prepared(trials, Path(options.data_dir), device, options.backend, options.workers, plan.trials)
     if measured is None:
         rest = estimate.device_hours(trials, estimate.Durations.recorded(options.results), estimate.TERAFLOPS)

@@ -1,12 +1,11 @@
 """What Ray Tune adds to the work itself: many short trials against the time they would take without it."""
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from study.worker import peak_memory
 from sweeps.launch import Cluster, Report, Task, connected, schedule
 
 
@@ -41,9 +40,9 @@ class Overhead:
 def overhead(trials: int, seconds: float, cluster: Cluster) -> Overhead:
     """Run trials that only wait, through the same path as real ones."""
     with connected(cluster) as pool:
-        before = _peak()
+        before = peak_memory()
         outcome = schedule([{"seconds": seconds}] * trials, wait, pool, on_progress=lambda _: None)
-        peak = _peak()
+        peak = peak_memory()
     ideal = math.ceil(trials / pool.workers) * seconds
     return Overhead(ideal, outcome.seconds, outcome.startup_s(pool), trials, pool.workers, peak - before, peak)
 
@@ -52,8 +51,3 @@ def wait(task: Task, _: Report) -> Mapping[str, float]:
     """Do nothing for as long as the task says."""
     time.sleep(task["seconds"])
     return {"waited": task["seconds"]}
-
-
-def _peak() -> int:
-    """The most memory that this process had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

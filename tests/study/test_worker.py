@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from study.worker import ENVIRONMENT, STARTED_OVER, Process, processes, start_over
+from study.worker import ENVIRONMENT, STARTED_OVER, Process, peak_memory, processes, start_over
 
 
 def environment(name: str) -> str:
@@ -30,6 +30,20 @@ def test_processes_start_with_their_environment_and_leave_this_one_alone():
     with processes({"NORMLEAK_TEST": "there"}, 2, environment, "NORMLEAK_TEST") as started:
         assert [process.result() for process in started] == ["there", "there"]
         assert "NORMLEAK_TEST" not in os.environ
+
+
+def filled(size: int) -> tuple[int, int]:
+    """The most memory that this process had before and after it had so many bytes."""
+    before = peak_memory()
+    return before, len(bytearray(b"x" * size)) and peak_memory()
+
+
+def test_the_most_memory_of_a_process_is_its_own_and_stays_after_it_is_freed():
+    here = bytearray(b"x" * 400_000_000)
+    with processes({}, 1, filled, 100_000_000) as (process,):
+        before, after = process.result()
+    assert before < len(here) < peak_memory()
+    assert after - before > 90_000_000
 
 
 def test_processes_take_turns_and_say_why_they_failed():
