@@ -36,8 +36,8 @@ from tests.sweeps import faulty
 from tests.sweeps.test_main import PROVENANCE, refused, wait_for
 
 SETTINGS = ("subset=200", "epochs=2", "k=0.1", "norm=batch", "seed=0,1")
-LIMIT_S = 20
-KILLED_WITHIN_S = 20.0
+LIMIT_S = 10
+KILLED_WITHIN_S = 12.0
 STOPPED_AFTER_S = 5.0
 NETWORKS = ("lags", "hangs", "exhausts", "diverges", "fills")
 FEW_TRIES = """
