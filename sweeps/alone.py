@@ -64,6 +64,7 @@ def _locked(claims: Claims) -> Iterator[None]:
                 yield
             finally:
                 claims.remove(name)
+                claims.lock.unlink()  # whoever has it open by then finds that it is gone, and makes another
     except Timeout:
         raise _taken(claims, next((claim for _, claim in claims.all().values()), {})) from None
 

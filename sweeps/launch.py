@@ -7,6 +7,7 @@ Records are written by the workers; what comes back here is progress, and the re
 
 import faulthandler
 import gc
+import importlib
 import logging
 import math
 import os
@@ -778,6 +779,7 @@ def _within(seconds: float | None, work: Callable[[], Mapping[str, Any]]) -> Map
     """
     if not seconds:
         return work()
+    importlib.import_module("study.run")  # in a new process this takes longer than a small trial, and is not its fault
     done: Future[Mapping[str, Any]] = Future()
 
     def run() -> None:

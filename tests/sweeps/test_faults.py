@@ -36,8 +36,8 @@ from tests.sweeps import faulty
 from tests.sweeps.test_main import PROVENANCE, refused, wait_for
 
 SETTINGS = ("subset=200", "epochs=2", "k=0.1", "norm=batch", "seed=0,1")
-LIMIT_S = 20
-KILLED_WITHIN_S = 20.0
+LIMIT_S = 10
+KILLED_WITHIN_S = 12.0
 STOPPED_AFTER_S = 5.0
 NETWORKS = ("lags", "hangs", "exhausts", "diverges", "fills")
 FEW_TRIES = """
@@ -205,7 +205,7 @@ def test_trials_that_hang_exhaust_memory_or_diverge_take_no_other_with_them_and_
     for left in (tmp_path / "quickstart").glob(f"*/{trial_of(tmp_path, 'diverges')}.parquet"):
         left.unlink()
     named = [part for network in NETWORKS for part in ("--architecture", f"tests.sweeps.faulty:{network}")]
-    completed(nodes.arguments("retry", tmp_path, *named))
+    completed(nodes.arguments("retry", tmp_path, *named, "--workers", "1"))
     assert_complete(tmp_path, unharmed)
 
 
@@ -218,19 +218,19 @@ def test_on_a_disk_that_is_full_a_trial_stays_missing_and_the_run_ends_with_a_se
 ):
     results, filler = small_disk / "results", small_disk / "filler"
     with nodes.on("fill_the_disk", filler):
-        done = ended(nodes.sweep(results, "fills", "lags"))
+        done = ended(nodes.sweep(results, "fills"))
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stdout + done.stderr
     assert f"error: records could not be written to {results}: " in done.stderr
     assert "No space left on device" in done.stderr
     assert not (results / "quickstart" / "members" / f"{trial_of(results, 'fills')}.parquet").exists()
     with nodes.on("fill_the_disk", filler):
         faulty.fill_the_disk(torch.zeros(1))
-    said = refused(capfd, monkeypatch, app, *nodes.sweep(results, "fills", "lags"))
+    said = refused(capfd, monkeypatch, app, *nodes.sweep(results, "fills"))
     assert f"results can't be written to '{results}': " in said
     assert "No space left on device" in said
 
     filler.unlink()
-    completed(nodes.sweep(results, "fills", "lags"))
+    completed(nodes.sweep(results, "fills"))
     assert_complete(results, unharmed)
 
 
@@ -246,7 +246,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_node_that_is_killed_without_grace_costs_no_trial(nodes: Nodes, unharmed: Results, tmp_path: Path):
-    with driver(nodes.sweep(tmp_path, "lags", "fills", "diverges", "hangs")) as running:
+    with driver(nodes.sweep(tmp_path, "lags", "fills", "diverges")) as running:
         wait_for(tmp_path / "quickstart" / "members", "*.parquet")
         nodes.cluster.remove_node(next(iter(nodes.cluster.worker_nodes)), allow_graceful=False)
         nodes.add_worker()
@@ -258,18 +258,21 @@ def test_a_node_that_is_killed_without_grace_costs_no_trial(nodes: Nodes, unharm
 def test_wherever_a_driver_is_killed_or_stopped_the_next_one_goes_on_and_two_at_once_are_refused(
     nodes: Nodes, unharmed: Results, tmp_path: Path, pytestconfig: pytest.Config
 ):
+    def plan(results: Path, *more: str) -> list[str]:
+        return [*nodes.sweep(results, "lags", "fills", *more), "--workers", "1"]
+
     chance, folders = random.Random(0), (tmp_path / str(number) for number in count())
     results = next(folders)
-    with driver(nodes.sweep(results, "lags", "fills")) as first:
+    with driver(plan(results)) as first:
         wait_for(results / "quickstart" / "claims", "*.json")
-        second = ended(nodes.sweep(results, "lags", "fills"))
+        second = ended(plan(results))
         assert (second.returncode, second.stderr.count("\n")) == (2, 1), second.stdout + second.stderr
         assert f"error: process {first.pid} on {socket.gethostname()}, since 20" in second.stderr
         assert "has quickstart in" in second.stderr
         first.send_signal(signal.SIGKILL)
     within = KILLED_WITHIN_S
     for _ in range(pytestconfig.getoption("kills") - 1):
-        with driver(nodes.sweep(results, "lags", "fills")) as killed:
+        with driver(plan(results)) as killed:
             with suppress(subprocess.TimeoutExpired):
                 killed.wait(moment := chance.uniform(0, within))
             killed.send_signal(signal.SIGKILL)
@@ -282,15 +285,18 @@ def test_wherever_a_driver_is_killed_or_stopped_the_next_one_goes_on_and_two_at_
         if killed.returncode == 0:
             assert_complete(results, unharmed)
             results = next(folders)
-    with driver(nodes.sweep(results, "lags", "fills", "hangs")) as stopped:
-        wait_for(results / "quickstart" / "claims", "*.json")
+    with driver(plan(results, "hangs")) as stopped:
+        deadline = time.monotonic() + 60
+        while stopped.pid not in {claim["pid"] for _, claim in Results.at(results).claims("quickstart").all().values()}:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         time.sleep(STOPPED_AFTER_S)
         stopped.send_signal(signal.SIGINT)
         out, errors = stopped.communicate(timeout=60)
     assert (stopped.returncode, errors) == (130, ""), out + errors
     assert "stopped; the same command goes on where it was." in out
 
-    completed(nodes.sweep(results, "lags", "fills", "hangs"))
+    completed(plan(results, "hangs"))
     assert_complete(results, unharmed)
 
 

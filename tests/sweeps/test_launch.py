@@ -345,6 +345,18 @@ def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whol
     assert not any(results.checkpoints("test").holds(trial.id) for trial in trials)
 
 
+def test_a_trial_that_tune_gives_up_before_its_last_try_is_tried_again(tmp_path):
+    """As it does where a worker dies while it is made ready for a trial."""
+    results, trial = Results.at(tmp_path), Trial(k=0.1)
+    outcome = launch.Outcome(errors={0: launch.WORKER_DIED}, early={0})
+    units = [launch._Unit((trial,), frozenset([trial.cell]), "auto")]
+    for again in range(1, launch.MAX_FAILURES + 1):
+        units = list(launch._again(units, outcome, launch.MAX_FAILURES, "test", results))
+        assert [(unit.trials, unit.again) for unit in units] == [((trial,), again)]
+    assert list(launch._again(units, outcome, launch.MAX_FAILURES, "test", results)) == []
+    assert outcomes(results) == {(trial.id, 0): "failed"}
+
+
 def test_tasks_that_share_a_device_run_at_once_and_others_have_it_to_themselves(pool, tmp_path):
     def work(task, report):
         began = time.time()

@@ -14,12 +14,13 @@ from study.errors import BadInputError
 from study.record import Results
 from study.terminal import main
 from sweeps.__main__ import app
+from sweeps.alone import alone
 from sweeps.launch import Cluster, connected
 from sweeps.sweep import Plan
 from sweeps.tune import Search, Tuning, front
 from sweeps.tuning import cells
 from tests.ray_runs import ROOT, Command, command
-from tests.sweeps.test_main import wait_for
+from tests.sweeps.test_main import refused, wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -139,7 +140,7 @@ def test_a_finished_tuning_trains_nothing_and_its_folders_read_like_any_other(
 def test_a_setting_that_diverges_is_a_failed_trial_and_leaves_no_value(tmp_path: Path):
     (cell,) = cells({"subset": [200], "epochs": [1], "seed": [0], "lr": [1e30]}, fresh=2, tune_lr=False)
     search = Search(cell, "tpe", 2, 0, Results.at(tmp_path))
-    with connected(Cluster(workers=2, device="cpu")) as pool:
+    with alone(search.results, search.folder), connected(Cluster(workers=2, device="cpu")) as pool:
         search.run(tmp_path, pool, lambda _: None)
         # A round that measured nothing is the last.
         states = [trial.state for trial in studies(tmp_path)["tpe"].trials]
@@ -194,3 +195,10 @@ def test_a_file_that_is_no_storage_is_named(tmp_path: Path):
     path.write_text("mine, and no database at all")
     with pytest.raises(BadInputError, match=f"{path} can't be used as Optuna's storage"):
         _ = Search(CELL, "tpe", 2, 0, Results.at(tmp_path)).left
+
+
+def test_a_tuning_and_a_retry_of_its_comparison_do_not_run_at_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    with alone(Results.at(tmp_path), "tune_regularizer_confirm"):
+        assert "has tune_regularizer_confirm in" in refused(capfd, monkeypatch, app, *TUNE, "--results", str(tmp_path))
