@@ -388,19 +388,30 @@ def run_trials(
         shared, work = [unit.sharing for unit in wave], [unit.work for unit in wave]
         outcome = schedule(tasks, run_and_record, pool, advance, work, storage, tries, shared, common, callbacks)
         whole.add(outcome)
-        try:
-            if outcome.refused:
-                raise OSError(outcome.refused)
+        with written(outcome, results):
             units = [*later, *_again(wave, outcome, tries, sweep, results)]
-        except OSError as error:
-            raise OSError(
-                f"records could not be written to {results}: {str(error).rstrip('.')}; "
-                "none is half-written, and once they can be the same command goes on where it was."
-            ) from None
         left = sum(unit.work for unit in units)
     if not whole.interrupted:
         on_progress(1.0)
     return whole
+
+
+@contextmanager
+def written(outcome: Outcome, results: Results) -> Iterator[None]:
+    """Where more is recorded of an outcome whose records could be written.
+
+    Raises:
+        OSError: they could not, or no more can.
+    """
+    try:
+        if outcome.refused:
+            raise OSError(outcome.refused)
+        yield
+    except OSError as error:
+        raise OSError(
+            f"records could not be written to {results}: {str(error).rstrip('.')}; "
+            "none is half-written, and once they can be the same command goes on where it was."
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -587,7 +598,7 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
         if trial.id in task["recorded"]:
             for row in records.members:
                 row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
-            _write(results, task["sweep"], trial, vars(records))
+            write(results, task["sweep"], trial, vars(records))
     for trial in trials:
         checkpoints.drop(trial.id)
     recorded = {trial.id: _means(records.members) for trial, records in zip(trials, found, strict=True)}
@@ -595,8 +606,8 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     return {**means, "trials": {trial: recorded[trial] for trial in task["recorded"]}}
 
 
-def _write(results: Results, sweep: str, trial: Trial, tables: Mapping[str, Any]) -> None:
-    """Write a trial's shards, again if need be: to train it once more takes longer.
+def write(results: Results, sweep: str, trial: Trial, tables: Mapping[str, Any]) -> None:
+    """Write a trial's shards in its worker, again if need be: to train it once more takes longer.
 
     Raises:
         NotWrittenError: the folder still refuses them.

@@ -135,12 +135,13 @@ class Search:
                 study_name=study_name,
                 storage=storage,
             )
-            ray = f"{self.results}/{self.folder}/ray"
+            ray = self.results.below(self.folder, "ray")
             own = callbacks(self.folder)
             outcome = launch.search(searcher, left, measure, pool, advance, ray, sharing, own)
             whole.add(outcome)
-            self._settle(study)
-            self._record_failures(suggest.trials, outcome.errors)
+            with launch.written(outcome, self.results):
+                self._settle(study)
+                self._record_failures(suggest.trials, outcome.errors)
             before, left = left, self.left
             if left == before:
                 break
@@ -196,7 +197,7 @@ def measure(task: Task, report: Report) -> Mapping[str, Any]:
         records = run(trial, Path(task["data_dir"]), task["device"], report, task["backend"], checkpoints)
         for row in records.members:
             row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
-        results.write(task["sweep"], trial.id, vars(records))
+        launch.write(results, task["sweep"], trial, vars(records))
         checkpoints.drop(trial.id)
     means = measured(results, task["sweep"], trial) or {}
     return {**means, "trials": {trial.id: means}}

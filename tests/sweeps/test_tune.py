@@ -137,10 +137,16 @@ def test_a_finished_tuning_trains_nothing_and_its_folders_read_like_any_other(
     ]
 
 
-def test_a_setting_that_diverges_is_a_failed_trial_and_leaves_no_value(tmp_path: Path):
+def test_a_setting_that_diverges_is_a_failed_trial_and_a_record_that_is_refused_is_none(tmp_path: Path):
     (cell,) = cells({"subset": [200], "epochs": [1], "seed": [0], "lr": [1e30]}, fresh=2, tune_lr=False)
     search = Search(cell, "tpe", 2, 0, Results.at(tmp_path))
+    refusing = Search(cell, "tpe", 2, 0, Results.at(tmp_path / "refusing"))
+    (tmp_path / "refusing" / "tune_regularizer").mkdir(parents=True)
+    (tmp_path / "refusing" / "tune_regularizer" / "epochs").touch()  # no folder
     with alone(search.results, search.folder), connected(Cluster(workers=2, device="cpu")) as pool:
+        with pytest.raises(OSError, match=r"records could not be written to .*none is half-written"):
+            refusing.run(tmp_path, pool, lambda _: None)
+        assert refusing.results.done("tune_regularizer") == set()
         search.run(tmp_path, pool, lambda _: None)
         # A round that measured nothing is the last.
         states = [trial.state for trial in studies(tmp_path)["tpe"].trials]
