@@ -8,6 +8,10 @@ class BadInputError(ValueError):
     """The user's input can't be used. The message is one sentence; commands print it and exit with 2."""
 
 
+class DamagedError(BadInputError):
+    """A file of records can't be read; its trials can be run again."""
+
+
 def unknown(kind: str, name: str, choices: Iterable[str]) -> BadInputError:
     """An error that names the nearest valid choice, or all of them where none is near."""
     known = sorted(choices)

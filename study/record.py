@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from study.errors import BadInputError
+from study.errors import BadInputError, DamagedError
 from study.locations import below, is_uri, public, without_secrets
 
 SCHEMA_VERSION = 2
@@ -416,7 +416,8 @@ class Results:
         """The rows of a shard, or those of some trials of a file of many.
 
         Raises:
-            BadInputError: it is truncated, no record of this project's, or of another schema version.
+            DamagedError: it is truncated, or no Parquet file.
+            BadInputError: it is no record of this project's, or of another schema version.
             FileNotFoundError: it is no longer there.
         """
         # A disk keeps an open file as it is; on a store it may become another one, or none, while it is read.
@@ -427,7 +428,7 @@ class Results:
                 if isinstance(error, FileNotFoundError) or self._gone(path):
                     raise FileNotFoundError(path) from None
                 if last:
-                    raise BadInputError(
+                    raise DamagedError(
                         f"the shard {path!r} is truncated or no Parquet file ({_line(error)}); "
                         f"`python -m sweeps retry` runs its trial again."
                     ) from None
@@ -456,7 +457,8 @@ class Results:
         """What the manifests of a sweep say, the latest first.
 
         Raises:
-            BadInputError: a manifest is damaged or of a later schema version.
+            DamagedError: a manifest can't be read.
+            BadInputError: it is of another schema version.
         """
         paths = [path for path in self._files(sweep, COMPACTED) if path.endswith(".json")]
         return [self._manifest(path) for path in reversed(paths)]
@@ -469,7 +471,7 @@ class Results:
             version, shards = found["schema_version"], found["shards"]
             read = {table: {trial: tuple(stamp) for trial, stamp in each.items()} for table, each in shards.items()}
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise BadInputError(
+            raise DamagedError(
                 f"the manifest {path!r} is damaged; `python -m sweeps retry` runs its trials again."
             ) from None
         if version != SCHEMA_VERSION:
@@ -576,9 +578,7 @@ class Results:
         for path in [path for path in self._files(sweep, COMPACTED) if path.endswith(".json")]:
             try:
                 named = self._manifest(path).shards
-            except BadInputError as error:
-                if "is damaged" not in str(error):
-                    raise
+            except DamagedError:
                 named = {}
             files = [f"{path.removesuffix('.json')}.{table}.parquet" for table in named]
             if not named or not all(map(self._readable, files)):

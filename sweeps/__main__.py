@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from study import factories
-from study.errors import BadInputError, unknown
+from study.errors import BadInputError, DamagedError, unknown
 from study.record import Results
 from study.terminal import DataDir, application, console, duration, main, progress_bar, show
 from study.trial import FIELDS, Trial, parse, text
@@ -165,7 +165,7 @@ def run(
     time_limit: TimeLimit = None,
     yes: Yes = False,
 ) -> None:
-    """Run the trials of a sweep that have no record yet.
+    """Run the trials of a sweep that have no record yet, or none that can be read.
 
     Stopped or killed, the same command goes on where it was. A failed trial is kept as such until `retry`.
 
@@ -177,7 +177,11 @@ def run(
     where.check_writable()
     options = _Launch(name, where, data_dir, workers, device, backend.value, address, log_to or [], yes, time_limit)
     with alone(where, name, on_wait=console.print):
-        state = planned.state(where)
+        try:
+            state = planned.state(where)
+        except DamagedError:
+            _set_aside(where, name)
+            state = planned.state(where)
         _run(state, state.missing[:limit], options)
 
 
@@ -213,7 +217,7 @@ def retry(
     saved.check_unchanged()
     options = _Launch(name, where, data_dir, workers, device, backend.value, address, log_to or [], yes, time_limit)
     with alone(where, name, on_wait=console.print):
-        where.set_aside(name)
+        _set_aside(where, name)
         state = saved.state(where)
         _run(state, state.failed if failed else state.failed + state.missing, options)
 
@@ -290,7 +294,10 @@ def tune(
     from sweeps.tune import Search, Tuning
 
     names = list(tuning.SEARCHES)[: 1 + random]
-    with alone(where, *tuning.SEARCHES.values(), tuning.CONFIRM):
+    sweeps = (*tuning.SEARCHES.values(), tuning.CONFIRM)
+    with alone(where, *sweeps):
+        for sweep in sweeps:
+            _set_aside(where, sweep)
         tunings = [
             Tuning(cell, tuple(Search(cell, each, trials, seed, where) for each in names), max_accuracy_loss, where)
             for cell in cells
@@ -360,6 +367,12 @@ class _Launch:
     log_to: Sequence[Sink]
     yes: bool
     time_limit: float | None = None
+
+
+def _set_aside(results: Results, sweep: str) -> None:
+    """Have the trials whose shards can't be read run again."""
+    for trial in sorted(results.set_aside(sweep)):
+        console.print(f"  damaged, and set aside: {trial}")
 
 
 def _run(state: State, trials: tuple[Trial, ...], options: _Launch) -> None:

@@ -197,20 +197,23 @@ def test_results_that_cannot_be_written_are_refused_before_anything_runs(sweeps:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_damaged_shard_is_refused_by_name_and_retry_replaces_it(sweeps: Command, finished: Path, tmp_path: Path):
+def test_a_damaged_shard_is_named_by_who_reads_it_and_replaced_by_who_runs_the_sweep(
+    sweeps: Command, finished: Path, tmp_path: Path
+):
     results = Results.at(tmp_path / "results")
     subprocess.run(["cp", "-r", finished, results.location], check=True)
     shard = min((tmp_path / "results" / "quickstart" / "epochs").iterdir())
     members = tmp_path / "results" / "quickstart" / "members" / shard.name
     for path in (shard, members):
         path.write_bytes(path.read_bytes()[:100])
-    refused = sweeps("run", "quickstart", *TINY, "--results", results.location)
+    refused = sweeps("status", "quickstart", "--results", results.location)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert str(members) in refused.stderr
     assert members.stat().st_size == 100
 
-    retried = sweeps("retry", "quickstart", "--results", results.location)
-    assert retried.returncode == 0, retried.stdout + retried.stderr
+    again = sweeps("run", "quickstart", *TINY, "--results", results.location)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"  damaged, and set aside: {members.stem}\n" in again.stdout
     assert members.with_name(f"{members.name}.damaged").stat().st_size == 100
     assert_same_science(results, Results.at(finished))
 
