@@ -18,6 +18,7 @@ from study.terminal import DataDir, application, console, duration, main, progre
 from study.trial import FIELDS, Trial, parse, text
 from sweeps import estimate, registry, tuning
 from sweeps.alone import alone
+from sweeps.bundles import Known
 from sweeps.sweep import Plan, Scale, State, command
 
 if TYPE_CHECKING:
@@ -404,10 +405,10 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
 
     log = _sinks(options)
     with console.status("estimating ..."):
-        time, engine = _ahead(trials, plan, options)
-    console.print(f"about to run {_size(Plan(plan.sweep, plan.version, trials))}: {time}")
+        ahead = _ahead(trials, plan, options)
+    console.print(f"about to run {_size(Plan(plan.sweep, plan.version, trials))}: {ahead.time}")
     tell = _Choices()
-    for trial, choice in engine:
+    for trial, choice in ahead.engine:
         tell(trial, choice)
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
@@ -429,6 +430,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> None:
             tell,
             callbacks,
             options.time_limit,
+            ahead.known,
         )
         if outcome.interrupted:
             raise KeyboardInterrupt
@@ -451,8 +453,8 @@ def _tune(tunings: Sequence["Tuning"], options: _Launch) -> None:
     log = _sinks(options)
     unique = Plan(options.sweep, 1, tuple({trial.id: trial for trial in left}.values()))
     with console.status("estimating ..."):
-        time, _ = _ahead(left, unique, options)
-    console.print(f"about to run {_size(Plan(options.sweep, 1, left))}: {time}")
+        ahead = _ahead(left, unique, options)
+    console.print(f"about to run {_size(Plan(options.sweep, 1, left))}: {ahead.time}")
     if not options.yes and sys.stdin.isatty():
         typer.confirm("run them?", default=True, abort=True)
     cluster = launch.Cluster(options.address, options.workers, options.device)
@@ -464,7 +466,7 @@ def _tune(tunings: Sequence["Tuning"], options: _Launch) -> None:
             task = bar.add_task(name, total=1.0)
             return lambda fraction: bar.update(task, completed=fraction)
 
-        if not all(each.run(Path(options.data_dir), pool, part, options.backend, log) for each in tunings):
+        if not all(each.run(Path(options.data_dir), pool, part, options.backend, log, ahead.known) for each in tunings):
             raise KeyboardInterrupt
 
 
@@ -541,8 +543,23 @@ class _Choices:
             console.print(line)
 
 
-def _ahead(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> tuple[str, Sequence[tuple[Trial, str]]]:
-    """See that the trials can be run; an estimate in words, and how members train, for a trial of each kind.
+@dataclass(frozen=True)
+class _Ahead:
+    """What is known before a launch.
+
+    Attributes:
+        time: an estimate in words.
+        engine: how members train side by side, in words, for a trial of each kind that was measured.
+        known: the same for the launch itself.
+    """
+
+    time: str
+    engine: Sequence[tuple[Trial, str]] = ()
+    known: Known | None = None
+
+
+def _ahead(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> _Ahead:
+    """See that the trials can be run, and what they take.
 
     It is measured for CPUs of this machine, else read off records or counted.
     """
@@ -550,10 +567,10 @@ def _ahead(trials: tuple[Trial, ...], plan: Plan, options: _Launch) -> tuple[str
     measured = estimate.prepared(trials, Path(options.data_dir), device, options.backend, options.workers, plan.trials)
     if measured is None:
         rest = estimate.device_hours(trials, estimate.Durations.recorded(options.results), estimate.TERAFLOPS)
-        return f"{_hours(rest.hours)} ({rest.source})", []
+        return _Ahead(f"{_hours(rest.hours)} ({rest.source})")
     workers = measured.workers
     taken = f"about {duration(measured.seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
-    return taken, measured.engine
+    return _Ahead(taken, measured.engine, measured.known)
 
 
 def _trials_table(state: State, most: int | None, seconds: Callable[[Trial], float | None]) -> Table:

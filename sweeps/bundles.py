@@ -3,17 +3,37 @@
 Identity, records and retries stay those of each trial.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from study.trial import FIELDS, Trial
 
 Bundle = tuple[Trial, ...]
 OWN = ("seed", "lr", "weight_decay", "alpha")
 """The settings in which members that train side by side may differ; and in k, where that changes no number of steps."""
-
-
+SPEED = ("dataset", "subset", "architecture", "norm", "regularizer", "optimizer", "batch_size", "precision")
+"""The settings that decide the seconds of a step, and how members train fastest."""
 MEMBERS = {"cpu": 4, "cuda": 32}
 """Members that a worker is given at once, if the trials have that many alike: more gain next to nothing."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """How a kind of trial trains fastest on a worker's device.
+
+    Attributes:
+        members: how many are trained at once.
+        sharing: how many tasks share the device.
+        choice: in words.
+    """
+
+    members: int = 1
+    sharing: int = 1
+    choice: str = ""
+
+
+Known = Mapping[tuple[object, ...], Advice]
+"""Advice on bundles, by `SPEED`, for workers like those that it was found with."""
 
 
 def alike(trials: Sequence[Trial]) -> list[Bundle]:

@@ -12,11 +12,9 @@ from typing import Any
 from study import folders, worker
 from study.record import Results
 from study.trial import ARCHITECTURES, Trial
-from sweeps.bundles import MEMBERS, alike, worth_bundling
+from sweeps.bundles import MEMBERS, SPEED, Advice, Known, alike, worth_bundling
 from sweeps.operations import FORWARD, INPUTS
 
-SPEED = ("dataset", "subset", "architecture", "norm", "regularizer", "optimizer", "batch_size", "precision")
-"""The settings that decide the seconds of a step."""
 MOST_KINDS = 12
 """How many kinds of trials are each timed before a launch."""
 CORRUPTION = ("dataset", "subset", "validation", "corruption", "k", "ood")
@@ -64,11 +62,13 @@ class Measured:
         seconds: of all of them.
         workers: how many workers there will be.
         engine: how members train side by side, in words, for a trial of each kind.
+        known: the same for whoever launches them, of those that are worth a bundle.
     """
 
     seconds: float
     workers: int
     engine: Sequence[tuple[Trial, str]]
+    known: Known
 
 
 def prepared(
@@ -109,18 +109,23 @@ def prepared(
     planned, cells = planned or trials, {trial.cell for trial in trials}
     workers = workers or len(os.sched_getaffinity(0))
     kinds: dict[tuple[object, ...], tuple[Trial, int]] = {}
+    bundles: dict[tuple[object, ...], bool] = {}
     for group in alike(planned):
         if any(trial.cell in cells for trial in group):
             several = worth_bundling(group, -(-len(planned) // workers), "cpu", backend)
-            kinds[group[0].values(names)] = group[0], MEMBERS["cpu"] if several else len(group[0].members)
+            kind = group[0].values(names)
+            kinds[kind] = group[0], MEMBERS["cpu"] if several else len(group[0].members)
+            bundles[kind] = several and names == SPEED
     work = (list(checked.values()), list(kinds.values()), data_dir, device, backend)
     with worker.processes(worker.ENVIRONMENT, 1, _prepare, *work) as (process,):
         found: _Found | None = process.result()
     if found is None:
         return None
-    each = dict(zip(kinds, found.choices, strict=True))
-    seconds = sum(_passes(trial, found.sizes[trial.values(SIZE)]) * each[trial.values(names)][0] for trial in trials)
-    return Measured(seconds, workers, [(trial, each[kind][1]) for kind, (trial, _) in kinds.items()])
+    taken = dict(zip(kinds, found.seconds, strict=True))
+    seconds = sum(_passes(trial, found.sizes[trial.values(SIZE)]) * taken[trial.values(names)] for trial in trials)
+    engine = [(trial, advice.choice) for (trial, _), advice in zip(kinds.values(), found.advice, strict=True)]
+    known = {kind: advice for kind, advice in zip(kinds, found.advice, strict=True) if bundles[kind]}
+    return Measured(seconds, workers, engine, known)
 
 
 @dataclass(frozen=True)
@@ -129,11 +134,13 @@ class _Found:
 
     Attributes:
         sizes: samples for training, test and validation, by `SIZE`.
-        choices: for each kind of trial the seconds that a sample takes, and how it trains fastest, in words.
+        seconds: what a sample takes, for each kind of trial.
+        advice: how each kind trains fastest.
     """
 
     sizes: Mapping[tuple[object, ...], tuple[int, int, int]]
-    choices: Sequence[tuple[float, str]]
+    seconds: Sequence[float]
+    advice: Sequence[Advice]
 
 
 def _prepare(
@@ -157,9 +164,9 @@ def _prepare(
         sizes[trial.values(SIZE)] = len(data.train), len(data.test), len(data.validation)
     for trial, members in kinds:
         data = load(trial.dataset, data_dir, trial.subset)
-        choice = tuner.choose(trial, data.shape, data.classes, members, "cpu", backend)
-        choices.append((choice.seconds, str(choice)))
-    return _Found(sizes, choices)
+        choices.append(tuner.choose(trial, data.shape, data.classes, members, "cpu", backend))
+    advice = [Advice(choice.members, choice=str(choice)) for choice in choices]
+    return _Found(sizes, [choice.seconds for choice in choices], advice)
 
 
 def _passes(trial: Trial, sizes: tuple[int, int, int]) -> float:

@@ -7,7 +7,6 @@ Records are written by the workers; what comes back here is progress, and the re
 
 import faulthandler
 import gc
-import importlib
 import logging
 import math
 import os
@@ -61,7 +60,7 @@ from ray.tune.schedulers import FIFOScheduler
 from study.errors import BadInputError
 from study.record import Results
 from study.trial import Trial
-from sweeps.bundles import MEMBERS, Bundle, alike, bundled, halves, worth_bundling
+from sweeps.bundles import MEMBERS, SPEED, Advice, Bundle, Known, alike, bundled, halves, worth_bundling
 
 MAX_FAILURES = 2
 WORKER_DIED = "its worker process died: out of memory, a crash, or killed from outside"
@@ -330,6 +329,7 @@ def run_trials(
     on_choice: Callable[[Trial, str], None] = lambda *_: None,
     callbacks: Sequence[tune.Callback] = (),
     time_limit: float | None = None,
+    known: Known | None = None,
 ) -> Outcome:
     """Run the trials and have their workers write the records; a trial that can't be run is recorded as failed.
 
@@ -351,6 +351,7 @@ def run_trials(
         on_choice: told how members train side by side, for a trial of each kind of which a worker was asked.
         callbacks: what Tune is to call besides; at its end they are told whether it was `interrupted`.
         time_limit: seconds that a try of a trial may take; a bundle may take the sum of its trials'.
+        known: how kinds of trials train fastest on such workers, who are then not asked.
 
     Raises:
         OSError: records could not be written; their trials are missing, and none is begun any more.
@@ -359,7 +360,7 @@ def run_trials(
     asked = {trial.cell: trial for trial in trials}
     # Of a cell that has got more seeds, only those are run.
     whole_plan = [asked.get(trial.cell, trial) for trial in planned or trials]
-    units = in_units(whole_plan, data_dir, pool, backend, frozenset(asked), on_choice)
+    units = in_units(whole_plan, data_dir, pool, backend, frozenset(asked), on_choice, known or {})
     total = left = sum(unit.work for unit in units)
     underway = 0.0
 
@@ -443,21 +444,6 @@ class _Unit:
         return sum(len(trial.members) * trial.epochs for trial in self.trials)
 
 
-@dataclass(frozen=True)
-class Advice:
-    """How a kind of trial trains fastest on a worker's device.
-
-    Attributes:
-        members: how many are trained at once.
-        sharing: how many tasks share the device.
-        choice: in words.
-    """
-
-    members: int = 1
-    sharing: int = 1
-    choice: str = ""
-
-
 def in_units(
     trials: Sequence[Trial],
     data_dir: Path,
@@ -465,6 +451,7 @@ def in_units(
     backend: str,
     cells: frozenset[str],
     on_choice: Callable[[Trial, str], None],
+    known: Known,
 ) -> list[_Unit]:
     """The trials that have one of the cells, bundled where one alone has fewer members than pay on the device."""
     share = -(-len(trials) // pool.workers)
@@ -472,17 +459,19 @@ def in_units(
     resources = {"num_gpus": 1} if pool.device == "cuda" else {"num_cpus": 1}
     ask = ray.remote(**resources, max_retries=0)(advise).remote
     groups = [group for group in alike(trials) if _any_of(group, cells)]
-    asked = {}
+    asked, told = {}, {}
     for group in groups:
         several = worth_bundling(group, share, pool.device, backend)
-        if several or pool.device == "cuda":
+        if several and (kind := group[0].values(SPEED)) in known:
+            told[group] = known[kind]
+        elif several or pool.device == "cuda":
             members = MEMBERS[pool.device] if several else len(group[0].members)
             # Where each task has a device of its own, nobody need know how many it could carry.
             most_sharing = min(pool.each, share)
             asked[group] = ask(group[0], str(data_dir.absolute()), pool.device, members, backend, most_sharing)
     units = []
     for group in groups:
-        advice = _answer(asked.get(group))
+        advice = told.get(group) or _answer(asked.get(group))
         if advice.choice:
             on_choice(group[0], advice.choice)
         share = -(-len(trials) // (pool.workers * advice.sharing))
@@ -790,7 +779,8 @@ def _within(seconds: float | None, work: Callable[[], Mapping[str, Any]]) -> Map
     """
     if not seconds:
         return work()
-    importlib.import_module("study.run")  # in a new process this takes longer than a small trial, and is not its fault
+    import study.run  # noqa: F401 - in a new process this takes longer than a small trial, and is not its fault
+
     done: Future[Mapping[str, Any]] = Future()
 
     def run() -> None:

@@ -24,6 +24,7 @@ from study.errors import BadInputError
 from study.record import Results
 from study.trial import Trial
 from study.worker import one_thread
+from sweeps.bundles import Known
 from sweeps.launch import Pool, Report, Task
 from sweeps.sweep import Plan, State
 from sweeps.tuning import CONFIRM, KINDS, OBJECTIVES, SEARCHES, Cell, measured, storage_path
@@ -294,6 +295,7 @@ class Tuning:
         bar: Callable[[str], Report],
         backend: str,
         callbacks: Callbacks = lambda _: (),
+        known: Known | None = None,
     ) -> bool:
         """Train what is left of all three; False if the user has stopped it.
 
@@ -303,6 +305,7 @@ class Tuning:
             bar: gives each part of it, by its name, something to tell its progress.
             backend: how members train side by side, or `auto`.
             callbacks: gives what Tune is to call besides, for each sweep that is recorded.
+            known: how kinds of trials train fastest on such workers, who are then not asked.
         """
 
         def done(state: State, part: str) -> bool:
@@ -312,7 +315,16 @@ class Tuning:
             report = bar(f"{self.cell} {part}")
             planned = state.plan.trials
             return not launch.run_trials(
-                trials, sweep, self.results, data_dir, pool, report, backend, planned, callbacks=callbacks(sweep)
+                trials,
+                sweep,
+                self.results,
+                data_dir,
+                pool,
+                report,
+                backend,
+                planned,
+                callbacks=callbacks(sweep),
+                known=known,
             ).interrupted
 
         if not done(self.references, "references"):

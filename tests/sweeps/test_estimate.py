@@ -8,6 +8,7 @@ from study.errors import BadInputError
 from study.record import Results
 from study.rows import failed
 from study.trial import ARCHITECTURES, Trial
+from sweeps.bundles import SPEED
 from sweeps.estimate import SIZES, Durations, device_hours, device_seconds, flops, makespan, prepared
 from sweeps.operations import FORWARD, INPUTS
 
@@ -121,13 +122,19 @@ def test_measured_seconds_grow_with_epochs_and_members(tmp_path):
 
 def test_how_members_train_is_told_for_each_kind_as_workers_will_find_it(tmp_path):
     few = [Trial(k=k, norm=norm, batch_size=64) for k in (0.1, 0.2) for norm in ("batch", "none")]
-    told = prepared(few, tmp_path, backend="grouped", workers=1).engine
+    ahead = prepared(few, tmp_path, backend="grouped", workers=1)
+    told = ahead.engine
+    # The launch need not ask its workers what these are found to do.
+    assert ahead.known.keys() == {trial.values(SPEED) for trial in few}
+    assert [advice.choice for advice in ahead.known.values()] == [choice for _, choice in told]
     assert [(trial.norm, choice.partition(" x ")[0]) for trial, choice in told] == [
         ("batch", "grouped"),
         ("none", "grouped"),
     ]
     # On one worker, trials of one member are trained together; with a worker for each, one by one.
-    assert [choice for _, choice in prepared(few, tmp_path, backend="grouped", workers=4).engine] == ["grouped x 1"] * 2
+    single = prepared(few, tmp_path, backend="grouped", workers=4)
+    assert [choice for _, choice in single.engine] == ["grouped x 1"] * 2
+    assert single.known == {}
     assert all(choice != "grouped x 1" for _, choice in told)
     # What is bundled is so by the plan, of which one trial may be left.
     assert prepared(few[:1], tmp_path, backend="grouped", workers=1, planned=few).engine == told[:1]

@@ -19,6 +19,7 @@ from study.record import Results
 from study.trial import Trial
 from study.worker import one_thread
 from sweeps import launch
+from sweeps.bundles import SPEED, Advice
 from sweeps.launch import Cluster, connected, schedule
 
 
@@ -216,7 +217,7 @@ def test_what_a_worker_says_decides_how_trials_are_bundled_and_how_many_share_a_
 
     def advise(trial, data_dir, device, members, backend, most_sharing):
         heard.append((members, most_sharing))
-        return launch.Advice(4, min(2, most_sharing), f"grouped x 4 on {device}")
+        return Advice(4, min(2, most_sharing), f"grouped x 4 on {device}")
 
     monkeypatch.setattr(launch, "advise", advise)
     monkeypatch.setattr(launch.ray, "remote", lambda **part: lambda work: SimpleNamespace(remote=work))
@@ -225,13 +226,25 @@ def test_what_a_worker_says_decides_how_trials_are_bundled_and_how_many_share_a_
     told: list[tuple[Trial, str]] = []
     cells = frozenset(trial.cell for trial in trials)
     pool = launch.Pool(1, "cuda", 0.0, each)
-    units = launch.in_units(trials, tmp_path, pool, "auto", cells, lambda *one: told.append(one))
+    units = launch.in_units(trials, tmp_path, pool, "auto", cells, lambda *one: told.append(one), {})
     assert heard == [(32, each)]
     assert told == [(trials[0], "grouped x 4 on cuda")]
     assert [(len(unit.trials), unit.sharing) for unit in units] == [(size, sharing) for size in sizes]
 
 
-def in_two(trials, data_dir, pool, backend, cells, on_choice):
+def test_what_is_known_of_a_kind_is_not_asked_of_the_workers(monkeypatch, tmp_path):
+    monkeypatch.setattr(launch.ray, "remote", lambda **part: lambda work: None)  # nothing can be asked
+    trials = [Trial(k=0.1, lr=lr, norm=norm) for norm in ("batch", "none") for lr in (1e-4, 2e-4, 3e-4)]
+    known = {trial.values(SPEED): Advice(2, choice=f"{trial.norm} x 2") for trial in trials}
+    told: list[str] = []
+    cells = frozenset(trial.cell for trial in trials)
+    pool = launch.Pool(1, "cpu", 0.0)
+    units = launch.in_units(trials, tmp_path, pool, "auto", cells, lambda _, choice: told.append(choice), known)
+    assert told == ["batch x 2", "none x 2"]
+    assert [len(unit.trials) for unit in units] == [2, 1, 2, 1]
+
+
+def in_two(trials, data_dir, pool, backend, cells, on_choice, known):
     """The first two trials in one unit, the others in another."""
     return [launch._Unit(tuple(part), cells, backend) for part in (trials[:2], trials[2:]) if part]
 
@@ -386,6 +399,7 @@ def test_the_workers_of_a_running_cluster_start_with_the_environment_of_ours(poo
 import sys
 from pathlib import Path
 from sweeps import launch
+from sweeps.bundles import SPEED, Advice
 
 def environment(task, report):
     return {"started": Path("/proc/self/environ").read_text().split(chr(0))}

@@ -38,7 +38,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "WANDB_API_KEY": KEY,
     }
     log_to = [part for sink in NEEDED for part in ("--log-to", sink)]
-    arguments = ["run", "quickstart", *TINY, "--limit", "2", "--workers", "1", "--results", folder / "results", *log_to]
+    arguments = ["run", "quickstart", *TINY, "--limit", "2", "--results", folder / "results", *log_to]
     done = subprocess.run(
         command("sweeps", *arguments), cwd=folder, env=environment, capture_output=True, text=True, timeout=200
     )

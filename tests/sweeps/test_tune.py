@@ -37,7 +37,7 @@ TUNE = [
     "--max-accuracy-loss",
     "1",
     "--workers",
-    "2",
+    "1",
     *SETTINGS,
     "-y",
 ]
