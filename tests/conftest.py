@@ -16,8 +16,9 @@ pytest_plugins = ["tests.ray_runs", "tests.stores"]
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
-# What the engine's tuner finds is kept for the user, and not by the tests.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="normleak-tests-")
+# What the engine's tuner finds is kept for the user, and not by the tests; of those, all processes share it.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="normleak-tests-")
 
 # Networks this small are fastest on one thread, and one thread adds up in one order.
 torch.set_num_threads(1)
@@ -25,25 +26,29 @@ settings.register_profile("normleak", deadline=None, derandomize=True)
 settings.load_profile("normleak")
 
 
-WITH_RAY = (
-    "tests/sweeps/test_bench.py",
-    "tests/sweeps/test_launch.py",
-    "tests/sweeps/test_main.py",
-    "tests/sweeps/test_sinks.py",
-    "tests/sweeps/test_faults.py",
-    "tests/sweeps/test_tune.py",
-    "tests/test_end_to_end.py",
-    "tests/test_stores.py",
-)
-"""The files whose tests start Ray, which wants the machine's cores, or share the records of a sweep that ran on it."""
+WITH_RAY = {
+    "commands": (
+        "tests/sweeps/test_main.py",
+        "tests/sweeps/test_sinks.py",
+        "tests/test_end_to_end.py",
+        "tests/test_stores.py",
+    ),
+    "launches": (
+        "tests/sweeps/test_bench.py",
+        "tests/sweeps/test_faults.py",
+        "tests/sweeps/test_launch.py",
+        "tests/sweeps/test_tune.py",
+    ),
+}
+"""The files whose tests start Ray, or share the records of a sweep that ran on it, in two halves."""
 
 
-class _RayInOneProcess(LoadScopeScheduling):
-    """Of the two processes that share the tests, file by file, one has all the tests that start Ray."""
+class _RayInTwoProcesses(LoadScopeScheduling):
+    """The tests are shared file by file, but those that start Ray, which wants the machine's cores, by two at most."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "with Ray" if file in WITH_RAY else file
+        return next((half for half, files in WITH_RAY.items() if file in files), file)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    return _RayInOneProcess(config, log)
+    return _RayInTwoProcesses(config, log)
 
 
 @pytest.fixture(autouse=True)

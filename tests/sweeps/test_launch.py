@@ -233,7 +233,9 @@ def test_what_a_worker_says_decides_how_trials_are_bundled_and_how_many_share_a_
 
 
 def test_what_is_known_of_a_kind_is_not_asked_of_the_workers(monkeypatch, tmp_path):
-    monkeypatch.setattr(launch.ray, "remote", lambda **part: lambda work: None)  # nothing can be asked
+    monkeypatch.setattr(
+        launch.ray, "remote", lambda **part: lambda work: SimpleNamespace(remote=None)
+    )  # can't be asked
     trials = [Trial(k=0.1, lr=lr, norm=norm) for norm in ("batch", "none") for lr in (1e-4, 2e-4, 3e-4)]
     known = {trial.values(SPEED): Advice(2, choice=f"{trial.norm} x 2") for trial in trials}
     told: list[str] = []

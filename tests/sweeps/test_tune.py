@@ -140,7 +140,7 @@ def test_a_finished_tuning_trains_nothing_and_its_folders_read_like_any_other(
 def test_a_setting_that_diverges_is_a_failed_trial_and_a_record_that_is_refused_is_none(tmp_path: Path):
     (cell,) = cells({"subset": [200], "epochs": [1], "seed": [0], "lr": [1e30]}, fresh=2, tune_lr=False)
     search = Search(cell, "tpe", 2, 0, Results.at(tmp_path))
-    refusing = Search(cell, "tpe", 2, 0, Results.at(tmp_path / "refusing"))
+    refusing = Search(CELL, "tpe", 2, 0, Results.at(tmp_path / "refusing"))
     (tmp_path / "refusing" / "tune_regularizer").mkdir(parents=True)
     (tmp_path / "refusing" / "tune_regularizer" / "epochs").touch()  # no folder
     with alone(search.results, search.folder), connected(Cluster(workers=2, device="cpu")) as pool:
