@@ -19,6 +19,7 @@ from study.trial import FIELDS, Trial, parse, text
 from sweeps import estimate, registry, tuning
 from sweeps.alone import alone
 from sweeps.bundles import Known
+from sweeps.ctrl_c import CTRL_C
 from sweeps.sweep import Plan, Scale, State, command
 
 if TYPE_CHECKING:
@@ -483,7 +484,8 @@ def _sinks(options: _Launch) -> Callable[[str], Sequence[Any]]:
 def _stopping() -> Iterator[None]:
     """Say how to go on after Ctrl-C, wherever it came up, once the cluster has been let go."""
     try:
-        yield
+        with CTRL_C:
+            yield
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on where it was.")
         raise typer.Exit(130) from None

@@ -61,6 +61,7 @@ from study.errors import BadInputError
 from study.record import Results
 from study.trial import Trial
 from sweeps.bundles import MEMBERS, SPEED, Advice, Bundle, Known, alike, bundled, halves, worth_bundling
+from sweeps.ctrl_c import CTRL_C
 
 MAX_FAILURES = 2
 WORKER_DIED = "its worker process died: out of memory, a crash, or killed from outside"
@@ -70,7 +71,6 @@ ADVISES_WITHIN_S = 600.0
 WRITES_AGAIN_AFTER_S = (1.0, 3.0)
 REPORT_EVERY_S = 0.5
 NEARLY_DONE = 0.999
-INSIST_EVERY_S = 2.0
 AT_ONCE, AT_ONCE_EACH = 1000, 8
 """Tune keeps all that it knows of every task until the last one is done, so it is given so many at once, or so many a
 worker where that is more: then few workers are left without a task while the last ones are finished."""
@@ -216,49 +216,6 @@ def connected(cluster: Cluster, on_wait: Callable[[str], None] = lambda _: None)
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         ray.shutdown()
         signal.signal(signal.SIGINT, handler)
-
-
-class _CtrlC:
-    """Ctrl-C as an exception that comes again until it is heard: a library in which it comes up may swallow it."""
-
-    _held = False
-
-    def __enter__(self) -> None:
-        self._heard = threading.Event()
-        self._insisting: threading.Thread | None = None
-        self._before = signal.signal(signal.SIGINT, self._interrupt)
-
-    def __exit__(self, *_: object) -> None:
-        self.heard()
-        signal.signal(signal.SIGINT, self._before)
-
-    def heard(self) -> None:
-        """It has reached who stops the run."""
-        self._heard.set()
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """What is begun is done to its end; what came up meanwhile comes again after it."""
-        self._held = True
-        try:
-            yield
-        finally:
-            self._held = False
-
-    def _interrupt(self, *_: object) -> None:
-        if self._insisting is None:
-            self._insisting = threading.Thread(target=self._insist, daemon=True)
-            self._insisting.start()
-        if not self._heard.is_set() and not self._held:
-            raise KeyboardInterrupt
-
-    def _insist(self) -> None:
-        while not self._heard.wait(INSIST_EVERY_S):
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-
-CTRL_C = _CtrlC()
-"""That of this process, while it has a cluster."""
 
 
 def _pool(cluster: Cluster, asked: float, on_wait: Callable[[str], None] = lambda _: None) -> Pool:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sweeps.launch import CTRL_C, Task  # first, for Ray reads the environment that it sets
+from sweeps.launch import Task  # first, for Ray reads the environment that it sets
 
 # isort: split
 import ray
@@ -25,6 +25,7 @@ from study.errors import BadInputError
 from study.locations import is_uri, public
 from study.record import Results
 from study.trial import text
+from sweeps.ctrl_c import CTRL_C
 
 NEEDED = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 """The module that each sink needs; the extra of the sink's name has it."""

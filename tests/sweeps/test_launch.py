@@ -4,8 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +26,12 @@ from sweeps.launch import Cluster, connected, schedule
 def pool():
     with connected(Cluster(workers=2, device="cpu")) as workers:
         yield workers
+
+
+@pytest.fixture
+def one(pool):
+    """One of the workers, each of which takes seconds to start."""
+    return replace(pool, workers=1)
 
 
 def test_tasks_run_at_once_in_workers_that_are_used_again(pool, tmp_path):
@@ -110,14 +115,14 @@ def known_to_pay(trial: Trial, members: int) -> dict[str, Any]:
     return {}
 
 
-def test_trials_with_few_members_train_side_by_side_and_each_has_the_numbers_of_its_plan(pool, tmp_path):
+def test_trials_with_few_members_train_side_by_side_and_each_has_the_numbers_of_its_plan(one, tmp_path):
     trials = [Trial(lr=lr, k=k, **SMALL) for lr in (1e-3, 1e-2) for k in (0.1, 0.2)]
-    assert schedule([{}], lambda task, report: known_to_pay(trials[0], 2), pool, lambda _: None).errors == {}
+    assert schedule([{}], lambda task, report: known_to_pay(trials[0], 2), one, lambda _: None).errors == {}
     told: list[float] = []
     found = {}
     for name, asked in (("whole", trials), ("part", trials[2:3])):
         results = Results.at(tmp_path / name)
-        launch.run_trials(asked, "test", results, tmp_path, pool, told.append, "grouped", trials)
+        launch.run_trials(asked, "test", results, tmp_path, one, told.append, "grouped", trials)
         assert outcomes(results) == {(trial.id, 0): "ok" for trial in asked}
         rows = results.read("test", "members").to_pylist()
         assert {(row["lr"], row["k"], row["backend"]) for row in rows} == {(t.lr, t.k, "grouped") for t in asked}
@@ -131,13 +136,13 @@ def test_trials_with_few_members_train_side_by_side_and_each_has_the_numbers_of_
 
 
 def test_a_trial_that_cannot_be_run_is_recorded_with_its_reason_and_takes_no_other_of_its_bundle_with_it(
-    pool, tmp_path, monkeypatch
+    one, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(launch, "MAX_FAILURES", 0)  # each further try starts another worker
     results = Results.at(tmp_path)
     # Refused by `sweeps run` beforehand; here it reaches a worker.
     trials = [Trial(k=1e-5, seed=(0, 1), **SMALL), Trial(k=0.1, **SMALL), Trial(k=0.2, **SMALL)]
-    launch.run_trials(trials, "test", results, tmp_path, pool, lambda _: None)
+    launch.run_trials(trials, "test", results, tmp_path, one, lambda _: None)
     assert outcomes(results) == {
         (trials[0].id, 0): "failed",
         (trials[0].id, 1): "failed",
@@ -150,7 +155,7 @@ def test_a_trial_that_cannot_be_run_is_recorded_with_its_reason_and_takes_no_oth
     assert error.endswith("BadInputError: k=1e-05 corrupts none of 1437 samples; take a larger k, or k=0.")
 
 
-def test_many_tasks_are_given_to_tune_in_waves_that_are_one_run_to_the_user(pool, tmp_path, monkeypatch):
+def test_many_tasks_are_given_to_tune_in_waves_that_are_one_run_to_the_user(one, tmp_path, monkeypatch):
     given = []
 
     def counted(tasks, *arguments):
@@ -158,12 +163,12 @@ def test_many_tasks_are_given_to_tune_in_waves_that_are_one_run_to_the_user(pool
         return schedule(tasks, *arguments)
 
     monkeypatch.setattr(launch, "AT_ONCE", 1)
-    monkeypatch.setattr(launch, "AT_ONCE_EACH", 1)  # of two workers
+    monkeypatch.setattr(launch, "AT_ONCE_EACH", 2)
     monkeypatch.setattr(launch, "MAX_FAILURES", 0)
     monkeypatch.setattr(launch, "schedule", counted)
     results, told = Results.at(tmp_path), []
     trials = [Trial(k=k, **SMALL) for k in (1e-5, 0.1, 0.2)]
-    whole = launch.run_trials(trials, "test", results, tmp_path, pool, told.append, "single")
+    whole = launch.run_trials(trials, "test", results, tmp_path, one, told.append, "single")
     assert given == [2, 1]
     assert sorted(outcomes(results).values()) == ["failed", "ok", "ok"]
     assert told == sorted(told)
@@ -280,7 +285,7 @@ def test_where_memory_runs_out_a_bundle_is_tried_in_halves_and_at_last_member_by
     assert sorted(tries) == ["1 auto", "1 auto", "2 auto", "2 auto", "2 single"]
 
 
-def test_what_is_recorded_of_a_bundle_that_fails_stays_and_is_not_run_again(pool, tmp_path, monkeypatch):
+def test_what_is_recorded_of_a_bundle_that_fails_stays_and_is_not_run_again(one, tmp_path, monkeypatch):
     ordinary = launch.run_and_record
 
     def dying_at_the_second_record(task, report):
@@ -303,7 +308,7 @@ def test_what_is_recorded_of_a_bundle_that_fails_stays_and_is_not_run_again(pool
     monkeypatch.setattr(launch, "in_units", in_two)
     results = Results.at(tmp_path / "results")
     trials = [Trial(k=k, **SMALL) for k in (0.1, 0.2, 0.3)]
-    launch.run_trials(trials, "test", results, tmp_path, pool, lambda _: None, "grouped")
+    launch.run_trials(trials, "test", results, tmp_path, one, lambda _: None, "grouped")
     assert outcomes(results) == {(trials[0].id, 0): "ok", (trials[1].id, 0): "failed", (trials[2].id, 0): "ok"}
     tries = (tmp_path / "tries").read_text().split("\n")[:-1]
     # The third had its record when its worker died; of the first two, the second was tried alone.
@@ -452,15 +457,3 @@ def test_a_local_ray_asks_for_a_token_that_lies_in_no_file(tmp_path):
 def test_a_cluster_that_is_not_there_is_one_clear_sentence():
     with pytest.raises(BadInputError, match=r"no Ray cluster at '127\.0\.0\.1:9'"), connected(Cluster("127.0.0.1:9")):
         pass
-
-
-def test_ctrl_c_comes_again_until_it_is_heard():
-    before, ctrl_c = signal.getsignal(signal.SIGINT), launch._CtrlC()
-    with ctrl_c:
-        with suppress(KeyboardInterrupt):  # as a library does in which it comes up
-            signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            time.sleep(10 * launch.INSIST_EVERY_S)
-        ctrl_c.heard()
-        time.sleep(1.5 * launch.INSIST_EVERY_S)
-    assert signal.getsignal(signal.SIGINT) is before
