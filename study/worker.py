@@ -103,7 +103,7 @@ def _serve(connection: Any, function: Callable[..., Any], arguments: tuple[Any, 
         connection.send(None if callable(made) else made)
         while True:
             connection.send(made(connection.recv()))
-    except (EOFError, KeyboardInterrupt):
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):  # who asked has gone, or is stopped
         return
     except Exception as error:
         connection.send(error)

@@ -1,6 +1,7 @@
 import os
 import platform
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -53,6 +54,12 @@ def test_processes_take_turns_and_say_why_they_failed():
         assert ask(started, 2.0) == [4.0, 4.0]
     with processes({}, 1, doubling, "out of luck") as started, pytest.raises(ValueError, match="out of luck"):
         started[0].result()
+
+
+def test_a_process_ends_quietly_if_nobody_waits_for_its_answer():
+    with processes({}, 1, time.sleep, 1.0) as started:
+        started[0].close()
+    assert started[0]._process.exitcode == 0
 
 
 def test_a_process_that_dies_is_told():
