@@ -30,6 +30,7 @@ WITH_RAY = {
     "commands": (
         "tests/sweeps/test_main.py",
         "tests/sweeps/test_sinks.py",
+        "tests/sweeps/test_tune.py",
         "tests/test_end_to_end.py",
         "tests/test_stores.py",
     ),
@@ -37,7 +38,6 @@ WITH_RAY = {
         "tests/sweeps/test_bench.py",
         "tests/sweeps/test_faults.py",
         "tests/sweeps/test_launch.py",
-        "tests/sweeps/test_tune.py",
     ),
 }
 """The files whose tests start Ray, or share the records of a sweep that ran on it, in two halves."""
