@@ -16,5 +16,5 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> BadInputError:
     """An error that names the nearest valid choice, or all of them where none is near."""
     known = sorted(choices)
     near = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}."
+    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}." if known else "there is none."
     return BadInputError(f"unknown {kind} {name!r}: {hint}")
