@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 import pandas as pd
 import typer
 
-from analysis import ablation as ablations
-from analysis import amplification as amplifications
-from analysis import compare as tests
-from analysis import curves as trained
 from analysis import metrics as measures
-from analysis import tables as summaries
 from analysis.cells import common
 from analysis.load import Loaded, load_all
-from analysis.output import Output, Table, write
+from analysis.report import tables as summaries
+from analysis.report.output import Output, Table, write
+from analysis.statistics import ablation as ablations
+from analysis.statistics import amplification as amplifications
+from analysis.statistics import curves as trained
+from analysis.statistics import paired as tests
 from study.errors import BadInputError, unknown
-from study.locations import is_uri
-from study.record import Results
+from study.record.location import is_uri
+from study.record.results import Results
 from study.terminal import application, console, main
-from sweeps.tuning import MAX_LOSS, SEARCHES, STORAGE
+from sweeps.tuning.space import MAX_LOSS, SEARCHES, STORAGE
 
 if TYPE_CHECKING:
-    from analysis.tradeoff import Tuning
+    from analysis.tuning.tradeoff import Tuning
 
 app = application("Turn records into tables, tests and figures.")
 ResultsDir = Annotated[str, typer.Argument(metavar="RESULTS", help="The results folder, a local path or a URI.")]
@@ -86,7 +86,7 @@ def tables(
 
 
 def _effects(loaded: Loaded, metrics: Sequence[measures.Metric]) -> Table:
-    from analysis.effects import effects  # statsmodels' mixed models take a second to import
+    from analysis.statistics.factorial import effects  # statsmodels' mixed models take a second to import
 
     estimated, notes = effects(loaded.members, metrics)
     table = summaries.effects_table(estimated, f"{loaded.sweep}: marginal effects, and interactions with the norm")
@@ -137,7 +137,7 @@ def claims(
 
     Example: python -m analysis claims results --sweep label_noise
     """
-    from analysis import claims as ledgers
+    from analysis.claims import ledger as ledgers
 
     output, where = Output(form, out), Results.at(results)
     entries = ledgers.ledger(where, sweep, partial)
@@ -179,22 +179,22 @@ def membership(
 
     Example: python -m analysis membership results --attack lira_online/per_example --attack global_threshold
     """
-    from analysis import audit
-    from analysis.audit_figures import memorized, most_memorized, roc
-    from analysis.panels import save
+    from analysis.figures.membership import memorized, most_memorized, roc_curves
+    from analysis.figures.panels import save
+    from analysis.statistics import membership
 
     output, shown, drawn = Output(form, out), [], []
     every = load_all(Results.at(results), sweep, partial)
-    with_halves = [loaded for loaded in every if audit.has_halves(loaded)] or every
-    names = tuple(attack or audit.SHOWN)
+    with_halves = [loaded for loaded in every if membership.has_halves(loaded)] or every
+    names = tuple(attack or membership.SHOWN)
     for loaded in with_halves:
-        found = audit.audits(loaded, Results.at(results))
+        found = membership.audits(loaded, Results.at(results))
         folder = _figure_folder(results, figures, loaded.sweep, len(with_halves))
         told = summaries.audit_tables(found, names, loaded.sweep)
         told[0].notes += loaded.notes
         shown += told
-        figured = {"roc": roc(found, names[0]), "counterfactual": memorized(found)}
-        images = audit.most_memorized(loaded, Results.at(results))
+        figured = {"roc": roc_curves(found, names[0]), "counterfactual": memorized(found)}
+        images = membership.most_memorized(loaded, Results.at(results))
         if len(images):
             figured["most_memorized"] = most_memorized(images)
         drawn += [path for name, figure in figured.items() for path in save(figure, folder / name)]
@@ -220,8 +220,8 @@ def tradeoff(
 
     Example: python -m analysis tradeoff results --max-accuracy-loss 0.01
     """
-    from analysis import tradeoff as tradeoffs
-    from analysis.importance import importances
+    from analysis.tuning import tradeoff as tradeoffs
+    from analysis.tuning.importance import importances
 
     output = Output(form, out)
     tuned, loaded = tradeoffs.load_tunings(Results.at(results), sweep, max_accuracy_loss, partial)
@@ -235,9 +235,9 @@ def tradeoff(
 
 
 def _draw_tuned(tuned: "Sequence[Tuning]", weights: pd.DataFrame | None, folder: Path, output: Output) -> None:
-    from analysis import tuning_figures as draw
-    from analysis.importance import FEWEST_TRIALS
-    from analysis.panels import save
+    from analysis.figures.panels import save
+    from analysis.tuning import figures as draw
+    from analysis.tuning.importance import FEWEST_TRIALS
 
     drawn = {"hypervolume": draw.hypervolume(tuned)}
     if any(len(tuning.usable) for tuning in tuned):
@@ -273,16 +273,16 @@ def figures(
 
     Example: python -m analysis figures results --figure fig2 --figure fig10
     """
-    from analysis import figures as paper  # matplotlib takes a second to import
-    from analysis.panels import save
+    from analysis.figures import catalog  # matplotlib takes a second to import
+    from analysis.figures.panels import save
 
     output, where = Output(form, out), Results.at(results)
-    every = paper.feeding(figure, where.sweeps()) if figure and sweep is None else [sweep]
+    every = catalog.feeding(figure, where.sweeps()) if figure and sweep is None else [sweep]
     loads = [loaded for name in every for loaded in load_all(where, name, partial)]
     drawn, reasons = [], {}
     for loaded in loads:
         place = _figure_folder(results, folder, loaded.sweep, len(loads))
-        for one, made in paper.figures_of(loaded, where, figure):
+        for one, made in catalog.figures_of(loaded, where, figure):
             if isinstance(made, str):
                 reasons[one.name] = f"{one.name}: {made}"
                 continue
@@ -311,7 +311,7 @@ def report(
 
     Example: python -m analysis report results
     """
-    from analysis.report import report as reported
+    from analysis.report.page import report as reported
 
     if out is None and is_uri(results):
         raise BadInputError("the report of results on a URI needs a local file: --out FILE.")

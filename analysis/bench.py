@@ -13,14 +13,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.curves import curves
 from analysis.load import load
 from analysis.metrics import METRICS
-from analysis.tables import summary
-from study.record import SCHEMAS, Results
+from analysis.report.tables import summary
+from analysis.statistics.curves import curves
+from study.record.results import Results
+from study.record.schema import SCHEMAS
 from study.trial import FIELDS, Trial
 from study.worker import peak_memory
-from sweeps.sweep import Plan
+from sweeps.plan import Plan
 
 SWEEP = "bench"
 SEEDS = 5

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from study.errors import BadInputError, unknown
-from study.record import Results
+from study.record.results import Results
 from study.trial import FOLDER_FIELDS, Trial
-from sweeps.sweep import Plan
+from sweeps.plan import Plan
 
 KEY = ["trial", "member"]
 NAMED = 3

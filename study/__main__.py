@@ -11,13 +11,13 @@ import typer
 from rich.table import Table
 
 from study.errors import BadInputError, unknown
-from study.record import Results
+from study.record.results import Results
 from study.terminal import DataDir, Settings, application, console, main, progress_bar, show, stop_at_ctrl_c
 from study.trial import CHOICES, DEFAULTS, FIELDS, Trial, parse, text
 from study.worker import one_thread, start_over
 
 if TYPE_CHECKING:
-    from study.bench import Race
+    from study.speed.benchmark import Race
 
 app = application("Train and measure the members of one trial, without Ray.")
 SHOWN = {
@@ -104,8 +104,8 @@ def bench(
 
     Example: python -m study bench --only lenet --json bench.json
     """
-    from study import bench as racing
-    from study.provenance import device_name
+    from study.record.provenance import device_name
+    from study.speed import benchmark as racing
 
     where = _device(device)
     works = {work.architecture: work for work in racing.works(where)}

@@ -1,28 +1,32 @@
 """One trial, from its settings to its records: the Methods section."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from study import audit, engine, influence, models, precision, regularizers, tuner
-from study.attacks import Measures
-from study.checkpoint import EVERY_S, Checkpoints, Course, Keeper
-from study.corruption import Corrupted, amount, corrupt, corrupt_each
-from study.data import Dataset, Split, load, outsiders
-from study.engine.packs import in_packs
-from study.layers import overall, ratios
-from study.membership import global_threshold, score
-from study.memorization import memorization
-from study.provenance import provenance
-from study.rows import Records, Row, describe, fitted
-from study.splits import training_sets
-from study.stopping import reported, restore, state
-from study.train import Member, Training, predict, steps_per_epoch
+from study import engine
+from study.data.corruption import Corrupted, amount, corrupt, corrupt_each
+from study.data.dataset import Dataset
+from study.data.load import load
+from study.data.ood import ood_images
+from study.data.splits import training_sets
+from study.engine.packing import in_packs
+from study.lenses import gradient_norms
+from study.lenses.gamma_sigma import ratios
+from study.lenses.gradient_norms import influences
+from study.lenses.membership import Measured, each_sample, infer_membership, privacy
+from study.lenses.memorization import memorization
+from study.lenses.trained import Answers, answers, mirrored
+from study.networks import build, regularizers
+from study.record.provenance import provenance
+from study.record.rows import Records, Row, describe
+from study.speed import backend_choice
+from study.training import precision
+from study.training.checkpoint import EVERY_S, Checkpoints, Course, Keeper
+from study.training.early_stopping import reported, restore, state
+from study.training.loop import Member, Training, steps_per_epoch
 from study.trial import Trial
 
 Progress = Callable[[float], None]
@@ -77,9 +81,9 @@ def run_together(
     if first.regularizer != "none":
         regularizers.check(first.regularizer, first.architecture, _network(first, data))
     if first.samples == "gradients":
-        influence.check(_network(first, data), data.shape, data.classes)
+        gradient_norms.check(_network(first, data), data.shape, data.classes)
     members = _members(trials, data, data_dir, device)
-    choice = tuner.choose(first, data.shape, data.classes, len(members), device, backend)
+    choice = backend_choice.choose(first, data.shape, data.classes, len(members), device, backend)
     # D itself is on the device as the images of D', which all members share.
     data = replace(data, test=data.test.to(device), validation=data.validation.to(device))
     checkpoints = Checkpoints(keeper, keep_every_s)
@@ -101,13 +105,13 @@ def run_together(
 
 def _network(trial: Trial, data: Dataset) -> nn.Module:
     """A network of the trial's, to look at."""
-    return models.build(trial.architecture, data.shape, data.classes, trial.norm, trial.seed[0])
+    return build.build(trial.architecture, data.shape, data.classes, trial.norm, trial.seed[0])
 
 
 def _members(trials: Sequence[Trial], data: Dataset, data_dir: Path, device: str) -> list[Member]:
     """The members of trials that corrupt D in the same manner."""
     first = trials[0]
-    source = outsiders(first.ood, data_dir, data.shape) if first.corruption == "ood" else None
+    source = ood_images(first.ood, data_dir, data.shape) if first.corruption == "ood" else None
     each = [(trial, seed) for trial in trials for seed in trial.seed]
     asked = [(trial.k, seed) for trial, seed in each]
     corrupted = corrupt_each(data.train, data.classes, first.corruption, asked, source, device)
@@ -123,26 +127,6 @@ def _training_samples(member: Member) -> int:
     return int(member.corrupted.is_member.sum())
 
 
-def infer_membership(trial: Trial, members: Sequence[Member], records: Records) -> None:
-    """Attack the models of each seed with one another as shadows, and find what they memorized most.
-
-    Models that diverged are left out. Where too few are left, what a single threshold gives stands.
-    """
-    for seed in trial.seed:
-        rows = [row for row in records.members if row["seed"] == seed and row["status"] == "ok"]
-        if not rows:
-            continue
-        numbers = [row["member"] for row in rows]
-        samples = records.samples.filter(pc.is_in(records.samples["member"], pa.array(numbers, pa.int32())))
-        attacks = audit.infer(samples, len(rows))
-        records.attacks += [{**row, "trial": trial.id, "member": numbers[row["member"]]} for row in attacks]
-        for model, row in enumerate(rows):
-            row |= audit.headline(attacks, model) if attacks else {}
-        corrupted = next(each.corrupted for each in members if (each.trial.id, each.seed) == (trial.id, seed))
-        images = audit.most_memorized(samples, len(rows), corrupted)
-        records.images += [{"trial": trial.id, "seed": seed, **row} for row in images]
-
-
 def check(trial: Trial, data_dir: Path) -> None:
     """Find out before any training whether the dataset can be had and corrupted, and the network regularized, as asked.
 
@@ -153,7 +137,7 @@ def check(trial: Trial, data_dir: Path) -> None:
     if trial.regularizer != "none":
         regularizers.check(trial.regularizer, trial.architecture, _network(trial, data))
     if trial.corruption == "ood":
-        source = outsiders(trial.ood, data_dir, data.shape)
+        source = ood_images(trial.ood, data_dir, data.shape)
         corrupt(data.train, data.classes, trial.corruption, trial.k, trial.seed[0], source)
     elif trial.corruption == "label":
         corrupt(data.train, data.classes, trial.corruption, trial.k, trial.seed[0])
@@ -179,7 +163,7 @@ def run_pack(
         return [Records(**tables) for tables in checkpoint.records]
     trial, course = members[0].trial, Course.begun(len(members))
     networks = [
-        models.build(member.trial.architecture, data.shape, data.classes, member.trial.norm, member.stream).to(device)
+        build.build(member.trial.architecture, data.shape, data.classes, member.trial.norm, member.stream).to(device)
         for member in members
     ]
     pack = engine.pack(backend, networks, data.shape)
@@ -232,69 +216,6 @@ def run_pack(
     return records
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What the members of a pack say, in eval mode.
-
-    Attributes:
-        own: [M, N, classes], of each one's D'.
-        test: [M, T, classes], of the test set.
-        validation: [M, V, classes], of what was set aside.
-    """
-
-    own: Tensor
-    test: Tensor
-    validation: Tensor
-
-
-def answers(pack: engine.Pack, members: Sequence[Member], data: Dataset) -> Answers:
-    """The logits of the members as they are now."""
-    own = predict(pack, members[0].corrupted.pool, [member.corrupted.rows for member in members])
-    test = predict(pack, data.test.images)
-    validation = predict(pack, data.validation.images) if len(data.validation) else test[:, :0]
-    return Answers(own, test, validation)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a trained member says, in eval mode.
-
-    Attributes:
-        logits: [N, classes], of D'.
-        test_logits: [T, classes], of the test set.
-        val_logits: [V, classes], of what was set aside.
-        mirror_logits: [N, classes], of the mirror images of D', where they are asked for.
-        grad_norms: float64 [N], of D', where they are asked for.
-    """
-
-    logits: Tensor
-    test_logits: Tensor
-    val_logits: Tensor
-    mirror_logits: Tensor | None
-    grad_norms: Tensor | None
-
-
-def mirrored(pack: engine.Pack, members: Sequence[Member]) -> Sequence[Tensor | None]:
-    """The logits [N, classes] of each member for the mirror images of its D', where they are asked for."""
-    if members[0].trial.queries != "mirror":
-        return [None] * len(members)
-    images = members[0].corrupted.pool.flip(3)
-    return predict(pack, images, [member.corrupted.rows for member in members]).unbind()
-
-
-def influences(pack: engine.Pack, members: Sequence[Member]) -> Sequence[Tensor | None]:
-    """The gradient norms [N] of each member on its D', where they are asked for.
-
-    A gradient that isn't finite is a divergence as well, of that member alone.
-    """
-    if members[0].trial.samples != "gradients":
-        return [None] * len(members)
-    corrupted = [member.corrupted for member in members]
-    rows, labels = [each.rows for each in corrupted], [each.labels for each in corrupted]
-    norms = influence.grad_norms(pack, corrupted[0].pool, rows, labels)
-    return norms.unbind()
-
-
 def results(member: Member, network: nn.Module, measured: Measured, data: Dataset, records: Records) -> Row:
     """The columns of a member that was trained to its end."""
     outcome = {**reported(member.trial.stopping, records.epochs), **privacy(network, measured, member.corrupted, data)}
@@ -312,54 +233,5 @@ def sizes(network: nn.Module, corrupted: Corrupted, data: Dataset) -> Row:
         "n_in": int(corrupted.is_member.sum()) - n_out,
         "n_test": len(data.test),
         "n_val": len(data.validation),
-        "parameters": models.parameters(network),
+        "parameters": build.parameters(network),
     }
-
-
-def privacy(network: nn.Module, measured: Measured, corrupted: Corrupted, data: Dataset) -> Row:
-    """What the trained member gives away, and the ratio that the paper holds to be the cause."""
-    own = score(measured.logits, corrupted.labels)[corrupted.is_member]
-
-    def attacked(logits: Tensor, unseen: Split) -> Measures:
-        return global_threshold(own, score(logits, unseen.labels))
-
-    attack = attacked(measured.test_logits, data.test)
-    validation = data.validation
-    return {
-        "mia_attack": "global_threshold",
-        "mia_auc": attack.auc,
-        "mia_tpr_at_1e3fpr": attack.tpr_at_1e3fpr,
-        "val_mia_auc": attacked(measured.val_logits, validation).auc if len(validation) else None,
-        "gamma_over_sigma": overall(ratios([network])[0]),
-    }
-
-
-def each_sample(trial: Trial, measured: Measured, corrupted: Corrupted) -> tuple[pa.Table, Row]:
-    """The `samples` of D', and the mean gradient norm of S_out and S_in where there are any."""
-    out = corrupted.atypical.cpu()
-    columns = {
-        "sample": torch.arange(len(corrupted)),
-        "label": corrupted.labels,
-        "original_label": corrupted.original_labels,
-        "is_member": corrupted.is_member,
-        "score": score(measured.logits, corrupted.labels),
-        "correct": measured.logits.argmax(dim=1) == corrupted.labels,
-    }
-    if measured.mirror_logits is not None:
-        columns["mirror_score"] = score(measured.mirror_logits, corrupted.labels)
-    means: Row = {}
-    if measured.grad_norms is not None:
-        columns["grad_norm"] = norm = measured.grad_norms.cpu()
-        own = corrupted.is_member.cpu()
-        means = {f"grad_norm_{group}": _mean(norm[mask & own]) for group, mask in (("out", out), ("in", ~out))}
-    arrays = {name: pa.array(column.cpu().numpy()) for name, column in columns.items()}
-    groups = pa.array([GROUPS[trial.corruption] if outside else "clean" for outside in out.tolist()])
-    return fitted({**arrays, "group": groups}), means
-
-
-GROUPS = {"none": "clean", "label": "corrupted", "ood": "ood", "natural": "natural"}
-"""What S_out is called in `samples`, by corruption."""
-
-
-def _mean(values: Tensor) -> float | None:
-    return values.mean().item() if len(values) else None

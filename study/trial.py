@@ -13,42 +13,17 @@ from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import Any, get_type_hints
 
-from study import factories, folders
+from study.data import folders
+from study.data.catalog import DATASETS, OOD_SOURCES
 from study.errors import BadInputError, unknown
+from study.networks import factories
+from study.networks.catalog import ARCHITECTURES, NORMS, TRANSFORMERS, check_token_norm
 
-DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "tiny_imagenet")
 CORRUPTIONS = ("none", "label", "ood", "natural")
-OOD_SOURCES = {
-    "digits": "photos",
-    "mnist": "fashion_mnist",
-    "fashion_mnist": "mnist",
-    "cifar10": "svhn",
-    "cifar100": "svhn",
-    "svhn": "cifar10",
-    "tiny_imagenet": "svhn",
-}
-"""The D* that each D has by default."""
 FOLDER_FIELDS = ("dataset", "ood")
 """The settings that may name a folder of the user's."""
 SAMPLES = ("none", "scores", "gradients")
 QUERIES = ("image", "mirror")
-ARCHITECTURES = (
-    "lenet",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "densenet121",
-    "vgg8",
-    "vgg11",
-    "vgg13",
-    "vgg16",
-    "vgg19",
-    "vit",
-)
-TRANSFORMERS = ("vit",)
-NORMS = ("batch", "none", "group", "instance", "layer", "rms")
-TOKEN_NORMS = ("layer", "none", "rms")
-"""The norms of a network that is built with layer norm: its tokens are vectors, without pixels."""
 REGULARIZERS = ("none", "log", "hinge")
 STOPPING = ("none", "best")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
@@ -58,7 +33,6 @@ MODELS = 32
 """The models of `splits` unless another number is asked for, as in the paper."""
 FEWEST_MODELS = 6
 """A target then has at least two shadows that are trained on a sample and two that aren't, as a variance needs."""
-
 Value = str | int | float | tuple[int, ...]
 
 
@@ -228,19 +202,6 @@ class Trial:
         """The trial as its user would type it: the settings that differ from the defaults."""
         shown = [f"{name}={text(value)}" for name, value in self.settings().items() if value != DEFAULTS[name]]
         return " ".join(shown) or "the defaults"
-
-
-def check_token_norm(network: str, norm: str) -> None:
-    """Refuse a norm that can't stand where a network was built with layer norm.
-
-    Raises:
-        BadInputError: the norm is none of `TOKEN_NORMS`.
-    """
-    if norm not in TOKEN_NORMS:
-        raise BadInputError(
-            f"{network} is built with layer norm over tokens, which have no pixels for norm={norm}: "
-            "use norm=layer, none or rms."
-        )
 
 
 FIELDS = tuple(field.name for field in fields(Trial))

@@ -9,11 +9,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from study import folders, worker
-from study.record import Results
-from study.trial import ARCHITECTURES, Trial
+from study import worker
+from study.data import folders
+from study.data.catalog import SIZES
+from study.networks.catalog import ARCHITECTURES, FORWARD, INPUTS
+from study.record.results import Results
+from study.trial import Trial
 from sweeps.bundles import MEMBERS, SPEED, Advice, Known, alike, worth_bundling
-from sweeps.operations import FORWARD, INPUTS
 
 MOST_KINDS = 12
 """How many kinds of trials are each timed before a launch."""
@@ -25,16 +27,6 @@ REGULARIZED = ("regularizer", "architecture", "norm")
 """The settings that decide whether the network can be regularized so."""
 ALIKE = ("dataset", "subset", "validation", "architecture", "norm", "batch_size", "precision", "protocol")
 """The settings in which a record must equal a trial to tell how long that will take."""
-SIZES = {
-    "digits": (1_437, 360, (1, 28, 28), 10),
-    "mnist": (60_000, 10_000, (1, 28, 28), 10),
-    "fashion_mnist": (60_000, 10_000, (1, 28, 28), 10),
-    "cifar10": (50_000, 10_000, (3, 32, 32), 10),
-    "cifar100": (50_000, 10_000, (3, 32, 32), 100),
-    "svhn": (73_257, 26_032, (3, 32, 32), 10),
-    "tiny_imagenet": (100_000, 10_000, (3, 64, 64), 200),
-}
-"""Training and test samples, shape of an image and classes of the built-in datasets."""
 TERAFLOPS = 10.0
 """The sustained speed at which operations are turned into hours unless the user says another."""
 
@@ -148,9 +140,9 @@ def _prepare(
 ) -> _Found | None:
     import torch
 
-    from study import tuner
-    from study.data import load
+    from study.data.load import load
     from study.run import check
+    from study.speed import backend_choice
 
     for trial in checked:
         check(trial, data_dir)
@@ -164,7 +156,7 @@ def _prepare(
         sizes[trial.values(SIZE)] = len(data.train), len(data.test), len(data.validation)
     for trial, members in kinds:
         data = load(trial.dataset, data_dir, trial.subset)
-        choices.append(tuner.choose(trial, data.shape, data.classes, members, "cpu", backend))
+        choices.append(backend_choice.choose(trial, data.shape, data.classes, members, "cpu", backend))
     advice = [Advice(choice.members, choice=str(choice)) for choice in choices]
     return _Found(sizes, [choice.seconds for choice in choices], advice)
 

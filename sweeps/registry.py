@@ -1,7 +1,7 @@
 """All sweeps by name. A new one is a file beside this one, with a `SWEEP`, and a line here."""
 
 from study.errors import unknown
-from sweeps import (
+from sweeps.memorization import (
     ablation,
     batch_size,
     complex_data,

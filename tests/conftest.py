@@ -10,7 +10,7 @@ import torch
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from study.data import Dataset, Split
+from study.data.dataset import Dataset, Split
 
 pytest_plugins = ["tests.ray_runs", "tests.stores"]
 
@@ -29,15 +29,15 @@ settings.load_profile("normleak")
 WITH_RAY = {
     "commands": (
         "tests/sweeps/test_main.py",
-        "tests/sweeps/test_sinks.py",
-        "tests/sweeps/test_tune.py",
+        "tests/sweeps/launch/test_loggers.py",
+        "tests/sweeps/tuning/test_search.py",
         "tests/test_end_to_end.py",
         "tests/test_stores.py",
     ),
     "launches": (
-        "tests/sweeps/test_bench.py",
-        "tests/sweeps/test_faults.py",
-        "tests/sweeps/test_launch.py",
+        "tests/sweeps/launch/test_overhead.py",
+        "tests/sweeps/launch/test_faults.py",
+        "tests/sweeps/launch/test_trials.py",
     ),
 }
 """The files whose tests start Ray, or share the records of a sweep that ran on it, in two halves."""

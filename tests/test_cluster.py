@@ -165,7 +165,14 @@ def the_project_is_mounted_without_what_it_made(text: str) -> None:
     made = ["results/a.parquet", "results-mnist/a.parquet", "data/mnist", ".venv/bin", "study/__pycache__/run.pyc"]
     assert [path for path in made if not excluded(path)] == []
     # The records name the commit.
-    needed = ["pyproject.toml", "constraints.txt", "README.md", "study/data.py", "study/engine/single.py", ".git/HEAD"]
+    needed = [
+        "pyproject.toml",
+        "constraints.txt",
+        "README.md",
+        "study/data/load.py",
+        "study/engine/single.py",
+        ".git/HEAD",
+    ]
     assert [path for path in needed if excluded(path)] == []
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.load import load
-from analysis.tables import summary
-from study.record import Results
+from analysis.report.tables import summary
+from study.record.results import Results
 from tests.ray_runs import Command
 
 

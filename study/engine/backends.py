@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from study.engine.grouped import Grouped
 from study.engine.pack import Pack, Single, UnfitError
-from study.engine.vmapped import Vmapped
-from study.factories import reason
-from study.probes import perturbed
+from study.engine.vmap import Vmapped
+from study.networks.factories import reason
+from study.networks.probes import perturbed
 
 BACKENDS: Mapping[str, Callable[[Sequence[nn.Module]], Pack]] = {
     "single": Single,

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from study.engine import lanes
-from study.engine.fused import NormReLUPool, fits
+from study.engine.cpu import lanes
+from study.engine.cpu.fused import NormReLUPool, fits
 from study.engine.pack import Pack, UnfitError
-from study.norms import ChannelRMSNorm
-from study.regularizers import penalized
+from study.networks.norms import ChannelRMSNorm
+from study.networks.regularizers import penalized
 
 
 class Grouped(Pack):

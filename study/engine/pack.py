@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from study.errors import BadInputError
-from study.regularizers import penalized
+from study.networks.regularizers import penalized
 
 
 class UnfitError(BadInputError):

@@ -9,10 +9,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from study.record import SCHEMAS, Results
-from study.rows import describe
+from study.record.results import Results
+from study.record.rows import describe
+from study.record.schema import SCHEMAS
 from study.trial import Trial
-from sweeps.sweep import Plan, Scale, Sweep, product
+from sweeps.plan import Plan
+from sweeps.sweep import Scale, Sweep, product
 
 Outcome = Mapping[str, Any]
 Measured = Callable[[Trial, int], Outcome]

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from study.record import Results
-from study.rows import describe
-from study.splits import halves
+from study.data.splits import halves
+from study.record.results import Results
+from study.record.rows import describe
 from study.trial import Trial
+from sweeps.plan import Plan
 from sweeps.registry import SWEEPS
-from sweeps.sweep import Plan, Scale
+from sweeps.sweep import Scale
 from tests.analysis.conftest import DIVERGED, Outcome
 
 EPOCHS = 6

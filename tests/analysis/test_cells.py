@@ -1,7 +1,7 @@
 import pytest
 
 from analysis.cells import SETTINGS, common, level, silenced, varying
-from study.record import SCHEMAS
+from study.record.schema import SCHEMAS
 from study.trial import FIELDS
 from tests.analysis.conftest import frame, grid
 

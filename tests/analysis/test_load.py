@@ -8,7 +8,8 @@ import pytest
 
 from analysis.load import Loaded, load, load_all, with_missing
 from study.errors import BadInputError
-from study.record import SCHEMA_VERSION, SCHEMAS, Results
+from study.record.results import Results
+from study.record.schema import SCHEMA_VERSION, SCHEMAS
 from study.trial import FIELDS, Trial
 from tests.analysis.conftest import DIVERGED, Outcome, grid, plan, plausible, record, rows, shard
 

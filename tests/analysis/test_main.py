@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from analysis.__main__ import app
-from study.record import Results
+from study.record.results import Results
 from study.terminal import main
 from sweeps.sweep import Scale
 from tests.analysis import planted
-from tests.analysis import test_audit as halves
-from tests.analysis import test_tradeoff as tuned
 from tests.analysis.conftest import frame, grid, plan, record, shard
+from tests.analysis.statistics import test_membership as halves
+from tests.analysis.tuning import test_tradeoff as tuned
 
 ROOT = Path(__file__).parents[2]
 GRID = grid(k=(0, 0.1, 0.3), norm=("batch", "none"), seed=range(3))

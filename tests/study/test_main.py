@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from torchvision.datasets import MNIST
 
-from study.record import Results
+from study.record.results import Results
 from study.trial import CHOICES, FIELDS, Trial
 from study.worker import ENVIRONMENT
 
@@ -131,7 +131,7 @@ except SystemExit:
 NETWORK = """
 import os
 from pathlib import Path
-from study.models import lenet
+from study.networks.lenet import lenet
 
 def network(shape, classes):
     Path("part").write_text(f"{os.getpid()} {os.environ.get('MALLOC_TOP_PAD_')} {os.environ['OMP_NUM_THREADS']}")

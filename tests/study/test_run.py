@@ -10,16 +10,22 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from study import influence, models, run
-from study.attacks import ATTACKS, measure
-from study.corruption import corrupt
-from study.data import Dataset, load, to_float
-from study.membership import score
-from study.record import SCHEMAS, Results
-from study.rows import Records, Row
-from study.train import Member
-from study.trial import FIELDS, NORMS, Trial
-from tests.study.alone import train
+from study import run
+from study.data.corruption import corrupt
+from study.data.dataset import Dataset, to_float
+from study.data.load import load
+from study.lenses import gradient_norms, membership
+from study.lenses.membership import score
+from study.mia.audit import ATTACKS
+from study.mia.roc import measure
+from study.networks import build
+from study.networks.catalog import NORMS
+from study.record.results import Results
+from study.record.rows import Records, Row
+from study.record.schema import SCHEMAS
+from study.training.loop import Member
+from study.trial import FIELDS, Trial
+from tests.study.training.alone import train
 
 NOWHERE = Path("no data folder is needed")
 PROVENANCE = {"backend", "pack", "device", "seconds", "started", "git_commit", "git_dirty", "versions"}
@@ -159,7 +165,7 @@ def test_the_metrics_are_those_of_the_network_that_the_parts_give(tiny, settings
     row, _ = member(tiny, **settings, seed=1)
     trial = small_trial(**settings)
     corrupted = corrupt(tiny.train, tiny.classes, "label", 0.25, seed=1)
-    network = models.build("lenet", tiny.shape, tiny.classes, trial.norm, seed=1)
+    network = build.build("lenet", tiny.shape, tiny.classes, trial.norm, seed=1)
     list(train(network, corrupted, trial, seed=1))
     network.eval()
     with torch.no_grad():
@@ -191,7 +197,7 @@ def test_the_metrics_are_those_of_the_network_that_the_parts_give(tiny, settings
 
 def test_gamma_over_sigma_is_the_mean_over_layers_of_the_mean_over_channels(tiny):
     row, _ = member(tiny)
-    network = models.build("lenet", tiny.shape, tiny.classes, "batch", seed=0)
+    network = build.build("lenet", tiny.shape, tiny.classes, "batch", seed=0)
     list(train(network, corrupt(tiny.train, 4, "label", 0.25, seed=0), small_trial(), seed=0))
     means = [
         (layer.weight.abs() / (layer.running_var + 1e-5).sqrt()).mean().item()
@@ -399,8 +405,8 @@ def test_a_gradient_that_is_not_finite_is_the_outcome_of_that_member_alone(tiny,
             next(pack.networks[0].parameters())[0] = torch.nan
         return grad_norms(pack, images, rows, labels)
 
-    grad_norms = influence.grad_norms
-    monkeypatch.setattr(influence, "grad_norms", after_a_fault)
+    grad_norms = gradient_norms.grad_norms
+    monkeypatch.setattr(gradient_norms, "grad_norms", after_a_fault)
     broken, sound = together("grouped", tiny)
     assert (broken.members[0]["status"], broken.members[0]["error"]) == ("diverged", "a gradient is not finite")
     assert not RESULTS & broken.members[0].keys()
@@ -495,7 +501,7 @@ def test_a_model_never_sees_what_it_was_not_trained_on(tiny):
         pool=torch.where(inside[:, None, None, None], corrupted.pool, 255 - corrupted.pool),
         labels=torch.where(inside, corrupted.labels, (corrupted.labels + 1) % tiny.classes),
     )
-    networks = [models.build("lenet", tiny.shape, tiny.classes, "batch", 0) for _ in range(2)]
+    networks = [build.build("lenet", tiny.shape, tiny.classes, "batch", 0) for _ in range(2)]
     for network, given in zip(networks, (corrupted, other), strict=True):
         assert list(train(network, given.half(inside), small_trial(), 0)) == [1, 2]
     for one, same in zip(*(network.state_dict().values() for network in networks), strict=True):
@@ -510,7 +516,7 @@ def test_models_that_diverged_are_left_out_of_the_attacks(split):
     broken.members[1] |= {"status": "diverged", "mia_auc": None}
     broken.samples = broken.samples.filter(pc.not_equal(broken.samples["member"], 1))
     members = run._members([trial], load("digits", NOWHERE, 61), NOWHERE, "cpu")
-    run.infer_membership(trial, members, broken)
+    membership.infer_membership(trial, members, broken)
     assert {row["member"] for row in broken.attacks} == set(range(8)) - {1}
     assert broken.members[1]["mia_auc"] is None
     assert broken.members[0]["mia_auc"] != ordinary.members[0]["mia_auc"]
@@ -521,7 +527,7 @@ def test_mirror_images_are_scored_in_the_order_of_the_samples():
     records = run.run(trial, NOWHERE, backend="single")
     data = load("digits", NOWHERE, 61)
     member = run._members([trial], data, NOWHERE, "cpu")[0]
-    network = models.build("lenet", data.shape, data.classes, "batch", member.stream)
+    network = build.build("lenet", data.shape, data.classes, "batch", member.stream)
     assert list(train(network, member.corrupted, trial, member.seed)) == [1, 2]
     with torch.no_grad():
         logits = network.eval()(to_float(member.corrupted.images.flip(3), torch.float32))
@@ -534,7 +540,7 @@ def test_mirror_images_are_scored_in_the_order_of_the_samples():
 def test_scores_do_not_depend_on_how_many_are_scored_at_once(monkeypatch, queries):
     trial = replace(SPLITS, seed=(2,), queries=queries)
     together = run.run(trial, NOWHERE, backend="single").samples
-    monkeypatch.setattr("study.train.PREDICT_BATCH", 7)
+    monkeypatch.setattr("study.training.loop.PREDICT_BATCH", 7)
     apart = run.run(trial, NOWHERE, backend="single").samples
     for name in ("score", "mirror_score") if queries == "mirror" else ("score",):
         np.testing.assert_allclose(apart[name].to_numpy(), together[name].to_numpy(), rtol=1e-4, atol=1e-4)

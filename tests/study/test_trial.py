@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.errors import BadInputError
-from study.trial import CHOICES, DEFAULTS, FIELDS, NORMS, TOKEN_NORMS, TRANSFORMERS, Trial, parse, text
+from study.networks.catalog import NORMS, TOKEN_NORMS, TRANSFORMERS
+from study.trial import CHOICES, DEFAULTS, FIELDS, Trial, parse, text
 
 PINNED = [
     ({}, "b3dd387b2e7b4f49", "b3dd387b2e7b4f49"),

@@ -2,15 +2,16 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from study import models
-from study.data import load
+from study.data.catalog import SIZES
+from study.data.load import load
 from study.errors import BadInputError
-from study.record import Results
-from study.rows import failed
-from study.trial import ARCHITECTURES, Trial
+from study.networks import build
+from study.networks.catalog import ARCHITECTURES, FORWARD, INPUTS
+from study.record.results import Results
+from study.record.rows import failed
+from study.trial import Trial
 from sweeps.bundles import SPEED
-from sweeps.estimate import SIZES, Durations, device_hours, device_seconds, flops, makespan, prepared
-from sweeps.operations import FORWARD, INPUTS
+from sweeps.estimate import Durations, device_hours, device_seconds, flops, makespan, prepared
 
 
 def record(results: Results, trial: Trial, seconds: float, device: str) -> None:
@@ -23,7 +24,7 @@ def test_the_stated_operations_are_those_of_a_pass(architecture):
     for (shape, classes), stated in zip(INPUTS, FORWARD[architecture], strict=True):
         # On the meta device shapes are worked out and nothing is computed.
         with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-            models.BUILDERS[architecture](shape, classes).eval()(torch.zeros(1, *shape))
+            build.BUILDERS[architecture](shape, classes).eval()(torch.zeros(1, *shape))
         assert counter.get_total_flops() == stated
 
 

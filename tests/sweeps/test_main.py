@@ -10,15 +10,16 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import app as analysis_app
-from study import record
-from study.record import Results
-from study.rows import failed
+from study.record import schema
+from study.record.results import Results
+from study.record.rows import failed
 from study.terminal import main
 from study.trial import Trial
 from sweeps import registry
 from sweeps.__main__ import app
 from sweeps.estimate import flops
-from sweeps.sweep import Plan, Scale, Sweep, product
+from sweeps.plan import Plan
+from sweeps.sweep import Scale, Sweep, product
 from tests.ray_runs import ROOT, TINY, Command, command
 
 PROVENANCE = ["seconds", "started", "git_commit", "git_dirty", "versions"]
@@ -158,7 +159,7 @@ def test_a_folder_of_a_later_version_is_refused_and_left_as_it_is(
 ):
     results, plan = Results.at(tmp_path / "results"), registry.sweep("quickstart").plan(Scale.quick)
     with monkeypatch.context() as patched:
-        patched.setattr(record, "SCHEMA_VERSION", record.SCHEMA_VERSION + 1)
+        patched.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
         if later == "shard":
             row = {"trial": plan.trials[0].id, "member": 0, "cell": plan.trials[0].cell, "seed": 0, "status": "ok"}
             results.write("quickstart", plan.trials[0].id, {"members": [row]})
@@ -168,7 +169,7 @@ def test_a_folder_of_a_later_version_is_refused_and_left_as_it_is(
         plan.save(results)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     said = refused(capfd, monkeypatch, app, verb, "quickstart", "--results", results.location)
-    assert f"has schema version {record.SCHEMA_VERSION + 1}, this normleak reads {record.SCHEMA_VERSION}" in said
+    assert f"has schema version {schema.SCHEMA_VERSION + 1}, this normleak reads {schema.SCHEMA_VERSION}" in said
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 

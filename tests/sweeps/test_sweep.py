@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from study import folders
+from study.data import folders
 from study.errors import BadInputError
-from study.record import Results
-from study.rows import failed
+from study.record.results import Results
+from study.record.rows import failed
 from study.trial import Trial
-from sweeps import quickstart
-from sweeps.sweep import Plan, Scale, Sweep, balanced, product
+from sweeps.memorization import quickstart
+from sweeps.plan import Plan
+from sweeps.sweep import Scale, Sweep, balanced, product
 
 GRID = product(k=(0.1, 0.3), norm=("batch", "none"), seed=range(3))
 

@@ -12,15 +12,17 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from study import engine, models, norms
-from study.corruption import Corrupted, corrupt_each
-from study.data import Dataset
+from study import engine
+from study.data.corruption import Corrupted, corrupt_each
+from study.data.dataset import Dataset
 from study.engine import UnfitError
 from study.engine.pack import Pack, Single
 from study.errors import BadInputError
-from study.layers import ratios
-from study.train import Member, Training, predict
-from study.trial import NORMS, OPTIMIZERS, Trial
+from study.lenses.gamma_sigma import ratios
+from study.networks import build, norms
+from study.networks.catalog import NORMS
+from study.training.loop import Member, Training, predict
+from study.trial import OPTIMIZERS, Trial
 from tests.conftest import random_split
 
 STEPS = 50
@@ -66,7 +68,7 @@ class SmallVGG(nn.Sequential):
 def network(architecture: str, data: Dataset, norm: str, seed: int) -> nn.Module:
     own = {"small_resnet": SmallResNet, "small_vgg": SmallVGG}
     if architecture not in own:
-        return models.build(architecture, data.shape, data.classes, norm, seed).double()
+        return build.build(architecture, data.shape, data.classes, norm, seed).double()
     torch.manual_seed(seed)
     return norms.swap(own[architecture](data.shape[0], data.classes), norm, data.shape).double()
 

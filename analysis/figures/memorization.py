@@ -1,0 +1,267 @@
+"""The figures of the paper, one function each: the records of a sweep in, a figure out.
+
+Each has the paper's layout at whatever scale there are records of, shows the spread, and says what is missing: a level
+or a panel that was planned and has no record, and members that diverged or failed.
+"""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.figures.bars import bars, mixture
+from analysis.figures.figure import PaperFigure
+from analysis.figures.gradients import gradients
+from analysis.figures.layers import layers
+from analysis.figures.lines import against, losses
+from analysis.figures.membership import boxes, main_attack_roc
+from analysis.figures.panels import shown
+from analysis.figures.regularizer import NEAR_ONE, regularized
+from analysis.load import Loaded, with_missing
+from study.errors import BadInputError
+from study.record.results import Results
+
+
+def memorization(members: pd.DataFrame) -> Figure:
+    """Memorization against the corrupted fraction, an arm a line, a panel for each network and dataset (as Fig. 1).
+
+    Lines are means over seeds, bars their standard deviation; every member is a faint point beside them.
+
+    Args:
+        members: rows of `members`, one a member, or of `load.with_missing`.
+
+    Raises:
+        BadInputError: no member with corrupted samples gave a result.
+    """
+    return against("k", members[members["k"] > 0])
+
+
+def _rows(loaded: Loaded, results: Results, what: str, **levels: Any) -> pd.DataFrame:
+    """The networks that a figure is about, with those that have no record."""
+    rows = with_missing(loaded, results)
+    for name, wanted in levels.items():
+        rows = rows[rows[name] == wanted]
+    if rows.empty:
+        raise BadInputError(f"there are no records {what}.")
+    return rows
+
+
+def _as_in_paper(rows: pd.DataFrame, setting: str, value: str) -> tuple[pd.DataFrame, list[str]]:
+    """Of several networks or datasets the one that the paper shows, if it is there; and a note of what is left out."""
+    count = rows[setting].nunique()
+    if count < 2 or value not in set(rows[setting]):
+        return rows, []
+    words = {"architecture": "networks", "dataset": "datasets"}
+    return rows[rows[setting] == value], [f"{shown(setting, value)} of {count} {words[setting]}"]
+
+
+def _fig1(loaded: Loaded, results: Results) -> Figure:
+    return memorization(_rows(loaded, results, "with flipped labels", corruption="label"))
+
+
+def _fig2(loaded: Loaded, results: Results) -> Figure:
+    rows = _rows(loaded, results, "of flipped labels at k=5%", corruption="label", k=0.05)
+    rows, notes = _as_in_paper(rows, "architecture", "lenet")
+    return losses(loaded, results, rows, "dataset", notes)
+
+
+def _fig3(loaded: Loaded, results: Results) -> Figure:
+    rows = _rows(loaded, results, "with images added from elsewhere", corruption="ood")
+    there = rows.loc[rows["status"] == "ok", "k"]
+    k = min(there if len(there) else rows["k"], key=lambda k: (abs(k - 0.1), k))
+    return bars(rows[rows["k"] == k], "architecture", notes=[shown("k", k)])
+
+
+def _fig4(loaded: Loaded, results: Results) -> Figure:
+    return gradients(loaded, results, _rows(loaded, results, "of flipped labels at k=5%", corruption="label", k=0.05))
+
+
+def _fig5(loaded: Loaded, results: Results) -> Figure:
+    rows = _rows(loaded, results, "of models on halves with images added", corruption="ood", protocol="splits")
+    return main_attack_roc(loaded, results, rows)
+
+
+def _fig6(loaded: Loaded, results: Results) -> Figure:
+    rows = _rows(loaded, results, "of models on halves with flipped labels", corruption="label", protocol="splits")
+    return main_attack_roc(loaded, results, rows)
+
+
+def _fig7(loaded: Loaded, results: Results) -> Figure:
+    rows = _rows(loaded, results, "of flipped labels at k=10%", corruption="label", k=0.1, norm="batch")
+    return layers(loaded, results, rows)
+
+
+def _fig8(loaded: Loaded, results: Results) -> Figure:
+    return regularized(_rows(loaded, results, "with flipped labels", corruption="label"))
+
+
+def _fig9(loaded: Loaded, results: Results) -> Figure:
+    return layers(loaded, results, _rows(loaded, results, "of flipped labels", corruption="label", norm="batch"))
+
+
+def _fig10(loaded: Loaded, results: Results) -> Figure:
+    rows = _rows(loaded, results, "of flipped labels", corruption="label")
+    rows, notes = _as_in_paper(rows, "dataset", "cifar10")
+    return losses(loaded, results, rows, "k", notes)
+
+
+def _fig11(loaded: Loaded, results: Results) -> Figure:
+    return bars(_rows(loaded, results, "with images added from elsewhere", corruption="ood"), "architecture")
+
+
+def _fig12(loaded: Loaded, results: Results) -> Figure:
+    return main_attack_roc(
+        loaded, results, _rows(loaded, results, "of models on halves of clean data", k=0.0, protocol="splits")
+    )
+
+
+def _fig14(loaded: Loaded, results: Results) -> Figure:
+    return boxes(_rows(loaded, results, "of models on halves", protocol="splits"))
+
+
+def _fig15(loaded: Loaded, results: Results) -> Figure:
+    return against("batch_size", _rows(loaded, results, "with flipped labels", corruption="label"))
+
+
+def _fig18(loaded: Loaded, results: Results) -> Figure:
+    rows = _rows(loaded, results, "with flipped labels", corruption="label")
+    rows, notes = _as_in_paper(rows, "architecture", "resnet34")
+    return against("k", rows, ("mem_acc", "test_acc"), notes)
+
+
+def _fig20(loaded: Loaded, results: Results) -> Figure:
+    rows = _rows(loaded, results, "of models on halves", protocol="splits")
+    rows, notes = _as_in_paper(rows, "architecture", "resnet34")
+    rows = rows.sort_values(["k", "corruption"]).assign(mixture=lambda frame: frame.apply(mixture, axis=1))
+    return bars(rows, "mixture", ("test_acc", "mem_acc", "mia_auc"), notes)
+
+
+SEEDS = "Lines are means over seeds, bars one standard deviation; every network is a faint point."
+EPOCHS = "Solid: corrupted samples, dashed: clean ones. Lines are means over seeds, bands one standard deviation."
+TARGETS = "Each model is attacked in turn with all others as its shadows; a curve is the mean over them."
+CHANNELS = (
+    "Points are the median channel of a layer, its mean over seeds with one standard deviation; the band holds 90% of "
+    "the channels."
+)
+FIGURES: tuple[PaperFigure, ...] = (
+    PaperFigure(
+        "fig1",
+        "Fig. 1, section 4.1",
+        f"How much of the flipped labels a network fits, against how many were flipped. {SEEDS}",
+        ("label_noise", "quickstart"),
+        _fig1,
+    ),
+    PaperFigure(
+        "fig2",
+        "Fig. 2, section 4.1",
+        f"The loss over training with 5% of the labels flipped. {EPOCHS}",
+        ("label_noise",),
+        _fig2,
+    ),
+    PaperFigure(
+        "fig3",
+        "Fig. 3, section 4.1",
+        "How much of the images added from another dataset a network fits, at one amount of them, that nearest 10%. "
+        "Bars are means over seeds with one standard deviation.",
+        ("ood",),
+        _fig3,
+    ),
+    PaperFigure(
+        "fig4",
+        "Fig. 4, section 4.2",
+        "How the gradient norms of single samples are distributed with 5% of the labels flipped. Solid: flipped "
+        "samples, dashed: clean ones. Lines are the means of the seeds' densities, bands one standard deviation; "
+        "a norm of 0 lies beyond the axis.",
+        ("influence",),
+        _fig4,
+    ),
+    PaperFigure(
+        "fig5",
+        "Fig. 5, section 4.3",
+        f"ROC curves of membership inference with images added from another dataset. {TARGETS}",
+        ("membership",),
+        _fig5,
+    ),
+    PaperFigure(
+        "fig6",
+        "Fig. 6, section 4.3",
+        f"ROC curves of membership inference with flipped labels. {TARGETS}",
+        ("membership",),
+        _fig6,
+    ),
+    PaperFigure(
+        "fig7",
+        "Fig. 7, section 5",
+        f"gamma/sigma by layer at the end of training with 10% of the labels flipped. {CHANNELS}",
+        ("gamma_sigma",),
+        _fig7,
+    ),
+    PaperFigure(
+        "fig8",
+        "Fig. 8, section 6",
+        "Left: what the arms memorize and keep, the regularizer at the alpha that memorizes least with a clean "
+        f"accuracy of {NEAR_ONE:.0%} or more. Right: the effect of alpha, beside what the arms without it memorize. "
+        "Means over seeds with one standard deviation.",
+        ("regularizer",),
+        _fig8,
+    ),
+    PaperFigure(
+        "fig9", "Fig. 9, C.1", f"gamma/sigma by layer at the end of training. {CHANNELS}", ("gamma_sigma",), _fig9
+    ),
+    PaperFigure(
+        "fig10",
+        "Fig. 10, C.2",
+        f"The loss over training with more and more labels flipped. {EPOCHS}",
+        ("label_noise",),
+        _fig10,
+    ),
+    PaperFigure(
+        "fig11",
+        "Fig. 11, C.3",
+        "How much of the images added from another dataset a network fits, for each amount of them. Bars are means "
+        "over seeds with one standard deviation.",
+        ("ood",),
+        _fig11,
+    ),
+    PaperFigure(
+        "fig12",
+        "Fig. 12, C.4",
+        f"ROC curves of membership inference with nothing corrupted. {TARGETS}",
+        ("membership",),
+        _fig12,
+    ),
+    PaperFigure(
+        "fig13",
+        "Fig. 13, E.1",
+        f"As Fig. 1 at other learning rates. {SEEDS}",
+        ("learning_rate",),
+        _fig1,
+    ),
+    PaperFigure(
+        "fig14",
+        "Fig. 14, C.5",
+        "How the AUC of membership inference varies over amounts and kinds of corruption. A point is the mean over the "
+        "models of a cell, a box the quartiles of the cells.",
+        ("membership",),
+        _fig14,
+    ),
+    PaperFigure("fig15", "Fig. 15, E.2", f"Memorization against the batch size. {SEEDS}", ("batch_size",), _fig15),
+    PaperFigure("fig16", "Fig. 16, E.3", f"As Fig. 1 with other optimizers. {SEEDS}", ("optimizer",), _fig1),
+    PaperFigure("fig17", "Fig. 17, E.4", f"As Fig. 1 with other norms. {SEEDS}", ("normalization",), _fig1),
+    PaperFigure(
+        "fig18",
+        "Fig. 18, F",
+        f"Memorization and test accuracy against how many labels were flipped. {SEEDS}",
+        ("label_noise", "quickstart"),
+        _fig18,
+    ),
+    PaperFigure("fig19", "Fig. 19, E.6", f"As Fig. 1 on harder data. {SEEDS}", ("complex_data",), _fig1),
+    PaperFigure(
+        "fig20",
+        "Fig. 20, F",
+        "Test accuracy, memorization and the AUC of membership inference of the same models. Bars are means over "
+        "models with one standard deviation; the line at an AUC of 0.5 is chance.",
+        ("membership",),
+        _fig20,
+    ),
+)

@@ -1,0 +1,1 @@
+"""Tables and the page that reports on a results folder."""

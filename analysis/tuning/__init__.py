@@ -1,0 +1,1 @@
+"""What a search for alpha found."""

@@ -1,0 +1,1 @@
+"""Datasets: loading, corruption and splits."""

@@ -1,0 +1,103 @@
+"""The datasets that are known by name: scikit-learn's digits and those of torchvision."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from study.data.dataset import Split
+from study.data.files import channels_first, decode_split, load_parquet
+from study.errors import BadInputError
+
+DAMAGED = (RuntimeError, ValueError, AssertionError, KeyError)
+"""What torchvision raises where files are missing or cut short."""
+
+
+def _digits(_: Path) -> tuple[Split, Split]:
+    """scikit-learn's 1,797 handwritten digits, 8x8, brought to 28x28; a fixed stratified fifth is the test set."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    small = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
+    images = torch.nn.functional.interpolate(small, size=28, mode="bilinear").round().to(torch.uint8)
+    labels = torch.from_numpy(digits.target).long()
+    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=digits.target, random_state=0)
+    return Split(images[train], labels[train]), Split(images[test], labels[test])
+
+
+def _torchvision(class_name: str, *splits: dict[str, Any]) -> Callable[[Path], tuple[Split, Split]]:
+    def read(data_dir: Path) -> tuple[Split, Split]:
+        from torchvision import datasets
+
+        train, test = (_fetched(getattr(datasets, class_name), data_dir, split) for split in splits)
+        return train, test
+
+    return read
+
+
+def _fetched(factory: Callable[..., Any], data_dir: Path, split: dict[str, Any]) -> Split:
+    """One split of a torchvision dataset, downloaded only if it is missing, and by one process at a time."""
+    try:
+        found = factory(root=data_dir, download=False, **split)
+    except DAMAGED:
+        found = _downloaded(factory, data_dir, split)
+    labels = found.targets if hasattr(found, "targets") else found.labels
+    return Split(channels_first(np.asarray(found.data)), torch.as_tensor(np.asarray(labels)).long())
+
+
+def _downloaded(factory: Callable[..., Any], data_dir: Path, split: dict[str, Any]) -> Any:
+    name = factory.__name__
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(data_dir / f".{name}.lock"):
+            return factory(root=data_dir, download=True, **split)
+    except (OSError, *DAMAGED) as error:
+        # torchvision lists what it tried, the reason last.
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise BadInputError(
+            f"{name} is not in {str(data_dir)!r}, or damaged, and could not be downloaded ({reason}); "
+            f"put torchvision's files there, or name their folder with --data-dir."
+        ) from None
+
+
+def _tiny_imagenet(data_dir: Path) -> tuple[Split, Split]:
+    """Tiny ImageNet as its authors lay it out, in `tiny-imagenet-200`, or as Parquet in `tiny-imagenet`.
+
+    The published test set has no labels, so the validation set takes its place.
+    """
+    original, parquet = data_dir / "tiny-imagenet-200", data_dir / "tiny-imagenet"
+    if (original / "wnids.txt").is_file():
+        return _tiny_imagenet_original(original)
+    if parquet.is_dir():
+        return load_parquet(parquet)
+    raise BadInputError(
+        f"tiny_imagenet is not in {str(data_dir)!r}; put its folder tiny-imagenet-200 there, or its Parquet files in "
+        f"a folder tiny-imagenet, or name their folder with --data-dir."
+    )
+
+
+def _tiny_imagenet_original(folder: Path) -> tuple[Split, Split]:
+    classes = {name: label for label, name in enumerate(sorted((folder / "wnids.txt").read_text().split()))}
+    train = [(path, classes[path.parts[-3]]) for path in sorted(folder.glob("train/*/images/*.JPEG"))]
+    annotated = [line.split("\t") for line in (folder / "val" / "val_annotations.txt").read_text().splitlines()]
+    test = [(folder / "val" / "images" / name, classes[wnid]) for name, wnid, *_ in annotated]
+    splits = [
+        decode_split([path.read_bytes() for path, _ in part], [label for _, label in part], str(folder), "RGB")
+        for part in (train, test)
+    ]
+    return splits[0], splits[1]
+
+
+BUILTIN: dict[str, Callable[[Path], tuple[Split, Split]]] = {
+    "digits": _digits,
+    "mnist": _torchvision("MNIST", {"train": True}, {"train": False}),
+    "fashion_mnist": _torchvision("FashionMNIST", {"train": True}, {"train": False}),
+    "cifar10": _torchvision("CIFAR10", {"train": True}, {"train": False}),
+    "cifar100": _torchvision("CIFAR100", {"train": True}, {"train": False}),
+    "svhn": _torchvision("SVHN", {"split": "train"}, {"split": "test"}),
+    "tiny_imagenet": _tiny_imagenet,
+}

@@ -1,0 +1,115 @@
+"""Datasets from a folder of the user's: Parquet files or images in a folder a class."""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch import Tensor
+
+from study.data.dataset import Split
+from study.errors import BadInputError
+
+TEST_NAMES = ("test", "val", "valid", "validation")
+
+
+def channels_first(images: np.ndarray) -> Tensor:
+    """uint8 [N, H, W], [N, H, W, C] or [N, C, H, W] as [N, C, H, W]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images))
+    if tensor.ndim == 3:
+        return tensor[:, None]
+    return tensor if tensor.shape[1] in (1, 3) else tensor.permute(0, 3, 1, 2).contiguous()
+
+
+def load_parquet(folder: Path) -> tuple[Split, Split]:
+    """An image dataset in the Hugging Face layout: `train-*.parquet` and `test-*.parquet`, here or in `data/`."""
+    train = _parquet_files(folder, ("train",))
+    test = _parquet_files(folder, TEST_NAMES)
+    return decode_split(*_parquet_columns(train)), decode_split(*_parquet_columns(test))
+
+
+def _parquet_files(folder: Path, names: Sequence[str]) -> list[Path]:
+    if not folder.is_dir():
+        raise BadInputError(f"there is no dataset folder {str(folder)!r}.")
+    for name in names:
+        found = sorted(folder.glob(f"{name}-*.parquet")) or sorted(folder.glob(f"data/{name}-*.parquet"))
+        if found:
+            return found
+    raise BadInputError(f"{str(folder)!r} holds no {' or '.join(f'{name}-*.parquet' for name in names)}.")
+
+
+def _parquet_columns(files: Sequence[Path]) -> tuple[list[bytes], list[int], str]:
+    """The encoded images and the labels of the files, and where they came from."""
+    try:
+        table = pa.concat_tables([pq.read_table(file) for file in files])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadInputError(
+            f"{str(files[0].parent)!r} can't be read as Parquet: {str(error).splitlines()[0]}"
+        ) from None
+    image = [field.name for field in table.schema if pa.types.is_struct(field.type) and "bytes" in _names(field.type)]
+    numbers = [field.name for field in table.schema if pa.types.is_integer(field.type)]
+    label = next((name for name in ("label", "fine_label", "labels") if name in numbers), None)
+    if label is None and len(numbers) == 1:
+        label = numbers[0]
+    if len(image) != 1 or label is None:
+        raise BadInputError(
+            f"{str(files[0])!r} must have one image column, a struct with 'bytes', and an integer column 'label'; "
+            f"it has {', '.join(table.schema.names)}."
+        )
+    encoded = table[image[0]].combine_chunks().field("bytes").to_pylist()
+    return encoded, table[label].to_pylist(), str(files[0].parent)
+
+
+def _names(struct: pa.StructType) -> list[str]:
+    return [struct.field(index).name for index in range(struct.num_fields)]
+
+
+def _imagefolder(folder: Path) -> tuple[Split, Split]:
+    """An image folder: `train/CLASS/*.png` and `test/CLASS/*.png` (or `val`), the classes in sorted order."""
+    train = folder / "train"
+    test = next((folder / name for name in TEST_NAMES if (folder / name).is_dir()), folder / "test")
+    for wanted in (train, test):
+        if not wanted.is_dir():
+            raise BadInputError(f"there is no folder {str(wanted)!r}; an image folder has train/CLASS and test/CLASS.")
+    from torchvision.datasets import ImageFolder
+
+    try:
+        found = [ImageFolder(str(part)) for part in (train, test)]
+    except FileNotFoundError as error:
+        raise BadInputError(f"{str(folder)!r} is no image folder: {str(error).splitlines()[0]}") from None
+    if found[0].classes != found[1].classes:
+        raise BadInputError(f"{str(train)!r} and {str(test)!r} differ in their classes.")
+    splits = [
+        decode_split([Path(path).read_bytes() for path, _ in part.samples], part.targets, part.root) for part in found
+    ]
+    return splits[0], splits[1]
+
+
+def decode_split(encoded: Sequence[bytes], labels: Sequence[int], source: str, mode: str | None = None) -> Split:
+    """Decoded images of one size, in the mode, or else with one channel where every image is grey and three if not."""
+    images = []
+    for position, content in enumerate(encoded):
+        try:
+            images.append(Image.open(io.BytesIO(content)))
+            images[-1].load()
+        except Exception as error:  # what Pillow raises on a broken file depends on the format
+            raise BadInputError(f"image {position} of {source!r} can't be decoded: {error}.") from None
+        if images[-1].mode.startswith(("I", "F")):
+            raise BadInputError(f"image {position} of {source!r} has more than 8 bits a channel.")
+    if None in labels:
+        raise BadInputError(f"a label of {source!r} is null.")
+    if not images:
+        raise BadInputError(f"{source!r} holds no images.")
+    mode = mode or ("L" if all(image.mode in ("1", "L") for image in images) else "RGB")
+    sizes = {image.size for image in images}
+    if len(sizes) > 1:
+        raise BadInputError(f"the images of {source!r} differ in size: {', '.join(map(str, sorted(sizes)[:3]))}, ...")
+    stacked = np.stack([np.asarray(image.convert(mode)) for image in images])
+    return Split(channels_first(stacked), torch.tensor(labels, dtype=torch.int64))
+
+
+FOLDERS: dict[str, Callable[[Path], tuple[Split, Split]]] = {"parquet": load_parquet, "imagefolder": _imagefolder}

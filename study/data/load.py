@@ -1,0 +1,99 @@
+"""Datasets as uint8 tensors that live on the device of training.
+
+Pixels stay bytes until a batch is gathered; `to_float` then scales them to [0, 1]. The paper names no other
+preparation, so there is none: no standardization, no augmentation.
+"""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from study.data import folders
+from study.data.builtin import BUILTIN
+from study.data.dataset import Dataset, Split
+from study.data.files import FOLDERS
+from study.errors import BadInputError
+
+
+@cache
+def load(name: str, data_dir: Path, subset: int = 0, validation: float = 0.0) -> Dataset:
+    """The dataset of that name, read once per process; torchvision's are downloaded where they are missing.
+
+    Args:
+        name: a built-in name, `parquet:DIR` or `imagefolder:DIR`.
+        data_dir: where torchvision's datasets lie, in torchvision's layout.
+        subset: how many training samples to keep, each class in proportion; 0 keeps all. The draw is always the same.
+        validation: the share of these that is set aside, each class in proportion, by a draw that is always the same.
+
+    Raises:
+        BadInputError: the files are missing, unreadable or not what the name promises, there is no such subset, or a
+            class would have no sample set aside, or none left.
+    """
+    if validation:
+        whole = load(name, data_dir, subset)
+        aside, left = _set_aside(name, whole.train, validation)
+        return replace(whole, train=left, validation=aside)
+    if subset:
+        whole = load(name, data_dir)
+        return replace(whole, train=_subset(name, whole, subset))
+    folder = folders.split(name)
+    if folder is None:
+        train, test = BUILTIN[name](data_dir)
+    else:
+        train, test = FOLDERS[folder[0]](folder[1])
+    return _checked(name, train, test)
+
+
+def _subset(name: str, whole: Dataset, size: int) -> Split:
+    train = whole.train
+    if not whole.classes <= size < len(train):
+        raise BadInputError(
+            f"subset of {name} must be 0 for all of it, or from {whole.classes}, one a class, "
+            f"to {len(train) - 1}, not {size}."
+        )
+    try:
+        return _by_class(train, size)[0]
+    except ValueError as error:
+        raise BadInputError(f"{name} has no subset of {size} by class: {error}") from None
+
+
+def _set_aside(name: str, train: Split, share: float) -> tuple[Split, Split]:
+    """What of D is set aside for validation, and what is left."""
+    refusal = BadInputError(
+        f"validation={share:g} of the {len(train)} training samples of {name} would leave a class without a sample "
+        f"on one of the two sides; take another share, or more samples."
+    )
+    try:
+        sides = _by_class(train, round(share * len(train)))
+    except ValueError:
+        raise refusal from None
+    if any(len(side.labels.unique()) < len(train.labels.unique()) for side in sides):
+        raise refusal
+    return sides
+
+
+def _by_class(train: Split, size: int) -> tuple[Split, Split]:
+    """So many samples, each class in proportion, and the rest, both in their order; the draw is always the same.
+
+    Raises:
+        ValueError: there are too few samples of a class, or in all.
+    """
+    from sklearn.model_selection import train_test_split
+
+    labels = train.labels.numpy()
+    drawn = train_test_split(np.arange(len(labels)), train_size=size, stratify=labels, random_state=0)
+    kept, rest = (torch.from_numpy(np.sort(side)) for side in drawn)
+    return Split(train.images[kept], train.labels[kept]), Split(train.images[rest], train.labels[rest])
+
+
+def _checked(name: str, train: Split, test: Split) -> Dataset:
+    classes = int(train.labels.max()) + 1
+    shapes = {tuple(split.images.shape[1:]) for split in (train, test)}
+    if len(shapes) > 1:
+        raise BadInputError(f"{name}: images of the training and the test set differ in shape: {sorted(shapes)}.")
+    if min(int(train.labels.min()), int(test.labels.min())) < 0 or int(test.labels.max()) >= classes:
+        raise BadInputError(f"{name}: labels must run from 0, and the test set must not have a class of its own.")
+    return Dataset(train, test, classes)

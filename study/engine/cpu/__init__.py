@@ -1,0 +1,1 @@
+"""Compiled kernels that train small networks fast on a CPU."""

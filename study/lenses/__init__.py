@@ -1,0 +1,1 @@
+"""Lenses: the measurements of trained members, one a file."""

@@ -1,0 +1,49 @@
+"""gamma/sigma of each batch norm: the amplification that section 5 of the paper is about (Fig. 7 and 9)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from study.networks.norms import gamma_over_sigma
+
+QUANTILES = {"ratio_median": 0.5, "ratio_q05": 0.05, "ratio_q95": 0.95}
+
+
+def ratios(networks: Sequence[nn.Module]) -> list[list[dict[str, Any]]]:
+    """The distribution of |gamma| / sigma over the channels of each affine batch norm, in the columns of `layers`.
+
+    sigma is the running standard deviation, epsilon within. `depth` counts the layers from 0 in the order of their
+    registration. Networks without batch norm have no rows.
+
+    Args:
+        networks: of one architecture, on one device.
+
+    Returns:
+        The rows of each network.
+    """
+    found = [gamma_over_sigma(network) for network in networks]
+    layers = {name: torch.stack([ratio[name] for ratio in found]).double() for name in found[0]}
+    # Every value that is asked for waits for the device: so they come over together.
+    values = torch.stack([_distribution(ratio) for ratio in layers.values()]).tolist() if layers else []
+    return [
+        [
+            {"layer": name, "depth": depth, "channels": ratio.shape[1]}
+            | dict(zip(("ratio_mean", *QUANTILES), values[depth][member], strict=True))
+            for depth, (name, ratio) in enumerate(layers.items())
+        ]
+        for member in range(len(networks))
+    ]
+
+
+def _distribution(ratio: Tensor) -> Tensor:
+    """The mean and the quantiles over the channels, [M, 4], of ratios [M, channels]."""
+    levels = (ratio.quantile(level, dim=1) for level in QUANTILES.values())
+    return torch.stack([ratio.mean(dim=1), *levels], dim=1)
+
+
+def overall(layers: Sequence[dict[str, Any]]) -> float | None:
+    """The mean over layers of each layer's mean over channels; None without batch norm."""
+    means = torch.tensor([layer["ratio_mean"] for layer in layers], dtype=torch.float64)
+    return means.mean().item() if len(means) else None

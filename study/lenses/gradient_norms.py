@@ -1,0 +1,413 @@
+"""The second lens (section 4.2 of the paper): how hard does one training sample pull at the weights?
+
+The measure is the l2 norm of the gradient of the cross-entropy on the assigned label, over all trainable parameters,
+of each sample alone, with the network in eval mode. No layer's gradient is ever added up over samples, so the ordinary
+backward pass over weights is left out. One forward and one backward pass over a whole chunk give each layer's input and
+the gradient at its output, and from these two follows the norm of each sample's weight gradient
+(`study.lenses.ghost_norms`).
+
+Whether that is exact for a network is tried rather than believed: see `check`. Where it isn't, `torch.func` computes
+each sample's whole gradient, which is exact for every network that it can run, and slower.
+
+Members that a pack has side by side in one network go through it together, if that is exact too; any others go alone.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from study import engine
+from study.data.dataset import to_float
+from study.engine.pack import Pack, Single
+from study.engine.vmap import plain_attention
+from study.errors import BadInputError
+from study.lenses import ghost_norms, gradient_norms
+from study.networks.factories import reason
+from study.networks.probes import perturbed
+from study.training.loop import Member
+
+CPU_CHUNK, GPU_CHUNK = 64, 256
+"""Samples of each member in one pass: what is fastest on a CPU, and a GPU's share of the memory for training."""
+AT_ONCE = 1024
+"""Samples of all members in one pass: as many as a pack of a few takes in training, however many a tuner packs."""
+WHOLE = 2**26
+"""Numbers that whole gradients may take up at once."""
+Way = Callable[[Pack, Tensor, Tensor], Tensor]
+"""What gives the norms, float64 [M, N], for images, float [M, N, C, H, W], and labels [M, N] of each member."""
+
+
+def grad_norms(
+    pack: Pack, images: Tensor, rows: Sequence[Tensor], labels: Sequence[Tensor], chunk: int | None = None
+) -> Tensor:
+    """The gradient norm of each sample in each member, in eval mode.
+
+    Parameters' `.grad` and `requires_grad` and every layer's training flag are left as they were. The scale of a
+    sample's gradient is kept apart, in float64, from its direction, so that a float32 network does not lose the tiny
+    gradients of samples that it knows well. A member with a gradient that isn't finite is entered in `pack.diverged`.
+
+    Args:
+        pack: the members, as trained; only parameters that require a gradient count.
+        images: uint8 [P, C, H, W], the pool that all of them see, on the pack's device.
+        rows: which images each member's samples are, int64 [N], on the same device.
+        labels: int64 [N] of each member, as assigned, on the same device.
+        chunk: how many samples of each member at most go through the pack at once, from 1; the norms don't depend on
+            it.
+
+    Returns:
+        float64 [M, N] on the pack's device; of a member that has diverged, NaN.
+
+    Raises:
+        BadInputError: single samples have no gradient in these networks, or it can't be had; see `check`.
+    """
+    norms = torch.full((len(pack), len(rows[0])), torch.nan, dtype=torch.float64, device=pack.device)
+    if not pack.alive or not norms.numel():
+        return norms
+    of_each = CPU_CHUNK if pack.device.type == "cpu" else GPU_CHUNK
+    chunk = chunk or max(1, min(of_each, AT_ONCE // len(pack)))
+    with _evaluated(pack), torch.enable_grad():
+        way = _exact_way(pack, tuple(images.shape[1:]))
+        seen, assigned = (torch.stack(list(each)).split(chunk, dim=1) for each in (rows, labels))
+        for part, own, found in zip(seen, assigned, norms.split(chunk, dim=1), strict=True):
+            found.copy_(way(pack, to_float(images[part], pack.dtype), own))
+    for member in pack.alive:
+        if not torch.isfinite(norms[member]).all():
+            pack.diverged[member] = "a gradient is not finite"
+    norms[list(pack.diverged)] = torch.nan
+    return norms
+
+
+def check(network: nn.Module, shape: tuple[int, int, int], classes: int) -> None:
+    """Refuse a network whose per-sample gradient norms can't be had exactly, before it is trained.
+
+    A float64 copy with slightly disturbed parameters, so that no branch is switched off by a zero, must give for two
+    random images the norms that the plain loop over batches of one gives.
+
+    Args:
+        network: on any device; left as it is.
+        shape: channels, height and width of an image.
+        classes: the number of logits.
+
+    Raises:
+        BadInputError: a layer mixes the samples of a batch, or neither hooks nor `torch.func` give the norms.
+    """
+    pack = Single([network])
+    if not pack.parameters:
+        raise BadInputError(f"{type(network).__name__} has no trainable parameters, so it has no gradient norms.")
+    with _evaluated(pack), torch.enable_grad():
+        _exact_way(pack, shape, classes)
+
+
+def _exact_way(pack: Pack, shape: tuple[int, ...], classes: int | None = None) -> Way:
+    """The first way that agrees with the plain loop on two random images of each of up to two members.
+
+    All networks must be in eval mode.
+    """
+    members = [pack.networks[member] for member in pack.alive[:2]]
+    name = type(members[0]).__name__
+    _refuse_batch_statistics(members[0])
+    try:
+        probes = [perturbed(network, seed) for seed, network in enumerate(members)]
+        images = _noise((len(probes), 2, *shape)).to(pack.device)
+        logits = torch.stack([probe(own) for probe, own in zip(probes, images, strict=True)]).detach()
+        # The least likely label: a sample that is fitted already would have no gradient to compare.
+        labels = logits.argmin(dim=-1)
+        looped = [_one_by_one(*each) for each in zip(probes, images, labels, strict=True)]
+        alone, wanted = (torch.stack(parts) for parts in zip(*looped, strict=True))
+    except Exception as error:
+        raise BadInputError(f"{name} fails on single images in float64: {reason(error)}.") from error
+    if classes is not None and logits.shape[-1] != classes:
+        raise BadInputError(f"{name} has {logits.shape[-1]} logits, not {classes}.")
+    if not torch.allclose(logits, alone, rtol=1e-6, atol=1e-9, equal_nan=True):
+        raise BadInputError(f"{name} mixes the samples of a batch in eval mode, so none has a gradient of its own.")
+    together = type(pack)(probes)
+    together.train(False)
+    return _agreeing(name, together, images, labels, wanted)
+
+
+def _refuse_batch_statistics(network: nn.Module) -> None:
+    for name, layer in network.named_modules():
+        if isinstance(layer, _BatchNorm) and layer.running_mean is None:
+            raise BadInputError(
+                f"layer {name!r} has no running statistics and normalizes over the batch in eval mode too, "
+                f"so no sample has a gradient of its own."
+            )
+
+
+def _noise(shape: tuple[int, ...]) -> Tensor:
+    """Images in float64, the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    return to_float(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8), torch.float64)
+
+
+def _agreeing(name: str, probe: Pack, images: Tensor, labels: Tensor, wanted: Tensor) -> Way:
+    """The first way that finds the wanted norms, or the reasons why there is none."""
+    reasons = []
+    for way in (_by_layers, _by_vmap) if isinstance(probe, Single) else (_by_layers, _each_by_layers, _by_vmap):
+        try:
+            found = way(probe, images, labels)
+        except Exception as error:  # the network is the user's: it may fail in any manner
+            reasons.append(str(error) if isinstance(error, _UnfitError) else reason(error))
+            continue
+        if torch.allclose(found, wanted, rtol=1e-6, atol=0, equal_nan=True):
+            return way
+        reasons.append("the norms are not those of batches of one")
+    by_layers, by_vmap = reasons[-2:]
+    raise BadInputError(
+        f"exact gradient norms of single samples can't be had from {name}: {by_layers}; with torch.func: {by_vmap}."
+    )
+
+
+def _one_by_one(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The definition: logits and gradient norms by batches of one. Slow."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    logits, norms = [], []
+    for image, label in zip(images.split(1), labels.split(1), strict=True):
+        logits.append(network(image))
+        gradients = torch.autograd.grad(F.cross_entropy(logits[-1], label), parameters, allow_unused=True)
+        squares = [gradient.square().sum() for gradient in gradients if gradient is not None]
+        norms.append(torch.stack(squares).sum().sqrt())
+    return torch.cat(logits).detach(), torch.stack(norms)
+
+
+@contextmanager
+def _evaluated(pack: Pack) -> Iterator[None]:
+    """Eval mode of the pack and of its members' own networks, and afterwards the training flag that each layer had."""
+    networks = [*pack.networks, *([] if pack.together is None else [pack.together])]
+    flags = {layer: layer.training for network in networks for layer in network.modules()}
+    for layer in flags:
+        layer.training = False
+    try:
+        yield
+    finally:
+        for layer, flag in flags.items():
+            layer.training = flag
+
+
+def _logit_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The cross-entropy's gradient at the logits as a direction, of the logits' dtype, and a length in float64.
+
+    The label's own entry is minus the sum of the others: 1 - p would be zero for a sample that is known well.
+
+    Args:
+        logits: [..., classes].
+        labels: [...].
+    """
+    own = labels[..., None] == torch.arange(logits.shape[-1], device=logits.device)
+    others = logits.double().softmax(dim=-1).masked_fill(own, 0)
+    gradient = torch.where(own, -others.sum(dim=-1, keepdim=True), others)
+    length = torch.linalg.vector_norm(gradient, dim=-1)
+    # Where the length is zero the direction is zero too, whatever it is divided by.
+    return (gradient / length.clamp(min=1e-300)[..., None]).to(logits.dtype), length
+
+
+# The whole network at once ------------------------------------------------------------------------------------------
+def _by_vmap(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
+    """Norms [M, N], one member after the other."""
+    return _each(_whole, pack, images, labels)
+
+
+def _each(
+    norms_of: Callable[[nn.Module, Tensor, Tensor], Tensor], pack: Pack, images: Tensor, labels: Tensor
+) -> Tensor:
+    """Norms [M, N] from those [N] of each member that is alive."""
+    norms = torch.full(labels.shape, torch.nan, dtype=torch.float64, device=labels.device)
+    for member in pack.alive:
+        norms[member] = norms_of(pack.networks[member], images[member], labels[member])
+    return norms
+
+
+def _whole(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Norms [N] from each sample's whole gradient, with as many samples at once as the memory for them allows."""
+    parameters = {name: value.detach() for name, value in network.named_parameters() if value.requires_grad}
+
+    def along(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        logits = functional_call(network, parameters, (image[None],))[0]
+        direction, length = _logit_gradient(logits.detach(), label)
+        return (logits * direction).sum(), length
+
+    each = vmap(grad(along, has_aux=True), in_dims=(None, 0, 0))
+    samples = max(1, WHOLE // sum(value.numel() for value in parameters.values()))
+    norms = []
+    with plain_attention():
+        for image, label in zip(images.split(samples), labels.split(samples), strict=True):
+            gradients, length = each(parameters, image, label)
+            squares = [gradient.flatten(1).square().sum(dim=1).double() for gradient in gradients.values()]
+            norms.append(torch.stack(squares).sum(dim=0).sqrt() * length)
+    return torch.cat(norms)
+
+
+# Layer by layer -----------------------------------------------------------------------------------------------------
+class _UnfitError(BadInputError):
+    """Hooks on the layers don't see all of this network's gradient; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A module with parameters, its name, the names of those of its own that are trained, and the rule for them."""
+
+    module: nn.Module
+    name: str
+    own: frozenset[str]
+    rule: ghost_norms.Rule
+
+
+def _layers(network: nn.Module, members: int) -> list[_Layer]:
+    """The layers with trainable parameters of a network, or of several side by side.
+
+    Raises:
+        _UnfitError: a parameter belongs to a module that has layers within, or to two modules, or there is no rule.
+    """
+    layers: list[_Layer] = []
+    owners: dict[nn.Parameter, str] = {}
+    for name, module in network.named_modules():
+        named = module.named_parameters(recurse=False, remove_duplicate=False)
+        own = {key: parameter for key, parameter in named if parameter.requires_grad}
+        if own and any(module.children()):
+            where = f"layer {name!r}" if name else f"{type(module).__name__} itself"
+            raise _UnfitError(f"{where} has parameters of its own beside the layers within it")
+        for parameter in own.values():
+            if parameter in owners:
+                raise _UnfitError(f"layer {name!r} shares a parameter with layer {owners[parameter]!r}")
+            owners[parameter] = name
+        if own:
+            rule = ghost_norms.rule(module, members)
+            if rule is None:
+                raise _UnfitError(f"layer {name!r}, a {type(module).__name__}, has no rule for members side by side")
+            layers.append(_Layer(module, name, frozenset(own), rule))
+    return layers
+
+
+def _each_by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
+    """Norms [M, N], one member after the other."""
+
+    def alone(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return _by_layers(Single([network]), images[None], labels[None])[0]
+
+    return _each(alone, pack, images, labels)
+
+
+def _by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
+    """Norms [M, N] from one forward and one backward pass with hooks on each layer's output.
+
+    Raises:
+        _UnfitError: a layer's gradient can't be told from its input and the gradient at its output.
+    """
+    if pack.together is None:
+        raise _UnfitError("no layer computes all members")
+    layers = _layers(pack.together, len(pack))
+    squares = torch.zeros(labels.T.shape, dtype=torch.float64, device=labels.device)
+    with _frozen(pack.together):
+        with _tapped(layers, squares) as unseen:
+            logits, _ = pack.forward(images)
+        direction, length = _logit_gradient(logits.detach(), labels)
+        logits.backward(direction)
+    if unseen:
+        raise _UnfitError(
+            f"no gradient comes to the output of layer {min(unseen)!r}, though its parameters may be used"
+        )
+    return squares.T.sqrt() * length
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """No parameter requires a gradient, so that the backward pass computes none and leaves every `.grad` alone."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def _tapped(layers: list[_Layer], squares: Tensor) -> Iterator[set[str]]:
+    """A forward pass within will, on its backward pass, add each layer's squared gradient norms to `squares`, [N, M].
+
+    Gives the names of the layers to which no gradient has come yet.
+    """
+    unseen = {layer.name for layer in layers}
+    called: set[str] = set()
+
+    def tap(layer: _Layer, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor:
+        if layer.name in called:
+            raise _UnfitError(f"layer {layer.name!r} is called more than once")
+        called.add(layer.name)
+        given = _sample_first(layer, inputs, output, len(squares))
+        version = given._version
+
+        def add(gradient: Tensor) -> None:
+            if given._version != version:
+                raise _UnfitError(f"what layer {layer.name!r} takes is changed in place after it")
+            unseen.discard(layer.name)
+            squares.add_(layer.rule(module, layer.own, given, gradient, squares.shape[1]))
+
+        opened = _open(output)
+        opened.register_hook(add)
+        return opened
+
+    hooks = [layer.module.register_forward_hook(partial(tap, layer)) for layer in layers]
+    try:
+        yield unseen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _open(output: Tensor) -> Tensor:
+    """The output as a tensor that a hook can be put on, whatever the network does with it next."""
+    # Work in place on a view rewrites the history of its base, and the view's hook would never be called.
+    output = output.clone() if output._is_view() else output
+    if output.requires_grad:
+        return output
+    anchored: Tensor = _Anchor.apply(output, torch.zeros((), requires_grad=True))
+    return anchored
+
+
+def _sample_first(layer: _Layer, inputs: tuple[Any, ...], output: Any, samples: int) -> Tensor:
+    """What the layer took, cut off from the graph, if it maps one tensor to one tensor, sample by sample."""
+    tensors = [*inputs, output]
+    if len(tensors) != 2 or not all(isinstance(tensor, Tensor) for tensor in tensors):
+        raise _UnfitError(f"layer {layer.name!r} does not map one tensor to one tensor")
+    if any(tensor.ndim == 0 or len(tensor) != samples for tensor in tensors):
+        raise _UnfitError(f"the tensors of layer {layer.name!r} don't have the samples in their first dimension")
+    given: Tensor = inputs[0].detach()
+    return given
+
+
+class _Anchor(torch.autograd.Function):
+    """The same tensor, now requiring a gradient: where the backward pass ends, before the first layer.
+
+    A leaf would do, were it not that the next layer may work in place, which a leaf forbids.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, anchor: Tensor) -> Tensor:  # noqa: ARG004
+        ctx.mark_dirty(output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> tuple[None, None]:  # noqa: ARG004
+        return None, None
+
+
+def influences(pack: engine.Pack, members: Sequence[Member]) -> Sequence[Tensor | None]:
+    """The gradient norms [N] of each member on its D', where they are asked for.
+
+    A gradient that isn't finite is a divergence as well, of that member alone.
+    """
+    if members[0].trial.samples != "gradients":
+        return [None] * len(members)
+    corrupted = [member.corrupted for member in members]
+    rows, labels = [each.rows for each in corrupted], [each.labels for each in corrupted]
+    norms = gradient_norms.grad_norms(pack, corrupted[0].pool, rows, labels)
+    return norms.unbind()

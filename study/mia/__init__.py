@@ -1,0 +1,1 @@
+"""Membership inference attacks on recorded scores, with NumPy and SciPy alone."""

@@ -1,0 +1,53 @@
+"""The types of scores and masks, and the checks that every attack makes of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from study.errors import BadInputError
+
+Floats = NDArray[np.float64]
+Scores = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
+Attack = Callable[[Scores, Mask], Floats]
+
+
+# What is refused
+def check_scores(scores: NDArray[Any], is_member: Mask) -> None:
+    """Refuse scores [..., N, S] and a mask [N, S] whose shapes or types do not fit."""
+    if scores.shape != is_member.shape:
+        raise BadInputError(f"scores of shape {scores.shape} and memberships of shape {is_member.shape} don't match.")
+    if is_member.dtype != np.bool_:
+        raise BadInputError(f"memberships are true or false, not {is_member.dtype}.")
+    if not np.isfinite(scores).all():
+        raise BadInputError("membership can't be judged from scores that are not finite.")
+
+
+def checked_scores(scores: Scores, is_member: Mask) -> tuple[Floats, Mask]:
+    """Membership scores of models, in float64."""
+    check_scores(scores, is_member)
+    if scores.ndim != 2 or not scores.size:
+        raise BadInputError(f"an attack needs scores by model and sample, not of shape {scores.shape}.")
+    (constant,) = np.nonzero((scores == scores[:, :1]).all(axis=1))
+    if len(constant):
+        raise BadInputError(f"model {constant[0]} has the same score on every sample: it tells nothing apart.")
+    return scores.astype(np.float64), is_member
+
+
+def require_shadows(side: str, chosen: Mask, least: int) -> None:
+    """Every sample has that many shadows on a side, whoever is the target."""
+    few = chosen.sum(axis=0) - chosen < least
+    if few.any():
+        target, sample = np.argwhere(few)[0]
+        number = chosen[:, sample].sum() - chosen[target, sample]
+        raise BadInputError(
+            f"the {side} shadows of sample {sample} number {number} when model {target} is the target, but this attack "
+            f"needs at least {least}; train more models."
+        )
+
+
+def samples_with_both(is_member: Mask) -> NDArray[np.int64]:
+    """The targets that have members and non-members."""
+    return np.flatnonzero(is_member.any(axis=1) & ~is_member.all(axis=1))

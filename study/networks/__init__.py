@@ -1,0 +1,1 @@
+"""Networks, their norms and the penalty on gamma/sigma."""

@@ -1,0 +1,1 @@
+"""The record: what a trial leaves behind, in Parquet."""

@@ -1,0 +1,1 @@
+"""How fast members train, and the choice of what trains them fastest."""

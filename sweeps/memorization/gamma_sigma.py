@@ -1,0 +1,12 @@
+"""Is gamma/sigma above 1 in every layer, as the theory asks?"""
+
+from sweeps.memorization.grids import DATASETS, KS, QUICK, SEEDS
+from sweeps.sweep import Sweep, product
+
+SWEEP = Sweep(
+    name="gamma_sigma",
+    question="Is the ratio gamma/sigma of batch norm above 1 in every layer, all through training?",
+    feeds="Fig. 7 and 9",
+    quick=(product(**QUICK, corruption="label", k=KS, norm="batch"),),
+    paper=(product(dataset=DATASETS, architecture="lenet", corruption="label", k=KS, norm="batch", seed=SEEDS),),
+)

@@ -1,0 +1,25 @@
+"""Whose gradient stays large?
+
+The paper names the four datasets and the amounts, but not the network; LeNet is the one that its Fig. 2 and 7 share.
+"""
+
+from sweeps.memorization.grids import ARMS, DATASETS, FEW_KS, QUICK, SEEDS
+from sweeps.sweep import Sweep, product
+
+SWEEP = Sweep(
+    name="influence",
+    question="Are the gradients of mislabeled samples larger with batch norm, and further from those of clean ones?",
+    feeds="Fig. 4",
+    quick=(product(**QUICK, corruption="label", k=FEW_KS, norm=ARMS, samples="gradients"),),
+    paper=(
+        product(
+            dataset=DATASETS,
+            architecture="lenet",
+            corruption="label",
+            k=FEW_KS,
+            norm=ARMS,
+            samples="gradients",
+            seed=SEEDS,
+        ),
+    ),
+)

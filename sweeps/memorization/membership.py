@@ -1,0 +1,22 @@
+"""Can an attacker tell who was in the training set, and from which arm better?"""
+
+from sweeps.memorization.grids import ARMS, FEW_KS, QUICK, RESNETS
+from sweeps.sweep import Sweep, product
+
+# The clean network is one cell, whatever corruption it is not given.
+PAPER = {"dataset": "cifar10", "architecture": RESNETS, "norm": ARMS, "protocol": "splits", "models": 32, "seed": 0}
+SMALL = {**QUICK, "norm": ARMS, "protocol": "splits", "models": 16, "seed": 0}
+
+SWEEP = Sweep(
+    name="membership",
+    question="Does batch norm make it easier to infer who was in the training set, above all the atypical?",
+    feeds="Fig. 5, 6, 12, 14 and 20",
+    quick=(
+        product(**SMALL, corruption=("ood", "label"), k=FEW_KS),
+        product(**SMALL, k=0),
+    ),
+    paper=(
+        product(**PAPER, corruption=("ood", "label"), k=FEW_KS),
+        product(**PAPER, k=0),
+    ),
+)

@@ -1,0 +1,21 @@
+"""Does the layer norm of a transformer do the same?"""
+
+from sweeps.memorization.grids import DATASETS, FEW_KS, QUICK, SEEDS
+from sweeps.sweep import Sweep, product
+
+ARMS = ("layer", "none")
+
+SWEEP = Sweep(
+    name="transformer",
+    question="Does a vision transformer memorize flipped labels with layer norm that it does not without?",
+    feeds="Table 1",
+    quick=(
+        product(
+            **{**QUICK, "architecture": "vit", "epochs": 10, "subset": 500, "seed": range(3)},
+            corruption="label",
+            k=0.05,
+            norm=ARMS,
+        ),
+    ),
+    paper=(product(dataset=DATASETS, architecture="vit", corruption="label", k=FEW_KS, norm=ARMS, seed=SEEDS),),
+)

@@ -1,0 +1,174 @@
+"""A plan, the trials that a launch of a sweep sets out to run, and what has become of each."""
+
+import hashlib
+import json
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from study.data import folders
+from study.errors import BadInputError
+from study.networks import factories
+from study.record.location import public
+from study.record.results import Results
+from study.trial import FOLDER_FIELDS, Trial
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials that one launch of a sweep sets out to have done."""
+
+    sweep: str
+    version: int
+    trials: tuple[Trial, ...]
+
+    @property
+    def members(self) -> int:
+        """The number of networks that the plan trains."""
+        return sum(len(trial.members) for trial in self.trials)
+
+    def save(self, results: Results) -> None:
+        """Keep the plan beside the records, so that the analysis knows what to expect of them."""
+        content = {
+            "sweep": self.sweep,
+            "version": self.version,
+            "trials": [{"id": trial.id, "cell": trial.cell, **trial.settings()} for trial in self.trials],
+        }
+        name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        results.save_plan(self.sweep, name, {**content, "command": command(*sys.orig_argv[1:])})
+
+    @classmethod
+    def saved(cls, sweep: str, results: Results) -> "Plan | None":
+        """All that the launches of a sweep have planned into a results folder, together; None if nothing was.
+
+        Raises:
+            BadInputError: a plan is damaged.
+        """
+        plans = results.plans(sweep)
+        if not plans:
+            return None
+        try:
+            trials = {entry["id"]: _trial(entry) for plan in plans for entry in plan["trials"]}
+            return cls(sweep, max(plan["version"] for plan in plans), tuple(trials.values()))
+        except (KeyError, TypeError, AttributeError):
+            raise BadInputError(f"a plan of {sweep} in {results} is damaged; remove it and run again.") from None
+
+    @property
+    def own_architectures(self) -> tuple[str, ...]:
+        """The networks among its trials that are the user's own, `module:factory`, sorted."""
+        return tuple(sorted({trial.architecture for trial in self.trials if factories.split(trial.architecture)}))
+
+    def check_named(self, architectures: Collection[str]) -> None:
+        """Refuse to run a saved plan with a network of the user's own that the user has not named.
+
+        A results folder may come from someone else, and to run such a network is to run whatever its module does.
+
+        Raises:
+            BadInputError: there is one.
+        """
+        for architecture in self.own_architectures:
+            if architecture not in architectures:
+                module, _, _ = architecture.partition(":")
+                raise BadInputError(
+                    f"the plan in the results folder asks for {architecture}; "
+                    f"if module {module} is yours to run, add --architecture {shlex.quote(architecture)}."
+                )
+
+    def networks(self) -> set[tuple[str, int, int]]:
+        """Every network that the plan asks for, as its cell, its seed and its number among the models of that seed."""
+        return {(trial.cell, seed, model) for trial in self.trials for seed, model in trial.members}
+
+    def check_unchanged(self) -> None:
+        """Refuse to go on with a saved plan whose dataset folders hold other files than when it was made.
+
+        Raises:
+            BadInputError: they do, or one is gone.
+        """
+        for trial in self.trials:
+            if any(folders.split(getattr(trial, name)) for name in FOLDER_FIELDS) and replace(trial).cell != trial.cell:
+                raise BadInputError(f"the files of {trial.dataset} have changed since [{trial}] was planned.")
+
+    def state(self, results: Results) -> "State":
+        """What has become of each trial of the plan.
+
+        Raises:
+            BadInputError: a shard can't be read.
+        """
+        rows = results.read(self.sweep, "members", columns=["trial", "cell", "seed", "status", "error"]).to_pylist()
+        # The models of a seed are recorded together; the worst of them, which comes last, stands for all.
+        rows.sort(key=lambda row: ("ok", "diverged", "failed").index(row["status"]))
+        return State(self, {(row["cell"], row["seed"]): row for row in rows})
+
+
+def command(*arguments: str) -> str:
+    """A command line as a user would type it; without the credentials that a URI may have."""
+    return shlex.join(["python", *map(public, arguments)])
+
+
+def _trial(entry: Mapping[str, Any]) -> Trial:
+    """A trial as a plan keeps it, with the identity it had when it was planned: its folder may be elsewhere now."""
+    trial = Trial.of({name: value for name, value in entry.items() if name not in ("id", "cell")})
+    trial.__dict__.update(id=entry["id"], cell=entry["cell"])
+    return trial
+
+
+@dataclass(frozen=True)
+class State:
+    """A plan held against the records. Every trial is done, missing, failed or diverged.
+
+    What counts is whether each network, a cell and a seed, is recorded, not the trial that it was recorded in: with
+    more seeds only the new ones are run.
+
+    Attributes:
+        plan: what should be there.
+        recorded: the row of each recorded member, by cell and seed: `trial`, `status` and `error`.
+    """
+
+    plan: Plan
+    recorded: Mapping[tuple[str, int], Mapping[str, Any]]
+
+    def of(self, trial: Trial) -> str:
+        """What has become of a trial: the worst that has become of a member."""
+        found = [self.recorded.get((trial.cell, seed)) for seed in trial.seed]
+        states = {"missing" if row is None else row["status"] for row in found}
+        return next((state for state in ("missing", "failed", "diverged") if state in states), "done")
+
+    @cached_property
+    def missing(self) -> tuple[Trial, ...]:
+        """What running the sweep again will run: trials of the members that have no record."""
+        lacking = {
+            trial: tuple(seed for seed in trial.seed if (trial.cell, seed) not in self.recorded)
+            for trial in self._in("missing")
+        }
+        return tuple(trial if seeds == trial.seed else replace(trial, seed=seeds) for trial, seeds in lacking.items())
+
+    @cached_property
+    def failed(self) -> tuple[Trial, ...]:
+        """What `retry` will run: the trials that could not be run, as they were recorded."""
+        cells = {trial.cell: trial for trial in self.plan.trials}
+        seeds: dict[tuple[str, str], list[int]] = {}
+        ids = {row["trial"] for row in self.recorded.values() if row["status"] == "failed"}
+        for (cell, seed), row in self.recorded.items():
+            if row["trial"] in ids and cell in cells:
+                seeds.setdefault((cell, row["trial"]), []).append(seed)
+        return tuple(replace(cells[cell], seed=tuple(found)) for (cell, _), found in seeds.items())
+
+    def error(self, trial: Trial) -> str:
+        """Why a failed trial failed."""
+        found = (self.recorded.get((trial.cell, seed)) for seed in trial.seed)
+        return next((row["error"] for row in found if row and row["status"] == "failed"), "")
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How many trials of the plan are done, missing, failed and diverged."""
+        return Counter(self.of(trial) for trial in self.plan.trials)
+
+    def _in(self, state: str) -> tuple[Trial, ...]:
+        return tuple(trial for trial in self.plan.trials if self.of(trial) == state)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{self.counts[name]} {name}" for name in ("done", "missing", "failed", "diverged"))

@@ -1,0 +1,231 @@
+"""The page as a program reads it; `test_report_page` looks at it in a browser."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.report.page import LINES, report
+from study.errors import BadInputError
+from study.record.results import Results
+from study.trial import Trial
+from tests.analysis.conftest import DIVERGED, Outcome, grid, plan, plausible, record, shard
+from tests.analysis.statistics import test_membership as halves
+from tests.analysis.tuning import test_tradeoff as tuned
+
+GRID = grid(k=(0.1, 0.3), norm=("batch", "none"), seed=range(5))
+HOSTILE = 'RuntimeError: <script>alert(1)</script> & "more"'
+
+
+def came_from(seconds: float, **named: Any) -> Outcome:
+    libraries = '{"python": "3.12.1", "torch": "2.15.0"}'
+    origin = {"device": "a device", "git_commit": "0123456789abcdef", "git_dirty": False, "versions": libraries}
+    return {"seconds": seconds, "schema_version": 2, **origin, **named}
+
+
+def quickstart(trial: Trial, seed: int) -> Outcome:
+    return {**plausible(trial, seed), **came_from(9.0)}
+
+
+class Page(HTMLParser):
+    """The page's headings, its texts by tag, and whatever it would fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.fetched: list[str] = []
+        self.texts: dict[str, list[str]] = {}
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "srcset", "action", "data") and value is not None:
+                self.fetched.append(value)
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.setdefault(self.open[-1], []).append(data.strip())
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open and self.open.pop() != tag:
+            pass
+
+
+@pytest.fixture
+def page(results: Results) -> str:
+    plan(results, GRID, "quickstart")
+    record(results, GRID, quickstart, "quickstart")
+    return report(results)
+
+
+def test_the_page_opens_with_ten_lines_at_most(page: str):
+    lines = re.findall(r"<li>(.*?)</li>", page.partition("<nav>")[0])
+    assert 4 <= len(lines) <= LINES
+    assert lines[0] == "20 networks of 1 sweep on digits, with lenet."
+    assert lines[1] == "None of them diverged or failed."
+    assert re.fullmatch(r"The paper&#39;s 37 claims: \d+ held, \d+ not held, \d+ undecided, \d+ not run.*\.", lines[2])
+    assert re.fullmatch(r"quickstart, batch - none: memorization \+0\.8\d\d \[.*; n = 5 seeds\.", lines[3])
+    assert lines[-1] == "0.05 device-hours on a device; code of commit 0123456789, unchanged."
+
+
+def test_the_page_fetches_nothing(page: str):
+    fetched = Page(page).fetched
+    assert all(link.startswith(("#", "data:")) for link in fetched)
+    assert {"link", "iframe", "object"} & set(Page(page).tags) == set()
+    assert "@import" not in page
+    assert set(re.findall(r"https?://[^\s\"'<]+", page)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+        "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+        "http://purl.org/dc/elements/1.1/",
+        "http://purl.org/dc/dcmitype/",
+        "http://creativecommons.org/ns#",
+        "http://www.w3.org/1999/xhtml",
+    }
+
+
+def test_every_part_has_a_heading_that_the_page_links_to(page: str):
+    titles = re.findall(r"<h2>(.*?)</h2>", page)
+    assert titles == [
+        "The paper&#39;s claims",
+        "quickstart",
+        "Excluded trials",
+        "Costs",
+        "Provenance",
+        "Commands",
+    ]
+    anchors = re.findall(r'<section id="(.*?)">', page)
+    assert [f"#{anchor}" for anchor in anchors] == Page(page).fetched[: len(anchors)]
+    assert len(set(anchors)) == len(anchors)
+
+
+def test_no_id_comes_twice(page: str):
+    ids = re.findall(r'\sid="(.*?)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_the_same_records_give_the_same_page(page: str, results: Results):
+    assert report(results) == page
+
+
+def test_a_page_has_the_tables_claims_figures_and_their_values(page: str):
+    assert "fig1-above" in page
+    assert f"python -m sweeps run ood --results {results_in(page)}" in page
+    assert page.count("<svg") >= 2
+    assert re.search(r'data-tip="[^"]*batch norm[^"]*k = 10%[^"]*"', page)
+
+
+def results_in(page: str) -> str:
+    found = re.search(r"python -m analysis report (\S+)", page)
+    assert found
+    return found[1]
+
+
+def test_excluded_trials_are_listed_with_their_reason_and_nothing_is_run_as_code(results: Results):
+    def measured(trial: Trial, seed: int) -> Outcome:
+        if seed != 3:
+            return quickstart(trial, seed)
+        reason = {"status": "failed", "error": HOSTILE} if trial.k == 0.1 else DIVERGED
+        return {**reason, **came_from(1.0)}
+
+    plan(results, GRID)
+    record(results, GRID, measured)
+    page = report(results)
+    assert page.count("<script>") == 1
+    assert "RuntimeError: &lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "4 members of 4 trials" in page
+    assert "the loss is not finite" in page
+    assert "4 of them diverged or failed" in page
+
+
+def test_costs_and_provenance_are_told_by_device_and_by_version_of_the_code(results: Results):
+    def measured(trial: Trial, seed: int) -> Outcome:
+        named = {"device": "another", "git_commit": "fedcba9876543210", "git_dirty": True} if trial.k == 0.3 else {}
+        return {**plausible(trial, seed), **came_from(360.0, **named)}
+
+    plan(results, GRID)
+    record(results, GRID, measured)
+    page = report(results)
+    assert "2 device-hours in all" in page
+    assert "2 combinations of code, libraries and device" in page
+    assert "The records come from more than one version of the code." in page
+    assert "python 3.12.1, torch 2.15.0" in page
+    assert "code of 2 commits, with uncommitted changes." in page
+
+
+def test_commands_are_those_that_planned_the_sweep(results: Results, monkeypatch: pytest.MonkeyPatch):
+    typed = ["/somewhere/python", "-m", "sweeps", "run", "mine", "--results", "s3://key:secret@bucket/prefix"]
+    monkeypatch.setattr("sys.orig_argv", typed)
+    plan(results, GRID)
+    record(results, GRID, quickstart)
+    record(results, GRID, quickstart, "unplanned")
+    page = report(results)
+    assert "python -m sweeps run mine --results s3://bucket/prefix\n" in page
+    assert "secret" not in page
+    assert "# unplanned: recorded without a plan that names its command" in page
+
+
+def test_a_partial_grid_is_refused_unless_it_may_have_holes_which_are_named(results: Results):
+    plan(results, GRID)
+    record(results, GRID, quickstart)
+    shard(results, GRID[0]).unlink()
+    with pytest.raises(BadInputError, match="1 of 4 trials have no complete record"):
+        report(results)
+    page = report(results, partial=True)
+    assert f"mine: 5 of 20 planned members are missing, of [{GRID[0]}]." in page
+    assert "5 more were planned and have no record." in page
+
+
+def test_what_cannot_be_compared_is_said(results: Results):
+    trials = (*GRID, *grid(k=0.2, norm="batch", seed=range(5)))
+    plan(results, trials)
+    record(results, trials, quickstart)
+    page = report(results)
+    assert "The norms are not compared: 5 members have no partner" in page
+
+
+def test_the_audit_and_the_trade_off_have_parts_of_their_own(results: Results):
+    halves.write(results, *halves.TRIALS, sweep="halves")
+    tuned.everything(results)
+    page = report(results)
+    assert "halves: membership inference" in page
+    assert "Counterfactual memorization" in page
+    assert "<h2>The trade-off</h2>" in page
+    assert "Recommended, with at most 0.01 below norm=batch" in page.partition("<nav>")[0].replace("&#39;", "'")
+    assert "<h2>tune_regularizer" not in page
+    for verb in ("tables", "claims", "membership", "tradeoff", "figures", "report"):
+        assert f"python -m analysis {verb} {results}\n" in page
+    tips = re.findall(r'data-tip="(.*?)"', page)
+    for told in ("hinge alpha=0.95: memorization ", "TPE, 5 trials: ", "samples memorized "):
+        assert any(told in tip for tip in tips)
+
+
+def test_of_many_sweeps_the_first_and_the_recommendation_are_in_the_summary(results: Results):
+    names = ["optimizer", "ood", "batch_size", "learning_rate", "normalization", "quickstart", "complex_data"]
+    for name in names:
+        plan(results, GRID, name)
+        record(results, GRID, quickstart, name)
+    tuned.everything(results)
+    page = report(results)
+    lines = re.findall(r"<li>(.*?)</li>", page.partition("<nav>")[0])
+    assert len(lines) == LINES
+    told = [line.split(",")[0].split(" on ")[0] for line in lines[3:-1]]
+    assert told == ["Tuned", "quickstart", "ood", "learning_rate", "batch_size", "3 more sweeps are below."]
+    assert re.findall(r"<h2>(\w+)</h2>", page)[:2] == ["quickstart", "ood"]
+
+
+def test_a_long_table_is_folded_away(results: Results):
+    trials = grid(k=(0.1, 0.2, 0.3), norm=("batch", "none"), lr=(0.001, 0.01), seed=range(2))
+    plan(results, trials)
+    record(results, trials, quickstart)
+    assert "<details><summary>the norms against one another" in report(results)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path):
+    with pytest.raises(BadInputError, match="there is no results folder"):
+        report(Results.at(tmp_path / "nowhere"))

@@ -1,0 +1,155 @@
+"""The audit of a sweep, from records whose scores are planted."""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from analysis.load import Loaded, load
+from analysis.statistics import membership
+from study.data.splits import halves
+from study.errors import BadInputError
+from study.mia.audit import ATTACKS
+from study.mia.intervals import mean_auc, mean_auc_difference
+from study.mia.roc import measure
+from study.record.results import Results
+from study.record.rows import describe
+from study.trial import Trial
+from tests.analysis.conftest import grid, plan
+
+MODELS, SAMPLES = 8, 300
+OUT = np.arange(SAMPLES) < 60
+TRIALS = grid(k=0.25, norm=("batch", "none"), protocol="splits", models=MODELS, seed=(3,))
+GAP = {"batch": 2.0, "none": 0.5}
+"""How much higher an arm's models score what they were trained on, in standard deviations."""
+
+Change = Callable[[Trial, dict[str, object]], object]
+
+
+def scores(trial: Trial, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """[MODELS, SAMPLES] scores, float32 as they are recorded, and who is in."""
+    is_member = halves(OUT, MODELS, seed)
+    noise = np.random.default_rng([seed, len(trial.norm)]).normal(size=is_member.shape)
+    return (GAP[trial.norm] * is_member + noise).astype(np.float32), is_member
+
+
+def write(results: Results, *trials: Trial, lost: tuple[int, ...] = (), sweep: str = "mine") -> None:
+    """Records of trials, of which the models that are lost diverged."""
+    plan(results, trials, sweep)
+    image = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(image, format="PNG")
+    for trial in trials:
+        members, samples, images = [], [], []
+        for number, (seed, model) in enumerate(trial.members):
+            of_model, is_member = (each[model] for each in scores(trial, seed))
+            outcome = {"status": "diverged"} if model in lost else {"status": "ok", "mia_auc": 0.5}
+            members.append({"trial": trial.id, "member": number, **describe(trial, seed, model), **outcome})
+            if model not in lost:
+                samples += [
+                    {
+                        "trial": trial.id,
+                        "member": number,
+                        "sample": sample,
+                        "group": "corrupted" if OUT[sample] else "clean",
+                        "label": sample % 4,
+                        "original_label": sample % 4,
+                        "is_member": bool(is_member[sample]),
+                        "score": float(of_model[sample]),
+                        "correct": bool(of_model[sample] > 0),
+                    }
+                    for sample in range(SAMPLES)
+                ]
+        named = {"group": "clean", "label": 1, "original_label": 2, "in_acc": 1.0, "out_acc": 0.0}
+        for seed in trial.seed:
+            images += [
+                {"trial": trial.id, "seed": seed, "sample": sample, **named, "image": image.getvalue()}
+                for sample in range(12)
+            ]
+        results.write(sweep, trial.id, {"members": members, "samples": samples, "images": images})
+
+
+def loaded(results: Results, *trials: Trial, **settings: object) -> Loaded:
+    write(results, *trials, **settings)
+    return load(results, "mine")
+
+
+def test_each_attack_in_each_cell_and_group_is_what_it_makes_of_the_recorded_scores(results):
+    table = membership.table(membership.audits(loaded(results, *TRIALS), results), ["lira_online", "global_threshold"])
+    assert len(table) == 2 * 2 * 3
+    trial = next(trial for trial in TRIALS if trial.norm == "batch")
+    planted, is_member = scores(trial, 3)
+    found = ATTACKS["lira_online"](planted, is_member)
+    (row,) = table.query("norm == 'batch' and attack == 'lira_online' and group == 'corrupted'").to_dict("records")
+    wanted = mean_auc(found[:, OUT], is_member[:, OUT])
+    assert (row["auc"], row["low"], row["high"], row["targets"]) == (wanted.mean, wanted.low, wanted.high, MODELS)
+    each = [measure(found[target, OUT], is_member[target, OUT]) for target in range(MODELS)]
+    assert row["tpr_at_0fp"] == pytest.approx(np.mean([measures.tpr_at_0fp for measures in each]))
+    assert (row["n_in"], row["n_out"]) == (30, 30)
+
+
+def test_a_rate_that_a_target_can_not_resolve_is_missing(results):
+    table = membership.table(membership.audits(loaded(results, *TRIALS), results), ["global_threshold"]).set_index(
+        ["norm", "group"]
+    )
+    assert table.loc[("batch", "all"), "tpr_at_1e2fpr"] > 0
+    assert pd.isna(table.loc[("batch", "all"), "tpr_at_1e3fpr"])
+    assert pd.isna(table.loc[("batch", "corrupted"), "tpr_at_1e2fpr"])
+
+
+def test_a_difference_is_paired_over_targets_and_samples(results):
+    found = membership.differences(membership.audits(loaded(results, *TRIALS), results), ["rmia_offline"])
+    (row,) = found.query("group == 'all'").to_dict("records")
+    assert (row["arm"], row["reference"]) == ("batch", "none")
+    sides = {trial.norm: scores(trial, 3) for trial in TRIALS}
+    arm, none = (ATTACKS["rmia_offline"](*sides[norm]) for norm in ("batch", "none"))
+    wanted = mean_auc_difference(arm, none, sides["none"][1])
+    assert (row["difference"], row["low"], row["high"]) == (wanted.mean, wanted.low, wanted.high)
+    assert row["low"] > 0.1
+
+
+def test_seeds_are_audits_of_their_own(results):
+    trials = [replace(trial, seed=(3, 5)) for trial in TRIALS]
+    table = membership.table(membership.audits(loaded(results, *trials), results), ["global_threshold"])
+    assert sorted(table.query("norm == 'batch' and group == 'all'")["seed"]) == [3, 5]
+    assert len(membership.differences(membership.audits(load(results, "mine"), results), ["global_threshold"])) == 2 * 3
+
+
+def test_a_model_that_diverged_is_left_out_and_its_arm_has_no_paired_difference(results):
+    plan(results, TRIALS)
+    write(results, TRIALS[0], lost=(2,))
+    write(results, TRIALS[1])
+    audited = membership.audits(load(results, "mine"), results)
+    assert {(one.excluded, one.is_member.shape) for one in audited} == {(1, (7, SAMPLES)), (0, (8, SAMPLES))}
+    with pytest.raises(BadInputError, match="not the same members"):
+        membership.differences(audited, ["global_threshold"])
+
+
+def test_without_a_partner_there_is_no_difference(results):
+    assert membership.differences(membership.audits(loaded(results, TRIALS[0]), results)).empty
+
+
+def test_samples_that_are_incomplete_are_refused(results):
+    found = loaded(results, TRIALS[0])
+    shard = results.read("mine", "samples")
+    results.write("mine", TRIALS[0].id, {"samples": shard.slice(1)})
+    with pytest.raises(BadInputError, match="incomplete; run `retry mine`"):
+        membership.audits(found, results)
+
+
+def test_a_sweep_without_halves_is_refused(results):
+    trial = Trial(k=0.1)
+    plan(results, [trial])
+    results.write(
+        "mine", trial.id, {"members": [{"trial": trial.id, "member": 0, **describe(trial, 0), "status": "ok"}]}
+    )
+    with pytest.raises(BadInputError, match="--set protocol=splits"):
+        membership.audits(load(results, "mine"), results)
+
+
+def test_an_attack_that_is_none_is_refused(results):
+    with pytest.raises(BadInputError, match="did you mean 'lira_online'"):
+        membership.table(membership.audits(loaded(results, *TRIALS), results), ["lira_onlin"])

@@ -1,0 +1,59 @@
+"""The figures of a tuning, from the records of `test_tradeoff`."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
+from matplotlib.text import Annotation
+
+from analysis.cells import level
+from analysis.tuning import figures
+from analysis.tuning.tradeoff import Tuning, hypervolumes, reference_means
+from study.record.results import Results
+from tests.analysis.figures.drawn import check_legible
+from tests.analysis.tuning.test_tradeoff import REFERENCES, everything, only, setting, write
+
+
+def many(results: Results, count: int) -> Tuning:
+    """A search of so many settings, a third of which no other beats."""
+    noise = np.random.default_rng(0).normal(scale=0.01, size=(count, 3))
+    tried = {}
+    for place, shift in enumerate(noise):
+        alpha = round(1 - 10 ** (-4 * (place + 1) / (count + 1)), 6)
+        strength = (place + 1) / count
+        values = np.array([0.05 + 0.8 * strength, 0.5 + 0.1 * strength, 0.9 + 0.05 * strength]) + shift
+        tried[setting(("log", "hinge")[place % 2], alpha)] = tuple(values.tolist())
+    write(results, REFERENCES | tried)
+    return only(results)
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_every_setting_is_a_point_and_every_name_is_legible(results: Results, count: int):
+    tuning = many(results, count)
+    figure = figures.tradeoff([tuning, tuning])
+    check_legible(figure)
+    for axes in figure.axes[:2]:
+        offsets = [np.asarray(cloud.get_offsets()) for cloud in axes.collections if isinstance(cloud, PathCollection)]
+        clouds = np.concatenate(offsets)
+        for _, row in pd.concat([tuning.usable, reference_means(tuning)]).iterrows():
+            assert np.isclose(clouds, [row["test_acc"], row["mem_acc"]]).all(axis=1).any()
+        names = [text for text in axes.texts if isinstance(text, Annotation)]
+        assert tuning.recommended is not None
+        alpha = f"alpha={level(tuning.recommended['alpha'])}"
+        assert {text.get_text() for text in names} == {"batch norm", "no norm", alpha}
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        boxes = [Annotation.get_window_extent(text, canvas.get_renderer()) for text in names]
+        assert all(figure.bbox.contains(*corner) for box in boxes for corner in box.get_points())
+
+
+def test_both_searches_are_drawn_over_their_trials(results: Results):
+    everything(results)
+    tuning = only(results)
+    figure = figures.hypervolume([tuning])
+    check_legible(figure)
+    tpe, random = (line.get_xydata() for line in sorted(figure.axes[0].lines, key=lambda line: -len(line.get_xdata())))
+    table = hypervolumes(tuning)
+    np.testing.assert_allclose(tpe, table[table["search"] == "TPE"][["trials", "hypervolume"]])
+    np.testing.assert_allclose(random, table[table["search"] == "random"][["trials", "hypervolume"]])

@@ -1,0 +1,167 @@
+"""Batch norm, ReLU and max-pooling as one operation, against torch's own three layers in float64."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from study.engine.cpu.fused import NormReLUPool, fits
+
+CHANNELS = 5
+
+
+def layers(dtype: torch.dtype = torch.float64, momentum: float = 0.1) -> nn.Sequential:
+    """As a network has them, with scales of both signs and running statistics that are not those of a new layer."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(CHANNELS, momentum=momentum)
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.normal_()
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(1, 2)
+    return nn.Sequential(norm, nn.ReLU(), nn.MaxPool2d(2)).to(dtype)
+
+
+def features(dtype: torch.dtype = torch.float64, samples: int = 7, height: int = 6, width: int = 8) -> Tensor:
+    """Far from zero, as the first layer's are."""
+    generator = torch.Generator().manual_seed(1)
+    return 3 + torch.randn(samples, CHANNELS, height, width, generator=generator, dtype=dtype)
+
+
+def passed(network: nn.Module, given: Tensor) -> dict[str, Tensor]:
+    """Everything that a step of training has of the layers: result, gradients and running statistics."""
+    given = given.clone().requires_grad_()
+    result = network(given)
+    weights = torch.randn(result.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    (result * weights.to(result.dtype)).sum().backward()
+    norm = next(layer for layer in network if isinstance(layer, nn.BatchNorm2d))
+    gradients = {"features": given.grad, **{name: parameter.grad for name, parameter in norm.named_parameters()}}
+    return {"result": result.detach(), **gradients, **{f"state {k}": v for k, v in norm.state_dict().items()}}
+
+
+def assert_same(separate: nn.Sequential, given: Tensor, **tolerance: float) -> None:
+    together = NormReLUPool(*copy.deepcopy(separate))
+    wanted, found = passed(separate, given), passed(together, given)
+    assert wanted.keys() == found.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, **(tolerance or {"rtol": 1e-10, "atol": 1e-10}), msg=name)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often the kernels have run."""
+    from study.engine.cpu import kernels
+
+    seen = []
+    pooled = kernels.pooled
+    monkeypatch.setattr(kernels, "pooled", lambda *arrays: seen.append(1) or pooled(*arrays))
+    return seen
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_one_operation_gives_what_three_layers_give(memory, calls):
+    assert_same(layers(), features().contiguous(memory_format=memory))
+    assert calls
+
+
+def test_many_rows_are_added_up_as_well_as_few(calls):
+    assert_same(layers(), features(samples=130, height=12, width=10))
+    assert calls
+
+
+def test_float32_stays_near_float64(calls):
+    together = NormReLUPool(*layers(torch.float32))
+    found, wanted = passed(together, features().float()), passed(layers(), features().float().double())
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name].to(value.dtype), value, rtol=1e-4, atol=1e-4, msg=name)
+    assert calls
+
+
+def test_of_equal_pixels_the_first_gets_the_gradient(calls):
+    flat = features()
+    flat[:, :, :4] = 1.5
+    flat[:, :, :, 4:6] = -2.0
+    assert_same(layers(), flat)
+    assert calls
+
+
+def test_where_the_relu_is_off_no_gradient_comes_through(calls):
+    separate = layers()
+    with torch.no_grad():
+        separate[0].bias.fill_(-100)
+    assert_same(separate, features())
+    assert calls
+
+
+def test_a_hundred_steps_leave_the_same_running_statistics():
+    separate = layers(momentum=0.3)
+    together = NormReLUPool(*copy.deepcopy(separate))
+    for step in range(100):
+        given = features(samples=2 + step % 3)
+        separate(given), together(given)
+    for name, value in separate[0].state_dict().items():
+        torch.testing.assert_close(together[0].state_dict()[name], value, rtol=1e-12, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_does_not_become_a_number(value, calls):
+    given = features()
+    given[3, 2, 1, 1] = value
+    result = NormReLUPool(*layers())(given)
+    assert torch.isnan(result[:, 2]).all()
+    assert torch.isfinite(result[:, [0, 1, 3, 4]]).all()
+    assert calls
+
+
+def _evaluated(network: nn.Sequential) -> nn.Sequential:
+    return network.eval()
+
+
+def _watched(network: nn.Sequential) -> nn.Sequential:
+    network[0].register_forward_pre_hook(lambda *_: None)
+    return network
+
+
+def _cumulative(network: nn.Sequential) -> nn.Sequential:
+    network[0].momentum = None
+    return network
+
+
+def _without_scale(network: nn.Sequential) -> nn.Sequential:
+    network[0] = nn.BatchNorm2d(CHANNELS, affine=False).double()
+    return network
+
+
+def _without_statistics(network: nn.Sequential) -> nn.Sequential:
+    network[0] = nn.BatchNorm2d(CHANNELS, track_running_stats=False).double()
+    return network
+
+
+@pytest.mark.parametrize("changed", [_evaluated, _watched, _cumulative, _without_scale, _without_statistics])
+def test_where_the_operation_does_not_apply_the_layers_are_called(changed, calls):
+    assert_same(changed(layers()), features())
+    assert not calls
+
+
+def test_a_border_that_pooling_leaves_out_is_left_to_torch(calls):
+    assert_same(layers(), features(height=7, width=9))
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("norm", "relu", "pool", "fit"),
+    [
+        (nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), True),
+        (nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d((2, 2), ceil_mode=True), True),
+        (nn.InstanceNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), False),
+        (nn.BatchNorm2d(4), nn.GELU(), nn.MaxPool2d(2), False),
+        (nn.BatchNorm2d(4), nn.ReLU(), nn.AvgPool2d(2), False),
+        (nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3), False),
+        (nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2, stride=1), False),
+        (nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2, padding=1), False),
+        (nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2, return_indices=True), False),
+    ],
+)
+def test_only_these_layers_become_one(norm, relu, pool, fit):
+    assert fits(norm, relu, pool) is fit

@@ -1,0 +1,182 @@
+"""Convolutions with the members innermost in memory, against torch's own in float64."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from study.engine.cpu.fused import NormReLUPool
+from study.engine.cpu.lanes import Lanes, together
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often the kernels have been asked for."""
+    from study.engine.cpu import vectors
+
+    seen = []
+    convolution = vectors.convolution
+    monkeypatch.setattr(vectors, "convolution", lambda *sizes: seen.append(sizes) or convolution(*sizes))
+    return seen
+
+
+def images(members: int, channels: int, height: int, width: int, samples: int = 5) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(samples, members * channels, height, width, generator=generator, dtype=torch.float64)
+
+
+def convolution(members: int, given: int, made: int, kernel: object, **settings: object) -> nn.Conv2d:
+    torch.manual_seed(0)
+    return nn.Conv2d(members * given, members * made, kernel, groups=members, **settings).double()
+
+
+def passed(layers: nn.Module, given: Tensor) -> dict[str, Tensor]:
+    """Everything that a step of training has of the layers: result, gradients and running statistics."""
+    given = given.clone().requires_grad_()
+    result = layers(given)
+    weights = torch.randn(result.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    (result * weights.to(result.dtype)).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in layers.named_parameters()}
+    return {"result": result.detach(), "images": given.grad, **gradients, **dict(layers.named_buffers())}
+
+
+def assert_same(members: int, layers: list[nn.Module], given: Tensor) -> None:
+    apart = nn.Sequential(*copy.deepcopy(layers))
+    wanted, found = passed(apart, given), passed(Lanes(members, *layers), given)
+    assert wanted.keys() == found.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10, msg=name)
+
+
+@pytest.mark.parametrize("members", [1, 2, 3, 4, 5, 8, 16])
+@pytest.mark.parametrize(("given", "made"), [(1, 6), (3, 6), (6, 16), (5, 7)])
+def test_a_convolution_gives_what_torch_gives(members, given, made, calls):
+    assert_same(members, [convolution(members, given, made, 5)], images(members, given, 11, 9))
+    assert calls
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("padding", [0, 2, (1, 0), (0, 3)])
+@pytest.mark.parametrize("kernel", [1, 3, (5, 2), (1, 4)])
+def test_it_does_so_for_every_kernel_and_padding(kernel, padding, bias, calls):
+    layers = [convolution(4, 2, 6, kernel, padding=padding, bias=bias)]
+    assert_same(4, layers, images(4, 2, 7, 8))
+    assert calls
+
+
+def test_rows_that_no_registers_hold_are_done_in_parts(calls):
+    assert_same(2, [convolution(2, 1, 3, 5, padding=2)], images(2, 1, 6, 61, samples=2))
+    assert calls
+
+
+def test_a_machine_with_narrower_registers_gives_the_same(monkeypatch, calls):
+    from study.engine.cpu import vectors
+
+    monkeypatch.setattr(vectors, "REGISTER", 32)
+    assert_same(3, [convolution(3, 6, 12, 5)], images(3, 6, 9, 9))
+    assert calls
+
+
+def network(members: int, channels: int = 2) -> list[nn.Module]:
+    """Two convolutions with a batch norm of both signs after the first."""
+    norm = nn.BatchNorm2d(members * 6)
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.normal_()
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(1, 2)
+    fused = NormReLUPool(norm, nn.ReLU(), nn.MaxPool2d(2)).double()
+    last = (nn.MaxPool2d(2), nn.ReLU(inplace=True))
+    return [convolution(members, channels, 6, 5, bias=False), fused, convolution(members, 6, 4, 3), *last]
+
+
+@pytest.mark.parametrize("members", [1, 3, 8])
+@pytest.mark.parametrize("size", [(12, 16), (13, 15)])
+def test_the_layers_between_know_whose_channels_they_have(members, size, calls):
+    assert_same(members, network(members), images(members, 2, *size))
+    assert len(calls) == 2
+
+
+def test_float32_stays_near_float64(calls):
+    layers = Lanes(8, *network(8))
+    found, wanted = (
+        passed(copy.deepcopy(layers).float(), images(8, 2, 12, 16).float()),
+        passed(layers, images(8, 2, 12, 16)),
+    )
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name].to(value.dtype), value, rtol=1e-3, atol=1e-3, msg=name)
+    assert calls
+
+
+def test_a_member_that_is_not_a_number_keeps_it_to_itself(calls):
+    layers, given = Lanes(4, *network(4)), images(4, 2, 12, 12)
+    given[2, 2 * 2] = torch.nan
+    found = passed(layers, given)
+    output = found["result"].unflatten(1, (4, -1)).transpose(0, 1)
+    for each in (output, found["0.weight"].unflatten(0, (4, -1))):
+        assert each.flatten(1).isnan().any(dim=1).tolist() == [False, False, True, False]
+    assert calls
+
+
+def _evaluated(layers: Lanes) -> Lanes:
+    return layers.eval()
+
+
+def _watched(layers: Lanes) -> Lanes:
+    layers[2].register_forward_hook(lambda *_: None)
+    return layers
+
+
+def _watched_before(layers: Lanes) -> Lanes:
+    layers[1][0].register_forward_pre_hook(lambda *_: None)
+    return layers
+
+
+@pytest.mark.parametrize("changed", [_evaluated, _watched, _watched_before])
+def test_where_the_kernels_do_not_apply_the_layers_are_called(changed, calls):
+    layers = Lanes(3, *network(3))
+    wanted = passed(nn.Sequential(*copy.deepcopy(layers)).train(changed is not _evaluated), images(3, 2, 12, 12))
+    found = passed(changed(layers), images(3, 2, 12, 12))
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10, msg=name)
+    assert not calls
+
+
+def test_wide_images_and_autocast_are_left_to_torch(calls):
+    layers = Lanes(3, *network(3)).float()
+    layers(images(3, 2, 12, 66).float())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layers(images(3, 2, 12, 12).float()).dtype == torch.bfloat16
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("layer", "fit"),
+    [
+        (nn.Conv2d(6, 12, 3, groups=2), True),
+        (nn.Conv2d(6, 12, 3, groups=2, padding=1), True),
+        (nn.Conv2d(6, 12, 3), False),
+        (nn.Conv2d(6, 12, 3, groups=6), False),
+        (nn.Conv2d(6, 12, 3, groups=2, stride=2), False),
+        (nn.Conv2d(6, 12, 3, groups=2, dilation=2), False),
+        (nn.Conv2d(6, 12, 3, groups=2, padding="same"), False),
+        (nn.Conv2d(6, 34, 3, groups=2), False),
+        (nn.ReLU(), False),
+    ],
+)
+def test_only_narrow_and_plain_convolutions_are_taken(layer, fit):
+    assert isinstance(together([layer], 2)[0], Lanes) is fit
+
+
+@pytest.mark.parametrize(
+    ("norm", "kinds"),
+    [
+        (nn.InstanceNorm2d(4), [nn.ReLU, Lanes, nn.InstanceNorm2d, Lanes, nn.Flatten]),
+        (nn.GroupNorm(2, 4), [nn.ReLU, nn.Conv2d, nn.ReLU, nn.GroupNorm, Lanes, nn.Flatten]),
+    ],
+)
+def test_a_run_ends_at_the_first_layer_that_asks_about_channels(norm, kinds):
+    first, second = nn.Conv2d(2, 4, 3, groups=2), nn.Conv2d(4, 8, 3, groups=2)
+    made = together([nn.ReLU(), first, nn.ReLU(), norm, second, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()], 2)
+    assert [type(layer) for layer in made] == kinds

@@ -1,0 +1,103 @@
+import pytest
+import torch
+from torch import Tensor
+
+from study import engine
+from study.engine.cuda_graphs import WARM_UP, graphed
+from study.engine.pack import Pack
+from study.networks import build
+from study.training.checkpoint import decoded, encoded
+from study.training.loop import Training
+from study.trial import OPTIMIZERS, Trial
+from tests.study.engine.test_backends import GREYS, difference, members, trial
+
+ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+
+
+def test_on_a_cpu_a_step_is_left_as_it_is():
+    assert graphed(print, torch.device("cpu")) is print
+
+
+def trained_on(device: str, backend: str, *trials: Trial) -> Pack:
+    """The pack that those members become on the device, each from the same start."""
+    runs = members(GREYS, *trials, device=device)
+    networks = [build.build("lenet", GREYS.shape, 4, run.trial.norm, run.seed).double().to(device) for run in runs]
+    pack = engine.pack(backend, networks, GREYS.shape)
+    list(Training(pack, runs))
+    return pack
+
+
+def assert_as_on_a_cpu(backend: str, *trials: Trial) -> None:
+    found, wanted = (trained_on(device, backend, *trials) for device in ("cuda", "cpu"))
+    for one, other in zip(found.networks, wanted.networks, strict=True):
+        assert difference(one.cpu(), other) < 1e-9
+
+
+# Of 24 samples, batches of 8 leave none over and batches of 7 three, which are a graph of their own.
+@ON_GPU
+@pytest.mark.parametrize("backend", ["single", "grouped", "vmap"])
+@pytest.mark.parametrize("batch_size", [8, 7])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_replayed_step_is_the_step(backend, batch_size, optimizer):
+    # The shift of a norm that a later one takes out has a gradient of rounding, which all but SGD scale up.
+    norm = "batch" if optimizer == "sgd" else "none"
+    settings = trial(optimizer=optimizer, norm=norm, weight_decay=0.01, epochs=8, batch_size=batch_size)
+    assert_as_on_a_cpu(backend, *[settings] * (1 if backend == "single" else 2))
+
+
+@ON_GPU
+@pytest.mark.parametrize("backend", ["grouped", "vmap"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_replayed_step_has_each_member_at_its_own_rate(backend, optimizer):
+    settings = {"optimizer": optimizer, "norm": "none", "epochs": 8, "batch_size": 7}
+    trials = [trial(lr=lr, weight_decay=decay, **settings) for lr, decay in ((1e-3, 0.0), (3e-3, 0.1), (1e-3, 0.0))]
+    assert_as_on_a_cpu(backend, *trials)
+
+
+def taken_up(device: str, backend: str, *trials: Trial) -> Pack:
+    """The pack that those members become where they are stopped halfway, and go on as others."""
+    runs, kept = members(GREYS, *trials, device=device), None
+    for epochs in (4, 8):
+        networks = [build.build("lenet", GREYS.shape, 4, run.trial.norm, run.seed).double().to(device) for run in runs]
+        pack = engine.pack(backend, networks, GREYS.shape)
+        training = Training(pack, runs)
+        if kept:
+            training.restore(decoded(kept))
+        for epoch in training:
+            if epoch == epochs:
+                kept = encoded(training.state())
+                break
+    return pack
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
+@pytest.mark.parametrize("backend", ["grouped", "vmap"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_is_taken_up_is_replayed_as_if_it_had_never_been_stopped(backend, optimizer, device):
+    settings = {"optimizer": optimizer, "norm": "none", "epochs": 8, "batch_size": 7}
+    trials = [trial(lr=lr, **settings) for lr in (1e-3, 3e-3)]
+    found, wanted = taken_up(device, backend, *trials), trained_on("cpu", backend, *trials)
+    for one, other in zip(found.networks, wanted.networks, strict=True):
+        assert difference(one.cpu(), other) < (1e-9 if device == "cuda" else 1e-300)
+
+
+@ON_GPU
+def test_the_graphs_of_a_step_share_their_memory():
+    """Of a step that needs 64 MiB for itself, graphs for two shapes hold it once."""
+    total = torch.zeros((), device="cuda")
+
+    def step(rows: Tensor) -> None:
+        total.add_((torch.ones(2**24, device="cuda") * rows.sum()).sum())
+
+    taken = graphed(step, total.device)
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    for size in (3, 2):
+        for _ in range(WARM_UP + 1):
+            taken(torch.ones(1, size, dtype=torch.int64, device="cuda"))
+        torch.cuda.empty_cache()
+        if size == 3:
+            one = torch.cuda.memory_reserved() - before
+    assert one > 2**26
+    assert torch.cuda.memory_reserved() - before < 1.5 * one
+    assert total.item() == (WARM_UP + 1) * (3 + 2) * 2**24

@@ -1,0 +1,191 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from study.engine import BACKENDS
+from study.errors import BadInputError
+from study.speed import backend_choice
+from study.speed.backend_choice import Choice, choose, fastest, measure
+from study.speed.throughput import engine
+from study.trial import Trial
+from tests.study.speed import contenders
+
+TRIAL = Trial(batch_size=16)
+SHAPE = (1, 16, 16)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of choices, in a cache folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "normleak" / "tuning.json"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_backend_that_the_user_names_is_the_one(cache, backend):
+    found = choose(TRIAL, SHAPE, 4, 3, "cpu", backend)
+    assert found.backend == backend
+    assert 1 <= found.members <= 3
+    assert found.seconds > 0
+
+
+def test_a_backend_that_is_none_is_refused(cache):
+    with pytest.raises(BadInputError, match="unknown backend 'groped': did you mean 'grouped'"):
+        choose(TRIAL, SHAPE, 4, 3, "cpu", "groped")
+
+
+def test_a_named_backend_that_does_not_fit_is_refused(cache):
+    with pytest.raises(BadInputError, match="can't be put side by side"):
+        choose(Trial(architecture="vit", norm="layer", batch_size=4), SHAPE, 4, 2, "cpu", "grouped")
+
+
+def test_what_does_not_fit_is_passed_over(cache):
+    timings = measure(Trial(architecture="vit", norm="layer", batch_size=4), SHAPE, 4, "cpu")
+    assert {timing.backend for timing in timings} == {"single", "vmap"}
+
+
+def test_a_candidate_that_cannot_take_a_step_is_none(cache):
+    # Batch norm under vmap does not take the mixed precision of bf16.
+    timings = measure(replace(TRIAL, precision="bf16"), SHAPE, 4, "cpu")
+    assert {timing.backend for timing in timings} >= {"single", "grouped"}
+
+
+def timed(times: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch, unit: float = 1e-5) -> str:
+    """The choice for 8 members if each candidate took so long for a sample, and those not named an age."""
+    monkeypatch.setattr(
+        backend_choice, "_timed", lambda name, members, *_: lambda: unit * times.get((name, members), 1e9)
+    )
+    monkeypatch.setattr(backend_choice, "TURNS_S", 0.01)
+    return str(fastest(measure(TRIAL, SHAPE, 4, "cpu"), 8))
+
+
+def test_the_fastest_is_chosen(monkeypatch):
+    times = {("single", 1): 1.0, ("grouped", 1): 0.9, ("grouped", 2): 0.6}
+    assert timed(times, monkeypatch) == "grouped x 2"
+
+
+def test_packs_are_tried_until_two_in_turn_are_no_faster(monkeypatch):
+    # Alone, a member of a pack may be slow.
+    times = {("single", 1): 1.0, ("grouped", 1): 5.0, ("grouped", 2): 2.0, ("grouped", 4): 0.9, ("grouped", 8): 0.5}
+    assert timed(times, monkeypatch) == "grouped x 8"
+    # One of them may have been slow by chance, as where others use the machine too.
+    assert timed({**times, ("grouped", 4): 2.0}, monkeypatch) == "grouped x 8"
+    slower = {("grouped", 4): 2.0, ("grouped", 8): 2.0, ("grouped", 16): 0.1}
+    assert timed({**times, **slower}, monkeypatch) == "single"
+
+
+def test_where_a_step_takes_long_no_larger_pack_is_tried(monkeypatch):
+    times = {("single", 1): 1.0, ("grouped", 1): 0.9, ("grouped", 2): 0.8, ("grouped", 4): 0.1}
+    # Steps of 16 samples: of two members they take 0.13 s and, below, 0.26 s.
+    assert timed(times, monkeypatch, unit=0.005) == "grouped x 4"
+    assert timed(times, monkeypatch, unit=0.01) == "grouped x 2"
+
+
+def test_one_lucky_moment_does_not_win(monkeypatch):
+    moments = iter([5e-6])  # of a pack that is otherwise a little slower than the plain loop
+
+    def timed(name: str, members: int, *_: object) -> Callable[[], float]:
+        if (name, members) == ("grouped", 1):
+            return lambda: next(moments, 1.05e-5)
+        return lambda: 1e-5 if name == "single" else 1.0
+
+    monkeypatch.setattr(backend_choice, "_timed", timed)
+    monkeypatch.setattr(backend_choice, "TURNS_S", 0.01)
+    assert fastest(measure(TRIAL, SHAPE, 4, "cpu"), 8).backend == "single"
+
+
+def test_the_plain_loop_stands_unless_it_is_clearly_beaten(monkeypatch):
+    assert timed({("single", 1): 1.0, ("grouped", 1): 0.98}, monkeypatch) == "single"
+    assert timed({("single", 1): 1.0}, monkeypatch) == "single"
+
+
+def test_a_pack_has_no_more_members_than_there_are():
+    timings = [Choice("single", 1, 1.0), Choice("grouped", 2, 0.8), Choice("grouped", 4, 0.5)]
+    assert [fastest(timings, members).members for members in (1, 2, 3, 4, 99)] == [1, 2, 2, 4, 4]
+
+
+def test_a_choice_is_made_once_for_each_kind(cache, monkeypatch):
+    first = choose(TRIAL, SHAPE, 4, 2, "cpu")
+    monkeypatch.setattr(backend_choice, "measure", lambda *_: pytest.fail("it was known"))
+    assert choose(replace(TRIAL, weight_decay=0.3, lr=1.0, epochs=7), SHAPE, 4, 2, "cpu") == first
+    assert choose(TRIAL, SHAPE, 4, 5, "cpu").members <= 5
+    assert len(json.loads(cache.read_text())) == 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"norm": "none"}, {"batch_size": 8}, {"optimizer": "sgd"}, {"architecture": "vgg8"}]
+)
+def test_what_decides_the_speed_is_part_of_the_kind(cache, settings):
+    known = backend_choice._kind(TRIAL, SHAPE, 4, "cpu", "auto")
+    assert backend_choice._kind(replace(TRIAL, **settings), SHAPE, 4, "cpu", "auto") != known
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"KIND": [{"backend": "single", "speed": 1}]}'])
+def test_a_damaged_cache_is_made_anew(cache, content):
+    cache.parent.mkdir()
+    kind = backend_choice._kind(TRIAL, SHAPE, 4, "cpu", "single")
+    cache.write_text(content.replace('"KIND"', json.dumps(kind)))
+    assert choose(TRIAL, SHAPE, 4, 1, "cpu", "single").backend == "single"
+    assert len(json.loads(cache.read_text())) == 1
+
+
+# Processes that share a device
+
+
+@pytest.mark.parametrize(
+    ("contender", "count"),
+    [(contenders.waiting, 4), (contenders.one_at_a_time, 1), (contenders.with_room_for_two, 2)],
+)
+def test_as_many_processes_share_a_device_as_get_clearly_more_done(tmp_path, monkeypatch, contender, count):
+    monkeypatch.setattr(backend_choice, "SIDE_BY_SIDE_S", 0.3)
+    monkeypatch.setattr(backend_choice, "MARGIN", 0.75)  # the ratios are 0.5 and 1, but for what else the machine does
+    arguments = [] if contender is contenders.waiting else [str(tmp_path / "lock")]
+    assert backend_choice.most_at_once(contender, *arguments) == count
+
+
+def test_processes_that_train_are_timed_side_by_side(monkeypatch):
+    monkeypatch.setattr(backend_choice, "SIDE_BY_SIDE_S", 0.1)
+    monkeypatch.setattr(backend_choice, "MARGIN", 1000)
+    monkeypatch.setattr(backend_choice, "MOST_WORKERS", 2)
+    # By such a margin both have but to train.
+    assert backend_choice.most_at_once(engine, TRIAL, SHAPE, 4, 1, "cpu", "grouped", 2) == 2
+
+
+def test_how_many_share_a_device_is_found_out_once_and_only_where_it_is_asked_for(cache, monkeypatch):
+    counted: list[Choice] = []
+    monkeypatch.setattr(backend_choice, "workers", lambda *given: counted.append(given[-1]) or 2)
+    assert choose(TRIAL, SHAPE, 4, 2, "cpu").workers is None
+    assert counted == []
+    found = [choose(TRIAL, SHAPE, 4, 2, "cpu", sharing=True) for _ in range(2)]
+    assert [each.workers for each in (*found, choose(TRIAL, SHAPE, 4, 2, "cpu"))] == [2, 2, 2]
+    assert len(counted) == 1
+    # Fewer members may train in another manner.
+    assert choose(TRIAL, SHAPE, 4, 1, "cpu", sharing=True).workers == 2
+
+
+def test_a_process_has_its_core_to_itself():
+    assert backend_choice.workers(TRIAL, SHAPE, 4, "cpu", Choice("single", 1, 1.0)) == 1
+
+
+def test_what_was_kept_before_processes_shared_a_device_still_counts(cache, monkeypatch):
+    cache.parent.mkdir()
+    kind = backend_choice._kind(TRIAL, SHAPE, 4, "cpu", "auto")
+    cache.write_text(json.dumps({kind: [{"backend": "single", "members": 1, "seconds": 0.5}]}))
+    monkeypatch.setattr(backend_choice, "measure", lambda *_: pytest.fail("it was known"))
+    assert choose(TRIAL, SHAPE, 4, 2, "cpu") == Choice("single", 1, 0.5)
+    assert choose(TRIAL, SHAPE, 4, 2, "cpu", sharing=True) == Choice("single", 1, 0.5, 1)
+
+
+def test_where_nothing_can_be_kept_it_is_measured_each_time(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert choose(TRIAL, SHAPE, 4, 1, "cpu", "single").backend == "single"
+
+
+def test_a_network_of_the_users_is_measured_each_time(cache):
+    own = replace(TRIAL, architecture="study.networks.lenet:lenet")
+    assert choose(own, SHAPE, 4, 1, "cpu", "single").backend == "single"
+    assert not cache.exists()

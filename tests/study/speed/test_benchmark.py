@@ -1,0 +1,72 @@
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from study.__main__ import app
+from study.speed import benchmark
+from study.speed.benchmark import Race, Work
+from study.terminal import main
+
+SMALL = Work("lenet", (1, 16, 16), 4, 2, 3)
+RACE = Race(
+    SMALL,
+    "grouped x 2",
+    {"plain, 0 loader workers": [2.0, 4.0, 4.0], "plain, 2 loader workers": [3.0, 1.0, 1.0]},
+    {"plain, 0 loader workers": [1.0, 2.0, 4.0], "single": [2.0, 4.0, 8.0], "engine": [3.0, 6.0, 20.0]},
+    [1.5, 1.0, 4.0],
+)
+
+
+def test_the_measure_is_the_best_plain_loop_and_ratios_are_within_rounds():
+    assert RACE.plain == "plain, 0 loader workers"
+    assert RACE.ratio("single", RACE.plain) == 2.0
+    # 3, 3 and 5 times as fast, round by round: not the ratio of the medians, which is another in general.
+    assert RACE.ratio("engine", RACE.plain) == 3.0
+    assert RACE.ratio("engine", "single") == 1.5
+    # The plain loops were held against one another apart.
+    assert RACE.ratio("plain, 2 loader workers", RACE.plain) == 0.25
+
+
+def test_every_figure_is_in_the_json():
+    figures = json.loads(json.dumps(RACE.figures()))
+    assert figures["engine_over_plain"] == 3.0
+    assert figures["single_over_plain"] == 2.0
+    assert figures["gradient_norms_over_pass"] == 1.5
+    assert figures["heats"] == {name: list(rates) for name, rates in RACE.heats.items()}
+    assert figures["rates"] == {name: list(rates) for name, rates in RACE.rates.items()}
+    assert (figures["architecture"], figures["chosen"]) == ("lenet", "grouped x 2")
+
+
+@pytest.mark.parametrize(
+    "contender",
+    [
+        lambda: benchmark.plain(SMALL, "cpu", 0, 1),
+        lambda: benchmark.engine(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "single", 1),
+        lambda: benchmark.engine(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "grouped", 2),
+        lambda: benchmark.gradient_norms(SMALL, "cpu", "single", 1),
+        lambda: benchmark.gradient_norms(SMALL, "cpu", "grouped", 2),
+    ],
+    ids=["plain", "single", "grouped", "gradient norms", "gradient norms of a pack"],
+)
+def test_a_contender_says_what_came_of_its_turn(contender):
+    assert contender()(0.0) > 0
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 16)])
+def test_the_plain_loop_learns_from_images_as_torchvision_gives_them(shape):
+    given = benchmark._torchvision(replace(SMALL, shape=shape))
+    image, label = given[3]
+    assert (image.shape, image.dtype, label) == (shape, torch.float32, 3)
+    assert len(given) == SMALL.samples
+    assert 0 <= image.min() < image.max() <= 1
+
+
+def test_an_architecture_that_is_not_raced_is_refused(monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["study", "bench", "--only", "lenett", "--device", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        main(app, "python -m study")
+    assert ended.value.code == 2
+    assert "did you mean 'lenet'?" in capfd.readouterr().err

@@ -1,0 +1,121 @@
+"""Early stopping against training for exactly as many epochs, in float64."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from study import run
+from study.data.corruption import corrupt
+from study.data.dataset import Dataset
+from study.data.splits import training_sets
+from study.engine import BACKENDS
+from study.lenses import membership
+from study.networks import build as build_module
+from study.record.rows import Records, Row
+from study.training.early_stopping import reported, restore, state
+from study.training.loop import Member
+from study.trial import Trial
+from tests.conftest import random_split
+
+DATA = Dataset(random_split(40, 4, 1), random_split(12, 4, 2), 4, validation=random_split(16, 4, 3))
+# All that is measured of a member; SGD, because other optimizers scale a gradient of nothing but rounding up.
+TRIAL = Trial(
+    **{"k": 0.25, "validation": 0.2, "epochs": 6, "batch_size": 8, "optimizer": "sgd", "lr": 0.05},
+    **{"stopping": "best", "protocol": "splits", "models": 6, "samples": "gradients", "queries": "mirror"},
+)
+
+
+def test_the_best_point_is_the_first_of_the_highest_validation_accuracy():
+    curve = [{"epoch": epoch, "val_acc": accuracy} for epoch, accuracy in enumerate((0.1, 0.5, 0.3, 0.5, 0.2), 1)]
+    assert reported("best", curve) == curve[1]
+    assert reported("none", curve) == curve[-1]
+    assert reported("best", curve[:1]) == reported("none", curve[:1]) == curve[0]
+
+
+def test_a_network_is_put_back_in_place_with_its_running_statistics():
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    before, places = state(network), [tensor.data_ptr() for tensor in network.state_dict().values()]
+    network(torch.rand(5, 3))
+    with torch.no_grad():
+        network[0].weight.add_(1)
+    restore(network, before)
+    assert [tensor.data_ptr() for tensor in network.state_dict().values()] == places
+    assert network[1].running_mean.tolist() == [0, 0]
+    assert all(map(torch.equal, (*network.parameters(), *network.buffers()), before))
+
+
+def members(trial: Trial) -> list[Member]:
+    """Three models on halves of one D', of one pool."""
+    corrupted = corrupt(DATA.train, DATA.classes, "label", trial.k, seed=0)
+    sets = training_sets(corrupted, trial.models, seed=0)
+    return [Member(trial, 0, own, model) for model, own in enumerate(sets[:3])]
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[membership.Measured, nn.Module]]:
+    """What is made into results, with its network, in the order of `run_pack`; all networks are in float64."""
+    found: list[tuple[membership.Measured, nn.Module]] = []
+    results, build = run.results, build_module.build
+
+    def seen(member: Member, network: nn.Module, measured: membership.Measured, *rest: object) -> Row:
+        found.append((measured, network))
+        return results(member, network, measured, *rest)
+
+    monkeypatch.setattr(run, "results", seen)
+    monkeypatch.setattr(build_module, "build", lambda *given: build(*given).double())
+    return found
+
+
+def packed(members: Sequence[Member], backend: str) -> list[Records]:
+    packs = [[member] for member in members] if backend == "single" else [members]
+    return [found for each in packs for found in run.run_pack(each, DATA, "cpu", backend, lambda _: None)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_each_member_is_what_training_for_exactly_its_best_epochs_makes_of_it(backend, measured):
+    records = packed(members(TRIAL), backend)
+    epochs = [found.members[0]["epoch"] for found in records]
+    assert len(set(epochs)) > 1
+    assert min(epochs) < TRIAL.epochs
+    for each, (found, epoch) in enumerate(zip(records, epochs, strict=True)):
+        shorter = replace(TRIAL, stopping="none", epochs=epoch)
+        (alone,) = packed(members(shorter)[each : each + 1], "single")
+        wanted = alone.members[0]
+        for name in ("mem_acc", "clean_loss", "test_acc", "val_loss", "mia_auc", "val_mia_auc", "gamma_over_sigma"):
+            assert found.members[0][name] == pytest.approx(wanted[name], abs=1e-10)
+        (own, network), (other, twin) = measured[each], measured[-1]
+        for name in ("logits", "test_logits", "val_logits", "mirror_logits", "grad_norms"):
+            torch.testing.assert_close(getattr(own, name), getattr(other, name), rtol=1e-10, atol=1e-10)
+        for tensor, same in zip(network.state_dict().values(), twin.state_dict().values(), strict=True):
+            # Members side by side share the count of their batches, which is of no consequence any more.
+            if tensor.ndim:
+                torch.testing.assert_close(tensor, same, rtol=1e-10, atol=1e-10)
+        assert found.samples["correct"] == alone.samples["correct"]
+        assert found.samples["score"].to_pylist() == pytest.approx(alone.samples["score"].to_pylist(), rel=1e-6)
+
+
+def test_the_curves_are_whole_and_those_of_a_network_that_is_not_stopped():
+    stopped, whole = (packed(members(replace(TRIAL, stopping=how)), "grouped") for how in ("best", "none"))
+    for one, other in zip(stopped, whole, strict=True):
+        assert one.epochs == other.epochs
+        assert one.layers == other.layers
+        assert [point["epoch"] for point in one.epochs] == list(range(1, TRIAL.epochs + 1))
+        row = one.members[0]
+        best = one.epochs[row["epoch"] - 1]
+        assert best["val_acc"] == max(point["val_acc"] for point in one.epochs)
+        assert {name: row[name] for name in best if name != "step"} == {
+            name: value for name, value in best.items() if name != "step"
+        }
+        assert other.members[0]["epoch"] == TRIAL.epochs
+
+
+def test_a_member_that_diverges_has_no_best_epoch_and_takes_no_other_with_it():
+    sound, lost = members(replace(TRIAL, norm="none"))[:2]
+    lost = replace(lost, trial=replace(lost.trial, lr=1e30))
+    one, other = packed([sound, lost], "grouped")
+    assert (one.members[0]["status"], other.members[0]["status"]) == ("ok", "diverged")
+    assert "epoch" not in other.members[0]
+    assert one.members[0]["epoch"] == packed([sound], "single")[0].members[0]["epoch"]

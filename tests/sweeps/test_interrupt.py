@@ -1,0 +1,49 @@
+import signal
+import time
+from contextlib import suppress
+
+import pytest
+
+from sweeps import interrupt
+from sweeps.interrupt import INSIST_EVERY_S, CtrlC
+
+
+def test_ctrl_c_comes_again_until_it_is_heard():
+    before, insisting = signal.getsignal(signal.SIGINT), CtrlC()
+    with insisting:
+        with suppress(KeyboardInterrupt):  # as a library does in which it comes up
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(10 * INSIST_EVERY_S)
+        insisting.heard()
+        time.sleep(1.5 * INSIST_EVERY_S)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_holds_it_is_done_to_its_end(monkeypatch):
+    monkeypatch.setattr(interrupt, "INSIST_EVERY_S", 0.1)
+    holding, done = CtrlC(), []
+
+    def work() -> None:
+        with holding:
+            with holding.held():
+                signal.raise_signal(signal.SIGINT)
+                time.sleep(0.3)
+                done.append("what was begun")
+            time.sleep(10)
+            done.append("more")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["what was begun"]
+
+
+def test_who_is_within_another_lets_it_through_once_and_leaves_the_handler_to_it(monkeypatch):
+    monkeypatch.setattr(interrupt, "INSIST_EVERY_S", 0.1)
+    before, nested = signal.getsignal(signal.SIGINT), CtrlC()
+    with nested:
+        with pytest.raises(KeyboardInterrupt), nested:
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == nested._interrupt
+        time.sleep(0.3)  # it was heard
+    assert signal.getsignal(signal.SIGINT) is before
