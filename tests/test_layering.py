@@ -4,7 +4,8 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,44 @@ assert member["status"] == "ok", member
     found = loaded(code + "\n".join(f"import {name}" for name in modules("study")))
     assert "torch" in found
     assert found & {"ray", "pandas", "sweeps", "analysis"} == set()
+
+
+# No circle of imports, neither of files nor of rooms
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """The project's modules that a file imports when it is imported or run, so not those for type checking alone."""
+    tree = ast.parse(path.read_text())
+    checks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    for_types = {id(node) for check in checks for node in ast.walk(check)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in for_types:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else str(node.module) for name in names)
+
+
+def room_of(module: str) -> str:
+    """The folder of a module, one level below its package; a module that lies in no folder is a room of its own."""
+    package, room, *inner = module.split(".") if "." in module else (module, "")
+    return f"{package}.{room}" if inner or (ROOT / package / room).is_dir() else module
+
+
+@pytest.mark.parametrize("place", [str, room_of], ids=["files", "rooms"])
+def test_no_circle_of_imports(place: Callable[[str], str]):
+    graph: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        for other in imported_modules(path):
+            if other in MODULES and place(other) != place(module):
+                graph.setdefault(place(module), set()).add(place(other))
+    assert len(graph) > 20
+    list(TopologicalSorter(graph).static_order())
 
 
 # Nothing that is read can run code
