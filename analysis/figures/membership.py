@@ -79,7 +79,7 @@ def roc_panel(axes: Axes, arms: Sequence[Audited], attack: str, group: str) -> l
     drawn = []
     for one in arms:
         chosen = one.of(group)
-        found, is_member = audit.attacked(attack, one.scores, one.is_member)[:, chosen], one.is_member[:, chosen]
+        found, is_member = audit.attack_scores(attack, one.scores, one.is_member)[:, chosen], one.is_member[:, chosen]
         curve = mean_roc(found, is_member)
         if curve.targets:
             axes.plot(curve.fpr, np.where(curve.tpr > 0, curve.tpr, np.nan), **line_of(one.norm))

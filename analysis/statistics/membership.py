@@ -16,7 +16,7 @@ from analysis.load import Loaded
 from study.errors import BadInputError
 from study.mia import audit, counterfactual, intervals, roc
 from study.mia.audit import ATTACKS
-from study.mia.counterfactual import Memorized
+from study.mia.counterfactual import Memorization
 from study.mia.intervals import Interval
 from study.mia.roc import ALL
 from study.record.results import Results
@@ -62,7 +62,7 @@ class Audited:
         chosen: NDArray[np.bool_] = np.full(len(self.groups), True) if group == ALL else self.groups == group
         return chosen
 
-    def memorized(self, group: str) -> Memorized:
+    def memorized(self, group: str) -> Memorization:
         """The counterfactual memorization of the samples of a group."""
         chosen = self.of(group)
         return counterfactual.counterfactual_memorization(self.correct[:, chosen], self.is_member[:, chosen])
@@ -126,8 +126,8 @@ def table(audited: Sequence[Audited], names: Iterable[str] = SHOWN) -> pd.DataFr
     rows = []
     for one in audited:
         for name in names:
-            found = audit.attacked(name, one.scores, one.is_member)
-            measures = roc.measure_groups(found, one.is_member, one.groups)
+            found = audit.attack_scores(name, one.scores, one.is_member)
+            measures = roc.metrics_by_group(found, one.is_member, one.groups)
             for group in one.named_groups():
                 chosen = one.of(group)
                 interval = intervals.mean_auc(found[:, chosen], one.is_member[:, chosen])
@@ -153,7 +153,7 @@ def differences(audited: Sequence[Audited], names: Iterable[str] = SHOWN, refere
     rows = []
     for arm, other in _pairs(audited, reference):
         for name in names:
-            found, held = (audit.attacked(name, each.scores, each.is_member) for each in (arm, other))
+            found, held = (audit.attack_scores(name, each.scores, each.is_member) for each in (arm, other))
             for group in arm.named_groups():
                 chosen = arm.of(group)
                 gained = intervals.mean_auc_difference(found[:, chosen], held[:, chosen], arm.is_member[:, chosen])
@@ -190,7 +190,7 @@ def most_memorized(loaded: Loaded, results: Results) -> pd.DataFrame:
     return merged
 
 
-def _row(interval: Interval, measures: Sequence[roc.Measures]) -> dict[str, Any]:
+def _row(interval: Interval, measures: Sequence[roc.AttackMetrics]) -> dict[str, Any]:
     """An interval, and the means over targets of those measures that every target has."""
     frame = pd.DataFrame([vars(measure) for measure in measures])
     means = {name: frame[name].astype(float).mean(skipna=False) for name in ("balanced_acc", *TPRS)}

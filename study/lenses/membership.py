@@ -17,15 +17,13 @@ from study.data.dataset import Dataset, Split
 from study.errors import BadInputError
 from study.lenses import membership
 from study.lenses.gamma_sigma import overall, ratios
-from study.mia.audit import audit
+from study.mia.audit import MAIN_ATTACK, audit
 from study.mia.counterfactual import counterfactual_memorization
-from study.mia.roc import Measures, measure
+from study.mia.roc import AttackMetrics, attack_metrics
 from study.record.rows import Records, Row, fitted
 from study.training.loop import Member
 from study.trial import Trial
 
-MAIN = "lira_online"
-"""The attack that stands for a member in `members`."""
 SHOWN = 12
 """How many of the images that were memorized most are kept."""
 
@@ -50,8 +48,8 @@ def infer(samples: pa.Table, models: int) -> list[Row]:
 
 def headline(rows: list[Row], model: int) -> Row:
     """The columns of `members` that tell how the main attack did on one model, over all samples."""
-    (row,) = (row for row in rows if (row["member"], row["attack"], row["group"]) == (model, MAIN, "all"))
-    return {"mia_attack": MAIN, "mia_auc": row["auc"], "mia_tpr_at_1e3fpr": row["tpr_at_1e3fpr"]}
+    (row,) = (row for row in rows if (row["member"], row["attack"], row["group"]) == (model, MAIN_ATTACK, "all"))
+    return {"mia_attack": MAIN_ATTACK, "mia_auc": row["auc"], "mia_tpr_at_1e3fpr": row["tpr_at_1e3fpr"]}
 
 
 def most_memorized(samples: pa.Table, models: int, corrupted: Corrupted) -> list[Row]:
@@ -120,7 +118,7 @@ def score(logits: Tensor, labels: Tensor) -> Tensor:
     return own[:, 0] - others.logsumexp(dim=1)
 
 
-def global_threshold(members: Tensor, non_members: Tensor) -> Measures:
+def global_threshold(members: Tensor, non_members: Tensor) -> AttackMetrics:
     """The attack that needs no shadow models: one threshold on phi for everybody.
 
     Args:
@@ -133,7 +131,7 @@ def global_threshold(members: Tensor, non_members: Tensor) -> Measures:
     if not len(members) or not len(non_members):
         raise BadInputError("membership needs members and non-members.")
     scores = torch.cat([members, non_members]).double().cpu().numpy()
-    return measure(scores, np.arange(len(scores)) < len(members))
+    return attack_metrics(scores, np.arange(len(scores)) < len(members))
 
 
 def infer_membership(trial: Trial, members: Sequence[Member], records: Records) -> None:
@@ -179,7 +177,7 @@ def privacy(network: nn.Module, measured: Measured, corrupted: Corrupted, data: 
     """What the trained member gives away, and the ratio that the paper holds to be the cause."""
     own = score(measured.logits, corrupted.labels)[corrupted.is_member]
 
-    def attacked(logits: Tensor, unseen: Split) -> Measures:
+    def attacked(logits: Tensor, unseen: Split) -> AttackMetrics:
         return global_threshold(own, score(logits, unseen.labels))
 
     attack = attacked(measured.test_logits, data.test)

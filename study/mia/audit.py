@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.errors import unknown
-from study.mia.checks import Attack, Floats, Mask, Scores, checked_scores
+from study.mia.checks import Attack, Floats, Mask, Scores, valid_scores
 from study.mia.lira import lira_offline, lira_offline_two_sided, lira_online
 from study.mia.rmia import rmia_offline, rmia_online
-from study.mia.roc import measure_groups
+from study.mia.roc import metrics_by_group
 
 
 def global_threshold(scores: Scores, is_member: Mask) -> Floats:
@@ -31,7 +31,7 @@ def global_threshold(scores: Scores, is_member: Mask) -> Floats:
     Raises:
         BadInputError: the input is unusable.
     """
-    return checked_scores(scores, is_member)[0]
+    return valid_scores(scores, is_member)[0]
 
 
 ATTACKS: Mapping[str, Attack] = {
@@ -49,9 +49,11 @@ ATTACKS: Mapping[str, Attack] = {
     "global_threshold": global_threshold,
 }
 """Every attack by the name it is shown under; without a suffix, a LiRA has shrunk variances."""
+MAIN_ATTACK = "lira_online"
+"""The attack that stands for all of them: in `members`, in the figures and in the claims."""
 
 
-def attacked(attack: str, scores: Scores, is_member: Mask) -> Floats:
+def attack_scores(attack: str, scores: Scores, is_member: Mask) -> Floats:
     """What an attack makes of the membership scores: float64 [N, S].
 
     Several queries of each sample, such as its mirror image, are aligned: the target's answer to one is held against
@@ -92,7 +94,7 @@ def audit(
     """
     rows = []
     for attack in attacks:
-        for group, found in measure_groups(attacked(attack, scores, is_member), is_member, groups).items():
+        for group, found in metrics_by_group(attack_scores(attack, scores, is_member), is_member, groups).items():
             told = {"attack": attack, "group": group}
             rows += [{"member": target, **told, **asdict(measures)} for target, measures in enumerate(found)]
     return rows

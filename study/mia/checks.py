@@ -14,7 +14,6 @@ Mask = NDArray[np.bool_]
 Attack = Callable[[Scores, Mask], Floats]
 
 
-# What is refused
 def check_scores(scores: NDArray[Any], is_member: Mask) -> None:
     """Refuse scores [..., N, S] and a mask [N, S] whose shapes or types do not fit."""
     if scores.shape != is_member.shape:
@@ -25,7 +24,7 @@ def check_scores(scores: NDArray[Any], is_member: Mask) -> None:
         raise BadInputError("membership can't be judged from scores that are not finite.")
 
 
-def checked_scores(scores: Scores, is_member: Mask) -> tuple[Floats, Mask]:
+def valid_scores(scores: Scores, is_member: Mask) -> tuple[Floats, Mask]:
     """Membership scores of models, in float64."""
     check_scores(scores, is_member)
     if scores.ndim != 2 or not scores.size:
@@ -48,6 +47,6 @@ def require_shadows(side: str, chosen: Mask, least: int) -> None:
         )
 
 
-def samples_with_both(is_member: Mask) -> NDArray[np.int64]:
+def targets_with_both(is_member: Mask) -> NDArray[np.int64]:
     """The targets that have members and non-members."""
     return np.flatnonzero(is_member.any(axis=1) & ~is_member.all(axis=1))

@@ -9,9 +9,8 @@ from study.errors import BadInputError
 from study.mia.checks import Floats, Mask, check_scores
 
 
-# Memorization without an attacker
 @dataclass(frozen=True)
-class Memorized:
+class Memorization:
     """How much each sample was memorized.
 
     Attributes:
@@ -25,7 +24,7 @@ class Memorized:
     left_out: int
 
 
-def counterfactual_memorization(correct: Mask, is_member: Mask) -> Memorized:
+def counterfactual_memorization(correct: Mask, is_member: Mask) -> Memorization:
     """P(correct | IN) - P(correct | OUT) of each sample, over the models (Feldman and Zhang 2020, Eq. 1).
 
     Args:
@@ -42,4 +41,4 @@ def counterfactual_memorization(correct: Mask, is_member: Mask) -> Memorized:
     (samples,) = np.nonzero((n_in > 0) & (n_out > 0))
     inside = (correct & is_member).sum(axis=0)[samples] / n_in[samples]
     outside = (correct & ~is_member).sum(axis=0)[samples] / n_out[samples]
-    return Memorized(samples, inside - outside, left_out=len(n_in) - len(samples))
+    return Memorization(samples, inside - outside, left_out=len(n_in) - len(samples))

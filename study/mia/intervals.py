@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from study.mia.checks import Floats, Mask, Scores, check_scores, samples_with_both
+from study.mia.checks import Floats, Mask, Scores, check_scores, targets_with_both
 
 
-# How sure that is
 @dataclass(frozen=True)
 class Interval:
     """A mean over targets and its 95% bootstrap interval; None where no target had members and non-members.
@@ -44,7 +43,7 @@ def mean_auc(scores: Scores, is_member: Mask, seed: int = 0, replicates: int = 1
     Raises:
         BadInputError: the shapes differ, or a score isn't finite.
     """
-    return _interval(*_linearized(scores, is_member), seed, replicates, (0, 1))
+    return _bootstrap_interval(*_auc_influence(scores, is_member), seed, replicates, (0, 1))
 
 
 def mean_auc_difference(
@@ -62,55 +61,57 @@ def mean_auc_difference(
     Raises:
         BadInputError: the shapes differ, or a score isn't finite.
     """
-    auc, influence = _linearized(arm, is_member)
-    reference_auc, reference_influence = _linearized(reference, is_member)
-    return _interval(auc - reference_auc, influence - reference_influence, seed, replicates, (-1, 1))
+    auc, influence = _auc_influence(arm, is_member)
+    reference_auc, reference_influence = _auc_influence(reference, is_member)
+    return _bootstrap_interval(auc - reference_auc, influence - reference_influence, seed, replicates, (-1, 1))
 
 
-def _linearized(scores: Scores, is_member: Mask) -> tuple[Floats, Floats]:
+def _auc_influence(scores: Scores, is_member: Mask) -> tuple[Floats, Floats]:
     """The AUC of each target that has one, [T], and by how much it changes per unit of each sample's weight, [T, S].
 
     A member's placement is the share of non-members it exceeds, a non-member's the share of members that exceed it. The
     AUC is the mean of either, and moves with a weight by (placement - AUC) / (the number of its side).
     """
     check_scores(scores, is_member)
-    targets = samples_with_both(is_member)
+    targets = targets_with_both(is_member)
     auc, influence = np.empty(len(targets)), np.empty((len(targets), scores.shape[1]))
     for found, target in enumerate(targets):
         row, member = scores[target], is_member[target]
-        exceeds = _exceeded(row[member], row[~member])
-        exceeded = 1 - _exceeded(row[~member], row[member])
+        exceeds = _share_exceeded(row[member], row[~member])
+        exceeded = 1 - _share_exceeded(row[~member], row[member])
         auc[found] = exceeds.mean()
         influence[found, member] = (exceeds - auc[found]) / len(exceeds)
         influence[found, ~member] = (exceeded - auc[found]) / len(exceeded)
     return auc, influence
 
 
-def _exceeded(scores: Scores, others: Scores) -> Floats:
+def _share_exceeded(scores: Scores, others: Scores) -> Floats:
     """The share of the others that each score exceeds, ties counted half."""
     rising = np.sort(others)
     return (np.searchsorted(rising, scores, "left") + np.searchsorted(rising, scores, "right")) / (2 * len(others))
 
 
-def _interval(values: Floats, influence: Floats, seed: int, replicates: int, possible: tuple[float, float]) -> Interval:
+def _bootstrap_interval(
+    values: Floats, influence: Floats, seed: int, replicates: int, possible: tuple[float, float]
+) -> Interval:
     if not len(values):
         return Interval(None, None, None, 0)
     # To first order a replicate may leave the values that there are.
-    drawn = _replicated(values, influence, seed, replicates).clip(*possible)
+    drawn = _bootstrap_means(values, influence, seed, replicates).clip(*possible)
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
     return Interval(float(values.mean()), low, high, len(values))
 
 
-def _replicated(values: Floats, influence: Floats, seed: int, replicates: int) -> Floats:
+def _bootstrap_means(values: Floats, influence: Floats, seed: int, replicates: int) -> Floats:
     """The mean of each bootstrap replicate, [replicates]; a few at a time, so that weights take little memory."""
     means = []
     for some in np.array_split(np.arange(replicates), range(50, replicates, 50)):
-        targets, samples = _weights(some, len(values), influence.shape[1], seed)
+        targets, samples = _bootstrap_weights(some, len(values), influence.shape[1], seed)
         means.append(((values + samples @ influence.T) * targets).mean(axis=1))
     return np.concatenate(means)
 
 
-def _weights(replicates: NDArray[np.int64], targets: int, samples: int, seed: int) -> tuple[Floats, Floats]:
+def _bootstrap_weights(replicates: NDArray[np.int64], targets: int, samples: int, seed: int) -> tuple[Floats, Floats]:
     """How often these replicates draw each target, float64 [R, targets], and each sample, [R, samples]."""
     generators = [np.random.default_rng([seed, replicate]) for replicate in replicates]
     of_targets, of_samples = (

@@ -7,14 +7,13 @@ import numpy as np
 from scipy.special import digamma, polygamma
 
 from study.errors import BadInputError, unknown
-from study.mia.checks import Floats, Mask, Scores, checked_scores, require_shadows
+from study.mia.checks import Floats, Mask, Scores, require_shadows, valid_scores
 
 VARIANCE_FLOOR = 1e-9
 """The least variance of one sample, in units of the pooled one: where its few shadows happen to agree to the last bit,
 a variance of zero would make the attacker certain."""
 
 
-# LiRA
 def lira_online(scores: Scores, is_member: Mask, variance: str = "shrunk") -> Floats:
     """The likelihood ratio of two Gaussians, one fitted to a sample's IN and one to its OUT shadows, as its logarithm.
 
@@ -31,9 +30,9 @@ def lira_online(scores: Scores, is_member: Mask, variance: str = "shrunk") -> Fl
     Raises:
         BadInputError: the input is unusable, or a sample has too few shadows.
     """
-    phi, member = checked_scores(scores, is_member)
-    inside = _gaussian("IN", phi, member, variance)
-    outside = _gaussian("OUT", phi, ~member, variance)
+    phi, member = valid_scores(scores, is_member)
+    inside = _fit_gaussian("IN", phi, member, variance)
+    outside = _fit_gaussian("OUT", phi, ~member, variance)
     return _log_density(phi, *inside) - _log_density(phi, *outside)
 
 
@@ -46,8 +45,8 @@ def lira_offline(scores: Scores, is_member: Mask, variance: str = "shrunk") -> F
 
     Args, Raises: see `lira_online`; IN shadows are not used.
     """
-    phi, member = checked_scores(scores, is_member)
-    mean, spread = _gaussian("OUT", phi, ~member, variance)
+    phi, member = valid_scores(scores, is_member)
+    mean, spread = _fit_gaussian("OUT", phi, ~member, variance)
     return (phi - mean) / np.sqrt(spread)
 
 
@@ -59,8 +58,8 @@ def lira_offline_two_sided(scores: Scores, is_member: Mask, variance: str = "shr
 
     Args, Raises: see `lira_online`; IN shadows are not used.
     """
-    phi, member = checked_scores(scores, is_member)
-    return -_log_density(phi, *_gaussian("OUT", phi, ~member, variance))
+    phi, member = valid_scores(scores, is_member)
+    return -_log_density(phi, *_fit_gaussian("OUT", phi, ~member, variance))
 
 
 def _log_density(phi: Floats, mean: Floats, variance: Floats) -> Floats:
@@ -83,22 +82,22 @@ class _Shadows:
     squares: Floats
 
 
-def _gaussian(side: str, phi: Floats, chosen: Mask, variance: str) -> tuple[Floats, Floats]:
+def _fit_gaussian(side: str, phi: Floats, chosen: Mask, variance: str) -> tuple[Floats, Floats]:
     """The mean and variance of a side's shadows, for every target and sample."""
     if variance not in VARIANCES:
         raise unknown("variance", variance, VARIANCES)
     require_shadows(side, chosen, 2 if variance == "per_example" else 1)
-    shadows = _others(phi, chosen)
+    shadows = _leave_one_out(phi, chosen)
     return shadows.mean, VARIANCES[variance](shadows)
 
 
-def _others(phi: Floats, chosen: Mask) -> _Shadows:
+def _leave_one_out(phi: Floats, chosen: Mask) -> _Shadows:
     """The chosen models but the target, as those before it merged with those after it (Chan et al. 1983).
 
     Subtracting the target from sums over all would lose the spread of the others where the target is far from them.
     """
-    before = _running(phi, chosen)
-    after = [column[::-1] for column in _running(phi[::-1], chosen[::-1])]
+    before = _running_moments(phi, chosen)
+    after = [column[::-1] for column in _running_moments(phi[::-1], chosen[::-1])]
     n = before[0] + after[0]
     some = np.maximum(n, 1)
     gap = after[1] - before[1]
@@ -109,7 +108,7 @@ def _others(phi: Floats, chosen: Mask) -> _Shadows:
     )
 
 
-def _running(phi: Floats, chosen: Mask) -> Floats:
+def _running_moments(phi: Floats, chosen: Mask) -> Floats:
     """Count, mean and squared residuals of the chosen models before each one (Welford 1962): [3, N, S]."""
     found = np.zeros((3, *phi.shape))
     for model in range(len(phi) - 1):
@@ -121,13 +120,13 @@ def _running(phi: Floats, chosen: Mask) -> Floats:
     return found
 
 
-def _per_example(shadows: _Shadows) -> Floats:
+def _per_example_variance(shadows: _Shadows) -> Floats:
     """Each sample's own unbiased variance, or the floor where its shadows have the same score."""
     variance = shadows.squares / np.maximum(shadows.n - 1, 1)
-    return np.maximum(variance, VARIANCE_FLOOR * _pooled(shadows))
+    return np.maximum(variance, VARIANCE_FLOOR * _pooled_variance(shadows))
 
 
-def _pooled(shadows: _Shadows) -> Floats:
+def _pooled_variance(shadows: _Shadows) -> Floats:
     """One variance for all samples of a target, [N, 1]: the residuals are from each sample's own mean.
 
     Each sample gives up one degree of freedom for its mean; how far samples lie from one another doesn't enter.
@@ -142,23 +141,23 @@ def _pooled(shadows: _Shadows) -> Floats:
     return pooled
 
 
-def _shrunk(shadows: _Shadows) -> Floats:
+def _shrunk_variance(shadows: _Shadows) -> Floats:
     """Each sample's variance, shrunk toward a common one by empirical Bayes (Smyth 2004).
 
     (d0 s0^2 + d s^2) / (d0 + d), where the sample's s^2 has d degrees of freedom and d0 and s0^2 are those of the
     scaled inverse chi-squared prior that best explains how the target's log s^2 spread over samples. If they spread no
     more than chance has them do, d0 is infinite and all samples have the pooled variance.
     """
-    pooled, own = _pooled(shadows)[:, 0], _per_example(shadows)
+    pooled, own = _pooled_variance(shadows)[:, 0], _per_example_variance(shadows)
     freedom = (shadows.n - 1).clip(0)
     shrunk = np.empty_like(own)
     for target in range(len(own)):
-        weight, common = _prior(own[target], freedom[target], pooled[target])
+        weight, common = _fit_prior(own[target], freedom[target], pooled[target])
         shrunk[target] = (common + weight * shadows.squares[target]) / (1 + weight * freedom[target])
     return shrunk
 
 
-def _prior(variance: Floats, freedom: Floats, pooled: float) -> tuple[float, float]:
+def _fit_prior(variance: Floats, freedom: Floats, pooled: float) -> tuple[float, float]:
     """1/d0 and s0^2 by the moments of log s^2 (Smyth 2004, section 6.2), from the samples that have a variance."""
     variance, freedom = variance[freedom > 0], freedom[freedom > 0]
     if len(variance) < 2:
@@ -186,8 +185,8 @@ def _inverse_trigamma(value: float) -> float:
 
 
 VARIANCES: Mapping[str, Callable[[_Shadows], Floats]] = {
-    "shrunk": _shrunk,
-    "pooled": _pooled,
-    "per_example": _per_example,
+    "shrunk": _shrunk_variance,
+    "pooled": _pooled_variance,
+    "per_example": _per_example_variance,
 }
 """How the variance of a sample's shadows is estimated; `shrunk` is meant for the 32 models of the paper."""

@@ -4,10 +4,9 @@ import numpy as np
 from scipy.special import log_expit
 
 from study.errors import BadInputError
-from study.mia.checks import Floats, Mask, Scores, checked_scores, require_shadows
+from study.mia.checks import Floats, Mask, Scores, require_shadows, valid_scores
 
 
-# RMIA
 def rmia_online(scores: Scores, is_member: Mask, gamma: float = 2.0) -> Floats:
     """The share of samples z that the sample x is gamma times as likely a member as (Zarifzadeh et al., Eq. 2 and 3).
 
@@ -31,7 +30,7 @@ def rmia_online(scores: Scores, is_member: Mask, gamma: float = 2.0) -> Floats:
     Raises:
         BadInputError: the input is unusable, a sample has no IN or no OUT shadow, or gamma isn't above 0.
     """
-    phi, member = checked_scores(scores, is_member)
+    phi, member = valid_scores(scores, is_member)
     require_shadows("IN", member, 1)
     require_shadows("OUT", ~member, 1)
 
@@ -39,7 +38,7 @@ def rmia_online(scores: Scores, is_member: Mask, gamma: float = 2.0) -> Floats:
         between: Floats = np.logaddexp(_log_mean(logs, member), _log_mean(logs, ~member)) - np.log(2)
         return between
 
-    return _dominated(log_expit(phi) - _log(halfway(log_expit(phi)), halfway(log_expit(-phi))), gamma)
+    return _rmia_share(log_expit(phi) - _log(halfway(log_expit(phi)), halfway(log_expit(-phi))), gamma)
 
 
 def rmia_offline(scores: Scores, is_member: Mask, gamma: float = 2.0, a: float = 0.3) -> Floats:
@@ -58,7 +57,7 @@ def rmia_offline(scores: Scores, is_member: Mask, gamma: float = 2.0, a: float =
     Raises:
         BadInputError: the input is unusable, a sample has no OUT shadow, or gamma or a is out of range.
     """
-    phi, member = checked_scores(scores, is_member)
+    phi, member = valid_scores(scores, is_member)
     require_shadows("OUT", ~member, 1)
     if not 0 <= a <= 1:
         raise BadInputError(f"the a of RMIA lies between 0 and 1, not at {a}.")
@@ -66,7 +65,7 @@ def rmia_offline(scores: Scores, is_member: Mask, gamma: float = 2.0, a: float =
         certain = np.log((1 - a) / 2)
     known = np.log((1 + a) / 2)
     p = np.logaddexp(known + _log_mean(log_expit(phi), ~member), certain)
-    return _dominated(log_expit(phi) - _log(p, known + _log_mean(log_expit(-phi), ~member)), gamma)
+    return _rmia_share(log_expit(phi) - _log(p, known + _log_mean(log_expit(-phi), ~member)), gamma)
 
 
 def _log_mean(logs: Floats, chosen: Mask) -> Floats:
@@ -92,7 +91,7 @@ def _log(log_p: Floats, log_q: Floats) -> Floats:
     return log
 
 
-def _dominated(log_ratios: Floats, gamma: float) -> Floats:
+def _rmia_share(log_ratios: Floats, gamma: float) -> Floats:
     if not gamma > 0:
         raise BadInputError(f"the gamma of RMIA is above 0, not {gamma}.")
     bounds = log_ratios - np.log(gamma)

@@ -7,15 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.errors import BadInputError
-from study.mia.checks import Floats, Mask, Scores, check_scores, samples_with_both
+from study.mia.checks import Floats, Mask, Scores, check_scores, targets_with_both
 
 ALL = "all"
 """The group that everybody is in."""
 
 
-# What an attack achieves
 @dataclass(frozen=True)
-class Measures:
+class AttackMetrics:
     """How well an attack on one target told members from non-members; None where it can't be said.
 
     Thresholds fall between different scores only, so that equal ones are taken together.
@@ -40,7 +39,7 @@ class Measures:
     n_out: int
 
 
-def measure(scores: Scores, is_member: Mask) -> Measures:
+def attack_metrics(scores: Scores, is_member: Mask) -> AttackMetrics:
     """What an attack with these scores achieves on one target; without members or without non-members, only counts.
 
     Args:
@@ -52,10 +51,10 @@ def measure(scores: Scores, is_member: Mask) -> Measures:
     """
     check_scores(scores, is_member)
     order = np.argsort(scores)[::-1]
-    return _measure(scores[order], is_member[order])
+    return _metrics(scores[order], is_member[order])
 
 
-def measure_groups(scores: Scores, is_member: Mask, groups: NDArray[Any]) -> dict[str, list[Measures]]:
+def metrics_by_group(scores: Scores, is_member: Mask, groups: NDArray[Any]) -> dict[str, list[AttackMetrics]]:
     """What an attack achieves on every target, over all samples and over those of each group.
 
     Args:
@@ -70,19 +69,19 @@ def measure_groups(scores: Scores, is_member: Mask, groups: NDArray[Any]) -> dic
         BadInputError: the shapes differ, a score isn't finite, or a group is called `all`.
     """
     check_scores(scores, is_member)
-    names, number = _numbered(groups, scores.shape[-1])
-    found: dict[str, list[Measures]] = {name: [] for name in (ALL, *names)}
+    names, number = _group_numbers(groups, scores.shape[-1])
+    found: dict[str, list[AttackMetrics]] = {name: [] for name in (ALL, *names)}
     for row, member in zip(scores, is_member, strict=True):
         order = np.argsort(row)[::-1]
         falling, truth, group = row[order], member[order], number[order]
-        found[ALL].append(_measure(falling, truth))
+        found[ALL].append(_metrics(falling, truth))
         for index, name in enumerate(names):
-            found[name].append(_measure(falling[group == index], truth[group == index]))
+            found[name].append(_metrics(falling[group == index], truth[group == index]))
     return found
 
 
 @dataclass(frozen=True)
-class _Counts:
+class _RocCounts:
     """A ROC curve in counts, int64 [T]: what the threshold of each block of equal scores lets in, none first."""
 
     false: NDArray[np.int64]
@@ -95,23 +94,23 @@ class _Counts:
         return rate
 
 
-def _counts(falling: Scores, truth: Mask) -> _Counts:
+def _roc_counts(falling: Scores, truth: Mask) -> _RocCounts:
     """The curve of scores in falling order."""
     last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
     true = np.cumsum(truth)[last]
-    return _Counts(false=np.append(0, last + 1 - true), true=np.append(0, true))
+    return _RocCounts(false=np.append(0, last + 1 - true), true=np.append(0, true))
 
 
-def _measure(falling: Scores, truth: Mask) -> Measures:
+def _metrics(falling: Scores, truth: Mask) -> AttackMetrics:
     n_in = int(np.count_nonzero(truth))
     n_out = len(truth) - n_in
     if not n_in or not n_out:
-        return Measures(None, None, None, None, None, n_in, n_out)
-    counts = _counts(falling, truth)
+        return AttackMetrics(None, None, None, None, None, n_in, n_out)
+    counts = _roc_counts(falling, truth)
     # Twice the number of pairs in order, ties counted half, is a whole number.
     pairs = int(np.diff(counts.false) @ (counts.true[1:] + counts.true[:-1]))
     at_1e2, at_1e3, at_0 = counts.tpr_at(np.array([1e-2, 1e-3, 0])).tolist()
-    return Measures(
+    return AttackMetrics(
         auc=pairs / (2 * n_in * n_out),
         balanced_acc=float(0.5 + (counts.true / n_in - counts.false / n_out).max() / 2),
         tpr_at_1e2fpr=at_1e2 if n_out >= 100 else None,
@@ -153,18 +152,18 @@ def mean_roc(scores: Scores, is_member: Mask, points: int = 101) -> Roc:
         BadInputError: the shapes differ, or a score isn't finite.
     """
     check_scores(scores, is_member)
-    targets = samples_with_both(is_member)
+    targets = targets_with_both(is_member)
     if not len(targets):
         return Roc(np.empty(0), np.empty(0), 0)
     fpr = np.geomspace(1 / (~is_member[targets]).sum(axis=1).min(), 1, points)
     tpr = np.zeros(points)
     for target in targets:
         order = np.argsort(scores[target])[::-1]
-        tpr += _counts(scores[target, order], is_member[target, order]).tpr_at(fpr) / len(targets)
+        tpr += _roc_counts(scores[target, order], is_member[target, order]).tpr_at(fpr) / len(targets)
     return Roc(fpr, tpr, len(targets))
 
 
-def _numbered(groups: NDArray[Any], samples: int) -> tuple[list[str], NDArray[np.int64]]:
+def _group_numbers(groups: NDArray[Any], samples: int) -> tuple[list[str], NDArray[np.int64]]:
     if np.shape(groups) != (samples,):
         raise BadInputError(f"there are {samples} samples but groups of shape {np.shape(groups)}.")
     names, number = np.unique(groups, return_inverse=True)

@@ -17,7 +17,7 @@ from study.data.load import load
 from study.lenses import gradient_norms, membership
 from study.lenses.membership import score
 from study.mia.audit import ATTACKS
-from study.mia.roc import measure
+from study.mia.roc import attack_metrics
 from study.networks import build
 from study.networks.catalog import NORMS
 from study.record.results import Results
@@ -476,7 +476,7 @@ def test_each_model_is_attacked_with_the_others_of_its_seed_as_shadows(split):
     found = ATTACKS["lira_online"](scores, is_member)
     for model, row in enumerate(row for row in split.members if row["seed"] == 4):
         assert row["mia_attack"] == "lira_online"
-        assert row["mia_auc"] == measure(found[model], is_member[model]).auc
+        assert row["mia_auc"] == attack_metrics(found[model], is_member[model]).auc
         (of_model,) = (
             each
             for each in split.attacks

@@ -15,7 +15,7 @@ from study.data.splits import halves
 from study.errors import BadInputError
 from study.mia.audit import ATTACKS
 from study.mia.intervals import mean_auc, mean_auc_difference
-from study.mia.roc import measure
+from study.mia.roc import attack_metrics
 from study.record.results import Results
 from study.record.rows import describe
 from study.trial import Trial
@@ -86,7 +86,7 @@ def test_each_attack_in_each_cell_and_group_is_what_it_makes_of_the_recorded_sco
     (row,) = table.query("norm == 'batch' and attack == 'lira_online' and group == 'corrupted'").to_dict("records")
     wanted = mean_auc(found[:, OUT], is_member[:, OUT])
     assert (row["auc"], row["low"], row["high"], row["targets"]) == (wanted.mean, wanted.low, wanted.high, MODELS)
-    each = [measure(found[target, OUT], is_member[target, OUT]) for target in range(MODELS)]
+    each = [attack_metrics(found[target, OUT], is_member[target, OUT]) for target in range(MODELS)]
     assert row["tpr_at_0fp"] == pytest.approx(np.mean([measures.tpr_at_0fp for measures in each]))
     assert (row["n_in"], row["n_out"]) == (30, 30)
 

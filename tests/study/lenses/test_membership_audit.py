@@ -9,7 +9,7 @@ from study.data.corruption import corrupt
 from study.data.splits import halves
 from study.lenses import membership
 from study.mia.audit import ATTACKS
-from study.mia.roc import measure
+from study.mia.roc import attack_metrics
 from tests.conftest import random_split
 
 MODELS, SAMPLES = 8, 40
@@ -54,9 +54,12 @@ def test_a_row_is_what_the_attack_achieves_on_the_group():
         for row in membership.infer(samples(), MODELS)
         if (row["member"], row["attack"], row["group"]) == (5, "lira_online", "corrupted")
     )
-    wanted = measure(found[5, :10], is_member[5, :10])
+    wanted = attack_metrics(found[5, :10], is_member[5, :10])
     assert (row["auc"], row["n_in"], row["n_out"]) == (wanted.auc, 5, 5)
-    assert membership.headline(membership.infer(samples(), MODELS), 5)["mia_auc"] == measure(found[5], is_member[5]).auc
+    assert (
+        membership.headline(membership.infer(samples(), MODELS), 5)["mia_auc"]
+        == attack_metrics(found[5], is_member[5]).auc
+    )
 
 
 def test_a_mirror_image_is_a_query_of_its_own():
@@ -64,7 +67,7 @@ def test_a_mirror_image_is_a_query_of_its_own():
     scores, is_member = matrices(table)
     mirrored = table["mirror_score"].to_numpy().reshape(MODELS, SAMPLES)
     attack = ATTACKS["lira_offline"]
-    wanted = measure((attack(scores, is_member)[2] + attack(mirrored, is_member)[2]) / 2, is_member[2]).auc
+    wanted = attack_metrics((attack(scores, is_member)[2] + attack(mirrored, is_member)[2]) / 2, is_member[2]).auc
     of_two = (row for row in membership.infer(table, MODELS) if (row["member"], row["group"]) == (2, "all"))
     assert next(row for row in of_two if row["attack"] == "lira_offline")["auc"] == pytest.approx(wanted)
 
