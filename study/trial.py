@@ -7,17 +7,17 @@ The defaults are those of the paper's Appendix D.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import Any, get_type_hints
 
 from study.data import folders
-from study.data.catalog import DATASETS, OOD_SOURCES
+from study.data.catalog import DATASETS
 from study.errors import BadInputError, unknown
 from study.networks import factories
-from study.networks.catalog import ARCHITECTURES, NORMS, TRANSFORMERS, check_token_norm
+from study.networks.catalog import NETWORKS, NORMS, check_token_norm
 
 CORRUPTIONS = ("none", "label", "ood", "natural")
 FOLDER_FIELDS = ("dataset", "ood")
@@ -51,7 +51,7 @@ class Trial:
             (Algorithm 2), `natural` changes nothing and calls the most atypical samples S_out; `none` exactly when k
             is 0.
         k: the size of S_out over that of D, in [0, 1).
-        ood: the other dataset D*; `none` stands for the one of `OOD_SOURCES`, and for any other corruption.
+        ood: the other dataset D*; `none` stands for the usual one of D, and for any other corruption.
         architecture: a built-in network, or `module:factory` for one of the user's, which is known by that name alone:
             a network that has changed is another experiment only under another name.
         norm: the normalization layers that the network is given.
@@ -129,7 +129,8 @@ class Trial:
         if self.stopping == "best" and self.validation == 0:
             raise BadInputError("stopping=best needs a validation set: set some of D aside with validation=0.1.")
         self._check_protocol()
-        if self.architecture in TRANSFORMERS:
+        network = NETWORKS.get(self.architecture)
+        if network is not None and network.built_with == "layer":
             check_token_norm(f"architecture={self.architecture}", self.norm)
         if self.regularizer != "none" and self.norm != "batch":
             raise BadInputError(f"regularizer={self.regularizer} needs the gamma and sigma of norm=batch.")
@@ -155,7 +156,8 @@ class Trial:
         """D* by its name; `none` where nothing of it is added."""
         if self.corruption != "ood":
             return "none"
-        source = OOD_SOURCES.get(self.dataset, "none") if self.ood == "none" else self.ood
+        usual = DATASETS[self.dataset].ood if self.dataset in DATASETS else "none"
+        source = usual if self.ood == "none" else self.ood
         if source in ("none", self.dataset):
             raise BadInputError(f"corruption=ood on {self.dataset} needs another dataset: name it with ood=...")
         return source
@@ -207,11 +209,11 @@ class Trial:
 FIELDS = tuple(field.name for field in fields(Trial))
 DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Trial)}
 TYPES = get_type_hints(Trial)
-CHOICES = {
+CHOICES: Mapping[str, Collection[str]] = {
     "dataset": DATASETS,
     "corruption": CORRUPTIONS,
     "ood": ("none", "photos", *DATASETS),
-    "architecture": ARCHITECTURES,
+    "architecture": NETWORKS,
     "norm": NORMS,
     "regularizer": REGULARIZERS,
     "optimizer": OPTIMIZERS,

@@ -11,8 +11,8 @@ from typing import Any
 
 from study import worker
 from study.data import folders
-from study.data.catalog import SIZES
-from study.networks.catalog import ARCHITECTURES, FORWARD, INPUTS
+from study.data.catalog import DATASETS
+from study.networks.catalog import NETWORKS
 from study.record.results import Results
 from study.trial import Trial
 from sweeps.bundles import MEMBERS, SPEED, Advice, Known, alike, worth_bundling
@@ -202,8 +202,8 @@ def device_seconds(trial: Trial, durations: "Durations", teraflops: float) -> fl
     """What one trial takes; None where that can't be told."""
     if durations.device is not None:
         return durations.seconds(trial)
-    known = trial.dataset in SIZES and trial.architecture in ARCHITECTURES
-    return flops(trial) / (teraflops * 1e12) if known else None
+    operations = flops(trial)
+    return None if operations is None else operations / (teraflops * 1e12)
 
 
 @dataclass(frozen=True)
@@ -243,10 +243,19 @@ def _durations(results: Results) -> Iterable[dict[str, Any]]:
                 yield row
 
 
-def flops(trial: Trial) -> float:
-    """Floating-point operations of a trial: three forward passes for a training step, one for a measurement."""
-    whole, test, shape, classes = SIZES[trial.dataset]
-    given = trial.subset or whole
+def flops(trial: Trial) -> float | None:
+    """Return the floating-point operations of a trial: three forward passes for a training step, one for a measurement.
+
+    None where they were not counted: the dataset or the network is the user's, or its images have a size of their own.
+    """
+    dataset, network = DATASETS.get(trial.dataset), NETWORKS.get(trial.architecture)
+    if dataset is None or network is None:
+        return None
+    forward = network.operations_for(dataset.shape, dataset.classes)
+    if forward is None:
+        return None
+    given = trial.subset or dataset.train
     train = given - round(trial.validation * given)
-    passes = 3 * trial.epochs * _share(trial) * train + -(-trial.epochs // trial.eval_every) * (given + test)
-    return len(trial.members) * passes * FORWARD[trial.architecture][INPUTS.index((shape, classes))]
+    evaluations = -(-trial.epochs // trial.eval_every)
+    passes = 3 * trial.epochs * _share(trial) * train + evaluations * (given + dataset.test)
+    return len(trial.members) * passes * forward

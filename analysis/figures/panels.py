@@ -16,8 +16,10 @@ from matplotlib.lines import Line2D
 
 from analysis.cells import level
 from analysis.figures.svg import hover
-from analysis.figures.theme import COLORS, DASHES, DATASETS, MARKERS, MEASURES, NAMES, NETWORKS, theme
+from analysis.figures.theme import COLORS, DASHES, MARKERS, MEASURES, NAMES, theme
+from study.data.catalog import DATASETS
 from study.errors import BadInputError
+from study.networks.catalog import NETWORKS
 
 if TYPE_CHECKING:
     pass
@@ -34,8 +36,8 @@ TITLE_LINE = 0.17
 CHARACTERS = 11
 """How many characters of a title fit into an inch."""
 KNOWN = {
-    "architecture": NETWORKS,
-    "dataset": DATASETS,
+    "architecture": {name: network.printed for name, network in NETWORKS.items()},
+    "dataset": {name: dataset.printed for name, dataset in DATASETS.items()},
     "norm": NAMES,
     "measure": MEASURES,
     "part": {**MEASURES, "log": "effect of alpha, log", "hinge": "effect of alpha, hinge"},

@@ -35,30 +35,6 @@ NAMES = {
 
 HATCHES = {"batch": "", "none": "////", "group": "....", "instance": "xxxx", "layer": "----", "rms": "++++"}
 """How the bars of an arm are told apart in grey."""
-NETWORKS = {
-    "lenet": "LeNet",
-    "densenet121": "DenseNet121",
-    "resnet18": "ResNet18",
-    "resnet34": "ResNet34",
-    "resnet50": "ResNet50",
-    "vgg8": "VGG8",
-    "vgg11": "VGG11",
-    "vgg13": "VGG13",
-    "vgg16": "VGG16",
-    "vgg19": "VGG19",
-    "vit": "ViT",
-}
-"""The networks in print, in the paper's order."""
-DATASETS = {
-    "digits": "digits",
-    "mnist": "MNIST",
-    "fashion_mnist": "FashionMNIST",
-    "cifar10": "CIFAR10",
-    "cifar100": "CIFAR100",
-    "svhn": "SVHN",
-    "tiny_imagenet": "Tiny ImageNet",
-}
-"""The datasets in print, in the paper's order."""
 MEASURES = {
     "test_acc": "test accuracy",
     "mem_acc": "memorization accuracy",

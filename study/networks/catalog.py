@@ -1,43 +1,60 @@
-"""Floating-point operations of one sample's forward pass, counted once.
+"""The built-in networks: one row each, and the norms that they can be given.
 
-Counting them anew would load torch, which takes longer than planning twenty thousand cells; a test counts them again.
+A network is its row here and its builder in `study.networks.build`, under the same name. Nothing here imports torch, so
+that a sweep can be planned, and its records analyzed, without it.
 """
+
+from dataclasses import dataclass
 
 from study.errors import BadInputError
 
-INPUTS = (((1, 28, 28), 10), ((3, 32, 32), 10), ((3, 32, 32), 100), ((3, 64, 64), 200))
-"""Shapes of an image, and numbers of classes, for which they are known."""
-FORWARD = {
-    "lenet": (833_040, 1_303_440, 1_318_560, 7_187_520),
-    "resnet18": (911_601_664, 1_110_845_440, 1_110_937_600, 4_443_545_600),
-    "resnet34": (1_871_835_136, 2_318_804_992, 2_318_897_152, 9_275_383_808),
-    "resnet50": (2_093_639_680, 2_595_659_776, 2_596_028_416, 10_383_294_464),
-    "densenet121": (1_344_641_024, 1_776_701_440, 1_776_885_760, 7_107_133_440),
-    "vgg8": (115_339_264, 135_669_760, 135_761_920, 542_842_880),
-    "vgg11": (267_513_856, 305_539_072, 305_631_232, 1_222_320_128),
-    "vgg13": (383_119_360, 456_534_016, 456_626_176, 1_826_299_904),
-    "vgg16": (535_293_952, 626_403_328, 626_495_488, 2_505_777_152),
-    "vgg19": (687_468_544, 796_272_640, 796_364_800, 3_185_254_400),
-    "vit": (330_339_328, 436_481_024, 436_527_104, 2_029_103_104),
-}
-"""By architecture, in the order of `INPUTS`: a multiplication and its addition are two operations."""
-ARCHITECTURES = (
-    "lenet",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "densenet121",
-    "vgg8",
-    "vgg11",
-    "vgg13",
-    "vgg16",
-    "vgg19",
-    "vit",
-)
-TRANSFORMERS = ("vit",)
 NORMS = ("batch", "none", "group", "instance", "layer", "rms")
 TOKEN_NORMS = ("layer", "none", "rms")
 """The norms of a network that is built with layer norm: its tokens are vectors, without pixels."""
+COUNTED_INPUTS = (((1, 28, 28), 10), ((3, 32, 32), 10), ((3, 32, 32), 100), ((3, 64, 64), 200))
+"""The shapes of an image, with numbers of classes, for which the operations of a network are counted."""
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """What is known of a network before it is built.
+
+    Attributes:
+        name: as the user types it and the records have it.
+        printed: its name in figures.
+        built_with: the norm that its builder gives it, `batch` or `layer`.
+        operations: floating-point operations of one sample's forward pass, for each of `COUNTED_INPUTS`. A
+            multiplication and its addition are two. To count them when they are asked for would load torch, which takes
+            longer than planning twenty thousand cells; a test counts them again.
+    """
+
+    name: str
+    printed: str
+    built_with: str
+    operations: tuple[int, int, int, int]
+
+    def operations_for(self, shape: tuple[int, int, int], classes: int) -> int | None:
+        """Return the operations for images [C, H, W] and that many classes; None where they are not counted."""
+        counted = dict(zip(COUNTED_INPUTS, self.operations, strict=True))
+        return counted.get((shape, classes))
+
+
+# In the paper's order, in which figures show them.
+_ROWS = (
+    NetworkInfo("lenet", "LeNet", "batch", (833_040, 1_303_440, 1_318_560, 7_187_520)),
+    NetworkInfo("densenet121", "DenseNet121", "batch", (1_344_641_024, 1_776_701_440, 1_776_885_760, 7_107_133_440)),
+    NetworkInfo("resnet18", "ResNet18", "batch", (911_601_664, 1_110_845_440, 1_110_937_600, 4_443_545_600)),
+    NetworkInfo("resnet34", "ResNet34", "batch", (1_871_835_136, 2_318_804_992, 2_318_897_152, 9_275_383_808)),
+    NetworkInfo("resnet50", "ResNet50", "batch", (2_093_639_680, 2_595_659_776, 2_596_028_416, 10_383_294_464)),
+    NetworkInfo("vgg8", "VGG8", "batch", (115_339_264, 135_669_760, 135_761_920, 542_842_880)),
+    NetworkInfo("vgg11", "VGG11", "batch", (267_513_856, 305_539_072, 305_631_232, 1_222_320_128)),
+    NetworkInfo("vgg13", "VGG13", "batch", (383_119_360, 456_534_016, 456_626_176, 1_826_299_904)),
+    NetworkInfo("vgg16", "VGG16", "batch", (535_293_952, 626_403_328, 626_495_488, 2_505_777_152)),
+    NetworkInfo("vgg19", "VGG19", "batch", (687_468_544, 796_272_640, 796_364_800, 3_185_254_400)),
+    NetworkInfo("vit", "ViT", "layer", (330_339_328, 436_481_024, 436_527_104, 2_029_103_104)),
+)
+NETWORKS: dict[str, NetworkInfo] = {row.name: row for row in _ROWS}
+"""The built-in networks by name."""
 
 
 def check_token_norm(network: str, norm: str) -> None:

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from study.engine.backends import BACKENDS
 from study.errors import unknown
-from study.networks.catalog import ARCHITECTURES
+from study.networks.catalog import NETWORKS
 from study.record.provenance import device_name
 from study.speed.throughput import Rate, engine, rate, side_by_side, training
 from study.training.precision import be_exact
@@ -114,7 +114,7 @@ def choose(
         cache = _cache_file()
     except OSError:  # a home that can't be written to
         return fastest(completed([]), members)
-    if trial.architecture not in ARCHITECTURES:
+    if trial.architecture not in NETWORKS:
         # A network of the user's may change under its name, and one that hangs is to keep no other process waiting.
         return fastest(completed([]), members)
     kind = _kind(trial, shape, classes, device, backend)

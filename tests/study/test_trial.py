@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.errors import BadInputError
-from study.networks.catalog import NORMS, TOKEN_NORMS, TRANSFORMERS
+from study.networks.catalog import NETWORKS, NORMS, TOKEN_NORMS
 from study.trial import CHOICES, DEFAULTS, FIELDS, Trial, parse, text
 
 PINNED = [
@@ -332,7 +332,7 @@ def test_an_unknown_network_gets_the_nearest_or_the_form_of_the_users_own(archit
     assert said in refusal(architecture=architecture)
 
 
-@pytest.mark.parametrize("architecture", TRANSFORMERS)
+@pytest.mark.parametrize("architecture", [name for name, row in NETWORKS.items() if row.built_with == "layer"])
 def test_a_transformer_takes_the_norms_of_tokens_alone(architecture):
     for norm in NORMS:
         if norm in TOKEN_NORMS:

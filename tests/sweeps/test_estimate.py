@@ -1,12 +1,8 @@
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from study.data.catalog import SIZES
-from study.data.load import load
 from study.errors import BadInputError
-from study.networks import build
-from study.networks.catalog import ARCHITECTURES, FORWARD, INPUTS
+from study.networks.catalog import NETWORKS
 from study.record.results import Results
 from study.record.rows import failed
 from study.trial import Trial
@@ -19,30 +15,15 @@ def record(results: Results, trial: Trial, seconds: float, device: str) -> None:
     results.write("test", trial.id, {"members": rows})
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_stated_operations_are_those_of_a_pass(architecture):
-    for (shape, classes), stated in zip(INPUTS, FORWARD[architecture], strict=True):
-        # On the meta device shapes are worked out and nothing is computed.
-        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-            build.BUILDERS[architecture](shape, classes).eval()(torch.zeros(1, *shape))
-        assert counter.get_total_flops() == stated
-
-
-def test_the_operations_of_lenet_are_those_counted_by_hand():
-    # Two convolutions, 6x1x5x5 on 28x28 and 16x6x5x5 on 10x10, and three linear layers; a product and a sum each.
-    macs = 6 * 25 * 28 * 28 + 16 * 6 * 25 * 10 * 10 + 400 * 120 + 120 * 84 + 84 * 10
-    assert FORWARD["lenet"][0] == 2 * macs
-
-
 def test_a_training_step_is_three_forward_passes_and_a_measurement_one():
     trial = Trial(epochs=10, eval_every=5, seed=(0, 1))
-    forward = FORWARD["lenet"][0]
+    forward = NETWORKS["lenet"].operations[0]
     assert flops(trial) == 2 * (3 * 10 * 1437 + 2 * (1437 + 360)) * forward
 
 
 def test_what_is_set_aside_is_measured_and_not_trained_on():
     trial = Trial(epochs=10, eval_every=5, validation=0.2)
-    assert flops(trial) == (3 * 10 * (1437 - 287) + 2 * (1437 + 360)) * FORWARD["lenet"][0]
+    assert flops(trial) == (3 * 10 * (1437 - 287) + 2 * (1437 + 360)) * NETWORKS["lenet"].operations[0]
 
 
 @pytest.mark.parametrize(
@@ -106,11 +87,6 @@ def test_hours_are_read_off_records_alike_on_the_most_used_device(tmp_path):
 
 def test_a_results_folder_that_is_not_there_has_no_durations(tmp_path):
     assert Durations.recorded(Results.at(tmp_path / "none")).device is None
-
-
-def test_the_stated_sizes_of_the_digits_are_those_of_the_data(tmp_path):
-    data = load("digits", tmp_path)
-    assert SIZES["digits"] == (len(data.train), len(data.test), data.shape, data.classes)
 
 
 def test_measured_seconds_grow_with_epochs_and_members(tmp_path):

@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from study import seeds
 from study.errors import BadInputError
 from study.networks import build, parts
-from study.networks.catalog import ARCHITECTURES, NORMS, TOKEN_NORMS, TRANSFORMERS
+from study.networks.catalog import NETWORKS, NORMS, TOKEN_NORMS
 from study.networks.norms import batch_norms
 
-ARMS = [(name, norm) for name in ARCHITECTURES for norm in (TOKEN_NORMS if name in TRANSFORMERS else NORMS)]
+TRANSFORMERS = [name for name, row in NETWORKS.items() if row.built_with == "layer"]
+ARMS = [(name, norm) for name in NETWORKS for norm in (TOKEN_NORMS if name in TRANSFORMERS else NORMS)]
 FAMILIES = ("lenet", "resnet18", "densenet121", "vgg8", "vit")
 """One network of each kind; the others differ in depth alone."""
 IMAGE = (3, 16, 16)
@@ -113,10 +114,6 @@ def noise(images: int = 2, shape: parts.Shape = IMAGE) -> Tensor:
     return torch.rand(images, *shape, generator=torch.Generator().manual_seed(6))
 
 
-def test_every_architecture_has_a_builder_and_every_builder_is_an_architecture():
-    assert set(build.BUILDERS) == set(ARCHITECTURES)
-
-
 @pytest.mark.parametrize(("architecture", "norm"), ARMS)
 def test_every_arm_gives_a_logit_for_each_class_at_every_size(architecture, norm):
     for shape in [(1, 28, 28), (3, 32, 32), (3, 64, 64)] if norm in ("none", "instance") else [(1, 28, 28)]:
@@ -162,7 +159,7 @@ def test_only_the_stem_and_the_head_are_not_as_large_as_torchvisions(architectur
     assert features == published - 64 * 3 * (7 * 7 - 3 * 3) - 999 * (head + 1)
 
 
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in TRANSFORMERS])
+@pytest.mark.parametrize("architecture", [name for name in NETWORKS if name not in TRANSFORMERS])
 def test_what_a_norm_adds_to_none_is_a_scale_for_each_channel_and_the_shifts_that_no_bias_replaced(architecture):
     channels = sum(layer.num_features for _, layer in batch_norms(drawn(architecture)))
     arms = {norm: unweighted(architecture, norm, IMAGE) for norm in ("batch", "rms", "none")}
@@ -173,7 +170,7 @@ def test_what_a_norm_adds_to_none_is_a_scale_for_each_channel_and_the_shifts_tha
     assert biases == channels or architecture == "densenet121"
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", NETWORKS)
 def test_whatever_two_arms_share_starts_from_the_same_values(architecture):
     norms = TOKEN_NORMS if architecture in TRANSFORMERS else NORMS
     reference = drawn(architecture).state_dict()
@@ -189,7 +186,7 @@ def test_whatever_two_arms_share_starts_from_the_same_values(architecture):
         assert all(isinstance(drawn(architecture).get_submodule(name), kinds) for name in lost)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", NETWORKS)
 def test_without_norms_the_first_logits_are_finite_and_steps_of_adam_keep_them_so(architecture):
     network = build.build(architecture, IMAGE, 10, "none", seed=5).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
@@ -311,7 +308,7 @@ def test_the_smallest_images_that_fit_are_taken():
 
 
 def test_no_network_has_dropout():
-    for architecture in ARCHITECTURES:
+    for architecture in NETWORKS:
         rates = [layer.p for layer in drawn(architecture).modules() if isinstance(layer, nn.Dropout)]
         assert not any(rates)
     assert not any(layer.dropout for layer in drawn("vit").modules() if isinstance(layer, nn.MultiheadAttention))

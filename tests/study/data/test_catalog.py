@@ -1,0 +1,70 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from study.data.builtin import BUILTIN
+from study.data.catalog import DATASETS
+from study.data.load import load
+from study.networks.catalog import COUNTED_INPUTS, NETWORKS
+from study.run import run
+from study.trial import CHOICES, Trial
+from sweeps import registry
+from sweeps.estimate import Durations, device_hours
+from sweeps.sweep import Scale
+
+
+@pytest.fixture
+def added(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a dataset that is a row and a reader, and nothing else: half of the digits, upside down."""
+
+    def upside_down(data_dir: Path):
+        return tuple(replace(split, images=split.images.flip(2)) for split in BUILTIN["digits"](data_dir))
+
+    row = replace(DATASETS["digits"], name="upside_down", printed="Upside down", ood="mnist")
+    monkeypatch.setitem(DATASETS, "upside_down", row)
+    monkeypatch.setitem(BUILTIN, "upside_down", upside_down)
+    load.cache_clear()
+    yield "upside_down"
+    load.cache_clear()
+
+
+def test_every_row_has_a_reader_and_every_reader_a_row():
+    assert DATASETS.keys() == BUILTIN.keys()
+    assert all(row.name == name for name, row in DATASETS.items())
+
+
+def test_every_dataset_takes_its_images_from_another_that_there_is():
+    for name, row in DATASETS.items():
+        assert row.ood != name
+        assert row.ood in CHOICES["ood"]
+        assert Trial(dataset=name, corruption="ood", k=0.1).ood == row.ood
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_dataset_can_be_planned_with_every_network(dataset):
+    overrides = {"dataset": [dataset], "architecture": list(NETWORKS), "norm": ["none"], "k": [0.1]}
+    plan = registry.sweep("quickstart").plan(Scale.quick, overrides)
+    assert [trial.architecture for trial in plan.trials] == list(NETWORKS)
+    estimate = device_hours(plan.trials, Durations(None, {}), teraflops=1.0)
+    counted = (DATASETS[dataset].shape, DATASETS[dataset].classes) in COUNTED_INPUTS
+    assert estimate.unknown == (0 if counted else len(NETWORKS))
+
+
+def test_the_row_of_the_digits_says_what_the_data_are(tmp_path):
+    row, data = DATASETS["digits"], load("digits", tmp_path)
+    assert (row.train, row.test, row.shape, row.classes) == (len(data.train), len(data.test), data.shape, data.classes)
+
+
+def test_a_dataset_is_a_row_and_a_reader(added, tmp_path):
+    trial = Trial(dataset=added, corruption="ood", k=0.1, epochs=1, seed=(3,))
+    assert trial.ood == "mnist"
+    assert device_hours([trial], Durations(None, {}), teraflops=1.0).unknown == 0
+    (member,) = run(Trial(dataset=added, k=0.1, epochs=1), tmp_path, backend="single").members
+    assert (member["status"], member["dataset"], member["n_test"]) == ("ok", added, DATASETS[added].test)
+
+
+def test_a_dataset_whose_images_have_a_size_of_their_own_is_planned_without_an_estimate(added, monkeypatch):
+    monkeypatch.setitem(DATASETS, added, replace(DATASETS[added], shape=(1, 20, 20)))
+    assert device_hours([Trial(dataset=added)], Durations(None, {}), teraflops=1.0).unknown == 1
