@@ -20,7 +20,8 @@ from study.lenses.gamma_sigma import overall, ratios
 from study.mia.audit import MAIN_ATTACK, audit
 from study.mia.counterfactual import counterfactual_memorization
 from study.mia.roc import AttackMetrics, attack_metrics
-from study.record.rows import Records, Row, fitted
+from study.record.rows import Records, Row
+from study.record.schema import conform_to_schema
 from study.training.loop import Member
 from study.trial import Trial
 
@@ -211,7 +212,7 @@ def each_sample(trial: Trial, measured: Measured, corrupted: Corrupted) -> tuple
         means = {f"grad_norm_{group}": _mean(norm[mask & own]) for group, mask in (("out", out), ("in", ~out))}
     arrays = {name: pa.array(column.cpu().numpy()) for name, column in columns.items()}
     groups = pa.array([GROUPS[trial.corruption] if outside else "clean" for outside in out.tolist()])
-    return fitted({**arrays, "group": groups}), means
+    return conform_to_schema("samples", pa.table({**arrays, "group": groups})), means
 
 
 GROUPS = {"none": "clean", "label": "corrupted", "ood": "ood", "natural": "natural"}

@@ -32,11 +32,12 @@ from study.record.leases import Claims
 from study.record.location import below, is_uri, public, without_secrets
 from study.record.schema import (
     COMMIT,
-    SCHEMA_VERSION,
     SCHEMAS,
     check_schema,
+    check_version,
+    conform_to_schema,
     encode_table,
-    other_version_message,
+    versioned,
     versioned_schema,
 )
 from study.record.store import file_stem, first_line, single_request_uri, sync_to_disk
@@ -227,10 +228,12 @@ class Results:
     def read(
         self, sweep: str, table: str, columns: Sequence[str] | None = None, trials: Collection[str] | None = None
     ) -> pa.Table:
-        """All rows of a table of a sweep, or those of some trials, in the order of the trials' ids.
+        """Return all rows of a table of a sweep, or those of some trials, in the order of the trials' ids.
+
+        In rows of an earlier schema version a setting that came later has its default, and a result is null.
 
         Raises:
-            BadInputError: a shard is truncated, no record of this project's, or of another schema version.
+            BadInputError: a shard is truncated, no record of this project's, or of a later schema version.
         """
         return _settled(lambda: self._read(sweep, table, columns, trials))
 
@@ -279,7 +282,7 @@ class Results:
 
         Raises:
             DamagedError: it is truncated, or no Parquet file.
-            BadInputError: it is no record of this project's, or of another schema version.
+            BadInputError: it is no record of this project's, or of a later schema version.
             FileNotFoundError: it is no longer there.
         """
         # A disk keeps an open file as it is; on a store it may become another one, or none, while it is read.
@@ -303,12 +306,19 @@ class Results:
             self._opened[0].open_input_file(path) as file,
             pq.ParquetFile(file, pre_buffer=not self.is_local) as shard,
         ):
-            check_schema(path, table, shard.schema_arrow)
+            schema = shard.schema_arrow
+            check_schema(path, table, schema)
+            names = SCHEMAS[table].names if columns is None else columns
+            stored = frozenset(schema.names)
+            present = [name for name in names if name in stored]
+            if "trial" not in present and (trials is not None or not present):
+                # By it rows are chosen; and a shard of an earlier version may have none of the columns.
+                present.append("trial")
             groups = range(shard.num_row_groups) if trials is None else row_groups_of(shard.metadata, trials)
-            rows = shard.read_row_groups(list(groups), columns=columns, use_threads=False)
+            rows = shard.read_row_groups(list(groups), columns=present, use_threads=False).replace_schema_metadata(None)
             if trials is not None:
                 rows = rows.filter(pc.is_in(rows["trial"], value_set=pa.array(sorted(trials))))
-            return rows.replace_schema_metadata(None)
+            return rows.select(names) if schema.equals(SCHEMAS[table]) else conform_to_schema(table, rows, names)
 
     def _gone(self, path: str) -> bool:
         with suppress(OSError):
@@ -320,7 +330,7 @@ class Results:
 
         Raises:
             DamagedError: a manifest can't be read.
-            BadInputError: it is of another schema version.
+            BadInputError: it is of a later schema version.
         """
         paths = [path for path in self._files(sweep, COMPACTED) if path.endswith(".json")]
         return [self._manifest(path) for path in reversed(paths)]
@@ -336,8 +346,7 @@ class Results:
             raise DamagedError(
                 f"the manifest {path!r} is damaged; `python -m sweeps retry` runs its trials again."
             ) from None
-        if version != SCHEMA_VERSION:
-            raise BadInputError(other_version_message("manifest", path, version))
+        check_version("manifest", path, version)
         return Compacted(file_stem(path).removesuffix(".json"), read)
 
     def compact(self, sweep: str) -> tuple[int, int]:
@@ -375,7 +384,7 @@ class Results:
         self._clear(sweep, earlier)
         for table, found in shards.items():
             self._write_together(sweep, table, sorted(found), f"{sweep}/{COMPACTED}/{name}.{table}.parquet")
-        manifest = {"schema_version": SCHEMA_VERSION, "shards": shards}
+        manifest = versioned({"shards": shards})
         self._put(f"{sweep}/{COMPACTED}/{name}.json", json.dumps(manifest, sort_keys=True).encode())
         if self.is_local:
             sync_to_disk(self._path(sweep, COMPACTED))
@@ -467,8 +476,7 @@ class Results:
 
     def save_plan(self, sweep: str, name: str, plan: Mapping[str, Any]) -> None:
         """Keep what a launch set out to run, under a name that its content determines."""
-        plan = {**plan, "schema_version": SCHEMA_VERSION}
-        self._put(f"{sweep}/plans/{name}.json", json.dumps(plan, sort_keys=True).encode())
+        self._put(f"{sweep}/plans/{name}.json", json.dumps(versioned(plan), sort_keys=True).encode())
 
     def plans(self, sweep: str) -> list[dict[str, Any]]:
         """What all launches of the sweep set out to run.
@@ -483,10 +491,8 @@ class Results:
                     found.append(json.loads(stream.read()))
                 except ValueError:
                     raise BadInputError(f"the plan {path!r} is damaged; remove it and run the sweep again.") from None
-            version = found[-1].pop("schema_version", SCHEMA_VERSION) if isinstance(found[-1], dict) else SCHEMA_VERSION
-            # One of an earlier version says no less of its trials; a later one may have settings that are unknown here.
-            if not isinstance(version, int) or version > SCHEMA_VERSION:
-                raise BadInputError(other_version_message("plan", path, version))
+            if isinstance(found[-1], dict):
+                check_version("plan", path, found[-1].pop("schema_version", 1))
         return found
 
 

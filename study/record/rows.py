@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from study.data import folders
 from study.record.provenance import provenance
-from study.record.schema import SCHEMAS
+from study.record.schema import SCHEMAS, conform_to_schema
 from study.trial import Trial
 
 Row = dict[str, Any]
@@ -55,11 +55,5 @@ def failed(trial: Trial, error: str) -> Records:
 def _identified(table: pa.Table, identity: Row) -> pa.Table:
     """The table with the trial and the member in every row."""
     constant = {name: pa.array([value] * len(table)) for name, value in identity.items()}
-    return fitted({**{name: table[name] for name in table.column_names}, **constant})
-
-
-def fitted(columns: dict[str, Any]) -> pa.Table:
-    """The columns as `samples` has them, those that are not there null."""
-    schema, rows = SCHEMAS["samples"], len(columns["sample"])
-    full = {field.name: columns.get(field.name, pa.nulls(rows)) for field in schema}
-    return pa.table(full).cast(schema)
+    columns = {name: table[name] for name in table.column_names}
+    return conform_to_schema("samples", pa.table({**columns, **constant}))

@@ -1,4 +1,11 @@
-"""The columns of every table of the record, and its schema version."""
+"""The tables of the record: their columns, and the versions of them that are read.
+
+A shard says in its metadata which table and which schema version it is of. A version says which columns there may be,
+so whoever adds one raises `SCHEMA_VERSION`; no column is ever dropped or given another type. Then records are
+additive: in a shard of an earlier version, a setting that came later has its default, for that is what it was run
+with, and a result that came later is null. One of a later version is refused, for it may have settings that are
+unknown here.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.errors import BadInputError
+from study.trial import FIELDS, Trial
 
 SCHEMA_VERSION = 2
 IDENTITY = [("trial", pa.string()), ("member", pa.int32())]
@@ -135,23 +143,96 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 }
 COMMIT = "members"
 """The table whose shard is written last, and so says that a trial is done."""
-
-
-def versioned_schema(table: str) -> pa.Schema:
-    """Return the schema of a table, with the table's name and the schema version as metadata."""
-    return SCHEMAS[table].with_metadata({"normleak_table": table, "normleak_schema_version": str(SCHEMA_VERSION)})
+DEFAULTS: Mapping[str, Any] = {name: getattr(Trial(), name) for name in FIELDS if name != "seed"}
+"""What a setting was before there was one."""
+EVER = {"trial", "member", "cell", "seed", "model", "status"}
+"""The columns that a shard of any version has, if its table has them."""
 
 
 def encode_table(table: str, rows: Sequence[Mapping[str, Any]] | pa.Table) -> bytes:
-    """Return the rows of a table as the bytes of a Parquet file."""
+    """Return the rows of a table as a Parquet file of the current schema version.
+
+    Args:
+        table: its name.
+        rows: a column that a row lacks is null.
+
+    Raises:
+        KeyError: a row has a column that the table doesn't.
+    """
     schema = versioned_schema(table)
-    sink = pa.BufferOutputStream()
     content = rows if isinstance(rows, pa.Table) else _from_rows(table, rows, schema)
     # A few rows of many columns: read plain, they take a third of the time, which counts where there are thousands.
     plain = table == COMMIT
+    sink = pa.BufferOutputStream()
     pq.write_table(content.cast(schema), sink, compression="none" if plain else "zstd", use_dictionary=not plain)
     encoded: bytes = sink.getvalue().to_pybytes()
     return encoded
+
+
+def versioned_schema(table: str) -> pa.Schema:
+    """Return the schema of a file of a table, which says what it is."""
+    return SCHEMAS[table].with_metadata({"normleak_table": table, "normleak_schema_version": str(SCHEMA_VERSION)})
+
+
+def conform_to_schema(table: str, rows: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the rows with the columns of a table, or with some of them in that order, each of its type.
+
+    A setting that the rows lack has its default; any other column that they lack is null.
+    """
+    names = SCHEMAS[table].names if columns is None else list(columns)
+    for name in set(names) - set(rows.column_names):
+        default = DEFAULTS.get(name) if table == COMMIT else None
+        rows = rows.append_column(name, pa.array([default] * len(rows), SCHEMAS[table].field(name).type))
+    schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in names])
+    return rows.select(names).cast(schema)
+
+
+def check_schema(path: str, table: str, schema: pa.Schema) -> None:
+    """Refuse a file that is no shard of a table, or of a version that is not read.
+
+    Args:
+        path: the file's, for the message.
+        table: what it is to be a shard of.
+        schema: the file's.
+
+    Raises:
+        BadInputError: it says why.
+    """
+    stored = schema.metadata or {}
+    metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in stored.items()}
+    version = metadata.get("normleak_schema_version", "")
+    if metadata.get("normleak_table") != table or not version.isdecimal():
+        raise BadInputError(f"the shard {path!r} is no record of {table}; move it out of the results folder.")
+    check_version("shard", path, int(version))
+    expected = SCHEMAS[table]
+    if schema.equals(expected):
+        return
+    known = all(field.name in expected.names and field.type == expected.field(field.name).type for field in schema)
+    if int(version) == SCHEMA_VERSION or not known or not EVER & set(expected.names) <= set(schema.names):
+        raise BadInputError(f"the shard {path!r} says schema version {version} but has other columns; move it away.")
+
+
+def versioned(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a plan or a manifest with the current schema version."""
+    return {**content, "schema_version": SCHEMA_VERSION}
+
+
+def check_version(kind: str, path: str, version: object) -> None:
+    """Refuse a file of a later schema version.
+
+    Args:
+        kind: what the file is, for the message.
+        path: the file's, for the message.
+        version: what it says.
+
+    Raises:
+        BadInputError: that is later, or no version.
+    """
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise BadInputError(
+            f"the {kind} {path!r} has schema version {version}, this normleak reads {SCHEMA_VERSION}; "
+            f"use the normleak that wrote it, or another results folder."
+        )
 
 
 def _from_rows(table: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -160,24 +241,3 @@ def _from_rows(table: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema)
         raise KeyError(f"{table} has no column {', '.join(sorted(strange))}")
     stamp = {"schema_version": SCHEMA_VERSION} if "schema_version" in schema.names else {}
     return pa.Table.from_pylist([{**row, **stamp} for row in rows], schema=schema)
-
-
-def check_schema(path: str, table: str, schema: pa.Schema) -> None:
-    """Refuse a file that is no record of the table, or of another schema version."""
-    stored = schema.metadata or {}
-    metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in stored.items()}
-    version = metadata.get("normleak_schema_version")
-    if metadata.get("normleak_table") != table or version is None:
-        raise BadInputError(f"the shard {path!r} is no record of {table}; move it out of the results folder.")
-    if version != str(SCHEMA_VERSION):
-        raise BadInputError(other_version_message("shard", path, version))
-    if not schema.remove_metadata().equals(SCHEMAS[table]):
-        raise BadInputError(f"the shard {path!r} says schema version {version} but has other columns; move it away.")
-
-
-def other_version_message(kind: str, path: str, version: object) -> str:
-    """Return the sentence that refuses a file of another schema version."""
-    return (
-        f"the {kind} {path!r} has schema version {version}, this normleak reads {SCHEMA_VERSION}; "
-        f"use the normleak that wrote it, or another results folder."
-    )

@@ -13,7 +13,6 @@ import pytest
 from study.errors import BadInputError
 from study.record.results import Results
 from study.record.schema import SCHEMA_VERSION, SCHEMAS
-from study.trial import FIELDS
 
 TRIAL = "0123456789abcdef"
 MEMBER = {
@@ -92,13 +91,6 @@ def test_a_table_has_its_schema_whether_it_has_rows_or_not(results, table):
     results.write("sweep", "f" * 16, {"members": [], "epochs": []})
     assert results.read("sweep", table).schema.equals(SCHEMAS[table])
     assert results.read("sweep", table).num_rows == 1
-
-
-def test_every_setting_of_a_trial_has_a_column_and_no_column_comes_twice():
-    assert set(FIELDS) <= set(SCHEMAS["members"].names)
-    for schema in SCHEMAS.values():
-        assert len(set(schema.names)) == len(schema.names)
-        assert schema.names[:2] in (["trial", "member"], ["trial", "seed"])
 
 
 def test_shards_come_in_the_order_of_their_ids(results):
