@@ -105,20 +105,20 @@ def bench(
     Example: python -m study bench --only lenet --json bench.json
     """
     from study.record.provenance import device_name
-    from study.speed import benchmark as racing
+    from study.speed import benchmark
 
     where = _device(device)
-    works = {work.architecture: work for work in racing.works(where)}
+    workloads = {workload.architecture: workload for workload in benchmark.workloads(where)}
     for name in only or []:
-        if name not in works:
-            raise unknown("architecture of the benchmark", name, works)
-    raced = []
-    for work in [works[name] for name in only or works]:
-        with console.status(f"racing {work.architecture} ..."):
-            raced.append(racing.race(work, where, seconds, rounds))
-        show(_race_table(raced[-1]))
+        if name not in workloads:
+            raise unknown("architecture of the benchmark", name, workloads)
+    races = []
+    for workload in [workloads[name] for name in only or workloads]:
+        with console.status(f"racing {workload.architecture} ..."):
+            races.append(benchmark.race(workload, where, seconds, rounds))
+        show(_race_table(races[-1]))
     if json_file:
-        figures = {"device": device_name(where), "races": [race.figures() for race in raced]}
+        figures = {"device": device_name(where), "races": [race.figures() for race in races]}
         json_file.write_text(json.dumps(figures, indent=1) + "\n")
 
 
@@ -150,13 +150,13 @@ def _device(name: str) -> str:
 
 def _race_table(race: "Race") -> Table:
     """The contenders of one race, the best of the plain loops being the measure of all."""
-    work = race.work
+    workload = race.workload
     table = Table(
-        work.architecture,
+        workload.architecture,
         "model-samples/s",
         "of the best plain loop",
-        caption=f"{'x'.join(map(str, work.shape))}, batches of {work.batch_size}; medians over rounds. "
-        f"The engine, given {work.members} members, chose {race.chosen}: {race.ratio('engine', 'single'):.2f} of "
+        caption=f"{'x'.join(map(str, workload.shape))}, batches of {workload.batch_size}; medians over rounds. "
+        f"The engine, given {workload.members} members, chose {race.chosen}: {race.ratio('engine', 'single'):.2f} of "
         f"single. Gradient norms cost {median(race.gradient_norms):.2f} of one forward and backward pass.",
     )
     for name, rates in {**race.heats, **race.rates}.items():

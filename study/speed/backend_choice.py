@@ -1,9 +1,9 @@
-"""Which backend, and how many members at once: measured in seconds, once for each kind of network and device.
+"""Choose the backend and the size of a pack by timing them for a few seconds, once for each network and device.
 
-A pack pays on one device and not on another, and a plain loop is never far off; so the candidates are timed side by
-side on this device, the plain loop among them, and only a clear win takes its place. So it is with several processes
-that share a GPU, each with such a pack. The choice is kept in the user's cache folder: workers on the same machine, and
-later runs, take the same one and so compute the same numbers.
+A pack is faster on one device and slower on another, and a plain loop is never far off. So the candidates, the plain
+loop among them, take turns on this device, and only a clear win replaces the plain loop. The same holds for several
+processes that share a GPU, each with such a pack. The choice is kept in the user's cache folder: workers on the same
+machine, and later runs, make the same choice and so compute the same numbers.
 """
 
 import json
@@ -23,42 +23,41 @@ from study.engine.backends import BACKENDS
 from study.errors import unknown
 from study.networks.catalog import NETWORKS
 from study.record.provenance import device_name
-from study.speed.throughput import Rate, engine, rate, side_by_side, training
+from study.speed.throughput import Rate, engine_rate, rate, total_rate, training_pass
 from study.training.precision import be_exact
 from study.trial import Trial
 from study.worker import ENVIRONMENT, in_place, processes
 
-MOST = {"cpu": 16, "cuda": 32}
-"""The largest pack that is timed: a CPU gains nothing from more."""
+LARGEST_PACK = {"cpu": 16, "cuda": 32}
+"""The largest pack that is timed, by device: a CPU gains nothing from a larger one."""
 TRY_S = 0.2
-"""How long each candidate is tried, or for two steps if those take longer."""
+"""How long each candidate is tried, in seconds, or for two steps if these take longer."""
 BATCHES = {"cpu": 1, "cuda": 8}
-"""In a timed pass: an epoch has costs of its own, which on a GPU would hide those of a single step."""
-FULL_S = 0.2
-"""A step that takes so long keeps the device busy: there are no idle moments that a larger pack would fill."""
+"""Batches in a timed pass, by device: an epoch has costs of its own, which on a GPU would hide those of one step."""
+BUSY_STEP_S = 0.2
+"""A step of so many seconds keeps the device busy: it leaves no idle moments that a larger pack would fill."""
 TURNS_S, FEWEST_TURNS = 2.0, 6
-"""How long, and how often, the plain loop and the best of the others take turns, once each candidate has been tried."""
+"""How many seconds, and how often at least, the plain loop and the best pack take turns after the first tries."""
 STEP_S = 0.3
-"""What one timed step of the plain loop may take: of networks that are slower, fewer samples are timed."""
-FEW = 8
+"""The most seconds of one timed step of the plain loop: slower networks are timed with fewer samples."""
+FEWEST_SAMPLES = 8
 MARGIN = 0.97
-"""The share of a time that another must stay below to count as faster."""
+"""A candidate counts as faster if it takes at most this share of the other's time."""
 MOST_WORKERS = 4
 """The most processes that are timed side by side on one device."""
-SIDE_BY_SIDE_S = 1.0
-"""How long they take a turn, of which there are a few."""
-ROUNDS = 3
+SIDE_BY_SIDE_S, ROUNDS = 1.0, 3
+"""How many seconds a turn of processes side by side takes, and how many turns there are."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How a kind of network is trained on a device.
+    """A backend and a size of packs for a kind of network on a device, with its speed.
 
     Attributes:
         backend: a key of `BACKENDS`.
-        members: how many train at once; `single` has one.
-        seconds: of training, for one sample of one member.
-        workers: how many processes with such a pack share a device to get the most done; None where nobody has asked.
+        members: how many members train at once; 1 for `single`.
+        seconds: the seconds of training for one sample of one member.
+        workers: how many processes with such a pack get the most done on one device; None where it was not measured.
     """
 
     backend: str
@@ -79,215 +78,216 @@ def choose(
     backend: str = "auto",
     sharing: bool = False,
 ) -> Choice:
-    """How to train that many members of the trial's kind.
+    """Choose how to train that many members of the trial's kind, by timing it now or by what was timed earlier.
 
     Args:
         trial: the kind of network, and how it is trained.
         shape: channels, height and width of an image.
         classes: the number of logits.
-        members: how many there are to train.
+        members: how many members there are to train.
         device: a torch device.
         backend: a key of `BACKENDS`, or `auto` for the fastest of them.
-        sharing: whether to find out as well how many processes should share the device.
-
-    Returns:
-        What was measured now, or is known from earlier.
+        sharing: whether to measure as well how many processes should share the device.
 
     Raises:
-        BadInputError: there is no such backend, it does not fit the network, or that can't be built.
+        BadInputError: there is no such backend, it does not fit the network, or the network can't be built.
     """
     if backend not in ("auto", *BACKENDS):
         raise unknown("backend", backend, ("auto", *BACKENDS))
 
-    def lacking(timings: Sequence[Choice]) -> bool:
+    def incomplete(timings: Sequence[Choice]) -> bool:
         return not timings or (sharing and fastest(timings, members).workers is None)
 
-    def completed(timings: Sequence[Choice]) -> list[Choice]:
-        found = list(timings) or measure(trial, shape, classes, device, backend)
-        if lacking(found):
-            chosen = fastest(found, members)
-            shared = replace(chosen, workers=workers(trial, shape, classes, device, chosen))
-            found[found.index(chosen)] = shared
-        return found
+    def complete(timings: Sequence[Choice]) -> list[Choice]:
+        completed = list(timings) or time_backends(trial, shape, classes, device, backend)
+        if incomplete(completed):
+            choice = fastest(completed, members)
+            workers = fastest_worker_count(trial, shape, classes, device, choice)
+            completed[completed.index(choice)] = replace(choice, workers=workers)
+        return completed
 
     try:
         cache = _cache_file()
-    except OSError:  # a home that can't be written to
-        return fastest(completed([]), members)
+    except OSError:  # the home can't be written to
+        return fastest(complete([]), members)
     if trial.architecture not in NETWORKS:
-        # A network of the user's may change under its name, and one that hangs is to keep no other process waiting.
-        return fastest(completed([]), members)
-    kind = _kind(trial, shape, classes, device, backend)
-    if lacking(timings := _known(cache, kind)):
+        # The user's network may change under its name; and if it hangs, no other process must wait for the lock.
+        return fastest(complete([]), members)
+    key = _cache_key(trial, shape, classes, device, backend)
+    if incomplete(timings := _read_timings(cache, key)):
         with FileLock(cache.with_suffix(".lock")):
-            # Another process may have measured in the meantime.
-            if lacking(timings := _known(cache, kind)):
-                timings = completed(timings)
-                _write(cache, {**_read(cache), kind: [asdict(timing) for timing in timings]})
+            # Another process may have timed them in the meantime.
+            if incomplete(timings := _read_timings(cache, key)):
+                timings = complete(timings)
+                _write(cache, {**_read(cache), key: [asdict(timing) for timing in timings]})
     return fastest(timings, members)
 
 
 def fastest(timings: Sequence[Choice], members: int) -> Choice:
-    """The fastest that needs no more members than there are; the plain loop unless it is clearly beaten."""
+    """Return the fastest choice with at most that many members; the plain loop, unless it is clearly beaten."""
     fitting = [timing for timing in timings if timing.members <= members]
-    found = min(fitting, key=lambda timing: timing.seconds)
-    plain = next((timing for timing in fitting if timing.backend == "single"), found)
-    return found if found.seconds <= MARGIN * plain.seconds else plain
+    best = min(fitting, key=lambda timing: timing.seconds)
+    plain = next((timing for timing in fitting if timing.backend == "single"), best)
+    return best if best.seconds <= MARGIN * plain.seconds else plain
 
 
-def measure(
+def time_backends(
     trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str = "auto"
 ) -> list[Choice]:
-    """Time every backend that fits the network, in packs of 1, 2, 4, ... until two are no faster or one is slow.
+    """Time every backend that fits the network, in packs of 1, 2, 4, ... members.
+
+    A backend's packs grow until two sizes in a row are no faster, or a step takes `BUSY_STEP_S`.
 
     Raises:
         BadInputError: the one backend that was named can't express the network.
         torch.OutOfMemoryError: there is no memory for a single step.
     """
     be_exact()
-    samples = _samples(trial, shape, classes, device)
+    samples = _timed_batch_size(trial, shape, classes, device)
     steps: dict[Choice, Callable[[], float]] = {}
     for name in BACKENDS if backend == "auto" else (backend,):
         size, best, worse = 1, math.inf, 0
-        while size <= (1 if name == "single" else MOST[torch.device(device).type]):
+        while size <= (1 if name == "single" else LARGEST_PACK[torch.device(device).type]):
             try:
-                step = _timed(name, size, trial, shape, classes, samples, device)
-                timing = Choice(name, size, _tried(step))
-            except Exception:  # what can't take a step is no candidate; but one must be
+                step = _timed_step(name, size, trial, shape, classes, samples, device)
+                timing = Choice(name, size, _best_time(step))
+            except Exception:  # a pack that can't take a step is no candidate, but there must be one candidate
                 if name == "single" or (backend != "auto" and size == 1):
                     raise
                 break
             steps[timing] = step
-            # Only the plain loop and the best of the others are kept in memory.
-            rivals = sorted((each for each in steps if each.backend != "single"), key=lambda each: each.seconds)
-            for slower in rivals[1:]:
-                steps[slower] = _forgotten
-            # One size may be slow by chance, where others use the machine too.
+            # Only the plain loop and the best pack stay in memory.
+            packs = sorted((choice for choice in steps if choice.backend != "single"), key=lambda pack: pack.seconds)
+            for slower in packs[1:]:
+                steps[slower] = _dropped_step
+            # One size may be slow by chance, where other programs use the machine too.
             worse = worse + 1 if timing.seconds > MARGIN * best else 0
-            if worse == 2 or timing.seconds * samples * size > FULL_S:
+            if worse == 2 or timing.seconds * samples * size > BUSY_STEP_S:
                 break
             size, best = 2 * size, min(best, timing.seconds)
-    return _in_turns(steps)
+    return _time_in_turns(steps)
 
 
-def _tried(step: Callable[[], float]) -> float:
-    """The best of a few steps."""
-    end, found = time.perf_counter() + TRY_S, min(step(), step())
+def _best_time(step: Callable[[], float]) -> float:
+    """Return the best time of a few steps."""
+    end, best = time.perf_counter() + TRY_S, min(step(), step())
     while time.perf_counter() < end:
-        found = min(found, step())
-    return found
+        best = min(best, step())
+    return best
 
 
-def _in_turns(steps: Mapping[Choice, Callable[[], float]]) -> list[Choice]:
-    """The timings, made better by turns, so that whatever else the machine does meets the best ones alike.
+def _time_in_turns(steps: Mapping[Choice, Callable[[], float]]) -> list[Choice]:
+    """Time the candidates again in turns, so that other load on the machine slows them all alike.
 
-    Where others load the machine, one candidate may have had its best moment and the plain loop none. So a candidate
-    counts as no faster than it was, against the plain loop of the same turn, in half of the turns.
+    Under such load one candidate may have had a lucky moment and the plain loop none. So a candidate's time is at least
+    the plain loop's best, times the median over turns of the candidate's time over the plain loop's in the same turn.
     """
-    seconds = {timing: [timing.seconds] for timing in steps}
+    times = {choice: [choice.seconds] for choice in steps}
     end, turns = time.perf_counter() + TURNS_S, 0
     while len(steps) > 1 and (time.perf_counter() < end or turns < FEWEST_TURNS):
         turns += 1
-        for timing, step in steps.items():
-            seconds[timing].append(step())
-    best = {timing: min(found) for timing, found in seconds.items()}
-    plain = next((timing for timing in steps if timing.backend == "single"), None)
+        for choice, step in steps.items():
+            times[choice].append(step())
+    best = {choice: min(seconds) for choice, seconds in times.items()}
+    plain = next((choice for choice in steps if choice.backend == "single"), None)
     if plain is not None:
-        for timing, found in seconds.items():
-            ratios = [one / other for one, other in zip(found, seconds[plain], strict=True) if one < math.inf]
-            best[timing] = max(best[timing], best[plain] * median(ratios[1:] or ratios))
-    return [replace(timing, seconds=found) for timing, found in best.items()]
+        for choice, seconds in times.items():
+            pairs = zip(seconds, times[plain], strict=True)
+            ratios = [second / of_plain for second, of_plain in pairs if second < math.inf]
+            best[choice] = max(best[choice], best[plain] * median(ratios[1:] or ratios))
+    return [replace(choice, seconds=seconds) for choice, seconds in best.items()]
 
 
-def _forgotten() -> float:
-    """The step of a candidate that is out of the race."""
+def _dropped_step() -> float:
+    """Stand in for the step of a candidate that is too slow to be kept in memory."""
     return math.inf
 
 
-def _timed(
+def _timed_step(
     backend: str, members: int, trial: Trial, shape: tuple[int, int, int], classes: int, samples: int, device: str
 ) -> Callable[[], float]:
-    """A function that takes a step of so many samples and returns the seconds for one sample of one member."""
+    """Return a function that takes steps of so many samples, and returns the seconds for one sample of one member."""
     small, batches = replace(trial, batch_size=samples), BATCHES[torch.device(device).type]
-    turn = rate(training(small, shape, classes, batches, device, backend, members), device)
+    turn = rate(training_pass(small, shape, classes, batches, device, backend, members), device)
     return lambda: 1 / turn(0.0)
 
 
-def workers(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, choice: Choice) -> int:
-    """How many processes with the chosen pack get the most done side by side on the device; on a CPU one, on its core.
+def fastest_worker_count(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, choice: Choice) -> int:
+    """Return how many processes with the chosen pack get the most done on one device; on a CPU, 1 for each core.
 
-    That processes are timed and counted so was tried on a CPU; on a GPU it has not been run.
+    This was tested with processes on a CPU; on a GPU it has not been run.
     """
     if torch.device(device).type == "cpu":
         return 1
-    torch.cuda.empty_cache()  # of what was timed in this process
+    torch.cuda.empty_cache()  # which this process has filled while it timed packs
     batches = BATCHES[torch.device(device).type]
-    return most_at_once(engine, trial, shape, classes, batches, device, choice.backend, choice.members)
+    return fastest_process_count(engine_rate, trial, shape, classes, batches, device, choice.backend, choice.members)
 
 
-def most_at_once(contender: Callable[..., Rate], *arguments: object) -> int:
-    """How many processes that do the same get the most done side by side: as many as are clearly better than half."""
+def fastest_process_count(contender: Callable[..., Rate], *arguments: object) -> int:
+    """Return how many equal processes get the most done side by side: doubled as long as that is clearly faster."""
     count = 1
-    while count < MOST_WORKERS and _pay(2 * count, contender, arguments):
+    while count < MOST_WORKERS and _is_faster(2 * count, contender, arguments):
         count *= 2
     return count
 
 
-def _pay(count: int, contender: Callable[..., Rate], arguments: Sequence[object]) -> bool:
+def _is_faster(count: int, contender: Callable[..., Rate], arguments: Sequence[object]) -> bool:
     """Whether so many processes get clearly more done than half of them while the others wait."""
     try:
         with processes(ENVIRONMENT, count, contender, *arguments) as started:
             for process in started:
                 process.result()
             ratios = [
-                side_by_side(started[: count // 2], SIDE_BY_SIDE_S) / side_by_side(started, SIDE_BY_SIDE_S)
+                total_rate(started[: count // 2], SIDE_BY_SIDE_S) / total_rate(started, SIDE_BY_SIDE_S)
                 for _ in range(ROUNDS)
             ]
-    except Exception:  # one that finds no room, as where memory runs out, does not pay
+    except Exception:  # as where so many processes have not enough memory
         return False
     return median(ratios) <= MARGIN
 
 
-def _samples(trial: Trial, shape: tuple[int, int, int], classes: int, device: str) -> int:
-    """The batch size to time with: the trial's, or fewer samples where a step of the plain loop takes too long."""
-    few = min(FEW, trial.batch_size)
-    seconds = _timed("single", 1, trial, shape, classes, few, device)()
-    return max(few, min(trial.batch_size, int(STEP_S / seconds)))
+def _timed_batch_size(trial: Trial, shape: tuple[int, int, int], classes: int, device: str) -> int:
+    """Return the batch size to time with: the trial's, or less where a step of the plain loop takes too long."""
+    fewest = min(FEWEST_SAMPLES, trial.batch_size)
+    seconds = _timed_step("single", 1, trial, shape, classes, fewest, device)()
+    return max(fewest, min(trial.batch_size, int(STEP_S / seconds)))
 
 
-def _kind(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str) -> str:
-    """All that the speed depends on, as a key of the cache."""
+def _cache_key(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str) -> str:
+    """Return everything that decides the speed, as a key of the cache."""
     settings = trial.values(("architecture", "norm", "regularizer", "optimizer", "batch_size", "precision"))
     process = torch.get_num_threads(), in_place()
     return json.dumps([*settings, shape, classes, backend, device_name(device), process, torch.__version__])
 
 
 def _cache_file() -> Path:
-    """The file of choices in the user's cache folder."""
+    """Return the file of timings in the user's cache folder, which is made if need be."""
     home = os.environ.get("XDG_CACHE_HOME")
     folder = (Path(home) if home else Path.home() / ".cache") / "normleak"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / "tuning.json"
 
 
-def _known(cache: Path, kind: str) -> list[Choice]:
-    """The timings of a kind; none where it was not measured, or by another version."""
+def _read_timings(cache: Path, key: str) -> list[Choice]:
+    """Return the timings under a key of the cache; none where there are none, or those of another version."""
     try:
-        return [Choice(**timing) for timing in _read(cache).get(kind, [])]
+        return [Choice(**timing) for timing in _read(cache).get(key, [])]
     except TypeError:
         return []
 
 
 def _read(cache: Path) -> dict[str, Any]:
-    """The choices that were made; none where the file is missing or damaged."""
+    """Return all timings of the cache; none where the file is missing or damaged."""
     try:
-        found = json.loads(cache.read_text())
+        timings = json.loads(cache.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return timings if isinstance(timings, dict) else {}
 
 
-def _write(cache: Path, known: dict[str, Any]) -> None:
+def _write(cache: Path, timings: dict[str, Any]) -> None:
+    """Replace the cache file as a whole, so that no reader sees half of it."""
     partial = cache.with_suffix(".part")
-    partial.write_text(json.dumps(known, indent=1))
+    partial.write_text(json.dumps(timings, indent=1))
     partial.replace(cache)

@@ -1,4 +1,4 @@
-"""How fast the engine trains on noise: by this the tuner chooses, and the benchmark tells what is gained."""
+"""Measure how fast the engine trains, on noise; `backend_choice` and `benchmark` compare these rates."""
 
 import math
 import time
@@ -18,50 +18,55 @@ from study.trial import Trial
 from study.worker import Process, one_thread
 
 Rate = Callable[[float], float]
-"""What takes a turn of so many seconds, or of one pass if that is longer, and says what it got done a second."""
+"""A function that works for so many seconds, or for one pass if that takes longer, and returns its rate per second."""
 
 
 def noise(samples: int, shape: tuple[int, int, int], classes: int) -> Split:
-    """Images of noise with labels in turn."""
+    """Make a split of random images, whose labels are 0, 1, 2, ... in turn."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (samples, *shape), generator=generator, dtype=torch.uint8)
     return Split(images, torch.arange(samples) % classes)
 
 
-def alike(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, members: int) -> list[nn.Module]:
-    """So many networks of the trial's kind."""
+def build_networks(
+    trial: Trial, shape: tuple[int, int, int], classes: int, device: str, members: int
+) -> list[nn.Module]:
+    """Build a network of the trial's kind for each of so many members."""
     return [build.build(trial.architecture, shape, classes, trial.norm, seed).to(device) for seed in range(members)]
 
 
-def training(
+def training_pass(
     trial: Trial, shape: tuple[int, int, int], classes: int, batches: int, device: str, backend: str, members: int
 ) -> Callable[[], int]:
-    """Members of the trial's kind as a pack, and what trains them for one pass over so many batches of noise.
+    """Return a function that trains a pack of the trial's kind for one pass over so many batches of noise.
 
-    A pass returns the samples times the members that were trained on each.
+    A pass returns its model-samples: samples times the members that were trained on each.
 
     Raises:
         UnfitError: the backend can't express the network.
     """
     split = noise(batches * trial.batch_size, shape, classes)
     (corrupted,) = corrupt_each(split, classes, "none", [(0.0, 0)], device=device)
-    networks = alike(trial, shape, classes, device, members)
-    # The learning rate changes no speed, but a large one could diverge here.
+    networks = build_networks(trial, shape, classes, device, members)
+    # The learning rate does not change the speed, but training could diverge with a large one.
     endless = replace(trial, epochs=2**31 - 1, lr=1e-12)
     runs = [Member(endless, seed, corrupted) for seed in range(members)]
-    together = pack(backend, networks, shape)
-    epochs = iter(Training(together, runs))
+    packed = pack(backend, networks, shape)
+    epochs = iter(Training(packed, runs))
 
     def one_pass() -> int:
         next(epochs)
-        together.diverged.clear()  # a network that leaves the finite numbers is no less fast, nor done
+        packed.diverged.clear()  # a network that diverges is no slower, and must go on
         return len(split) * members
 
     return one_pass
 
 
 def rate(one_pass: Callable[[], int], device: str, warm_up: Callable[[], object] | None = None) -> Rate:
-    """The rate of passes that say what they got done; a first one, or what stands in for it, is taken now."""
+    """Return the function that measures the rate of passes, each of which returns how much it got done.
+
+    A first pass, or `warm_up` in its place, is made at once and not measured.
+    """
 
     def wait() -> None:
         if torch.device(device).type == "cuda":
@@ -79,17 +84,17 @@ def rate(one_pass: Callable[[], int], device: str, warm_up: Callable[[], object]
     return turn
 
 
-def engine(
+def engine_rate(
     trial: Trial, shape: tuple[int, int, int], classes: int, batches: int, device: str, backend: str, members: int
 ) -> Rate:
-    """The rate of `training` in a process of its own, set up as a worker of a sweep is."""
+    """Return the rate of `training_pass` in this process, which is set up like a worker of a sweep."""
     one_thread()
     be_exact()
-    return rate(training(trial, shape, classes, batches, device, backend, members), device)
+    return rate(training_pass(trial, shape, classes, batches, device, backend, members), device)
 
 
-def side_by_side(together: Sequence[Process], seconds: float) -> float:
-    """The sum of the rates of processes that take a turn at the same time."""
-    for process in together:
+def total_rate(processes: Sequence[Process], seconds: float) -> float:
+    """Have processes work at the same time for so many seconds, and return the sum of their rates."""
+    for process in processes:
         process.send(seconds)
-    return math.fsum(process.result() for process in together)
+    return math.fsum(process.result() for process in processes)

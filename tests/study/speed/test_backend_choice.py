@@ -8,8 +8,8 @@ import pytest
 from study.engine import BACKENDS
 from study.errors import BadInputError
 from study.speed import backend_choice
-from study.speed.backend_choice import Choice, choose, fastest, measure
-from study.speed.throughput import engine
+from study.speed.backend_choice import Choice, choose, fastest, time_backends
+from study.speed.throughput import engine_rate
 from study.trial import Trial
 from tests.study.speed import contenders
 
@@ -43,23 +43,23 @@ def test_a_named_backend_that_does_not_fit_is_refused(cache):
 
 
 def test_what_does_not_fit_is_passed_over(cache):
-    timings = measure(Trial(architecture="vit", norm="layer", batch_size=4), SHAPE, 4, "cpu")
+    timings = time_backends(Trial(architecture="vit", norm="layer", batch_size=4), SHAPE, 4, "cpu")
     assert {timing.backend for timing in timings} == {"single", "vmap"}
 
 
 def test_a_candidate_that_cannot_take_a_step_is_none(cache):
     # Batch norm under vmap does not take the mixed precision of bf16.
-    timings = measure(replace(TRIAL, precision="bf16"), SHAPE, 4, "cpu")
+    timings = time_backends(replace(TRIAL, precision="bf16"), SHAPE, 4, "cpu")
     assert {timing.backend for timing in timings} >= {"single", "grouped"}
 
 
 def timed(times: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch, unit: float = 1e-5) -> str:
     """The choice for 8 members if each candidate took so long for a sample, and those not named an age."""
     monkeypatch.setattr(
-        backend_choice, "_timed", lambda name, members, *_: lambda: unit * times.get((name, members), 1e9)
+        backend_choice, "_timed_step", lambda name, members, *_: lambda: unit * times.get((name, members), 1e9)
     )
     monkeypatch.setattr(backend_choice, "TURNS_S", 0.01)
-    return str(fastest(measure(TRIAL, SHAPE, 4, "cpu"), 8))
+    return str(fastest(time_backends(TRIAL, SHAPE, 4, "cpu"), 8))
 
 
 def test_the_fastest_is_chosen(monkeypatch):
@@ -92,9 +92,9 @@ def test_one_lucky_moment_does_not_win(monkeypatch):
             return lambda: next(moments, 1.05e-5)
         return lambda: 1e-5 if name == "single" else 1.0
 
-    monkeypatch.setattr(backend_choice, "_timed", timed)
+    monkeypatch.setattr(backend_choice, "_timed_step", timed)
     monkeypatch.setattr(backend_choice, "TURNS_S", 0.01)
-    assert fastest(measure(TRIAL, SHAPE, 4, "cpu"), 8).backend == "single"
+    assert fastest(time_backends(TRIAL, SHAPE, 4, "cpu"), 8).backend == "single"
 
 
 def test_the_plain_loop_stands_unless_it_is_clearly_beaten(monkeypatch):
@@ -109,7 +109,7 @@ def test_a_pack_has_no_more_members_than_there_are():
 
 def test_a_choice_is_made_once_for_each_kind(cache, monkeypatch):
     first = choose(TRIAL, SHAPE, 4, 2, "cpu")
-    monkeypatch.setattr(backend_choice, "measure", lambda *_: pytest.fail("it was known"))
+    monkeypatch.setattr(backend_choice, "time_backends", lambda *_: pytest.fail("it was known"))
     assert choose(replace(TRIAL, weight_decay=0.3, lr=1.0, epochs=7), SHAPE, 4, 2, "cpu") == first
     assert choose(TRIAL, SHAPE, 4, 5, "cpu").members <= 5
     assert len(json.loads(cache.read_text())) == 1
@@ -119,14 +119,14 @@ def test_a_choice_is_made_once_for_each_kind(cache, monkeypatch):
     "settings", [{"norm": "none"}, {"batch_size": 8}, {"optimizer": "sgd"}, {"architecture": "vgg8"}]
 )
 def test_what_decides_the_speed_is_part_of_the_kind(cache, settings):
-    known = backend_choice._kind(TRIAL, SHAPE, 4, "cpu", "auto")
-    assert backend_choice._kind(replace(TRIAL, **settings), SHAPE, 4, "cpu", "auto") != known
+    known = backend_choice._cache_key(TRIAL, SHAPE, 4, "cpu", "auto")
+    assert backend_choice._cache_key(replace(TRIAL, **settings), SHAPE, 4, "cpu", "auto") != known
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"KIND": [{"backend": "single", "speed": 1}]}'])
 def test_a_damaged_cache_is_made_anew(cache, content):
     cache.parent.mkdir()
-    kind = backend_choice._kind(TRIAL, SHAPE, 4, "cpu", "single")
+    kind = backend_choice._cache_key(TRIAL, SHAPE, 4, "cpu", "single")
     cache.write_text(content.replace('"KIND"', json.dumps(kind)))
     assert choose(TRIAL, SHAPE, 4, 1, "cpu", "single").backend == "single"
     assert len(json.loads(cache.read_text())) == 1
@@ -143,7 +143,7 @@ def test_as_many_processes_share_a_device_as_get_clearly_more_done(tmp_path, mon
     monkeypatch.setattr(backend_choice, "SIDE_BY_SIDE_S", 0.3)
     monkeypatch.setattr(backend_choice, "MARGIN", 0.75)  # the ratios are 0.5 and 1, but for what else the machine does
     arguments = [] if contender is contenders.waiting else [str(tmp_path / "lock")]
-    assert backend_choice.most_at_once(contender, *arguments) == count
+    assert backend_choice.fastest_process_count(contender, *arguments) == count
 
 
 def test_processes_that_train_are_timed_side_by_side(monkeypatch):
@@ -151,12 +151,12 @@ def test_processes_that_train_are_timed_side_by_side(monkeypatch):
     monkeypatch.setattr(backend_choice, "MARGIN", 1000)
     monkeypatch.setattr(backend_choice, "MOST_WORKERS", 2)
     # By such a margin both have but to train.
-    assert backend_choice.most_at_once(engine, TRIAL, SHAPE, 4, 1, "cpu", "grouped", 2) == 2
+    assert backend_choice.fastest_process_count(engine_rate, TRIAL, SHAPE, 4, 1, "cpu", "grouped", 2) == 2
 
 
 def test_how_many_share_a_device_is_found_out_once_and_only_where_it_is_asked_for(cache, monkeypatch):
     counted: list[Choice] = []
-    monkeypatch.setattr(backend_choice, "workers", lambda *given: counted.append(given[-1]) or 2)
+    monkeypatch.setattr(backend_choice, "fastest_worker_count", lambda *given: counted.append(given[-1]) or 2)
     assert choose(TRIAL, SHAPE, 4, 2, "cpu").workers is None
     assert counted == []
     found = [choose(TRIAL, SHAPE, 4, 2, "cpu", sharing=True) for _ in range(2)]
@@ -167,14 +167,14 @@ def test_how_many_share_a_device_is_found_out_once_and_only_where_it_is_asked_fo
 
 
 def test_a_process_has_its_core_to_itself():
-    assert backend_choice.workers(TRIAL, SHAPE, 4, "cpu", Choice("single", 1, 1.0)) == 1
+    assert backend_choice.fastest_worker_count(TRIAL, SHAPE, 4, "cpu", Choice("single", 1, 1.0)) == 1
 
 
 def test_what_was_kept_before_processes_shared_a_device_still_counts(cache, monkeypatch):
     cache.parent.mkdir()
-    kind = backend_choice._kind(TRIAL, SHAPE, 4, "cpu", "auto")
+    kind = backend_choice._cache_key(TRIAL, SHAPE, 4, "cpu", "auto")
     cache.write_text(json.dumps({kind: [{"backend": "single", "members": 1, "seconds": 0.5}]}))
-    monkeypatch.setattr(backend_choice, "measure", lambda *_: pytest.fail("it was known"))
+    monkeypatch.setattr(backend_choice, "time_backends", lambda *_: pytest.fail("it was known"))
     assert choose(TRIAL, SHAPE, 4, 2, "cpu") == Choice("single", 1, 0.5)
     assert choose(TRIAL, SHAPE, 4, 2, "cpu", sharing=True) == Choice("single", 1, 0.5, 1)
 

@@ -7,10 +7,10 @@ import torch
 
 from study.__main__ import app
 from study.speed import benchmark
-from study.speed.benchmark import Race, Work
+from study.speed.benchmark import Race, Workload
 from study.terminal import main
 
-SMALL = Work("lenet", (1, 16, 16), 4, 2, 3)
+SMALL = Workload("lenet", (1, 16, 16), 4, 2, 3)
 RACE = Race(
     SMALL,
     "grouped x 2",
@@ -43,11 +43,11 @@ def test_every_figure_is_in_the_json():
 @pytest.mark.parametrize(
     "contender",
     [
-        lambda: benchmark.plain(SMALL, "cpu", 0, 1),
-        lambda: benchmark.engine(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "single", 1),
-        lambda: benchmark.engine(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "grouped", 2),
-        lambda: benchmark.gradient_norms(SMALL, "cpu", "single", 1),
-        lambda: benchmark.gradient_norms(SMALL, "cpu", "grouped", 2),
+        lambda: benchmark.plain_loop(SMALL, "cpu", 0, 1),
+        lambda: benchmark.engine_rate(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "single", 1),
+        lambda: benchmark.engine_rate(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "grouped", 2),
+        lambda: benchmark.gradient_norm_cost(SMALL, "cpu", "single", 1),
+        lambda: benchmark.gradient_norm_cost(SMALL, "cpu", "grouped", 2),
     ],
     ids=["plain", "single", "grouped", "gradient norms", "gradient norms of a pack"],
 )

@@ -112,7 +112,7 @@ def known_to_pay(trial: Trial, members: int) -> dict[str, Any]:
     """Leave a pack of so many to be found in the cache for workers like this process, as if timed."""
     one_thread()
     data = load(trial.dataset, Path(), trial.subset)
-    kind = backend_choice._kind(trial, data.shape, data.classes, "cpu", "grouped")
+    kind = backend_choice._cache_key(trial, data.shape, data.classes, "cpu", "grouped")
     timings = [backend_choice.Choice("grouped", 1, 1.0), backend_choice.Choice("grouped", members, 0.1)]
     cache = backend_choice._cache_file()
     backend_choice._write(cache, {**backend_choice._read(cache), kind: [asdict(timing) for timing in timings]})
