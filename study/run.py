@@ -24,8 +24,8 @@ from study.record.provenance import provenance
 from study.record.rows import Records, Row, describe
 from study.speed import backend_choice
 from study.training import precision
-from study.training.checkpoint import EVERY_S, Checkpoints, Course, Keeper
-from study.training.early_stopping import reported, restore, state
+from study.training.checkpoint import SAVE_EVERY_S, Checkpoints, Course, Keeper
+from study.training.early_stopping import reported_epoch, restore, snapshot
 from study.training.loop import Member, Training, steps_per_epoch
 from study.trial import Trial
 
@@ -39,7 +39,7 @@ def run(
     progress: Progress = lambda _: None,
     backend: str = "auto",
     keeper: Keeper | None = None,
-    keep_every_s: float = EVERY_S,
+    keep_every_s: float = SAVE_EVERY_S,
 ) -> Records:
     """Train and measure every member of the trial.
 
@@ -67,7 +67,7 @@ def run_together(
     progress: Progress,
     backend: str = "auto",
     keeper: Keeper | None = None,
-    keep_every_s: float = EVERY_S,
+    keep_every_s: float = SAVE_EVERY_S,
 ) -> list[Records]:
     """Train and measure the members of several trials side by side; see `run`.
 
@@ -76,7 +76,7 @@ def run_together(
     """
     first = trials[0]
     precision.check(first.precision, device)
-    precision.be_exact()
+    precision.use_full_float32()
     data = load(first.dataset, data_dir, first.subset, first.validation)
     if first.regularizer != "none":
         regularizers.check(first.regularizer, first.architecture, _network(first, data))
@@ -163,7 +163,9 @@ def run_pack(
         return [Records(**tables) for tables in checkpoint.records]
     trial, course = members[0].trial, Course.begun(len(members))
     networks = [
-        build.build(member.trial.architecture, data.shape, data.classes, member.trial.norm, member.stream).to(device)
+        build.build(member.trial.architecture, data.shape, data.classes, member.trial.norm, member.stream_seed).to(
+            device
+        )
         for member in members
     ]
     pack = engine.pack(backend, networks, data.shape)
@@ -181,9 +183,9 @@ def run_pack(
                 curve = course.epochs[each]
                 curve.append({"epoch": epoch, "step": step, **fits[each]})
                 course.layers[each] += [{"epoch": epoch, **layer} for layer in layers[each]]
-                if trial.stopping == "best" and reported(trial.stopping, curve) is curve[-1]:
-                    course.best[each] = state(networks[each])
-        checkpoint.keep(course, training)
+                if trial.stopping == "best" and reported_epoch(trial.stopping, curve) is curve[-1]:
+                    course.best[each] = snapshot(networks[each])
+        checkpoint.save_if_due(course, training)
         progress(epoch / trial.epochs)
     if trial.stopping == "best":
         for each in pack.alive:
@@ -212,13 +214,16 @@ def run_pack(
     for found in records:
         came_from = {"started": course.started, "seconds": seconds}
         found.members[0] |= {**provenance(device, backend, len(members)), **came_from}
-    checkpoint.measured([vars(found) for found in records])
+    checkpoint.add_records([vars(found) for found in records])
     return records
 
 
 def results(member: Member, network: nn.Module, measured: Measured, data: Dataset, records: Records) -> Row:
     """The columns of a member that was trained to its end."""
-    outcome = {**reported(member.trial.stopping, records.epochs), **privacy(network, measured, member.corrupted, data)}
+    outcome = {
+        **reported_epoch(member.trial.stopping, records.epochs),
+        **privacy(network, measured, member.corrupted, data),
+    }
     if member.trial.samples != "none":
         records.samples, means = each_sample(member.trial, measured, member.corrupted)
         outcome |= means

@@ -24,7 +24,7 @@ from study.errors import unknown
 from study.networks.catalog import NETWORKS
 from study.record.provenance import device_name
 from study.speed.throughput import Rate, engine_rate, rate, total_rate, training_pass
-from study.training.precision import be_exact
+from study.training.precision import use_full_float32
 from study.trial import Trial
 from study.worker import ENVIRONMENT, in_place, processes
 
@@ -142,7 +142,7 @@ def time_backends(
         BadInputError: the one backend that was named can't express the network.
         torch.OutOfMemoryError: there is no memory for a single step.
     """
-    be_exact()
+    use_full_float32()
     samples = _timed_batch_size(trial, shape, classes, device)
     steps: dict[Choice, Callable[[], float]] = {}
     for name in BACKENDS if backend == "auto" else (backend,):

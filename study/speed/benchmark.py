@@ -28,7 +28,7 @@ from study.lenses.gradient_norms import grad_norms
 from study.networks import build
 from study.speed import backend_choice
 from study.speed.throughput import Rate, build_networks, engine_rate, noise, rate, total_rate
-from study.training.precision import be_exact
+from study.training.precision import use_full_float32
 from study.trial import Trial
 from study.worker import ENVIRONMENT, one_thread, processes
 
@@ -247,7 +247,7 @@ def gradient_norm_cost(workload: Workload, device: str, backend: str, members: i
     alone.
     """
     one_thread()
-    be_exact()
+    use_full_float32()
     split = noise(GRADIENTS, workload.shape, CLASSES).to(device)
     networks = build_networks(workload.trial, workload.shape, CLASSES, device, members)
     network = copy.deepcopy(networks[0]).eval()

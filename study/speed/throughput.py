@@ -13,7 +13,7 @@ from study.data.dataset import Split
 from study.engine.backends import pack
 from study.networks import build
 from study.training.loop import Member, Training
-from study.training.precision import be_exact
+from study.training.precision import use_full_float32
 from study.trial import Trial
 from study.worker import Process, one_thread
 
@@ -89,7 +89,7 @@ def engine_rate(
 ) -> Rate:
     """Return the rate of `training_pass` in this process, which is set up like a worker of a sweep."""
     one_thread()
-    be_exact()
+    use_full_float32()
     return rate(training_pass(trial, shape, classes, batches, device, backend, members), device)
 
 

@@ -1,12 +1,12 @@
-"""Checkpoints: what the packs of a long trial have come to, so that one that was stopped goes on as if it never was.
+"""Checkpoints of the packs of a long trial, so that a trial that was stopped goes on as if it had not been.
 
-A pack in training is kept as its networks with their running statistics, its optimizer's state and what was recorded
-so far; one that has been measured, as its records. Each is under a name that stands for all that decides about the
-numbers: a pack that is asked for in another way, on another device or of other code begins anew.
+A pack in training is saved as its networks with their running statistics, its optimizer's state, and the rows recorded
+so far. A pack that has been measured is saved as its records. The name of a checkpoint stands for everything that
+decides the numbers, so a pack with other settings, on another device or of other code begins anew.
 
-A checkpoint is a ZIP archive, whose checksums tell a damaged one: a tree of JSON, and the bytes of the tensors and
-tables in it. It holds no pickles, for a results folder may come from anyone. One that can't be used is no error: the
-pack begins anew.
+A checkpoint is a ZIP archive of a JSON tree and of the bytes of the tensors and tables in it. The archive's checksums
+reveal damage. It holds no pickles, because a results folder may come from anyone. A checkpoint that can't be used is no
+error: the pack begins anew.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ from study.record.schema import SCHEMAS
 from study.training.early_stopping import State
 from study.training.loop import Member, Training
 
-EVERY_S = 180.0
-"""How long a run trains, at the least, until it keeps another checkpoint."""
-KEPT_IN_S = 9.0
-"""What it may take to keep one: where it takes longer, there are fewer in proportion."""
+SAVE_EVERY_S = 180.0
+"""The least seconds between two checkpoints of a run."""
+SAVE_TAKES_S = 9.0
+"""The seconds that a checkpoint may take to save: where it takes longer, checkpoints are rarer in proportion."""
 
 Row = dict[str, Any]
 Tables = Mapping[str, list[Row] | pa.Table]
@@ -78,87 +78,88 @@ class Course:
 
 
 class Checkpoints:
-    """Those of one run, whose packs come one after another."""
+    """The checkpoints of one run, whose packs train one after another."""
 
-    def __init__(self, keeper: Keeper | None = None, every_s: float = EVERY_S) -> None:
+    def __init__(self, keeper: Keeper | None = None, every_s: float = SAVE_EVERY_S) -> None:
         """Without a keeper nothing is kept, and nothing found."""
         self._keeper, self._every_s = keeper, every_s
         self._saved, self._took = time.monotonic(), 0.0
         self._measured: dict[str, dict[str, Any]] = {}
 
     def of(self, members: Sequence[Member], device: str, backend: str) -> "Checkpoint":
-        """That of one pack, with what there is of it."""
-        came_from = provenance(device, backend, len(members))
-        # Whether there are changes says nothing about which; and git takes its time to find out.
+        """Return the checkpoint of one pack, with whatever was saved of it before."""
+        origin = provenance(device, backend, len(members))
+        # `git_dirty` says that the code was changed but not how, and git takes long to find it out.
         identity = {
             "members": [[member.trial.id, member.seed, member.model] for member in members],
             "threads": torch.get_num_threads(),
-            **{name: value for name, value in came_from.items() if name != "git_dirty"},
+            **{name: value for name, value in origin.items() if name != "git_dirty"},
         }
         name = f"{members[0].trial.id}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}.zip"
         content = self._keeper.load(name) if self._keeper else None
-        return Checkpoint(self, name, identity, decoded(content) if content is not None else None)
+        return Checkpoint(self, name, identity, decode(content) if content is not None else None)
 
     @property
     def due(self) -> bool:
-        """Whether it is time to keep something."""
-        every = self._every_s * max(1.0, self._took / KEPT_IN_S)
+        """Whether it is time to save another checkpoint."""
+        every = self._every_s * max(1.0, self._took / SAVE_TAKES_S)
         return self._keeper is not None and time.monotonic() - self._saved >= every
 
     def save(self, name: str, tree: dict[str, Any]) -> None:
-        """Keep a pack in training, and all that have been measured since anything was kept."""
+        """Save a pack in training, and the records of the packs that were measured since the last save."""
         if self._keeper:
             began = time.monotonic()
-            for each, kept in {**self._measured, name: tree}.items():
-                self._keeper.save(each, encoded(kept))
+            for pack, content in {**self._measured, name: tree}.items():
+                self._keeper.save(pack, encode(content))
             self._measured.clear()
             self._saved = time.monotonic()
             self._took = self._saved - began
 
-    def measured(self, name: str, tree: dict[str, Any]) -> None:
-        """Take a pack's records, to be kept with the next one in training; after the last they are written anyway."""
+    def add_records(self, name: str, tree: dict[str, Any]) -> None:
+        """Hold the records of a measured pack, to be saved together with the next pack in training.
+
+        After the last pack there is no need to: the trial's records are written.
+        """
         self._measured[name] = tree
 
 
 class Checkpoint:
-    """That of one pack.
+    """The checkpoint of one pack.
 
     Attributes:
-        records: the tables of each member, if it has been measured.
+        records: the tables of each member, if the pack has been measured already; else None.
     """
 
-    def __init__(self, run: Checkpoints, name: str, identity: Row, found: Any) -> None:
+    def __init__(self, run: Checkpoints, name: str, identity: Row, saved: Any) -> None:
         self._run, self._name, self._identity = run, name, identity
-        self._found = found if isinstance(found, dict) and found.get("identity") == identity else {}
-        self.records = self._measured(len(identity["members"]))
-
-    def _measured(self, members: int) -> list[Tables] | None:
-        records = self._found.get("records")
-        whole = isinstance(records, list) and len(records) == members and all(map(_is_record, records))
-        return records if whole else None
+        self._saved = saved if isinstance(saved, dict) and saved.get("identity") == identity else {}
+        records = self._saved.get("records")
+        members = len(identity["members"])
+        usable = isinstance(records, list) and len(records) == members and all(map(_is_record, records))
+        self.records: list[Tables] | None = records if usable else None
 
     def resume(self, course: Course, training: Training) -> None:
-        """Go on with what there is of the pack: both are put where they were, or left as they are."""
-        found, self._found = self._found, {}
+        """Put the pack back to where it was saved, or leave it as it is where there is no checkpoint of use."""
+        saved, self._saved = self._saved, {}
         try:
-            kept, state = found["course"], found["training"]
-            for each in ("epochs", "layers"):
-                if len(kept[each]) != len(course.epochs):
-                    raise ValueError(f"the {each} are those of other members")
-            for member, best in kept["best"]:
+            of_course, state = saved["course"], saved["training"]
+            for table in ("epochs", "layers"):
+                if len(of_course[table]) != len(course.epochs):
+                    raise ValueError(f"the rows of {table} belong to other members")
+            for member, best in of_course["best"]:
                 shapes = [(tensor.shape, tensor.dtype) for tensor in state["networks"][member]]
                 if [(tensor.shape, tensor.dtype) for tensor in best] != shapes:
-                    raise ValueError("the best state is that of another network")
-            # Of the right kinds, too, before anything is put back.
-            started, earlier = kept["started"].astimezone(UTC), float(kept["seconds"])
+                    raise ValueError("the best state belongs to another network")
+            # These must be of the right types, too, before anything is put back.
+            started, earlier = of_course["started"].astimezone(UTC), float(of_course["seconds"])
             training.restore(state)
         except Exception:  # the file may be wrong in any manner
             return
-        course.epochs, course.layers, course.best = kept["epochs"], kept["layers"], dict(kept["best"])
+        course.epochs, course.layers, course.best = of_course["epochs"], of_course["layers"], dict(of_course["best"])
         course.started, course.earlier = started, earlier
 
-    def keep(self, course: Course, training: Training) -> None:
-        """Keep the pack as it is after an epoch, if it is time."""
+    def save_if_due(self, course: Course, training: Training) -> None:
+        """Save the pack as it is after an epoch, if it is time to."""
         if self._run.due:
             kept = {
                 "epochs": course.epochs,
@@ -169,13 +170,13 @@ class Checkpoint:
             }
             self._run.save(self._name, {"identity": self._identity, "course": kept, "training": training.state()})
 
-    def measured(self, records: Sequence[Tables]) -> None:
-        """Take the tables of each member, which stand for the pack from now on."""
-        self._run.measured(self._name, {"identity": self._identity, "records": list(records)})
+    def add_records(self, records: Sequence[Tables]) -> None:
+        """Replace the pack in training by the tables of its members, now that it has been measured."""
+        self._run.add_records(self._name, {"identity": self._identity, "records": list(records)})
 
 
 def _is_record(tables: Any) -> bool:
-    """Whether these are the tables of a member."""
+    """Whether an object is the tables of one member."""
     return (
         isinstance(tables, dict)
         and tables.keys() == SCHEMAS.keys()
@@ -186,67 +187,69 @@ def _is_record(tables: Any) -> bool:
     )
 
 
-def encoded(tree: Any) -> bytes:
-    """A tree of JSON-like values, times, tensors and Arrow tables as one file."""
+def encode(tree: Any) -> bytes:
+    """Encode a tree of JSON-like values, times, tensors and Arrow tables as the bytes of one file."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         with archive.open("bytes", "w", force_zip64=True) as stream:
-            plain = _Bytes(stream).plain(tree)
-        archive.writestr("tree.json", json.dumps(plain))
+            encoder = _Encoder(stream)
+            json_tree = encoder.to_json(tree)
+        archive.writestr("tree.json", json.dumps(json_tree))
     return content.getvalue()
 
 
-class _Bytes:
-    """What of a tree is no JSON, on its way into a stream."""
+class _Encoder:
+    """Turns a tree into JSON, and writes the bytes of its tensors and tables into a stream."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._written = stream, 0
+        self._stream, self._position = stream, 0
 
-    def plain(self, value: Any) -> Any:
-        """The value as JSON, which says where in the stream the rest of it is."""
+    def to_json(self, value: Any) -> Any:
+        """Return the value as JSON, which says where in the stream the bytes of tensors and tables are."""
         if isinstance(value, Tensor):
             flat = value.detach().cpu().contiguous().flatten().view(torch.uint8)
-            return {"tensor": self._put(flat.numpy()), "dtype": str(value.dtype), "shape": list(value.shape)}
+            return {"tensor": self._write(flat.numpy()), "dtype": str(value.dtype), "shape": list(value.shape)}
         if isinstance(value, pa.Table):
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, value.schema) as writer:
                 writer.write_table(value)
-            return {"table": self._put(sink.getvalue())}
+            return {"table": self._write(sink.getvalue())}
         if isinstance(value, datetime):
             return {"time": value.isoformat()}
         if isinstance(value, dict):
-            return {"dict": {name: self.plain(each) for name, each in value.items()}}
+            return {"dict": {name: self.to_json(branch) for name, branch in value.items()}}
         if isinstance(value, list | tuple):
-            return [self.plain(each) for each in value]
+            return [self.to_json(branch) for branch in value]
         return value
 
-    def _put(self, part: Any) -> list[int]:
-        start = self._written
-        self._written += self._stream.write(part)
-        return [start, self._written]
+    def _write(self, content: Any) -> list[int]:
+        """Write bytes into the stream, and return where they start and end."""
+        start = self._position
+        self._position += self._stream.write(content)
+        return [start, self._position]
 
 
-def decoded(content: bytes) -> Any:
-    """The tree of a file, tuples as lists and tensors on the CPU; None where it is damaged or something else."""
+def decode(content: bytes) -> Any:
+    """Decode the tree of a file, tuples as lists and tensors on the CPU; None where it is damaged or no checkpoint."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return _rich(json.loads(archive.read("tree.json")), memoryview(archive.read("bytes")))
-    except Exception:  # the file may be anyone's: it may be wrong in any manner
+            return _from_json(json.loads(archive.read("tree.json")), memoryview(archive.read("bytes")))
+    except Exception:  # the file may come from anyone, and may be wrong in any manner
         return None
 
 
-def _rich(value: Any, data: memoryview) -> Any:
-    """The value that `_Bytes.plain` made this JSON of."""
+def _from_json(value: Any, data: memoryview) -> Any:
+    """Return the value that `_Encoder.to_json` turned into this JSON."""
     if isinstance(value, list):
-        return [_rich(each, data) for each in value]
+        return [_from_json(branch, data) for branch in value]
     if not isinstance(value, dict):
         return value
     if "tensor" in value:
-        dtype, part = getattr(torch, value["dtype"].removeprefix("torch.")), bytearray(data[slice(*value["tensor"])])
-        flat = torch.frombuffer(part, dtype=dtype) if part else torch.empty(0, dtype=dtype)
+        dtype, content = getattr(torch, value["dtype"].removeprefix("torch.")), bytearray(data[slice(*value["tensor"])])
+        flat = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
         return flat.reshape(value["shape"])
     if "table" in value:
         return pa.ipc.open_stream(data[slice(*value["table"])]).read_all()
     if "time" in value:
         return datetime.fromisoformat(value["time"])
-    return {name: _rich(each, data) for name, each in value["dict"].items()}
+    return {name: _from_json(branch, data) for name, branch in value["dict"].items()}

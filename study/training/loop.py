@@ -1,4 +1,4 @@
-"""The training loop: a pack of members, over tensors that lie on its device."""
+"""The training loop of a pack, over tensors that already lie on its device."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,9 +17,9 @@ from study.data.dataset import to_float
 from study.engine import Pack
 from study.engine.cuda_graphs import graphed
 from study.errors import BadInputError
-from study.training.early_stopping import restore, tensors
-from study.training.optimizers import optimizer
-from study.training.precision import forward_in, step_in
+from study.training.early_stopping import restore, state_tensors
+from study.training.optimizers import make_optimizer
+from study.training.precision import forward_context, step_context
 from study.trial import Trial
 
 PREDICT_BATCH = 512
@@ -32,7 +32,7 @@ SHARED = (
 
 @dataclass(frozen=True)
 class Member:
-    """What one network is trained on: the settings of its trial, its seed, D' and which of its seed's models it is."""
+    """One network to train: its trial, its seed, its D', and its number among the models of that seed."""
 
     trial: Trial
     seed: int
@@ -40,33 +40,34 @@ class Member:
     model: int = 0
 
     @property
-    def stream(self) -> int:
-        """The seed of its initial weights and of the order of its samples."""
+    def stream_seed(self) -> int:
+        """The seed of the member's initial weights and of the order of its samples."""
         return self.seed if self.trial.protocol == "full" else splits.model_seed(self.seed, self.model)
 
 
 class Training:
-    """The training of a pack's networks, in place; iterated, it yields each epoch's number, from 1, when it is done.
+    """Train a pack's networks in place, one epoch for each step of the iteration.
 
-    Members may differ in seed, data, learning rate, weight decay and alpha. Their networks, dtype and device are the
-    caller's; D' must be on the same device, its images in one pool for all of them. A caller may measure between
-    epochs: the pack is put back into train mode before each one. A member whose loss is no longer finite is entered in
-    `pack.diverged`, and the others go on; training ends when none is left.
+    An iteration yields the number of each epoch, from 1, once the epoch is done. The members may differ in seed, data,
+    learning rate, weight decay and alpha. The caller chooses the networks, their dtype and their device; D' must be on
+    the same device, and all members must share one pool of images. The caller may measure between epochs: each epoch
+    puts the pack back into train mode. A member whose loss is no longer finite is entered in `pack.diverged`, and the
+    others go on. Training ends early where no member is left.
 
     Attributes:
-        epoch: how many are done.
+        epoch: how many epochs are done.
 
     Raises:
-        BadInputError: the members differ in what a pack shares.
+        BadInputError: the members differ in a setting that a pack shares.
     """
 
     def __init__(self, pack: Pack, members: Sequence[Member]) -> None:
         _check_shared(members)
         self.epoch = 0
         self._pack, self._members = pack, members
-        self._optimizer, set_to_none = _optimizer(pack, members)
+        self._optimizer, set_to_none = _make_optimizer(pack, members)
         self._losses = torch.zeros(len(pack), dtype=pack.dtype, device=pack.device)
-        self._step = graphed(_step(pack, members, self._optimizer, set_to_none, self._losses), pack.device)
+        self._step = graphed(_make_step(pack, members, self._optimizer, set_to_none, self._losses), pack.device)
 
     def __iter__(self) -> Iterator[int]:
         pack, members, trial = self._pack, self._members, self._members[0].trial
@@ -76,11 +77,12 @@ class Training:
             epoch = self.epoch + 1
             pack.train()
             self._losses.zero_()
-            # Whatever a layer draws, as dropout does, is the epoch's own; only alone do networks draw anything.
-            with seeds.torch_stream(members[0].stream, "layers", epoch, device=pack.device):
+            # A layer that draws random numbers, as dropout does, draws them from a stream of this epoch. The first
+            # member's seed is enough: no backend packs a network that draws any.
+            with seeds.torch_stream(members[0].stream_seed, "layers", epoch, device=pack.device):
                 for samples in batches(order, trial.batch_size):
                     self._step(samples)
-            # A GPU is still at it, and until the losses are asked for the host may do something else.
+            # The host waits for a GPU when it reads the losses, so it draws the next epoch's order before that.
             if epoch < trial.epochs:
                 order = _order(members, trained, epoch + 1)
             for member, loss in enumerate(self._losses.tolist()):
@@ -90,121 +92,134 @@ class Training:
             yield epoch
 
     def state(self) -> dict[str, Any]:
-        """What all further epochs depend on, as numbers, text and tensors, the latter being those that are trained.
+        """Return everything that later epochs depend on, as numbers, text and tensors.
 
-        Random streams are not among it: each epoch begins its own.
+        The tensors are the trained ones themselves, not copies. Random streams are left out: each epoch begins its own.
         """
         return {
             "epoch": self.epoch,
             "network": str(self._pack.networks[0]),
-            "networks": [tensors(network) for network in self._pack.networks],
+            "networks": [state_tensors(network) for network in self._pack.networks],
             "optimizer": [self._optimizer.state.get(parameter, {}) for parameter in self._parameters],
             "diverged": list(self._pack.diverged.items()),
         }
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on after the epoch of an earlier state, before any step is taken.
+        """Continue from an earlier `state`, before any step is taken.
 
         Raises:
-            ValueError: it is that of other networks; then nothing has changed.
+            ValueError: the state belongs to other networks; nothing has changed then.
         """
         self._check(state)
         for network, earlier in zip(self._pack.networks, state["networks"], strict=True):
             restore(network, earlier)
         for parameter, earlier in zip(self._parameters, state["optimizer"], strict=True):
             for name, value in earlier.items():
-                # In memory it must lie as its parameter does: other loops over it may round otherwise.
-                like = torch.empty_like(parameter) if name != "step" else torch.empty_like(value, device=self._counter)
-                self._optimizer.state[parameter][name] = like.copy_(value)
+                # It must have its parameter's memory layout: the optimizer may round differently over another one.
+                place = (
+                    torch.empty_like(value, device=self._counter_device)
+                    if name == "step"
+                    else torch.empty_like(parameter)
+                )
+                self._optimizer.state[parameter][name] = place.copy_(value)
         self._pack.diverged.update(dict(state["diverged"]))
         self.epoch = state["epoch"]
 
     def _check(self, state: Mapping[str, Any]) -> None:
-        own = self.state()
+        """Refuse a state of other networks."""
+        current = self.state()
         pairs = [
             pair
-            for ours, theirs in zip(own["networks"], state["networks"], strict=True)
-            for pair in zip(ours, theirs, strict=True)
+            for tensors, saved in zip(current["networks"], state["networks"], strict=True)
+            for pair in zip(tensors, saved, strict=True)
         ]
         for parameter, earlier in zip(self._parameters, state["optimizer"], strict=True):
             pairs += [(parameter, value) for name, value in earlier.items() if name != "step"]
         if (
-            own["network"] != state["network"]
-            or any((one.shape, one.dtype) != (other.shape, other.dtype) for one, other in pairs)
+            current["network"] != state["network"]
+            or any((tensor.shape, tensor.dtype) != (saved.shape, saved.dtype) for tensor, saved in pairs)
             or state["epoch"] not in range(self._members[0].trial.epochs + 1)
             or any(member not in range(len(self._pack)) for member, _ in state["diverged"])
         ):
-            raise ValueError("the state is that of other networks")
+            raise ValueError("the state belongs to other networks")
 
     @property
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
 
     @property
-    def _counter(self) -> torch.device:
-        """Where the optimizer counts its steps: on a GPU if they are captured, for a graph asks nothing of the host."""
+    def _counter_device(self) -> torch.device:
+        """Where the optimizer counts its steps: on the GPU if they are captured, for a graph can't read the host."""
         return self._pack.device if self._optimizer.defaults.get("capturable") else torch.device("cpu")
 
 
 def _check_shared(members: Sequence[Member]) -> None:
     """Refuse members that can't take their steps together."""
     for name in SHARED:
-        if len(found := {getattr(member.trial, name) for member in members}) > 1:
-            raise BadInputError(f"the members of a pack must share {name}, not have {sorted(found)}.")
+        if len(values := {getattr(member.trial, name) for member in members}) > 1:
+            raise BadInputError(f"the members of a pack must share {name}, but theirs are {sorted(values)}.")
     if len({(len(member.corrupted), int(member.corrupted.is_member.sum())) for member in members}) > 1:
         raise BadInputError("the members of a pack must have equally many training samples.")
     if any(member.corrupted.pool is not members[0].corrupted.pool for member in members):
         raise BadInputError("the members of a pack must share one pool of images; see `corrupt_each`.")
 
 
-def _step(
-    pack: Pack, members: Sequence[Member], update: Optimizer, set_to_none: bool, losses: Tensor
+def _make_step(
+    pack: Pack, members: Sequence[Member], optimizer: Optimizer, set_to_none: bool, losses: Tensor
 ) -> Callable[[Tensor], None]:
-    """One step of all members on the samples [M, B] of their D', int64; each one's loss is added to `losses`."""
+    """Return the function that takes one training step of all members and adds their losses to `losses`, [M].
+
+    Its argument are the samples of the batch, int64 [M, B]: indices into each member's D'.
+    """
     trial = members[0].trial
     regularizer, precision, smoothing = trial.regularizer, trial.precision, trial.label_smoothing
     alpha = torch.tensor([member.trial.alpha for member in members], dtype=pack.dtype, device=pack.device)
-    examples = _examples([member.corrupted for member in members])
+    gather = _gatherer([member.corrupted for member in members])
 
     def step(samples: Tensor) -> None:
-        images, labels = examples(samples)
-        update.zero_grad(set_to_none=set_to_none)
-        with step_in(precision):
-            with forward_in(precision, pack.device):
+        images, labels = gather(samples)
+        optimizer.zero_grad(set_to_none=set_to_none)
+        with step_context(precision):
+            with forward_context(precision, pack.device):
                 logits, penalty = pack.forward(to_float(images, pack.dtype), regularizer)
             flat = logits.to(pack.dtype).flatten(0, 1)
-            each = cross_entropy(flat, labels.flatten(), reduction="none", label_smoothing=smoothing)
-            loss = each.view_as(labels).mean(dim=1)
+            of_samples = cross_entropy(flat, labels.flatten(), reduction="none", label_smoothing=smoothing)
+            loss = of_samples.view_as(labels).mean(dim=1)
             if regularizer != "none":
                 loss = alpha * loss + (1 - alpha) * penalty
-            # No parameter takes part in two members' losses, so each gets the gradient of its own.
+            # No parameter takes part in two members' losses, so the gradient of the sum is each member's own.
             loss.sum().backward()
-        update.step()
+        optimizer.step()
         losses.add_(loss.detach())
 
     return step
 
 
-def _optimizer(pack: Pack, members: Sequence[Member]) -> tuple[Optimizer, bool]:
-    """The optimizer, and whether its gradients may be dropped between steps.
+def _make_optimizer(pack: Pack, members: Sequence[Member]) -> tuple[Optimizer, bool]:
+    """Return the optimizer of a pack, and whether gradients may be set to None between its steps.
 
-    Where all members share the learning rate and the weight decay, it sees the pack's tensors as a whole.
+    Where all members share the learning rate and the weight decay, it updates the pack's joint tensors. Otherwise it
+    updates each member's own parameters, whose gradients are views into the joint ones and must stay.
     """
     settings = [(member.trial.lr, member.trial.weight_decay) for member in members]
     name, on_gpu = members[0].trial.optimizer, pack.device.type == "cuda"
     if len(set(settings)) == 1:
-        return optimizer(name, {settings[0]: pack.parameters}, capturable=on_gpu), True
+        return make_optimizer(name, {settings[0]: pack.parameters}, capturable=on_gpu), True
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {setting: [] for setting in settings}
     for member, setting in enumerate(settings):
         groups[setting] += pack.parameters_of(member)
-    return optimizer(name, groups, capturable=on_gpu), False
+    return make_optimizer(name, groups, capturable=on_gpu), False
 
 
-def _examples(corrupted: Sequence[Corrupted]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """What gathers the images, uint8 [M, B, C, H, W], and labels, int64 [M, B], of samples [M, B] of each one's D'."""
+def _gatherer(corrupted: Sequence[Corrupted]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return the function that gathers a batch's images, uint8 [M, B, C, H, W], and labels, int64 [M, B].
+
+    Its argument are the samples of the batch, int64 [M, B]: indices into each member's D'.
+    """
     pool = corrupted[0].pool
-    rows, labels = (torch.stack([getattr(each, name) for each in corrupted]) for name in ("rows", "labels"))
+    rows = torch.stack([of_member.rows for of_member in corrupted])
+    labels = torch.stack([of_member.labels for of_member in corrupted])
 
     def gather(samples: Tensor) -> tuple[Tensor, Tensor]:
         return pool[rows.gather(1, samples)], labels.gather(1, samples)
@@ -212,49 +227,50 @@ def _examples(corrupted: Sequence[Corrupted]) -> Callable[[Tensor], tuple[Tensor
     return gather
 
 
-def orders(members: Sequence[int], samples: int, epoch: int) -> Tensor:
-    """The order in which each member sees its samples in an epoch, from its `order` stream: int64 [M, samples]."""
-    each = [seeds.generator(seed, "order", epoch).permutation(samples) for seed in members]
-    return torch.stack([torch.from_numpy(order) for order in each])
+def orders(stream_seeds: Sequence[int], samples: int, epoch: int) -> Tensor:
+    """Draw the order in which each member sees its samples in an epoch, from its `order` stream: int64 [M, samples]."""
+    permutations = [seeds.generator(seed, "order", epoch).permutation(samples) for seed in stream_seeds]
+    return torch.stack([torch.from_numpy(permutation) for permutation in permutations])
 
 
 def _order(members: Sequence[Member], trained: Tensor, epoch: int) -> Tensor:
-    """The members' training samples, int64 [M, n], as they come in an epoch, on their device."""
-    order = orders([member.stream for member in members], trained.shape[1], epoch)
-    # To copy ordinary memory the host would wait until the device comes to it.
+    """Return the members' training samples, int64 [M, n], in the order of an epoch, on their device."""
+    order = orders([member.stream_seed for member in members], trained.shape[1], epoch)
+    # Out of pinned memory the copy doesn't make the host wait for the device.
     on_gpu = trained.device.type == "cuda"
     order = order.pin_memory().to(trained.device, non_blocking=True) if on_gpu else order.to(trained.device)
     return trained.gather(1, order)
 
 
 def batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """The epoch's batches: int64 [M, B], indices into each member's D'.
+    """Split the order of an epoch into batches: int64 [M, B], indices into each member's D'.
 
-    Every sample of the order comes once; a last batch of a single sample is left out, for batch norm has no variance
-    over one.
+    Every sample comes once, but a last batch of a single sample is left out: batch norm has no variance over one.
     """
     return list(order.split(batch_size, dim=1))[: steps_per_epoch(order.shape[1], batch_size)]
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
-    """The number of `batches` of an epoch."""
+    """Return the number of `batches` of an epoch."""
     full, rest = divmod(samples, batch_size)
     return full + (rest > 1)
 
 
 @torch.no_grad()
 def predict(pack: Pack, images: Tensor, rows: Sequence[Tensor] | None = None) -> Tensor:
-    """Logits [M, N, classes] of each member for its own images in eval mode, in the pack's dtype and on its device.
+    """Return the logits of each member for its own images in eval mode: [M, N, classes].
 
+    They have the pack's dtype and are on its device.
     A member with a logit that isn't finite is entered in `pack.diverged`.
 
     Args:
         pack: the members.
-        images: uint8 [P, C, H, W], the pool that all of them see.
-        rows: which images each member is to see, int64 [N]; one tensor M times over is read once. None is all of them.
+        images: uint8 [P, C, H, W], the pool of images that all members share.
+        rows: the images of the pool that each member sees, int64 [N]; None is all of them. Where it is one tensor M
+            times over, the images are gathered once.
     """
     pack.train(False)
-    logits = torch.cat([pack.forward(batch)[0] for batch in _batches_of(images, rows, pack)], dim=1)
+    logits = torch.cat([pack.forward(batch)[0] for batch in _image_batches(images, rows, pack)], dim=1)
     finite = logits.isfinite().flatten(1).all(dim=1).tolist()
     for member in pack.alive:
         if not finite[member]:
@@ -262,13 +278,13 @@ def predict(pack: Pack, images: Tensor, rows: Sequence[Tensor] | None = None) ->
     return logits
 
 
-def _batches_of(images: Tensor, rows: Sequence[Tensor] | None, pack: Pack) -> Iterator[Tensor]:
-    """The members' images [M, B, C, H, W] as the pack takes them, batch by batch."""
+def _image_batches(images: Tensor, rows: Sequence[Tensor] | None, pack: Pack) -> Iterator[Tensor]:
+    """Yield the members' images in batches [M, B, C, H, W], in the pack's dtype."""
     if rows is None:
-        parts: Iterable[Tensor] = (part[None] for part in images.split(PREDICT_BATCH))
+        batches: Iterable[Tensor] = (batch[None] for batch in images.split(PREDICT_BATCH))
     else:
-        # What all members see alike is gathered and scaled once.
-        own = rows[:1] if all(each is rows[0] for each in rows) else rows
-        parts = (images[part] for part in torch.stack([*own]).split(PREDICT_BATCH, dim=1))
-    for part in parts:
-        yield to_float(part, pack.dtype).expand(len(pack), *part.shape[1:])
+        # Images that all members share are gathered and scaled once.
+        different = rows[:1] if all(of_member is rows[0] for of_member in rows) else rows
+        batches = (images[batch] for batch in torch.stack([*different]).split(PREDICT_BATCH, dim=1))
+    for batch in batches:
+        yield to_float(batch, pack.dtype).expand(len(pack), *batch.shape[1:])

@@ -15,18 +15,16 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
 }
 
 
-def optimizer(
-    name: str, settings: Mapping[tuple[float, float], Sequence[nn.Parameter]], capturable: bool = False
+def make_optimizer(
+    name: str, parameters: Mapping[tuple[float, float], Sequence[nn.Parameter]], capturable: bool = False
 ) -> optim.Optimizer:
-    """The optimizer with torch's defaults but for `sgd`'s momentum.
+    """Make an optimizer with torch's defaults, except that `sgd` has momentum.
 
     Args:
         name: a key of `OPTIMIZERS`.
-        settings: the parameters by their learning rate and weight decay.
-        capturable: whether its steps can be captured in a CUDA graph.
+        parameters: the parameters by their learning rate and weight decay.
+        capturable: whether its steps are to be captured in a CUDA graph.
     """
-    own: dict[str, Any] = {"momentum": SGD_MOMENTUM} if name == "sgd" else {"capturable": capturable}
-    groups = [
-        {"params": list(parameters), "lr": lr, "weight_decay": decay} for (lr, decay), parameters in settings.items()
-    ]
-    return OPTIMIZERS[name](groups, **own)
+    options: dict[str, Any] = {"momentum": SGD_MOMENTUM} if name == "sgd" else {"capturable": capturable}
+    groups = [{"params": list(group), "lr": lr, "weight_decay": decay} for (lr, decay), group in parameters.items()]
+    return OPTIMIZERS[name](groups, **options)

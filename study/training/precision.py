@@ -12,23 +12,26 @@ from study.errors import BadInputError
 
 
 def check(precision: str, device: str) -> None:
-    """Refuse an arithmetic that the device doesn't have.
+    """Refuse a precision that the device doesn't have.
 
     Raises:
-        BadInputError: `tf32` away from a GPU, which alone has it.
+        BadInputError: the precision is `tf32` and the device is no GPU.
     """
     if precision == "tf32" and torch.device(device).type != "cuda":
         raise BadInputError(f"precision=tf32 needs a GPU, which {device} is not: use fp32, or bf16.")
 
 
-def be_exact() -> None:
-    """Have float32 be float32 in this process: left to itself, torch computes a GPU's convolutions in TF32."""
+def use_full_float32() -> None:
+    """Compute float32 in full precision in this process: by default torch computes a GPU's convolutions in TF32."""
     _set("ieee")
 
 
 @contextmanager
-def step_in(precision: str) -> Iterator[None]:
-    """A step, forward and backward: products of float32 numbers in TF32 where the precision is `tf32`."""
+def step_context(precision: str) -> Iterator[None]:
+    """Compute products of float32 numbers in TF32 within the context, if the precision is `tf32`.
+
+    The context spans a whole step, forward and backward.
+    """
     if precision != "tf32":
         yield
         return
@@ -39,9 +42,9 @@ def step_in(precision: str) -> Iterator[None]:
         _set("ieee")
 
 
-def forward_in(precision: str, device: torch.device) -> torch.autocast:
-    """A forward pass: with torch's automatic mixed precision where the precision is `bf16`."""
-    # What is cached in one step would be a stranger to a graph that was captured in another.
+def forward_context(precision: str, device: torch.device) -> torch.autocast:
+    """Return the context of a forward pass: torch's automatic mixed precision, if the precision is `bf16`."""
+    # A CUDA graph can't use a cast weight that autocast has cached outside of it.
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 

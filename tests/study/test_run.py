@@ -527,7 +527,7 @@ def test_mirror_images_are_scored_in_the_order_of_the_samples():
     records = run.run(trial, NOWHERE, backend="single")
     data = load("digits", NOWHERE, 61)
     member = run._members([trial], data, NOWHERE, "cpu")[0]
-    network = build.build("lenet", data.shape, data.classes, "batch", member.stream)
+    network = build.build("lenet", data.shape, data.classes, "batch", member.stream_seed)
     assert list(train(network, member.corrupted, trial, member.seed)) == [1, 2]
     with torch.no_grad():
         logits = network.eval()(to_float(member.corrupted.images.flip(3), torch.float32))

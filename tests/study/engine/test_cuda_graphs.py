@@ -6,7 +6,7 @@ from study import engine
 from study.engine.cuda_graphs import WARM_UP, graphed
 from study.engine.pack import Pack
 from study.networks import build
-from study.training.checkpoint import decoded, encoded
+from study.training.checkpoint import decode, encode
 from study.training.loop import Training
 from study.trial import OPTIMIZERS, Trial
 from tests.study.engine.test_backends import GREYS, difference, members, trial
@@ -62,10 +62,10 @@ def taken_up(device: str, backend: str, *trials: Trial) -> Pack:
         pack = engine.pack(backend, networks, GREYS.shape)
         training = Training(pack, runs)
         if kept:
-            training.restore(decoded(kept))
+            training.restore(decode(kept))
         for epoch in training:
             if epoch == epochs:
-                kept = encoded(training.state())
+                kept = encode(training.state())
                 break
     return pack
 

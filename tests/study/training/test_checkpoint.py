@@ -32,8 +32,8 @@ from study.record.results import Results
 from study.record.rows import Records
 from study.record.schema import SCHEMAS
 from study.training import loop as packed
-from study.training.checkpoint import Checkpoints, decoded, encoded
-from study.training.early_stopping import tensors
+from study.training.checkpoint import Checkpoints, decode, encode
+from study.training.early_stopping import state_tensors
 from study.training.loop import Member
 from study.trial import OPTIMIZERS, Trial
 from tests.conftest import random_split
@@ -124,8 +124,8 @@ def assert_goes_on(together: Sequence[Member], backend: str, kept: Kept, built: 
     assert scientific(found) == scientific(whole)
     for one, other in zip(built[-len(together) :], once, strict=True):
         # A diverged network's are no numbers, which equal nothing.
-        assert [tensor.detach().numpy().tobytes() for tensor in tensors(one)] == [
-            tensor.detach().numpy().tobytes() for tensor in tensors(other)
+        assert [tensor.detach().numpy().tobytes() for tensor in state_tensors(one)] == [
+            tensor.detach().numpy().tobytes() for tensor in state_tensors(other)
         ]
     return found
 
@@ -185,13 +185,13 @@ def test_so_it_ends_where_layers_draw_at_random(kept, built):
 
 def test_no_epoch_is_trained_twice_and_the_time_of_all_is_counted(kept, monkeypatch):
     taken: list[Tensor] = []
-    ordinary = packed._step
+    ordinary = packed._make_step
 
     def counted(*given: Any) -> Any:
         step = ordinary(*given)
         return lambda samples: taken.append(samples) or step(samples)
 
-    monkeypatch.setattr(packed, "_step", counted)
+    monkeypatch.setattr(packed, "_make_step", counted)
     (one,) = members(TRIAL)
     (records,) = with_stops([one], "single", kept)
     assert len(taken) == TRIAL.epochs * -(-20 // TRIAL.batch_size)
@@ -260,9 +260,9 @@ def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], byt
     """A checkpoint that is whole, but for that."""
 
     def content(before: bytes) -> bytes:
-        tree = decoded(before)
+        tree = decode(before)
         change(tree)
-        return encoded(tree)
+        return encode(tree)
 
     return content
 
@@ -287,7 +287,7 @@ def without_tree(before: bytes) -> bytes:
         flipped,
         without_tree,
         lambda before: pickle.dumps(Planted()),
-        lambda before: encoded([Planted.__name__]),
+        lambda before: encode([Planted.__name__]),
         changed(lambda tree: tree["identity"].update(backend="vmap")),
         changed(lambda tree: tree["training"]["networks"].pop()),
         changed(lambda tree: tree["training"]["networks"][1].pop()),
@@ -329,7 +329,7 @@ def test_a_tree_comes_back_as_it_was():
     table = pa.table({"group": pa.array(["clean", None]).dictionary_encode(), "score": [0.1, float("inf")]})
     values = [torch.tensor(1.5).bfloat16(), torch.arange(6).view(2, 3).T, torch.empty(0, 4), torch.tensor([True])]
     tree = {"numbers": [1, 0.1, None, float("inf"), True], "": {"tensor": "text", "table": values}, "found": table}
-    found = decoded(encoded(tree))
+    found = decode(encode(tree))
     assert found["numbers"] == tree["numbers"]
     assert found["found"] == table
     assert found[""]["tensor"] == "text"

@@ -15,7 +15,7 @@ from study.engine import BACKENDS
 from study.lenses import membership
 from study.networks import build as build_module
 from study.record.rows import Records, Row
-from study.training.early_stopping import reported, restore, state
+from study.training.early_stopping import reported_epoch, restore, snapshot
 from study.training.loop import Member
 from study.trial import Trial
 from tests.conftest import random_split
@@ -30,14 +30,14 @@ TRIAL = Trial(
 
 def test_the_best_point_is_the_first_of_the_highest_validation_accuracy():
     curve = [{"epoch": epoch, "val_acc": accuracy} for epoch, accuracy in enumerate((0.1, 0.5, 0.3, 0.5, 0.2), 1)]
-    assert reported("best", curve) == curve[1]
-    assert reported("none", curve) == curve[-1]
-    assert reported("best", curve[:1]) == reported("none", curve[:1]) == curve[0]
+    assert reported_epoch("best", curve) == curve[1]
+    assert reported_epoch("none", curve) == curve[-1]
+    assert reported_epoch("best", curve[:1]) == reported_epoch("none", curve[:1]) == curve[0]
 
 
 def test_a_network_is_put_back_in_place_with_its_running_statistics():
     network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    before, places = state(network), [tensor.data_ptr() for tensor in network.state_dict().values()]
+    before, places = snapshot(network), [tensor.data_ptr() for tensor in network.state_dict().values()]
     network(torch.rand(5, 3))
     with torch.no_grad():
         network[0].weight.add_(1)

@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from study.training.optimizers import optimizer
+from study.training.optimizers import make_optimizer
 from study.trial import OPTIMIZERS
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_parameter_moves_against_its_gradient(name):
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
-    step = optimizer(name, {(1e-3, 0.0): list(network.parameters())})
+    step = make_optimizer(name, {(1e-3, 0.0): list(network.parameters())})
     before = [parameter.detach().clone() for parameter in network.parameters()]
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -21,7 +21,7 @@ def test_every_parameter_moves_against_its_gradient(name):
 def test_weight_decay_alone_shrinks_a_weight(name):
     layer = nn.Linear(1, 1, bias=False)
     nn.init.ones_(layer.weight)
-    step = optimizer(name, {(1e-3, 0.1): list(layer.parameters())})
+    step = make_optimizer(name, {(1e-3, 0.1): list(layer.parameters())})
     layer.weight.grad = torch.zeros_like(layer.weight)
     step.step()
     assert 0 < layer.weight.item() < 1

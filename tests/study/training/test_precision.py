@@ -17,12 +17,12 @@ def test_tf32_is_refused_where_there_is_none(tmp_path):
 
 
 def test_float32_is_float32_unless_a_step_asks_for_less():
-    precision.be_exact()
+    precision.use_full_float32()
     products = torch.backends.cuda.matmul, torch.backends.cudnn.conv
     assert [each.fp32_precision for each in products] == ["ieee", "ieee"]
-    with precision.step_in("tf32"):
+    with precision.step_context("tf32"):
         assert [each.fp32_precision for each in products] == ["tf32", "tf32"]
-    with precision.step_in("fp32"):
+    with precision.step_context("fp32"):
         assert [each.fp32_precision for each in products] == ["ieee", "ieee"]
     assert [each.fp32_precision for each in products] == ["ieee", "ieee"]
 
