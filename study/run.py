@@ -12,7 +12,7 @@ from study.data.dataset import Dataset
 from study.data.load import load
 from study.data.ood import ood_images
 from study.data.splits import training_sets
-from study.engine.packing import in_packs
+from study.engine.packing import train_in_packs
 from study.lenses import gradient_norms
 from study.lenses.gamma_sigma import ratios
 from study.lenses.gradient_norms import influences
@@ -91,7 +91,7 @@ def run_together(
     def train_and_measure(together: Sequence[Member], progress: Progress) -> list[Records]:
         return run_pack(together, data, device, choice.backend, progress, checkpoints)
 
-    found = in_packs(members, choice.members, train_and_measure, progress, alike=_training_samples)
+    found = train_in_packs(members, choice.members, train_and_measure, progress, group_by=_training_samples)
     records = {trial.id: Records() for trial in trials}
     for member, of_member in zip(members, found, strict=True):
         trial = member.trial

@@ -1,4 +1,4 @@
-"""The three backends behind one interface, and the proof that one fits a network before anything is trained."""
+"""The three backends behind one interface, and the check that a backend fits a network before anything is trained."""
 
 import copy
 import warnings
@@ -21,11 +21,11 @@ BACKENDS: Mapping[str, Callable[[Sequence[nn.Module]], Pack]] = {
 
 
 def pack(backend: str, networks: Sequence[nn.Module], shape: tuple[int, int, int]) -> Pack:
-    """The networks as one pack, if the backend gives each of them what it computes alone.
+    """Make one pack of the networks, if the backend computes for each of them what it computes alone.
 
     Args:
         backend: a key of `BACKENDS`; `single` takes one network.
-        networks: of one architecture, on one device; from now on they look into the pack's tensors.
+        networks: of one architecture, on one device; their parameters and buffers become views into the pack's.
         shape: channels, height and width of an image.
 
     Raises:
@@ -37,17 +37,20 @@ def pack(backend: str, networks: Sequence[nn.Module], shape: tuple[int, int, int
 
 
 def _check(backend: str, networks: Sequence[nn.Module], shape: tuple[int, int, int]) -> None:
-    """Perturbed copies in float64 must do together what each does alone: forward, backward, and in eval mode."""
+    """Refuse a backend under which perturbed copies in float64 don't compute what each computes alone.
+
+    They are compared in train mode, forward and backward, and in eval mode.
+    """
     name = type(networks[0]).__name__
     device = next(networks[0].parameters()).device
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(len(networks), 3, *shape, generator=generator, dtype=torch.float64).to(device)
     try:
-        alone = [perturbed(network, seed) for seed, network in enumerate(networks)]
+        probes = [perturbed(network, seed) for seed, network in enumerate(networks)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            together = BACKENDS[backend]([copy.deepcopy(each) for each in alone])
-            agree = all(_alike(together, alone, images, training) for training in (True, False))
+            packed = BACKENDS[backend]([copy.deepcopy(probe) for probe in probes])
+            agree = all(_agrees(packed, probes, images, training) for training in (True, False))
     except UnfitError as error:
         raise UnfitError(f"backend {backend} does not fit {name}: {error}.") from None
     except Exception as error:  # the network is the user's: it may fail in any manner
@@ -56,25 +59,26 @@ def _check(backend: str, networks: Sequence[nn.Module], shape: tuple[int, int, i
         raise UnfitError(f"backend {backend} computes something else than {name} alone.")
 
 
-def _alike(together: Pack, alone: Sequence[nn.Module], images: Tensor, training: bool) -> bool:
-    """Whether logits, gradients and running statistics agree after a pass over the images."""
-    together.train(training)
+def _agrees(packed: Pack, separate: Sequence[nn.Module], images: Tensor, training: bool) -> bool:
+    """Whether a pack's logits, gradients and running statistics are those of separate networks after one pass."""
+    packed.train(training)
     # In eval mode torch's attention takes a path that has no gradient.
     with torch.set_grad_enabled(training):
-        found = together.forward(images)[0]
-        wanted = torch.stack([each.train(training)(own) for each, own in zip(alone, images, strict=True)])
+        logits = packed.forward(images)[0]
+        expected = torch.stack(
+            [network.train(training)(of_member) for network, of_member in zip(separate, images, strict=True)]
+        )
     if training:
-        for logits in (found, wanted):
-            logits.square().sum().backward()
-    pairs: list[tuple[Tensor, Tensor]] = [(found, wanted)]
-    for member, (network, each) in enumerate(zip(together.networks, alone, strict=True)):
-        together.parameters_of(member)
-        own = dict(network.named_parameters())
+        for output in (logits, expected):
+            output.square().sum().backward()
+    pairs: list[tuple[Tensor, Tensor]] = [(logits, expected)]
+    for member, (network, reference) in enumerate(zip(packed.networks, separate, strict=True)):
+        packed.parameters_of(member)
+        parameters, buffers = dict(network.named_parameters()), dict(network.named_buffers())
         pairs += [
-            (own[key].grad, parameter.grad)  # type: ignore[misc]
-            for key, parameter in each.named_parameters()
+            (parameters[name].grad, parameter.grad)  # type: ignore[misc]
+            for name, parameter in reference.named_parameters()
             if parameter.grad is not None
         ]
-        buffers = dict(network.named_buffers())
-        pairs += [(buffers[key], buffer) for key, buffer in each.named_buffers()]
-    return all(torch.allclose(one, other, rtol=1e-8, atol=1e-9) for one, other in pairs)
+        pairs += [(buffers[name], buffer) for name, buffer in reference.named_buffers()]
+    return all(torch.allclose(value, wanted, rtol=1e-8, atol=1e-9) for value, wanted in pairs)

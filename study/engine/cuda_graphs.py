@@ -1,6 +1,7 @@
-"""On a GPU, a whole training step as one CUDA graph: gather, forward, backward and the optimizer's update.
+"""Run a whole training step on a GPU as one CUDA graph: gather, forward, backward and the optimizer's update.
 
-Small networks leave a GPU waiting for its host to launch their kernels; a graph is launched as a whole.
+The kernels of small networks are so short that a GPU waits for its host to launch the next one. A graph is launched as
+a whole.
 """
 
 import warnings
@@ -12,62 +13,64 @@ from torch import Tensor
 
 Step = Callable[[Tensor], None]
 WARM_UP = 3
-"""Steps taken one by one before the capture, as torch asks: they count like all others."""
+"""Steps taken without a graph before the capture, as torch requires. They are training steps like all others."""
 
 
-def graphed(step: Step, device: torch.device) -> Step:
-    """The step replayed from a graph for each shape of its rows, so that an epoch's last batch has one of its own.
+def with_cuda_graphs(step: Step, device: torch.device) -> Step:
+    """Return a step that is replayed from a CUDA graph, one for each shape of its argument; on a CPU, the step itself.
 
-    The step must read nothing but its rows and tensors that stay where they are. One that can't be captured, as where a
-    network asks for a value on the host, goes on as it is; on a CPU every step does.
+    An epoch's last batch, which may be smaller, thus has a graph of its own. The step must read nothing but its
+    argument and tensors that stay in place. A step that can't be captured, as where a network reads a value on the
+    host, is taken without a graph.
     """
-    return step if device.type != "cuda" else _Graphed(step, device)
+    return step if device.type != "cuda" else _GraphedStep(step, device)
 
 
 @dataclass
 class _Captured:
-    """A graph and the rows that it reads."""
+    """A CUDA graph and the tensor that it reads its samples from."""
 
-    rows: Tensor
+    samples: Tensor
     graph: torch.cuda.CUDAGraph
 
 
-class _Graphed:
-    """A step that is captured, for each shape, after it has been taken a few times."""
+class _GraphedStep:
+    """A step that is captured, for each shape of its samples, after it has been taken `WARM_UP` times."""
 
     def __init__(self, step: Step, device: torch.device) -> None:
         self._step, self._device = step, device
         self._taken: dict[torch.Size, int] = {}
         self._captured: dict[torch.Size, _Captured | None] = {}
         self._stream = torch.cuda.Stream(device)
-        # No two replays overlap, and none leaves anything to the next but what lies outside of all graphs.
+        # The graphs may share memory: no two replays overlap, and all that outlives a step lies outside of the graphs.
         self._pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, rows: Tensor) -> None:
-        # Streams and captures are those of the current device, which need not be the pack's.
+    def __call__(self, samples: Tensor) -> None:
+        # Streams and captures belong to the current device, which need not be the pack's.
         with torch.cuda.device(self._device):
-            if rows.shape not in self._captured:
-                self._warm_up(rows)
-            elif captured := self._captured[rows.shape]:
-                captured.rows.copy_(rows)
+            if samples.shape not in self._captured:
+                self._warm_up(samples)
+            elif captured := self._captured[samples.shape]:
+                captured.samples.copy_(samples)
                 captured.graph.replay()
             else:
-                self._step(rows)
+                self._step(samples)
 
-    def _warm_up(self, rows: Tensor) -> None:
-        """Take the step on the side, as a capture needs it; after the last of these, capture it without taking it."""
+    def _warm_up(self, samples: Tensor) -> None:
+        """Take the step on the side stream, as a capture requires; after the last warm-up, capture it for later."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream), warnings.catch_warnings():
-            # Optimizers that can be captured complain of every step that isn't.
+            # A capturable optimizer warns of every step that isn't captured.
             warnings.filterwarnings("ignore", message=".*capturable")
-            self._step(rows)
+            self._step(samples)
         torch.cuda.current_stream().wait_stream(self._stream)
-        self._taken[rows.shape] = self._taken.get(rows.shape, 0) + 1
-        if self._taken[rows.shape] >= WARM_UP:
-            self._captured[rows.shape] = self._capture(rows)
+        self._taken[samples.shape] = self._taken.get(samples.shape, 0) + 1
+        if self._taken[samples.shape] >= WARM_UP:
+            self._captured[samples.shape] = self._capture(samples)
 
-    def _capture(self, rows: Tensor) -> _Captured | None:
-        graph, static = torch.cuda.CUDAGraph(), rows.clone()
+    def _capture(self, samples: Tensor) -> _Captured | None:
+        """Capture the step without taking it; None where it can't be captured."""
+        graph, static = torch.cuda.CUDAGraph(), samples.clone()
         try:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 self._step(static)

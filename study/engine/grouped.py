@@ -1,7 +1,8 @@
-"""Members side by side in the channels of one network: convolutions in groups, linear layers as a batched product.
+"""The backend `grouped`: members side by side in the channels of one network.
 
-One small network leaves the hardware idle between its layers; side by side, M of them have every layer called once, on
-M times the channels. Channels come last in memory, which is how convolutions in narrow groups are fast on a CPU.
+Convolutions become grouped convolutions, and linear layers one batched product. A small network leaves the hardware
+idle between its layers; side by side, every layer is called once for M members, on M times the channels. Channels are
+last in memory, because that makes convolutions in narrow groups fast on a CPU.
 """
 
 import copy
@@ -20,77 +21,87 @@ from study.networks.regularizers import penalized
 
 
 class Grouped(Pack):
-    """M networks as one network of M times the channels, those of a member next to each other.
+    """M networks as one network of M times the channels, with a member's channels next to each other.
 
     Raises:
-        UnfitError: a layer can't be put side by side with its like.
+        UnfitError: a layer of the members can't be joined into one.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__(networks)
-        self._joined: dict[nn.Module, nn.Module] = {}
-        self._network = self._side_by_side(self.networks, "")
+        self._joint_modules: dict[nn.Module, nn.Module] = {}
+        self._network = self._join_modules(self.networks, "")
 
     @property
-    def together(self) -> nn.Module:
-        """See `Pack.together`."""
+    def joint_network(self) -> nn.Module:
+        """See `Pack.joint_network`."""
         return self._network
 
     def forward(self, images: Tensor, regularizer: str = "none") -> tuple[Tensor, Tensor]:
         """See `Pack.forward`."""
-        together = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        side_by_side = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
         with penalized(self._network, regularizer, len(self)) as penalty:
-            logits = self._network(together)
+            logits = self._network(side_by_side)
             return logits.unflatten(1, (len(self), -1)).transpose(0, 1), penalty()
 
     def train(self, mode: bool = True) -> None:
         """See `Pack.train`."""
         self._network.train(mode)
 
-    def _side_by_side(self, like: Sequence[nn.Module], name: str) -> nn.Module:
-        """One module for M that are alike but for the values of their parameters."""
-        first = like[0]
-        # A layer that stands under two names is one layer still.
-        if first not in self._joined:
-            self._joined[first] = self._made(like, name)
-        return self._joined[first]
+    def _join_modules(self, modules: Sequence[nn.Module], name: str) -> nn.Module:
+        """Return one module for the members' modules of that name, which differ in their parameters' values alone."""
+        first = modules[0]
+        # A layer that is registered under two names is one layer still.
+        if first not in self._joint_modules:
+            if type(first) in LAYERS:
+                self._joint_modules[first] = self._join_layers(modules, name)
+            else:
+                self._joint_modules[first] = self._join_containers(modules, name)
+        return self._joint_modules[first]
 
-    def _made(self, like: Sequence[nn.Module], name: str) -> nn.Module:
-        first = like[0]
-        if type(first) in LAYERS:
-            return self._layer(like, name)
+    def _join_containers(self, containers: Sequence[nn.Module], name: str) -> nn.Module:
+        """Return a copy of the first container, whose children are the joint ones."""
+        first = containers[0]
         if [*first.parameters(recurse=False), *first.buffers(recurse=False)]:
-            raise UnfitError(f"layer {name!r}, a {type(first).__name__}, can't be put side by side with its like")
-        container = copy.copy(first)
-        container._modules = {
-            child: self._side_by_side([each.get_submodule(child) for each in like], f"{name}.{child}".lstrip("."))
+            raise UnfitError(
+                f"layer {name!r}, a {type(first).__name__}, can't be put side by side with those of other members"
+            )
+        joint = copy.copy(first)
+        joint._modules = {
+            child: self._join_modules(
+                [container.get_submodule(child) for container in containers], f"{name}.{child}".lstrip(".")
+            )
             for child in first._modules
         }
         if type(first) is not nn.Sequential:
-            return container
-        return nn.Sequential(*lanes.together(_pooled_first(container), len(self)))
+            return joint
+        return nn.Sequential(*lanes.in_lanes(_pool_first(joint), len(self)))
 
-    def _layer(self, like: Sequence[nn.Module], name: str) -> nn.Module:
+    def _join_layers(self, layers: Sequence[nn.Module], name: str) -> nn.Module:
+        """Return one layer with the joint parameters and buffers, into which those of the members become views."""
+        first = layers[0]
         try:
-            layer = LAYERS[type(like[0])](like[0], len(self))
+            joint = LAYERS[type(first)](first, len(self))
         except _CannotJoinError as error:
-            raise UnfitError(f"layer {name!r}, a {type(like[0]).__name__}, {error}") from None
-        for key, parameter in like[0].named_parameters(recurse=False):
-            own = [each.get_parameter(key) for each in like]
-            joined = torch.cat([each.detach() for each in own])
+            raise UnfitError(f"layer {name!r}, a {type(first).__name__}, {error}") from None
+        for key, parameter in first.named_parameters(recurse=False):
+            parameters = [layer.get_parameter(key) for layer in layers]
+            values = torch.cat([parameter.detach() for parameter in parameters])
             if parameter.ndim == 4:
-                joined = joined.contiguous(memory_format=torch.channels_last)
-            layer.register_parameter(key, self._join(own, joined))
-        for key, buffer in like[0].named_buffers(recurse=False):
-            joined = torch.cat([each.get_buffer(key) for each in like]) if buffer.ndim else buffer.clone()
-            layer.register_buffer(key, joined)
-            for each, view in zip(like, joined.chunk(len(self)) if buffer.ndim else [joined] * len(self), strict=True):
-                each._buffers[key] = view
-        return layer
+                values = values.contiguous(memory_format=torch.channels_last)
+            joint.register_parameter(key, self._join(parameters, values))
+        for key, buffer in first.named_buffers(recurse=False):
+            # A scalar, as the count of batches, is the same for all members.
+            values = torch.cat([layer.get_buffer(key) for layer in layers]) if buffer.ndim else buffer.clone()
+            joint.register_buffer(key, values)
+            views = values.chunk(len(self)) if buffer.ndim else [values] * len(self)
+            for layer, view in zip(layers, views, strict=True):
+                layer._buffers[key] = view
+        return joint
 
 
 class _CannotJoinError(Exception):
-    """Why a layer can't be put side by side with its like."""
+    """A layer can't be joined with those of other members; the message goes on after the layer's name."""
 
 
 class PackedLinear(nn.Module):
@@ -105,7 +116,7 @@ class PackedLinear(nn.Module):
         self.register_parameter("bias", None)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features [B, M * O] of those [B, M * I]."""
+        """Return features [B, M * O] for features [B, M * I]."""
         members = features.unflatten(1, (self._members, -1)).transpose(0, 1)
         weight = self.weight.unflatten(0, (self._members, -1)).mT
         if self.bias is None:
@@ -116,7 +127,7 @@ class PackedLinear(nn.Module):
 
 
 class PackedRMSNorm(nn.Module):
-    """M `ChannelRMSNorm`s: features [B, M * C, ...], each member's over the root mean square of its own."""
+    """M `ChannelRMSNorm`s: each member's features of [B, M * C, ...] over their own root mean square."""
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None
@@ -128,7 +139,7 @@ class PackedRMSNorm(nn.Module):
         self.register_parameter("bias", None)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features of the same shape [B, M * C, ...]."""
+        """Return features of the same shape [B, M * C, ...]."""
         members = features.unflatten(1, (self._members, -1))
         normalized = F.rms_norm(members, members.shape[2:], eps=self.eps).view_as(features)
         if self.weight is None or self.bias is None:
@@ -154,7 +165,7 @@ def _convolution(layer: Any, members: int) -> nn.Module:
 
 
 def _channelwise(layer: Any, members: int) -> Any:
-    """A batch or instance norm, whose channels know nothing of each other."""
+    """Return a batch or instance norm over all members' channels, each of which is normalized by itself."""
     return type(layer)(
         members * layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats, device="meta"
     )
@@ -173,27 +184,28 @@ LAYERS: Mapping[type[nn.Module], Callable[[Any, int], nn.Module]] = {
     ChannelRMSNorm: PackedRMSNorm,
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d, nn.InstanceNorm2d), _channelwise),
 }
-"""How M layers of a kind become one, before it is given their parameters."""
+"""The functions that make one layer for those of M members, by the type of layer; its parameters are set afterwards."""
 
 
-def _pooled_first(sequence: nn.Module) -> list[nn.Module]:
-    """The layers of the sequence with max-pooling before each ReLU that it follows: the same for a quarter of the work.
+def _pool_first(sequence: nn.Module) -> list[nn.Module]:
+    """Return the layers of a sequence, with each max-pooling that follows a ReLU moved before it.
 
-    Where a batch norm comes before them, the three become one.
+    The result is the same, and ReLU has a quarter of the work. Where a batch norm comes before the two, the three
+    become one layer, if it fits.
     """
     layers = list(sequence.children())
-    made: list[nn.Module] = []
+    reordered: list[nn.Module] = []
     while layers:
         if len(layers) >= 3 and fits(*layers[:3]):
-            made.append(NormReLUPool(*layers[:3]))
+            reordered.append(NormReLUPool(*layers[:3]))
             del layers[:3]
-        elif len(layers) >= 2 and type(layers[0]) is nn.ReLU and _pools(layers[1]):
-            made += [layers[1], layers[0]]
+        elif len(layers) >= 2 and type(layers[0]) is nn.ReLU and _is_max_pool(layers[1]):
+            reordered += [layers[1], layers[0]]
             del layers[:2]
         else:
-            made.append(layers.pop(0))
-    return made
+            reordered.append(layers.pop(0))
+    return reordered
 
 
-def _pools(layer: nn.Module) -> bool:
+def _is_max_pool(layer: nn.Module) -> bool:
     return type(layer) is nn.MaxPool2d and not layer.return_indices

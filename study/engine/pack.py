@@ -1,7 +1,8 @@
-"""A pack: networks of one architecture that train side by side on one device, each as if it were alone.
+"""A pack: networks of one architecture that train side by side on one device, each as it would alone.
 
-A backend that packs holds its members' parameters and running statistics side by side in tensors of its own, and the
-members' own networks look into them: what it has trained is at once what each network is, with nothing to copy back.
+A backend that packs several members holds their parameters and running statistics side by side in joint tensors. The
+parameters and buffers of the members' own networks are views into these, so nothing has to be copied back after
+training.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +16,7 @@ from study.networks.regularizers import penalized
 
 
 class UnfitError(BadInputError):
-    """A backend can't express this network; the message says which layer and why."""
+    """The backend can't express this network; the message says which layer and why."""
 
 
 class Pack(ABC):
@@ -24,15 +25,15 @@ class Pack(ABC):
     Attributes:
         networks: the members' own networks, in order.
         parameters: the trained tensors of the whole pack.
-        diverged: why each member that has left the finite numbers did so, by its position.
+        diverged: the members that have diverged, by position, each with its reason in words.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         self.networks = tuple(networks)
         self.parameters: list[nn.Parameter] = []
         self.diverged: dict[int, str] = {}
-        self._own: dict[nn.Parameter, list[nn.Parameter]] = {}
-        self._joined_already: set[nn.Parameter] = set()
+        self._views: dict[nn.Parameter, list[nn.Parameter]] = {}
+        self._already_joined: set[nn.Parameter] = set()
 
     def __len__(self) -> int:
         return len(self.networks)
@@ -44,58 +45,67 @@ class Pack(ABC):
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the parameters, and so of images and logits."""
+        """The dtype of the parameters, and so of images and logits."""
         return self.parameters[0].dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.parameters[0].device
 
     @property
-    def together(self) -> nn.Module | None:
-        """The network whose layers each compute all members, their channels side by side: [B, M * C, ...].
+    def joint_network(self) -> nn.Module | None:
+        """The network whose layers each compute all members at once, their channels side by side: [B, M * C, ...].
 
-        None where no layer is ever called for all of them.
+        None for a backend whose layers are never called for all members at once.
         """
         return None
 
     @abstractmethod
     def forward(self, images: Tensor, regularizer: str = "none") -> tuple[Tensor, Tensor]:
-        """Logits [M, B, classes] of each member for its own images [M, B, C, H, W], and its penalty [M]."""
+        """Return the logits [M, B, classes] of each member for its own images [M, B, C, H, W], and its penalty [M]."""
 
     @abstractmethod
     def train(self, mode: bool = True) -> None:
         """Put all members into train mode, or into eval mode."""
 
     def parameters_of(self, member: int) -> list[nn.Parameter]:
-        """The member's own parameters with gradients that are views into the pack's, for settings of its own.
+        """Return a member's own parameters, with gradients that are views into the joint ones.
 
-        The pack's gradients must be zeroed, not dropped, from then on.
+        An optimizer can so treat each member by settings of its own. From then on the pack's gradients must be zeroed,
+        not set to None.
         """
-        for joined, own in self._own.items():
-            if joined.grad is None:
-                joined.grad = torch.zeros_like(joined)
-            view = joined.grad.chunk(len(self))[member]
-            own[member].grad = view.view_as(own[member])
-        return [own[member] for own in self._own.values()]
+        for joint, views in self._views.items():
+            if joint.grad is None:
+                joint.grad = torch.zeros_like(joint)
+            gradient = joint.grad.chunk(len(self))[member]
+            views[member].grad = gradient.view_as(views[member])
+        return [views[member] for views in self._views.values()]
 
-    def _join(self, own: Sequence[nn.Parameter], joined: Tensor) -> nn.Parameter:
-        """The values of M parameters, one after the other in `joined`, as one parameter that the M look into."""
-        if own[0] in self._joined_already:
+    def _join(self, parameters: Sequence[nn.Parameter], values: Tensor) -> nn.Parameter:
+        """Make M parameters views into a joint one, and return that.
+
+        Args:
+            parameters: the same parameter of each member.
+            values: their values, one member after the other along the first dimension.
+
+        Raises:
+            UnfitError: the parameter was joined before, for another layer.
+        """
+        if parameters[0] in self._already_joined:
             raise UnfitError("two of its layers share a parameter")
-        self._joined_already.add(own[0])
-        parameter = nn.Parameter(joined, requires_grad=own[0].requires_grad)
-        for one, view in zip(own, joined.chunk(len(self)), strict=True):
-            one.data = view.view_as(one)
-        if parameter.requires_grad:
-            self._own[parameter] = list(own)
-            self.parameters.append(parameter)
-        return parameter
+        self._already_joined.add(parameters[0])
+        joint = nn.Parameter(values, requires_grad=parameters[0].requires_grad)
+        for parameter, view in zip(parameters, values.chunk(len(self)), strict=True):
+            parameter.data = view.view_as(parameter)
+        if joint.requires_grad:
+            self._views[joint] = list(parameters)
+            self.parameters.append(joint)
+        return joint
 
 
 class Single(Pack):
-    """One network as its author wrote it: the plain loop that the other backends are held against."""
+    """One network as its author wrote it: the reference that the other backends must equal."""
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__(networks)
@@ -103,8 +113,8 @@ class Single(Pack):
         self.parameters = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
 
     @property
-    def together(self) -> nn.Module:
-        """See `Pack.together`."""
+    def joint_network(self) -> nn.Module:
+        """See `Pack.joint_network`."""
         return self._network
 
     def forward(self, images: Tensor, regularizer: str = "none") -> tuple[Tensor, Tensor]:

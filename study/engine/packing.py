@@ -1,4 +1,4 @@
-"""Members in packs: as many at once as pay, or fewer where memory runs out."""
+"""Split members into packs: as many at once as are fastest, or fewer where memory runs out."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,56 +9,56 @@ import torch
 Member = TypeVar("Member")
 Result = TypeVar("Result")
 Progress = Callable[[float], None]
-Work = Callable[[Sequence[Member], Progress], Sequence[Result]]
-"""What is done with one pack: it tells its own progress, and returns what came of each member."""
+Train = Callable[[Sequence[Member], Progress], Sequence[Result]]
+"""A function that trains one pack: it reports the pack's own progress, and returns the result of each member."""
 
 
-def in_packs(
+def train_in_packs(
     members: Sequence[Member],
-    at_once: int,
-    work: Work[Member, Result],
+    pack_size: int,
+    train: Train[Member, Result],
     progress: Progress,
-    alike: Callable[[Member], object] = lambda _: None,
+    group_by: Callable[[Member], object] = lambda _: None,
 ) -> list[Result]:
-    """What came of each member, in order.
+    """Train the members in packs, and return the result of each member, in order.
 
-    Packs are of even size: 3 members go as one where 2 at once are best, and 7 as 4 and 3 where 4 are. A pack that has
-    run out of memory is tried again at half its size; what came of earlier ones stays.
+    Packs are of even size: 3 members make one pack where 2 at once are fastest, and 7 make packs of 4 and 3 where 4
+    are. A pack that runs out of memory is tried again at half its size; the results of earlier packs stay.
 
     Args:
-        members: what is to be worked on.
-        at_once: how many pay.
-        work: what is done with each pack.
-        progress: told the fraction of all members' work that is done.
-        alike: only members of which it says the same go into one pack.
+        members: the members to train.
+        pack_size: how many members at once are fastest.
+        train: trains one pack.
+        progress: called with the fraction of all members' training that is done.
+        group_by: only members with an equal key go into one pack.
 
     Raises:
         torch.OutOfMemoryError: there is not enough memory for a single member.
     """
-    found: dict[int, Result] = {}
-    kinds: dict[object, list[int]] = {}
+    results: dict[int, Result] = {}
+    groups: dict[object, list[int]] = {}
     for position, member in enumerate(members):
-        kinds.setdefault(alike(member), []).append(position)
-    for positions in kinds.values():
+        groups.setdefault(group_by(member), []).append(position)
+    for positions in groups.values():
         left = positions
         while left:
-            # A pack half as large again as pays costs less than one that is too small.
-            packs = max(1, math.ceil(len(left) / at_once - 0.5)) if at_once > 1 else len(left)
-            together = left[: -(-len(left) // packs)]
+            # A pack half as large again as the fastest size costs less than one that is too small.
+            packs = max(1, math.ceil(len(left) / pack_size - 0.5)) if pack_size > 1 else len(left)
+            pack = left[: -(-len(left) // packs)]
 
-            def of_all(fraction: float, done: int = len(found), size: int = len(together)) -> None:
+            def progress_of_pack(fraction: float, done: int = len(results), size: int = len(pack)) -> None:
                 progress((done + fraction * size) / len(members))
 
-            results: Sequence[Result] = ()
+            of_pack: Sequence[Result] = ()
             try:
-                results = work([members[position] for position in together], of_all)
+                of_pack = train([members[position] for position in pack], progress_of_pack)
             except torch.OutOfMemoryError:
-                if len(together) == 1:
+                if len(pack) == 1:
                     raise
-                at_once = len(together) // 2
-            if not results:  # not within the handler, where the error still holds on to the pack
+                pack_size = len(pack) // 2
+            if not of_pack:  # outside of the handler, in which the error still refers to the pack's tensors
                 torch.cuda.empty_cache()
                 continue
-            found.update(zip(together, results, strict=True))
-            left = left[len(together) :]
-    return [found[position] for position in range(len(members))]
+            results.update(zip(pack, of_pack, strict=True))
+            left = left[len(pack) :]
+    return [results[position] for position in range(len(members))]

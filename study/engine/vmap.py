@@ -1,4 +1,7 @@
-"""Attention under `torch.func.vmap`."""
+"""The backend `vmap`: members as a batch dimension of `torch.func.vmap`.
+
+It is for networks whose layers can't be put side by side in channels, as `grouped` needs.
+"""
 
 import copy
 import warnings
@@ -16,7 +19,10 @@ from study.networks.regularizers import penalized
 
 @contextmanager
 def plain_attention() -> Iterator[None]:
-    """Attention by its formula: `vmap` would run the fused kernels sample by sample, and warn of it as of any such."""
+    """Compute attention by its formula within the context, and silence the warning of slow operations under `vmap`.
+
+    Under `vmap` the fused kernels would run sample by sample.
+    """
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop")
         yield
@@ -30,28 +36,33 @@ class Vmapped(Pack):
         self._network = copy.deepcopy(networks[0]).to("meta")
         named = [dict(network.named_parameters()) for network in networks]
         self._parameters: dict[str, Tensor] = {
-            name: self._join([each[name] for each in named], torch.stack([each[name].detach() for each in named]))
+            name: self._join(
+                [parameters[name] for parameters in named],
+                torch.stack([parameters[name].detach() for parameters in named]),
+            )
             for name in named[0]
         }
-        self._buffers = {name: self._stacked(name) for name, _ in networks[0].named_buffers()}
+        self._buffers = {name: self._stack(name) for name, _ in networks[0].named_buffers()}
 
     def forward(self, images: Tensor, regularizer: str = "none") -> tuple[Tensor, Tensor]:
         """See `Pack.forward`."""
 
-        def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+        def forward_member(
+            parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor
+        ) -> tuple[Tensor, Tensor]:
             with penalized(self._network, regularizer) as penalty:
                 logits = functional_call(self._network, (parameters, buffers), (images,))
                 return logits, penalty()[0]
 
         with plain_attention():
-            return vmap(one)(self._parameters, self._buffers, images)
+            return vmap(forward_member)(self._parameters, self._buffers, images)
 
     def train(self, mode: bool = True) -> None:
         """See `Pack.train`."""
         self._network.train(mode)
 
-    def _stacked(self, name: str) -> Tensor:
-        """The members' buffers of that name in one tensor, into which they look from now on."""
+    def _stack(self, name: str) -> Tensor:
+        """Stack the members' buffers of that name, make them views into the stack, and return it."""
         stacked = torch.stack([network.get_buffer(name) for network in self.networks])
         owner, _, key = name.rpartition(".")
         for network, view in zip(self.networks, stacked, strict=True):

@@ -37,7 +37,7 @@ from study.training.loop import Member
 CPU_CHUNK, GPU_CHUNK = 64, 256
 """Samples of each member in one pass: what is fastest on a CPU, and a GPU's share of the memory for training."""
 AT_ONCE = 1024
-"""Samples of all members in one pass: as many as a pack of a few takes in training, however many a tuner packs."""
+"""Samples of all members in one pass: as many as a pack of a few takes in training, however many a pack has."""
 WHOLE = 2**26
 """Numbers that whole gradients may take up at once."""
 Way = Callable[[Pack, Tensor, Tensor], Tensor]
@@ -180,7 +180,7 @@ def _one_by_one(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Ten
 @contextmanager
 def _evaluated(pack: Pack) -> Iterator[None]:
     """Eval mode of the pack and of its members' own networks, and afterwards the training flag that each layer had."""
-    networks = [*pack.networks, *([] if pack.together is None else [pack.together])]
+    networks = [*pack.networks, *([] if pack.joint_network is None else [pack.joint_network])]
     flags = {layer: layer.training for network in networks for layer in network.modules()}
     for layer in flags:
         layer.training = False
@@ -300,11 +300,11 @@ def _by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
     Raises:
         _UnfitError: a layer's gradient can't be told from its input and the gradient at its output.
     """
-    if pack.together is None:
+    if pack.joint_network is None:
         raise _UnfitError("no layer computes all members")
-    layers = _layers(pack.together, len(pack))
+    layers = _layers(pack.joint_network, len(pack))
     squares = torch.zeros(labels.T.shape, dtype=torch.float64, device=labels.device)
-    with _frozen(pack.together):
+    with _frozen(pack.joint_network):
         with _tapped(layers, squares) as unseen:
             logits, _ = pack.forward(images)
         direction, length = _logit_gradient(logits.detach(), labels)

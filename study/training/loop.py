@@ -15,7 +15,7 @@ from study.data import splits
 from study.data.corruption import Corrupted
 from study.data.dataset import to_float
 from study.engine import Pack
-from study.engine.cuda_graphs import graphed
+from study.engine.cuda_graphs import with_cuda_graphs
 from study.errors import BadInputError
 from study.training.early_stopping import restore, state_tensors
 from study.training.optimizers import make_optimizer
@@ -67,7 +67,9 @@ class Training:
         self._pack, self._members = pack, members
         self._optimizer, set_to_none = _make_optimizer(pack, members)
         self._losses = torch.zeros(len(pack), dtype=pack.dtype, device=pack.device)
-        self._step = graphed(_make_step(pack, members, self._optimizer, set_to_none, self._losses), pack.device)
+        self._step = with_cuda_graphs(
+            _make_step(pack, members, self._optimizer, set_to_none, self._losses), pack.device
+        )
 
     def __iter__(self) -> Iterator[int]:
         pack, members, trial = self._pack, self._members, self._members[0].trial

@@ -1,4 +1,4 @@
-"""Batch norm, ReLU and max-pooling as one operation, where the kernels for it apply: in training on a CPU."""
+"""Batch norm, ReLU and max-pooling as one operation, for training on a CPU; `kernels` has its passes over memory."""
 
 from typing import Any
 
@@ -7,16 +7,17 @@ from torch import Tensor, nn
 
 
 class NormReLUPool(nn.Sequential):
-    """A batch norm, a ReLU and a max-pooling over 2 x 2 pixels: as one operation, or as the three of them.
+    """A batch norm, a ReLU and a max-pooling over 2 x 2 pixels, as one operation where the kernels apply.
 
-    The order of the last two is swapped, which gives the same numbers for a quarter of the work.
+    Elsewhere it calls the three layers, the last two in reverse order, which gives the same numbers for a quarter of
+    the work.
     """
 
     def __init__(self, norm: nn.Module, relu: nn.Module, pool: nn.Module) -> None:
         super().__init__(norm, pool, relu)
 
     def forward(self, features: Tensor, members: int = 1) -> Tensor:
-        """Features [N, C, H, W] to [N, C, H/2, W/2], the channels of so many members in the order of `by_channel`."""
+        """Return features [N, C, H/2, W/2] for [N, C, H, W], the members' channels in the order of `by_channel`."""
         if not self._applies(features):
             features = by_member(features, members)
             for layer in self:
@@ -41,7 +42,7 @@ class NormReLUPool(nn.Sequential):
             and norm.affine
             and norm.track_running_stats
             and norm.momentum is not None
-            # A hook wants to see the layer called.
+            # A hook expects its layer to be called.
             and not norm._forward_pre_hooks
             and not norm._forward_hooks
             and features.device.type == "cpu"
@@ -53,7 +54,7 @@ class NormReLUPool(nn.Sequential):
 
 
 def fits(norm: Any, relu: Any, pool: Any) -> bool:
-    """Whether three layers that follow each other are what `NormReLUPool` is made of."""
+    """Whether three layers in this order can become a `NormReLUPool`."""
     return (
         type(norm) is nn.BatchNorm2d
         and type(relu) is nn.ReLU
@@ -66,7 +67,7 @@ def fits(norm: Any, relu: Any, pool: Any) -> bool:
 
 
 def by_channel(features: Tensor, members: int) -> Tensor:
-    """Features [N, M * C, ...], a member's channels next to each other, with a channel's members next to each other.
+    """Reorder features from [N, M * C, ...], channels within members, to [N, C * M, ...], members within channels.
 
     If a copy must be made, it has channels last in memory.
     """
@@ -77,12 +78,12 @@ def by_channel(features: Tensor, members: int) -> Tensor:
 
 
 def by_member(features: Tensor, members: int) -> Tensor:
-    """Features [N, C * M, ...] of `by_channel` as they were before."""
+    """Reorder features from [N, C * M, ...] back to [N, M * C, ...]: the inverse of `by_channel`."""
     return features if members == 1 else features.unflatten(1, (-1, members)).transpose(1, 2).flatten(1, 2)
 
 
 class _NormReLUPool(torch.autograd.Function):
-    """The operation and its gradient: the result, and the mean and biased variance of each channel."""
+    """The operation and its gradient; it returns the result, and the mean and biased variance of each channel."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,10 +94,16 @@ class _NormReLUPool(torch.autograd.Function):
         kernels.moments(_rows(features), mean.numpy(), variance.numpy())
         inverse = (variance + eps).rsqrt()
         scale = weight * inverse
-        result = _quarter(features, features.dtype)
-        taken, where = torch.empty_like(result), _quarter(features, torch.uint8)
+        result = _empty_windows(features, features.dtype)
+        taken, where = torch.empty_like(result), _empty_windows(features, torch.uint8)
         shift = bias - scale * mean
-        kernels.pooled(last(features), *_arrays(scale, shift), last(result), last(taken), last(where))
+        kernels.pool(
+            channels_last(features),
+            *_arrays(scale, shift),
+            channels_last(result),
+            channels_last(taken),
+            channels_last(where),
+        )
         ctx.save_for_backward(features, taken, where, mean, inverse, scale)
         ctx.mark_non_differentiable(mean, variance)
         return result, mean, variance
@@ -108,24 +115,26 @@ class _NormReLUPool(torch.autograd.Function):
         features, taken, where, mean, inverse, scale = ctx.saved_tensors
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         total, projection = torch.empty_like(mean), torch.empty_like(mean)
-        kernels.gathered(_rows(gradient), _rows(taken), _rows(where), *_arrays(mean, total, projection))
-        # Ioffe and Szegedy (2015), section 3: what the gradient has of the mean and of x itself is taken out.
+        kernels.sum_gradient(_rows(gradient), _rows(taken), _rows(where), *_arrays(mean, total, projection))
+        # Ioffe and Szegedy (2015), section 3: the gradient loses its components along the mean and along x.
         count = features.numel() // features.shape[1]
         offset = -scale * total / count
         slope = -scale * inverse.square() * projection / count
         result = torch.empty_like(features)
-        each = _arrays(mean, scale, slope, offset)
-        kernels.scattered(last(features), last(gradient), last(where), *each, last(result))
+        of_channels = _arrays(mean, scale, slope, offset)
+        kernels.spread_gradient(
+            channels_last(features), channels_last(gradient), channels_last(where), *of_channels, channels_last(result)
+        )
         return result, projection * inverse, total, None
 
 
-def last(features: Tensor) -> Any:
-    """Features [N, C, H, W] with channels last in memory as an array [N, H, W, C]."""
+def channels_last(features: Tensor) -> Any:
+    """Return features [N, C, H, W] with channels last in memory as an array [N, H, W, C]."""
     return features.detach().permute(0, 2, 3, 1).numpy()
 
 
 def _rows(features: Tensor) -> Any:
-    """Features [N, C, H, W] with channels last in memory as an array [N * H * W, C]."""
+    """Return features [N, C, H, W] with channels last in memory as an array [N * H * W, C]."""
     return features.detach().permute(0, 2, 3, 1).flatten(0, 2).numpy()
 
 
@@ -133,8 +142,8 @@ def _arrays(*tensors: Tensor) -> list[Any]:
     return [tensor.detach().numpy() for tensor in tensors]
 
 
-def _quarter(features: Tensor, dtype: torch.dtype) -> Tensor:
-    """An empty tensor with channels last, for one value in each window of the features."""
+def _empty_windows(features: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return an empty tensor with channels last, which has one value for each window of 2 x 2 pixels."""
     images, channels, height, width = features.shape
     shape = (images, channels, height // 2, width // 2)
     return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)

@@ -1,11 +1,12 @@
-"""Batch norm, max-pooling and ReLU in one pass over memory each way, compiled on first use.
+"""Kernels for batch norm, max-pooling and ReLU in one pass over memory each way, compiled on first use.
 
-A narrow network on a CPU spends as long moving feature maps through memory as it does on arithmetic: torch reads or
-writes them some ten times between a convolution and the next. Here the forward pass reads them twice (once for the
-moments) and writes a quarter, and the backward pass reads them once and writes their gradient.
+A narrow network on a CPU spends as long on moving feature maps through memory as on arithmetic: torch reads or writes
+them some ten times between one convolution and the next. Here the forward pass reads them twice (once for the moments)
+and writes a quarter, and the backward pass reads them once and writes their gradient.
 
-All take features with channels last, [N, H, W, C] or flat as [rows, C], float32 or float64, and run on one thread.
-NaN and infinity come out as NaN, as in torch: the compiler may reorder sums but not assume numbers finite.
+All kernels take features with channels last, [N, H, W, C] or flat as [rows, C], in float32 or float64, and run on one
+thread. NaN and infinity come out as NaN, as in torch: the compiler may reorder sums, but not assume that numbers are
+finite.
 """
 
 from collections.abc import Callable
@@ -20,14 +21,14 @@ Features = NDArray[Any]
 compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True, fastmath={"nsz", "reassoc", "contract", "arcp"})
 
 BLOCK = 32
-"""Rows that are added up in the features' own precision; the sums of blocks are added up in double."""
+"""The rows that are added up in the features' own precision; the sums of blocks are added up in float64."""
 OFF = 4
-"""In place of a window's largest position, where ReLU lets nothing through."""
+"""Stands for the position of a window's largest value where ReLU lets nothing through."""
 
 
 @compiled
 def moments(features: Features, mean: Features, variance: Features) -> None:
-    """The mean and the biased variance of each channel over all rows, taken about the first row.
+    """Compute the mean and the biased variance of each channel over all rows, as sums of distances to the first row.
 
     Args:
         features: [rows, C].
@@ -56,18 +57,19 @@ def moments(features: Features, mean: Features, variance: Features) -> None:
 
 
 @compiled
-def pooled(
+def pool(
     features: Features, scale: Features, shift: Features, largest: Features, taken: Features, where: Features
 ) -> None:
-    """ReLU of the largest of scale * x + shift in each window of 2 x 2 pixels.
+    """Compute ReLU of the largest of scale * x + shift in each window of 2 x 2 pixels.
 
     Args:
         features: [N, H, W, C], H and W even.
         scale: [C].
         shift: [C].
         largest: [N, H/2, W/2, C], filled with the result.
-        taken: the same shape, filled with the x that the result comes from.
-        where: uint8 of the same shape, filled with its position in the window, row by row; `OFF` where ReLU is off.
+        taken: of the same shape, filled with the x that the result comes from.
+        where: uint8 of the same shape, filled with the position of that x in its window, row by row; `OFF` where ReLU
+            lets nothing through.
     """
     images, height, width, channels = largest.shape
     zero = features.dtype.type(0)
@@ -95,18 +97,18 @@ def pooled(
 
 
 @compiled
-def gathered(
+def sum_gradient(
     gradient: Features, taken: Features, where: Features, mean: Features, total: Features, projection: Features
 ) -> None:
-    """The sums over rows of the gradient that ReLU lets through, and of its product with x - mean.
+    """Sum over rows the gradient that ReLU lets through, and its product with x - mean.
 
     Args:
-        gradient: [rows, C], at the result of `pooled`.
-        taken: [rows, C], of `pooled`.
-        where: uint8 [rows, C], of `pooled`.
+        gradient: [rows, C], at the result of `pool`.
+        taken: [rows, C], from `pool`.
+        where: uint8 [rows, C], from `pool`.
         mean: [C].
         total: [C], filled with the sum of the gradient.
-        projection: [C], filled with that of the product.
+        projection: [C], filled with the sum of the product.
     """
     rows, channels = gradient.shape
     zero = gradient.dtype.type(0)
@@ -129,7 +131,7 @@ def gathered(
 
 
 @compiled
-def scattered(
+def spread_gradient(
     features: Features,
     gradient: Features,
     where: Features,
@@ -139,12 +141,12 @@ def scattered(
     offset: Features,
     result: Features,
 ) -> None:
-    """The gradient where each window's result comes from, times scale, and slope * (x - mean) + offset everywhere.
+    """Compute the gradient at the features: slope * (x - mean) + offset, plus scale * gradient where results come from.
 
     Args:
         features: [N, H, W, C].
-        gradient: [N, H/2, W/2, C], at the result of `pooled`.
-        where: uint8 of the same shape, of `pooled`.
+        gradient: [N, H/2, W/2, C], at the result of `pool`.
+        where: uint8 of the same shape, from `pool`.
         mean: [C].
         scale: [C].
         slope: [C].

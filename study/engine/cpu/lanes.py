@@ -1,4 +1,7 @@
-"""Convolutions and the layers between them with the members innermost in memory: in training on a CPU."""
+"""Lanes: convolutions, and the layers between them, with the members innermost in memory, for training on a CPU.
+
+Each member is then one lane of a vector register; `vectors` has the kernels, and says why they are faster.
+"""
 
 from typing import Any
 
@@ -6,18 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from study.engine.cpu.fused import NormReLUPool, by_channel, by_member, last
+from study.engine.cpu.fused import NormReLUPool, by_channel, by_member, channels_last
 
 NARROW = 16
-"""The most channels of a member that a convolution may take or make: above, torch's own is as fast."""
+"""The most input or output channels of a member's convolution: with more, torch's own is as fast."""
 WIDEST = 64
-"""The most pixels in a row: the code grows with them."""
+"""The most pixels in a row of an image: the compiled code grows with them."""
 
 
 class Lanes(nn.Sequential):
-    """Layers of M members side by side, begun by a convolution: within, channels are in the order [C, M].
+    """Layers of M members side by side, of which the first is a convolution, with channels in the order [C, M] within.
 
-    Outside they are in the order [M, C], and so they are within where the kernels don't apply.
+    Input and output have them in the order [M, C]. Where the kernels don't apply, so do the layers within.
     """
 
     def __init__(self, members: int, *layers: nn.Module) -> None:
@@ -25,7 +28,7 @@ class Lanes(nn.Sequential):
         self._members = members
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features [N, M * C, H, W] with channels last to such features."""
+        """Return features [N, M * C, H, W], with channels last in memory as in the input."""
         if not self._applies(features):
             for layer in self:
                 features = layer(features)
@@ -33,7 +36,7 @@ class Lanes(nn.Sequential):
         features = by_channel(features, self._members)
         for layer in self:
             if isinstance(layer, nn.Conv2d):
-                features = _convolved(features, layer, self._members)
+                features = _convolve(features, layer, self._members)
             elif isinstance(layer, NormReLUPool):
                 features = layer(features, self._members)
             else:
@@ -47,31 +50,31 @@ class Lanes(nn.Sequential):
             and features.dtype in (torch.float32, torch.float64)
             and not torch.is_autocast_enabled("cpu")
             and all(parameter.dtype == features.dtype for parameter in self.parameters())
-            # A hook wants to see the layer called, with its members side by side.
+            # A hook expects its layer to be called, with channels in the order [M, C].
             and not any(module._forward_pre_hooks or module._forward_hooks for module in self.modules())
             and features.shape[3] <= WIDEST
         )
 
 
-def together(layers: list[nn.Module], members: int) -> list[nn.Module]:
-    """The layers of a sequence with each run of those that `Lanes` can have as one."""
-    made: list[nn.Module] = []
+def in_lanes(layers: list[nn.Module], members: int) -> list[nn.Module]:
+    """Return the layers of a sequence, with each run of layers that `Lanes` can take as one `Lanes`."""
+    result: list[nn.Module] = []
     while layers:
         run = 0
-        while run < len(layers) and (_fits(layers[run], members) or (run and type(layers[run]) in CHANNELWISE)):
+        while run < len(layers) and (_fits(layers[run], members) or (run and type(layers[run]) in ANY_ORDER)):
             run += 1
-        # Torch's group norm is faster with channels last, and in the order [M, C] they aren't.
+        # Torch's group norm is faster with channels last in memory, which the result of `Lanes` doesn't have.
         if run and not (run < len(layers) and type(layers[run]) is nn.GroupNorm):
-            made.append(Lanes(members, *layers[:run]))
+            result.append(Lanes(members, *layers[:run]))
         else:
             run = max(1, run)
-            made += layers[:run]
+            result += layers[:run]
         del layers[:run]
-    return made
+    return result
 
 
-CHANNELWISE = (NormReLUPool, nn.ReLU, nn.MaxPool2d, nn.Identity)
-"""Layers that ask nothing about the order of channels, or know of it."""
+ANY_ORDER = (NormReLUPool, nn.ReLU, nn.MaxPool2d, nn.Identity)
+"""Layers that take channels in the order [C, M] as well as in the order [M, C]."""
 
 
 def _fits(layer: nn.Module, members: int) -> bool:
@@ -84,7 +87,7 @@ def _fits(layer: nn.Module, members: int) -> bool:
     )
 
 
-def _convolved(features: Tensor, layer: Any, members: int) -> Tensor:
+def _convolve(features: Tensor, layer: Any, members: int) -> Tensor:
     high, wide = layer.padding
     if high or wide:
         features = F.pad(features, (wide, wide, high, high)).contiguous(memory_format=torch.channels_last)
@@ -93,7 +96,7 @@ def _convolved(features: Tensor, layer: Any, members: int) -> Tensor:
 
 
 class _Convolution(torch.autograd.Function):
-    """A convolution, without padding, of features [N, I * M, H, W] by weights [M * O, I, rows, columns]."""
+    """A convolution without padding, and its gradient: features [N, I * M, H, W], weights [M * O, I, rows, columns]."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, members: int) -> Tensor:
@@ -104,11 +107,11 @@ class _Convolution(torch.autograd.Function):
         images, _, height, width = features.shape
         shape = (images, outputs, height - rows + 1, width - columns + 1)
         result = torch.empty(shape, dtype=features.dtype, memory_format=torch.channels_last)
-        group = vectors.grouped(outputs // members, members, features.itemsize)
-        convolved = vectors.convolution(shape[3], columns, members, group)
+        group = vectors.group_size(outputs // members, members, features.itemsize)
+        convolve = vectors.convolution(shape[3], columns, members, group)
         start = features.new_zeros(outputs) if bias is None else by_channel(bias[None], members)[0]
         packed = _split(weight, members).unflatten(1, (-1, group)).permute(1, 4, 3, 5, 2, 0).contiguous()
-        convolved(last(features), packed.detach().numpy(), start.detach().numpy(), last(result))
+        convolve(channels_last(features), packed.detach().numpy(), start.detach().numpy(), channels_last(result))
         ctx.save_for_backward(features, weight)
         ctx.members = members
         return result
@@ -125,19 +128,19 @@ class _Convolution(torch.autograd.Function):
         split = _split(weight, members)
         _, outputs, inputs, _, _ = split.shape
         if ctx.needs_input_grad[0]:
-            group = vectors.grouped(inputs, members, features.itemsize)
+            group = vectors.group_size(inputs, members, features.itemsize)
             packed = split.unflatten(2, (-1, group)).permute(2, 4, 1, 5, 3, 0).contiguous()
             at_features = torch.empty_like(features)
-            spread = vectors.spread(width, columns, members, group)
+            fill_gradient = vectors.input_gradient(width, columns, members, group)
             zeros = features.new_zeros(group * members)
-            spread(last(gradient), packed.numpy(), zeros.numpy(), last(at_features))
+            fill_gradient(channels_last(gradient), packed.numpy(), zeros.numpy(), channels_last(at_features))
         if ctx.needs_input_grad[1]:
-            group = vectors.grouped(outputs, members, features.itemsize)
+            group = vectors.group_size(outputs, members, features.itemsize)
             at_once = max(count for count in (1, 2, 3, 4) if outputs // group % count == 0)
             like = split.unflatten(1, (-1, group)).permute(1, 4, 3, 5, 2, 0)
             packed = torch.zeros_like(like, memory_format=torch.contiguous_format)
-            weighted = vectors.weighted(width, columns, members, group, at_once)
-            weighted(last(gradient), last(features), packed.numpy())
+            add_gradient = vectors.weight_gradient(width, columns, members, group, at_once)
+            add_gradient(channels_last(gradient), channels_last(features), packed.numpy())
             at_weight = packed.permute(5, 0, 4, 2, 1, 3).flatten(0, 2).contiguous(memory_format=torch.channels_last)
         if ctx.needs_input_grad[2]:
             at_bias = by_member(gradient.sum(dim=(0, 2, 3))[None], members)[0]
@@ -145,6 +148,6 @@ class _Convolution(torch.autograd.Function):
 
 
 def _split(weight: Tensor, members: int) -> Tensor:
-    """Weights [M * O, ...] as [M, O, ...]."""
+    """Return weights [M * O, ...] as [M, O, ...]."""
     split: Tensor = weight.detach().unflatten(0, (members, -1))
     return split

@@ -1,11 +1,12 @@
-"""Narrow convolutions of many networks at once, a network in each place of a vector: compiled on first use.
+"""Kernels for narrow convolutions of many networks at once, one network in each lane of a vector.
 
+They are compiled on first use.
 A convolution of a few channels leaves most of a vector register empty, whatever its loops run over. With the members of
-a pack innermost in memory, one multiplication does the same for all of them, nothing is ever shuffled, and a row of
-results stays in registers until it is done. Where members are few, a vector takes several channels of each.
+a pack innermost in memory, one multiplication serves all of them, nothing is ever shuffled, and a row of results stays
+in registers until it is complete. Where members are few, a vector takes several channels of each.
 
-All arrays are float32 or float64, features [N, H, W, C * M] with the M members of a channel next to each other, and
-weights [C / G, rows, other channels, columns, G * M], where the G channels of a vector are those that are written to.
+All arrays are float32 or float64. Features are [N, H, W, C * M], with the M members of a channel next to each other.
+Weights are [C / G, rows, other channels, columns, G * M], where the vector's G channels are those that are written to.
 """
 
 from collections.abc import Callable
@@ -19,40 +20,43 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 REGISTER = 64 if binding.get_host_cpu_features().get("avx512f") else 32
-"""The bytes of a vector register."""
+"""The size of a vector register in bytes."""
 SPAN = 18
 """The most results of a row that are held in registers at once."""
 INDEX = ir.IntType(64)
 
 
 class _Emitter:
-    """Writes vector code over the arguments of an intrinsic, of which the first is a tuple of arrays."""
+    """Emits the LLVM code of an intrinsic, whose first argument is a tuple of arrays."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
         self.context, self.builder = context, builder
-        self.values = [self._value(*each) for each in zip(signature.args, arguments, strict=True)]
+        self.values = [self._value(kind, value) for kind, value in zip(signature.args, arguments, strict=True)]
         self.number = self.values[0][0].type.pointee
         self.align = 8 if self.number == ir.DoubleType() else 4
 
     def _value(self, kind: Any, value: Any) -> Any:
-        """A known integer as itself, an array as a pointer to its data, and a tuple as the list of its values."""
+        """Return a literal integer as itself, an array as a pointer to its data, and a tuple as a list of values."""
         if isinstance(kind, types.IntegerLiteral):
             return kind.literal_value
         if isinstance(kind, types.Array):
             return self.context.make_array(kind)(self.context, self.builder, value).data
         if isinstance(value.type, ir.Aggregate):
-            return [self._value(*each) for each in zip(kind, cgutils.unpack_tuple(self.builder, value), strict=True)]
+            parts = zip(kind, cgutils.unpack_tuple(self.builder, value), strict=True)
+            return [self._value(kind, value) for kind, value in parts]
         return value
 
     def index(self, start: Any, *steps: tuple[Any, Any]) -> Any:
-        """The start, and each of the steps so many times."""
-        start, *of_steps = (one if isinstance(one, ir.Value) else INDEX(one) for one in (start, *chain(*steps)))
-        for step, times in zip(of_steps[::2], of_steps[1::2], strict=True):
+        """Return the index that is reached from a start by steps, each a size and how many times it is taken."""
+        start, *numbers = (
+            number if isinstance(number, ir.Value) else INDEX(number) for number in (start, *chain(*steps))
+        )
+        for step, times in zip(numbers[::2], numbers[1::2], strict=True):
             start = self.builder.add(start, self.builder.mul(step, times))
         return start
 
     def load(self, array: Any, at: Any, members: int, lanes: int) -> Any:
-        """A vector of the values from an index on, the members' values over and over where it has more lanes."""
+        """Load a vector of the members' values from an index on, repeated where the vector has more lanes."""
         kind = ir.VectorType(self.number, members).as_pointer()
         loaded = self.builder.load(
             self.builder.bitcast(self.builder.gep(array, [self.index(at)]), kind), align=self.align
@@ -68,18 +72,18 @@ class _Emitter:
         self.builder.store(vector, pointer, align=self.align)
 
     def variable(self, value: Any) -> Any:
-        """A place for a vector that LLVM will keep in a register."""
+        """Return a variable that starts with a vector; LLVM will keep it in a register."""
         place = cgutils.alloca_once(self.builder, value.type)
         self.builder.store(value, place)
         return place
 
-    def plus(self, total: Any, one: Any, other: Any) -> Any:
-        """The total and a product, rounded once where the machine can."""
-        product = self.builder.fmul(one, other, flags=("contract",))
+    def add_product(self, total: Any, factor: Any, other: Any) -> Any:
+        """Return the total plus a product, rounded once where the processor can."""
+        product = self.builder.fmul(factor, other, flags=("contract",))
         return self.builder.fadd(total, product, flags=("contract",))
 
     def loop(self, times: Any) -> Any:
-        """A loop, as a context that gives its index."""
+        """Return the context of a loop, which gives the loop's index."""
         return cgutils.for_range(self.builder, times, intp=INDEX)
 
 
@@ -87,13 +91,14 @@ class _Emitter:
 def _row(
     _: Any, arrays: Any, at: Any, steps: Any, counts: Any, spread: Any, width: Any, taps: Any, members: Any, lanes: Any
 ) -> Any:
-    """A row of results: `start`, and over rows and channels the sum of weight j times x[p + j], for each p < width.
+    """Compute a row of results: result p, for p < width, is `start` plus the sum of weight j times x[p + j].
 
-    Where `spread` is 1 it is weight j times x[p] that is added to result p + j, of which there are `taps` - 1 more.
+    The sum is over j < taps, and over rows and channels. Where `spread` is 1, weight j times x[p] is added to result
+    p + j instead, and there are `taps` - 1 more results.
     """
     signature = types.void(arrays, at, steps, counts, spread, width, taps, members, lanes)
 
-    def generated(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         emit = _Emitter(context, builder, signature, arguments)
         arrays, at, steps, (rows, channels), spread, width, taps, members, lanes = emit.values
         into, start, x, w = arrays
@@ -113,24 +118,24 @@ def _row(
                     reached = [(j, p) for j in range(taps) if (p := q + j if spread else q - j) in sums]
                     if reached:
                         value = emit.load(x, emit.index(from_x, (x_step, q)), members, lanes)
-                        sums.update({p: emit.plus(sums[p], weights[j], value) for j, p in reached})
+                        sums.update({p: emit.add_product(sums[p], weights[j], value) for j, p in reached})
                 for total, value in zip(totals, sums.values(), strict=True):
                     builder.store(value, total)
             for p, total in zip(span, totals, strict=True):
                 emit.store(builder.load(total), into, emit.index(into_at, (into_step, p)))
         return context.get_dummy_value()
 
-    return signature, generated
+    return signature, generate
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def _weights(
     _: Any, arrays: Any, at: Any, steps: Any, rows: Any, width: Any, taps: Any, members: Any, lanes: Any, blocks: Any
 ) -> Any:
-    """To weight j of so many blocks of channels is added the sum over rows and p < width of gradient p * x[p + j]."""
+    """Add to weight j of each block of channels the sum of gradient p times x[p + j], over rows and p < width."""
     signature = types.void(arrays, at, steps, rows, width, taps, members, lanes, blocks)
 
-    def generated(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         emit = _Emitter(context, builder, signature, arguments)
         (into, gradient, x), at, steps, rows, width, taps, members, lanes, blocks = emit.values
         into_at, g_at, x_at = at
@@ -146,7 +151,8 @@ def _weights(
                 values.append(emit.load(x, emit.index(from_x, (x_step, p + taps - 1)), members, lanes))
                 for block in range(blocks):
                     given = emit.load(gradient, emit.index(from_g, (lanes, block), (g_step, p)), lanes, lanes)
-                    sums.update({(block, j): emit.plus(sums[block, j], given, values[p + j]) for j in range(taps)})
+                    for j in range(taps):
+                        sums[block, j] = emit.add_product(sums[block, j], given, values[p + j])
             for place in places:
                 builder.store(sums[place], totals[place])
         for block, j in places:
@@ -155,22 +161,27 @@ def _weights(
             emit.store(builder.fadd(before, builder.load(totals[block, j])), into, place)
         return context.get_dummy_value()
 
-    return signature, generated
+    return signature, generate
 
 
-def grouped(channels: int, members: int, size: int) -> int:
-    """How many of the channels, with numbers of so many bytes, share a vector."""
-    fit = [group for group in range(1, channels + 1) if channels % group == 0 and group * members * size <= REGISTER]
-    return max(fit, default=1)
+def group_size(channels: int, members: int, itemsize: int) -> int:
+    """Return how many channels share a vector, for M members' numbers of `itemsize` bytes; it divides the channels."""
+    fitting = [
+        group for group in range(1, channels + 1) if channels % group == 0 and group * members * itemsize <= REGISTER
+    ]
+    return max(fitting, default=1)
 
 
 @cache
 def convolution(width: int, columns: int, members: int, group: int) -> Callable[..., None]:
-    """What computes a convolution without padding whose results have that width: (x, weights, bias [O * M], result)."""
+    """Compile the convolution without padding whose results are `width` pixels wide.
+
+    Its arguments are x, the weights, the bias [O * M], and the result, which it fills.
+    """
     lanes = members * group
 
     @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-    def convolved(x: Any, weights: Any, bias: Any, result: Any) -> None:
+    def convolve(x: Any, weights: Any, bias: Any, result: Any) -> None:
         images, height, across, given = x.shape
         blocks, rows, channels = weights.shape[:3]
         high, made = result.shape[1], result.shape[3]
@@ -185,16 +196,19 @@ def convolution(width: int, columns: int, members: int, group: int) -> Callable[
                     places = (at, block * lanes, x_at, block * rows * w_row)
                     _row(arrays, places, steps, (rows, channels), 0, width, columns, members, lanes)
 
-    return convolved  # type: ignore[no-any-return]
+    return convolve  # type: ignore[no-any-return]
 
 
 @cache
-def spread(width: int, columns: int, members: int, group: int) -> Callable[..., None]:
-    """What computes the gradient at x from that at the result: (gradient, weights, zeros [G * M], result)."""
+def input_gradient(width: int, columns: int, members: int, group: int) -> Callable[..., None]:
+    """Compile the gradient of the convolution at its input x, where its results are `width` pixels wide.
+
+    Its arguments are the gradient at the results, the weights, zeros [G * M], and the result, which it fills.
+    """
     lanes = members * group
 
     @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-    def spread_out(gradient: Any, weights: Any, zeros: Any, result: Any) -> None:
+    def spread(gradient: Any, weights: Any, zeros: Any, result: Any) -> None:
         images, height, across, made = result.shape
         blocks, rows, channels = weights.shape[:3]
         high, given = gradient.shape[1], gradient.shape[3]
@@ -205,22 +219,25 @@ def spread(width: int, columns: int, members: int, group: int) -> Callable[..., 
         for n in range(images):
             for block in range(blocks):
                 for h in range(height):
-                    # The rows of weights by which a row of the gradient comes here.
+                    # The rows of weights through which a row of the gradient reaches this one.
                     first, end = max(0, h - high + 1), min(rows, h + 1)
                     at = (n * height + h) * across * made + block * lanes
                     places = (at, 0, (n * high + h - first) * width * given, (block * rows + first) * w_row)
                     _row(arrays, places, steps, (end - first, channels), 1, width, columns, members, lanes)
 
-    return spread_out  # type: ignore[no-any-return]
+    return spread  # type: ignore[no-any-return]
 
 
 @cache
-def weighted(width: int, columns: int, members: int, group: int, at_once: int) -> Callable[..., None]:
-    """What adds the gradient at the weights to the result, so many vectors at once: (gradient, x, result)."""
+def weight_gradient(width: int, columns: int, members: int, group: int, at_once: int) -> Callable[..., None]:
+    """Compile the gradient of the convolution at its weights, `at_once` vectors at a time.
+
+    Its arguments are the gradient at the results, x, and the result, to which it adds.
+    """
     lanes = members * group
 
     @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-    def weights_of(gradient: Any, x: Any, result: Any) -> None:
+    def add_gradient(gradient: Any, x: Any, result: Any) -> None:
         images, height, across, given = x.shape
         blocks, rows, channels = result.shape[:3]
         high, made = gradient.shape[1], gradient.shape[3]
@@ -236,4 +253,4 @@ def weighted(width: int, columns: int, members: int, group: int, at_once: int) -
                         x_at = (n * height + row) * across * given + channel * members
                         _weights(arrays, (at, g_at, x_at), steps, high, width, columns, members, lanes, at_once)
 
-    return weights_of  # type: ignore[no-any-return]
+    return add_gradient  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from study import engine
-from study.engine.cuda_graphs import WARM_UP, graphed
+from study.engine.cuda_graphs import WARM_UP, with_cuda_graphs
 from study.engine.pack import Pack
 from study.networks import build
 from study.training.checkpoint import decode, encode
@@ -15,7 +15,7 @@ ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no G
 
 
 def test_on_a_cpu_a_step_is_left_as_it_is():
-    assert graphed(print, torch.device("cpu")) is print
+    assert with_cuda_graphs(print, torch.device("cpu")) is print
 
 
 def trained_on(device: str, backend: str, *trials: Trial) -> Pack:
@@ -89,7 +89,7 @@ def test_the_graphs_of_a_step_share_their_memory():
     def step(rows: Tensor) -> None:
         total.add_((torch.ones(2**24, device="cuda") * rows.sum()).sum())
 
-    taken = graphed(step, total.device)
+    taken = with_cuda_graphs(step, total.device)
     torch.cuda.empty_cache()
     before = torch.cuda.memory_reserved()
     for size in (3, 2):

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.engine.packing import in_packs
+from study.engine.packing import train_in_packs
 
 
 def run(members: int, at_once: int, memory: int = 10**9) -> tuple[list[int], list[int], list[float]]:
@@ -21,7 +21,7 @@ def run(members: int, at_once: int, memory: int = 10**9) -> tuple[list[int], lis
         progress(1.0)
         return [10 * member for member in together]
 
-    return list(in_packs(range(members), at_once, work, told.append)), tried, told
+    return list(train_in_packs(range(members), at_once, work, told.append)), tried, told
 
 
 @pytest.mark.parametrize(

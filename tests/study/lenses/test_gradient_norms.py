@@ -525,7 +525,7 @@ def test_a_pack_is_left_as_it_was(backend):
     images, labels = own_data(pack)
     pack.train()
     layers = [layer for network in pack.networks for layer in network.modules()]
-    layers += [] if pack.together is None else list(pack.together.modules())
+    layers += [] if pack.joint_network is None else list(pack.joint_network.modules())
     layers[1].training = layers[-1].training = False
     kept = pack.parameters[0]
     kept.grad = torch.full_like(kept, 7)
@@ -551,9 +551,9 @@ def test_frozen_parameters_of_a_pack_do_not_count():
         return network
 
     pack = packed("grouped", partly_frozen)
-    trained = [parameter.requires_grad for parameter in pack.together.parameters()]
+    trained = [parameter.requires_grad for parameter in pack.joint_network.parameters()]
     assert_each_as_if_alone(pack, "_by_layers")
-    assert [parameter.requires_grad for parameter in pack.together.parameters()] == trained
+    assert [parameter.requires_grad for parameter in pack.joint_network.parameters()] == trained
     assert 0 < sum(trained) < len(trained)
 
 

@@ -54,8 +54,8 @@ def calls(monkeypatch):
     from study.engine.cpu import kernels
 
     seen = []
-    pooled = kernels.pooled
-    monkeypatch.setattr(kernels, "pooled", lambda *arrays: seen.append(1) or pooled(*arrays))
+    pooled = kernels.pool
+    monkeypatch.setattr(kernels, "pool", lambda *arrays: seen.append(1) or pooled(*arrays))
     return seen
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from study.engine.cpu.fused import NormReLUPool
-from study.engine.cpu.lanes import Lanes, together
+from study.engine.cpu.lanes import Lanes, in_lanes
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_wide_images_and_autocast_are_left_to_torch(calls):
     ],
 )
 def test_only_narrow_and_plain_convolutions_are_taken(layer, fit):
-    assert isinstance(together([layer], 2)[0], Lanes) is fit
+    assert isinstance(in_lanes([layer], 2)[0], Lanes) is fit
 
 
 @pytest.mark.parametrize(
@@ -178,5 +178,5 @@ def test_only_narrow_and_plain_convolutions_are_taken(layer, fit):
 )
 def test_a_run_ends_at_the_first_layer_that_asks_about_channels(norm, kinds):
     first, second = nn.Conv2d(2, 4, 3, groups=2), nn.Conv2d(4, 8, 3, groups=2)
-    made = together([nn.ReLU(), first, nn.ReLU(), norm, second, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()], 2)
+    made = in_lanes([nn.ReLU(), first, nn.ReLU(), norm, second, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()], 2)
     assert [type(layer) for layer in made] == kinds
