@@ -238,5 +238,5 @@ def sizes(network: nn.Module, corrupted: Corrupted, data: Dataset) -> Row:
         "n_in": int(corrupted.is_member.sum()) - n_out,
         "n_test": len(data.test),
         "n_val": len(data.validation),
-        "parameters": build.parameters(network),
+        "parameters": build.count_parameters(network),
     }

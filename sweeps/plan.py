@@ -60,7 +60,7 @@ class Plan:
     @property
     def own_architectures(self) -> tuple[str, ...]:
         """The networks among its trials that are the user's own, `module:factory`, sorted."""
-        return tuple(sorted({trial.architecture for trial in self.trials if factories.split(trial.architecture)}))
+        return tuple(sorted({trial.architecture for trial in self.trials if factories.parse(trial.architecture)}))
 
     def check_named(self, architectures: Collection[str]) -> None:
         """Refuse to run a saved plan with a network of the user's own that the user has not named.

@@ -14,7 +14,7 @@ import torch
 from study.data import folders
 from study.data.files import FOLDERS
 from study.networks import build
-from study.networks.regularizers import penalized
+from study.networks.regularizers import watch_penalty
 from study.run import run
 from study.training.optimizers import OPTIMIZERS
 from study.trial import CHOICES, Trial
@@ -245,7 +245,7 @@ def test_every_regularizer_is_another_penalty():
     network = torch.nn.Sequential(torch.nn.BatchNorm2d(2))
     penalties = set()
     for kind in CHOICES["regularizer"]:
-        with penalized(network, kind) as penalty:
+        with watch_penalty(network, kind) as penalty:
             # Of the ratios of gamma to sigma, one is far above 1 and one far below.
             network(torch.randn(8, 2, 4, 4) * torch.tensor([0.1, 5.0])[:, None, None])
             penalties.add(penalty().item())

@@ -11,7 +11,7 @@ from study.engine.grouped import Grouped
 from study.engine.pack import Pack, Single, UnfitError
 from study.engine.vmap import Vmapped
 from study.networks.factories import reason
-from study.networks.probes import perturbed
+from study.networks.probes import perturbed_copy
 
 BACKENDS: Mapping[str, Callable[[Sequence[nn.Module]], Pack]] = {
     "single": Single,
@@ -46,7 +46,7 @@ def _check(backend: str, networks: Sequence[nn.Module], shape: tuple[int, int, i
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(len(networks), 3, *shape, generator=generator, dtype=torch.float64).to(device)
     try:
-        probes = [perturbed(network, seed) for seed, network in enumerate(networks)]
+        probes = [perturbed_copy(network, seed) for seed, network in enumerate(networks)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             packed = BACKENDS[backend]([copy.deepcopy(probe) for probe in probes])

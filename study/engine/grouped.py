@@ -17,7 +17,7 @@ from study.engine.cpu import lanes
 from study.engine.cpu.fused import NormReLUPool, fits
 from study.engine.pack import Pack, UnfitError
 from study.networks.norms import ChannelRMSNorm
-from study.networks.regularizers import penalized
+from study.networks.regularizers import watch_penalty
 
 
 class Grouped(Pack):
@@ -40,7 +40,7 @@ class Grouped(Pack):
     def forward(self, images: Tensor, regularizer: str = "none") -> tuple[Tensor, Tensor]:
         """See `Pack.forward`."""
         side_by_side = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
-        with penalized(self._network, regularizer, len(self)) as penalty:
+        with watch_penalty(self._network, regularizer, len(self)) as penalty:
             logits = self._network(side_by_side)
             return logits.unflatten(1, (len(self), -1)).transpose(0, 1), penalty()
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from study.errors import BadInputError
-from study.networks.regularizers import penalized
+from study.networks.regularizers import watch_penalty
 
 
 class UnfitError(BadInputError):
@@ -119,7 +119,7 @@ class Single(Pack):
 
     def forward(self, images: Tensor, regularizer: str = "none") -> tuple[Tensor, Tensor]:
         """See `Pack.forward`."""
-        with penalized(self._network, regularizer) as penalty:
+        with watch_penalty(self._network, regularizer) as penalty:
             logits = self._network(images[0])
             return logits[None], penalty()
 

@@ -14,7 +14,7 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from study.engine.pack import Pack
-from study.networks.regularizers import penalized
+from study.networks.regularizers import watch_penalty
 
 
 @contextmanager
@@ -50,7 +50,7 @@ class Vmapped(Pack):
         def forward_member(
             parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor
         ) -> tuple[Tensor, Tensor]:
-            with penalized(self._network, regularizer) as penalty:
+            with watch_penalty(self._network, regularizer) as penalty:
                 logits = functional_call(self._network, (parameters, buffers), (images,))
                 return logits, penalty()[0]
 

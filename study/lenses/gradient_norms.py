@@ -31,7 +31,7 @@ from study.engine.vmap import plain_attention
 from study.errors import BadInputError
 from study.lenses import ghost_norms, gradient_norms
 from study.networks.factories import reason
-from study.networks.probes import perturbed
+from study.networks.probes import perturbed_copy
 from study.training.loop import Member
 
 CPU_CHUNK, GPU_CHUNK = 64, 256
@@ -114,7 +114,7 @@ def _exact_way(pack: Pack, shape: tuple[int, ...], classes: int | None = None) -
     name = type(members[0]).__name__
     _refuse_batch_statistics(members[0])
     try:
-        probes = [perturbed(network, seed) for seed, network in enumerate(members)]
+        probes = [perturbed_copy(network, seed) for seed, network in enumerate(members)]
         images = _noise((len(probes), 2, *shape)).to(pack.device)
         logits = torch.stack([probe(own) for probe, own in zip(probes, images, strict=True)]).detach()
         # The least likely label: a sample that is fitted already would have no gradient to compare.

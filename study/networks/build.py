@@ -1,8 +1,8 @@
-"""Networks, each built once with its own norm and then given the arm's normalization by `study.networks.norms`.
+"""Build a network by its name: always with its own norm first, which is then swapped for the norm of the arm.
 
-Where torchvision has a network, it is torchvision's, with the customary changes for images of 28 to 64 pixels and its
-initialization as it is: the arms start from the same weights, with and without norms. Without them the spread of the
-logits at the start is no longer controlled; each network says what it is.
+Where torchvision has a network, it is torchvision's, with the customary changes for images of 28 to 64 pixels and with
+torchvision's initialization. So the arms start from the same weights, with and without norms. Without norms the spread
+of the first logits is no longer controlled; each network's docstring says what it is.
 """
 
 from functools import partial
@@ -21,22 +21,23 @@ from study.networks.vit import vit
 
 
 def build(architecture: str, shape: Shape, classes: int, norm: str, seed: int) -> nn.Module:
-    """A network on the CPU in float32, its initial weights drawn from the seed's `init` stream.
+    """Build a network on the CPU in float32, with initial weights drawn from the seed's `init` stream.
 
-    The arms differ only in what `norms.swap` exchanges after the weights are drawn, so every parameter that two arms
-    share starts from the same values.
+    The norms are swapped after the weights are drawn, so every parameter that two arms share starts from the same
+    values.
 
     Args:
         architecture: a key of `BUILDERS`, or `module:factory` for a network of the user's.
         shape: channels, height and width of an image.
         classes: the number of logits.
-        norm: what takes the place of the norm that the network is built with.
+        norm: the norm that replaces the one that the network is built with.
         seed: the member's seed.
 
     Raises:
-        BadInputError: the images don't fit, the norm can't take the place of a layer, or the user's network isn't one.
+        BadInputError: the images don't fit the network, the norm can't replace one of its layers, or the user's factory
+            makes no such network.
     """
-    # A module of the user's is imported before the stream starts: what it draws, it draws at its first import alone.
+    # The user's module is imported before the stream starts: random numbers that it draws then come but once a process.
     builder = BUILDERS[architecture] if architecture in BUILDERS else custom_builder(architecture)
     with seeds.torch_stream(seed, "init"):
         network = builder(shape, classes)
@@ -46,8 +47,8 @@ def build(architecture: str, shape: Shape, classes: int, norm: str, seed: int) -
     return network
 
 
-def parameters(network: nn.Module) -> int:
-    """The number of trainable parameters."""
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 

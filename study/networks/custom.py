@@ -13,18 +13,19 @@ from study.networks.parts import Builder, Shape
 
 
 def custom_builder(architecture: str) -> Builder:
-    """The builder of a network of the user's: what `module:factory` makes of the shape (C, H, W) and of the classes.
+    """Return the builder of a network of the user's, which calls `module:factory` with the shape and the classes.
 
-    The network must give logits [N, classes] for images [N, C, H, W], have batch norm or layer norm, and be a
-    new network each time.
+    The network must give logits [N, classes] for images [N, C, H, W], have batch norm or layer norm, and be a new
+    network at each call.
 
     Raises:
-        BadInputError: the factory can't be had; from the builder: it fails, or makes anything else.
+        BadInputError: the factory can't be imported; from the builder: it fails, or makes no such network.
     """
-    return partial(_made_by, factories.load(architecture), architecture)
+    return partial(_build, factories.load(architecture), architecture)
 
 
-def _made_by(factory: Callable[..., object], architecture: str, shape: Shape, classes: int) -> nn.Module:
+def _build(factory: Callable[..., object], architecture: str, shape: Shape, classes: int) -> nn.Module:
+    """Call the user's factory, and refuse what is no new network with the right logits."""
     size = "x".join(map(str, shape))
     try:
         network = factory(shape, classes)
@@ -32,23 +33,33 @@ def _made_by(factory: Callable[..., object], architecture: str, shape: Shape, cl
         reason = factories.reason(error)
         raise BadInputError(f"architecture={architecture} failed for {size} images: {reason}.") from error
     if not isinstance(network, nn.Module):
-        found = type(network).__name__
-        raise BadInputError(f"architecture={architecture} must return a torch.nn.Module, not {found}.")
-    if network in _made:
+        kind = type(network).__name__
+        raise BadInputError(f"architecture={architecture} must return a torch.nn.Module, not {kind}.")
+    if network in _returned_before:
         raise BadInputError(
-            f"architecture={architecture} returned one network twice: each member needs its custom_builder."
+            f"architecture={architecture} returned one network twice: have it make a new one for each member."
         )
-    _made.add(network)
-    # Within the init stream: a lazy layer draws its weights on the first pass.
+    _returned_before.add(network)
+    # This stays within the caller's init stream: a lazy layer draws its weights on the first pass.
     check_logits(f"architecture={architecture}", network, shape, classes)
     return network
 
 
-_made: "WeakSet[nn.Module]" = WeakSet()
+_returned_before: "WeakSet[nn.Module]" = WeakSet()
 
 
 def check_logits(what: str, network: nn.Module, shape: Shape, classes: int) -> None:
-    """Refuse a network that has no logit for each class of each of two images."""
+    """Refuse a network that doesn't give a logit for each class of two images.
+
+    Args:
+        what: the network in words, with which the message begins.
+        network: the network, which keeps its mode.
+        shape: channels, height and width of an image.
+        classes: the number of logits.
+
+    Raises:
+        BadInputError: the network fails, or gives anything else.
+    """
     was_training = network.training
     try:
         with torch.no_grad():
@@ -58,6 +69,6 @@ def check_logits(what: str, network: nn.Module, shape: Shape, classes: int) -> N
         raise BadInputError(f"{what} fails on two {size} images: {factories.reason(error)}.") from error
     finally:
         network.train(was_training)
-    found = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-    if found != [2, classes]:
-        raise BadInputError(f"{what} must give logits of shape [2, {classes}] for two images, not {found}.")
+    given = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+    if given != [2, classes]:
+        raise BadInputError(f"{what} must give logits of shape [2, {classes}] for two images, not {given}.")

@@ -7,9 +7,10 @@ from study.networks.parts import Shape, small_image_stem
 
 
 def densenet(shape: Shape, classes: int) -> nn.Module:
-    """Torchvision's DenseNet-121 with a 3x3 convolution of stride 1 and no pooling before the first block.
+    """Build torchvision's DenseNet-121 with a 3x3 convolution of stride 1 and no pooling before the first block.
 
-    Initialization: He et al.'s, by fan-in. The first logits of noise spread by 0.3, with batch norm and without norms.
+    Initialization: He et al.'s, by fan-in. The first logits of noise have a standard deviation of 0.3, with batch norm
+    and without norms.
     """
     from torchvision.models import densenet121
 

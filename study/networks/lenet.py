@@ -7,10 +7,10 @@ from study.networks.parts import Shape
 
 
 def lenet(shape: Shape, classes: int) -> nn.Module:
-    """LeNet-5 with max-pooling, ReLU and batch norm after every hidden layer, convolutional and linear.
+    """Build LeNet-5 with max-pooling, ReLU, and batch norm after every hidden layer, convolutional or linear.
 
-    A 28-pixel image is padded to 32 as in LeCun et al. (1998). The paper does not say where LeNet's norms stand; after
-    every hidden layer is where Ioffe and Szegedy (2015) put them.
+    An image of 28 pixels is padded to 32, as in LeCun et al. (1998). The paper does not say where LeNet's norms are;
+    Ioffe and Szegedy (2015) put them after every hidden layer.
     """
     channels, height, width = shape
     padding = 2 if height == 28 else 0

@@ -10,7 +10,7 @@ Builder = Callable[[Shape, int], nn.Module]
 
 
 def small_image_stem(shape: Shape, fan: Literal["fan_in", "fan_out"]) -> nn.Conv2d:
-    """The first convolution for small images, initialized as the rest of its network is."""
+    """Return the first convolution of a network for small images, initialized by `fan` like the rest of the network."""
     convolution = nn.Conv2d(shape[0], 64, kernel_size=3, padding=1, bias=False)
     nn.init.kaiming_normal_(convolution.weight, mode=fan, nonlinearity="relu")
     return convolution

@@ -1,4 +1,4 @@
-"""Copies of a network to try things on before any training."""
+"""Copies of a network to try something on before any training."""
 
 import copy
 
@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 
-def perturbed(network: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy in float64 with a little noise on each parameter: a scale that starts at zero would hide its branch."""
+def perturbed_copy(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Return a copy in float64 with a little noise on each parameter, for a scale of zero would hide its branch."""
     probe = copy.deepcopy(network).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

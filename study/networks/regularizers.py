@@ -10,39 +10,39 @@ from study.errors import BadInputError
 from study.networks.norms import BatchNorm, batch_norms
 
 LOG_FLOOR = 1e-4
-"""Where `log` stops: below this value of (gamma/sigma)^2 the penalty is constant. As written it has no lower bound."""
+"""The (gamma/sigma)^2 below which the penalty `log` is constant. As Eq. 12 is written it has no lower bound."""
 
 
 def check(kind: str, architecture: str, network: nn.Module) -> None:
-    """Refuse a network with a batch norm that has no gamma.
+    """Refuse a network that can't be regularized.
 
     Raises:
-        BadInputError: it is such a network.
+        BadInputError: one of its batch norms has no gamma.
     """
     for name, layer in batch_norms(network):
         if not layer.affine:
             raise BadInputError(
-                f"regularizer={kind} needs a gamma, which batch norm {name!r} of architecture={architecture} lacks "
-                f"(affine=False)."
+                f"regularizer={kind} needs a gamma, which batch norm {name!r} of architecture={architecture} lacks: "
+                f"build it with affine=True."
             )
 
 
 @contextmanager
-def penalized(network: nn.Module, kind: str, members: int = 1) -> Iterator[Callable[[], Tensor]]:
-    """A function that gives the penalty [members] of the network's last forward pass in train mode.
+def watch_penalty(network: nn.Module, kind: str, members: int = 1) -> Iterator[Callable[[], Tensor]]:
+    """Watch a network within the context, which gives a function that returns the penalty of its last forward pass.
 
-    The penalty is the sum over batch norms of the mean over channels of
+    The penalty, [members], is the sum over batch norms of the mean over channels of
 
     - `log`: log (gamma/sigma)^2, as Eq. 12 is written, but never below log `LOG_FLOOR`;
-    - `hinge`: the same where the ratio is above 1 and zero elsewhere, which is what section 5 asks for.
+    - `hinge`: the same where the ratio is above 1, and zero elsewhere, which is what section 5 asks for.
 
-    sigma^2 is the batch's own biased variance plus epsilon, the one that the forward pass divides by, and gradients
-    flow through it.
+    sigma^2 is the batch's own biased variance plus epsilon, by which the forward pass divides, and gradients flow
+    through it. Forward passes in eval mode don't count.
 
     Args:
         network: a network with affine batch norms.
         kind: `none`, `log` or `hinge`; `none` watches nothing and gives 0.
-        members: how many networks stand side by side in the channels of this one, each with a penalty of its own.
+        members: how many networks are side by side in the channels of this one, each with its own penalty.
     """
     terms: dict[BatchNorm, Tensor] = {}
     if kind == "none":

@@ -6,11 +6,11 @@ from study.networks.parts import Shape, small_image_stem
 
 
 def resnet(name: str, shape: Shape, classes: int) -> nn.Module:
-    """Torchvision's ResNet with the stem for small images: a 3x3 convolution of stride 1, and no max-pooling.
+    """Build torchvision's ResNet with the stem for small images: a 3x3 convolution of stride 1, and no max-pooling.
 
-    Initialization: He et al.'s, by fan-out. Without norms every block adds its branch's variance to what it is given:
-    the first logits of noise at 32x32 spread by 0.3, 4 and 6 (ResNet-18, 34, 50), where with batch norm they do by 0.2,
-    0.5 and 0.8.
+    Initialization: He et al.'s, by fan-out. Without norms every block adds its branch's variance to that of its input:
+    the first logits of noise at 32x32 have a standard deviation of 0.3, 4 and 6 (ResNet-18, 34, 50), against 0.2, 0.5
+    and 0.8 with batch norm.
     """
     from torchvision import models
 

@@ -8,15 +8,16 @@ from study.networks.parts import Shape, small_image_stem
 
 
 def vgg(name: str, shape: Shape, classes: int) -> nn.Module:
-    """The convolutions of torchvision's VGG, each with batch norm, then the mean over pixels and one linear layer.
+    """Build VGG for small images: torchvision's convolutions with batch norm, a mean over pixels and a linear layer.
 
-    That is VGG as it is used on small images: without the three wide linear layers and their dropout. VGG8 has one
-    convolution between poolings, which is how code of the field reads a name that its paper leaves undefined.
-    A convolution has no bias, for batch norm would take it away; `norms.swap` gives it one where the norm goes. Pooling
-    rounds up, which changes nothing at 32 and 64 pixels and leaves 28 a pixel to the end (28, 14, 7, 4, 2, 1).
+    VGG's three wide linear layers and their dropout are left out, as is usual on small images. VGG8 has one convolution
+    between poolings, which is how public code reads a name that the paper leaves undefined. A convolution has no bias,
+    because batch norm would cancel it; `norms.swap` gives it one where the norm is removed. Pooling rounds up, which
+    changes nothing at 32 and 64 pixels, and leaves one pixel of 28 in the end (28, 14, 7, 4, 2, 1).
 
-    Initialization: torchvision's for VGG, He et al.'s by fan-out, and a spread of 0.01 for the linear layer. The first
-    logits of noise spread by 0.2 to 0.4 with batch norm, and by 0.005 to 0.02 without norms.
+    Initialization: torchvision's for VGG, which is He et al.'s by fan-out, with a standard deviation of 0.01 for the
+    linear layer. The first logits of noise have a standard deviation of 0.2 to 0.4 with batch norm, and of 0.005 to
+    0.02 without norms.
     """
     from torchvision.models.vgg import cfgs, make_layers
 

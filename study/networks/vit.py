@@ -8,12 +8,13 @@ from study.networks.parts import Shape
 
 
 def vit(shape: Shape, classes: int) -> nn.Module:
-    """Torchvision's VisionTransformer in the size of ViT-Lite-6/4, which Hassani et al. (2021) train on CIFAR alone.
+    """Build torchvision's VisionTransformer in the size of ViT-Lite-6/4.
 
-    Patches of 4x4 pixels, six layers of four heads, 256 features, 512 within an MLP, a learned position, a class token,
-    and no dropout of any kind. ViT-Base has 27 times as many weights, and needs a larger dataset than the study's.
+    Hassani et al. (2021) train that on CIFAR alone. It has patches of 4x4 pixels, six layers of four heads, 256
+    features, 512 within an MLP, learned positions, a class token, and no dropout. ViT-Base has 27 times as many
+    weights, and needs a larger dataset than the study's.
 
-    Initialization: torchvision's, with the last linear layer at zero: the first logits are zero in every arm.
+    Initialization: torchvision's, with the last linear layer at zero, so the first logits are zero in every arm.
     """
     from torchvision.models import VisionTransformer
 

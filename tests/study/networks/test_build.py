@@ -27,18 +27,18 @@ def lenet(norm: str = "batch", seed: int = 0, shape: parts.Shape = (1, 28, 28), 
 
 def test_lenet_without_norm_has_the_parameters_of_lenet_5():
     # 6 x 25 + 6, 16 x 150 + 16, 120 x 400 + 120, 84 x 120 + 84 and 10 x 84 + 10, as in LeCun et al. (1998).
-    assert build.parameters(lenet("none")) == 156 + 2416 + 48120 + 10164 + 850
+    assert build.count_parameters(lenet("none")) == 156 + 2416 + 48120 + 10164 + 850
 
 
 def test_batch_norm_puts_a_scale_and_a_shift_in_the_place_of_each_bias():
     biases = 6 + 16 + 120 + 84
-    assert build.parameters(lenet("batch")) == build.parameters(lenet("none")) + biases
+    assert build.count_parameters(lenet("batch")) == build.count_parameters(lenet("none")) + biases
 
 
 def test_only_trainable_parameters_are_counted():
     network = nn.Linear(3, 2)
     network.bias.requires_grad_(False)
-    assert build.parameters(network) == 6
+    assert build.count_parameters(network) == 6
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -148,13 +148,13 @@ def test_every_arm_gives_a_logit_for_each_class_at_every_size(architecture, norm
     ],
 )
 def test_parameters_are_as_many_as_published(architecture, norm, expected):
-    assert build.parameters(unweighted(architecture, norm, (3, 32, 32))) == expected
+    assert build.count_parameters(unweighted(architecture, norm, (3, 32, 32))) == expected
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet34", "resnet50", "densenet121"])
 def test_only_the_stem_and_the_head_are_not_as_large_as_torchvisions(architecture):
     published = torchvision.models.get_model_weights(architecture).DEFAULT.meta["num_params"]
-    features = build.parameters(unweighted(architecture, "batch", (3, 32, 32), classes=1))
+    features = build.count_parameters(unweighted(architecture, "batch", (3, 32, 32), classes=1))
     head = 1024 if architecture == "densenet121" else 2048 if architecture == "resnet50" else 512
     assert features == published - 64 * 3 * (7 * 7 - 3 * 3) - 999 * (head + 1)
 
@@ -165,7 +165,7 @@ def test_what_a_norm_adds_to_none_is_a_scale_for_each_channel_and_the_shifts_tha
     arms = {norm: unweighted(architecture, norm, IMAGE) for norm in ("batch", "rms", "none")}
     built = dict(arms["batch"].named_parameters())
     biases = sum(bias.numel() for name, bias in arms["none"].named_parameters() if name not in built)
-    count = {norm: build.parameters(network) for norm, network in arms.items()}
+    count = {norm: build.count_parameters(network) for norm, network in arms.items()}
     assert count["batch"] == count["rms"] == count["none"] - biases + 2 * channels
     assert biases == channels or architecture == "densenet121"
 
@@ -421,7 +421,7 @@ def test_a_network_of_the_users_goes_through_every_arm_with_shared_weights(user_
         state = network.state_dict()
         assert all(torch.equal(state[key], reference[key]) for key in state.keys() & reference.keys())
         assert ("Norm" in repr(network)) == (norm != "none")
-    assert build.parameters(arms["none"]) < build.parameters(arms[norms[0]])
+    assert build.count_parameters(arms["none"]) < build.count_parameters(arms[norms[0]])
 
 
 @pytest.mark.parametrize("name", ["small", "lazy", "Net"])

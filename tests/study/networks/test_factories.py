@@ -49,7 +49,7 @@ def refusal(architecture: str) -> str:
     ],
 )
 def test_a_factory_is_a_dotted_module_a_colon_and_a_name(architecture, parts):
-    assert factories.split(architecture) == parts
+    assert factories.parse(architecture) == parts
 
 
 def test_the_current_directory_comes_first_as_with_python_m(here, monkeypatch):

@@ -13,7 +13,7 @@ from study.data.dataset import to_float
 from study.errors import BadInputError
 from study.networks import build
 from study.networks.norms import batch_norms
-from study.networks.regularizers import LOG_FLOOR, penalized
+from study.networks.regularizers import LOG_FLOOR, watch_penalty
 from study.trial import Trial
 from tests.study.training.alone import train
 
@@ -30,7 +30,7 @@ def norm(gammas: list[float], eps: float = EPS) -> nn.BatchNorm1d:
 
 
 def penalty_of(network: nn.Module, kind: str, features: Tensor = FEATURES) -> Tensor:
-    with penalized(network, kind) as penalty:
+    with watch_penalty(network, kind) as penalty:
         network.train()(features)
         return penalty()
 
@@ -110,7 +110,7 @@ def test_gradients_through_gamma_and_the_batch_variance_are_those_of_finite_diff
     gamma = torch.tensor([2.0, 0.3, -1.5], dtype=torch.float64, requires_grad=True)
 
     def penalty(features: Tensor, gamma: Tensor) -> Tensor:
-        with penalized(layer, kind) as value:
+        with watch_penalty(layer, kind) as value:
             functional_call(layer, {"weight": gamma}, features)
             return value()
 
@@ -119,7 +119,7 @@ def test_gradients_through_gamma_and_the_batch_variance_are_those_of_finite_diff
 
 def test_the_penalty_is_of_the_last_pass_in_train_mode():
     layer = norm([2, 4])
-    with penalized(layer, "log") as penalty:
+    with watch_penalty(layer, "log") as penalty:
         layer.train()(3 * FEATURES)
         layer.train()(FEATURES)
         value = penalty().item()
@@ -129,20 +129,20 @@ def test_the_penalty_is_of_the_last_pass_in_train_mode():
 
 def test_nothing_is_watched_once_the_block_is_left():
     layer = norm([2, 4])
-    with penalized(layer, "log") as penalty:
+    with watch_penalty(layer, "log") as penalty:
         layer.train()(FEATURES)
     layer.train()(100 * FEATURES)
     assert penalty().item() == pytest.approx(math.log(4))
 
 
 def test_none_is_no_penalty():
-    with penalized(nn.Linear(2, 2), "none") as penalty:
+    with watch_penalty(nn.Linear(2, 2), "none") as penalty:
         assert penalty().item() == 0
 
 
 def test_watching_changes_no_output():
     watched, plain = norm([2, 4]), norm([2, 4])
-    with penalized(watched, "hinge"):
+    with watch_penalty(watched, "hinge"):
         assert torch.equal(watched.train()(FEATURES), plain.train()(FEATURES))
 
 
@@ -249,7 +249,7 @@ def with_layer_norm(shape: tuple[int, int, int], classes: int) -> nn.Module:
 @pytest.mark.parametrize(
     ("factory", "said"),
     [
-        (without_gamma, "needs a gamma, which batch norm '3' of architecture={} lacks (affine=False)."),
+        (without_gamma, "needs a gamma, which batch norm '3' of architecture={} lacks: build it with affine=True."),
         (without_norms, "Sequential has neither batch norm nor layer norm, so there is nothing to compare."),
         (with_layer_norm, "Sequential is built with layer norm over tokens, which have no pixels for norm=batch"),
     ],
