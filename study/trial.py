@@ -267,7 +267,7 @@ def _checked(name: str, value: Any) -> Any:
     found = _coerce(name, value)
     if name in CHOICES and found not in CHOICES[name]:
         folder, network = name in FOLDER_FIELDS, name == "architecture"
-        if not ((folder and folders.split(found)) or (network and factories.parse(found))):
+        if not ((folder and folders.parse(found)) or (network and factories.parse(found))):
             forms = folders.FORMS if folder else (factories.FORM,) if network else ()
             raise unknown(name, found, (*CHOICES[name], *forms))
     if name in RANGES and not RANGES[name][0](found):

@@ -89,7 +89,7 @@ class Plan:
             BadInputError: they do, or one is gone.
         """
         for trial in self.trials:
-            if any(folders.split(getattr(trial, name)) for name in FOLDER_FIELDS) and replace(trial).cell != trial.cell:
+            if any(folders.parse(getattr(trial, name)) for name in FOLDER_FIELDS) and replace(trial).cell != trial.cell:
                 raise BadInputError(f"the files of {trial.dataset} have changed since [{trial}] was planned.")
 
     def state(self, results: Results) -> "State":

@@ -17,7 +17,10 @@ DAMAGED = (RuntimeError, ValueError, AssertionError, KeyError)
 
 
 def _digits(_: Path) -> tuple[Split, Split]:
-    """scikit-learn's 1,797 handwritten digits, 8x8, brought to 28x28; a fixed stratified fifth is the test set."""
+    """Load scikit-learn's 1,797 handwritten digits, resized from 8x8 to 28x28.
+
+    A fixed fifth, each class in proportion, is the test set.
+    """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -30,26 +33,29 @@ def _digits(_: Path) -> tuple[Split, Split]:
 
 
 def _torchvision(class_name: str, *splits: dict[str, Any]) -> Callable[[Path], tuple[Split, Split]]:
+    """Return the loader of a torchvision dataset, given the arguments by which it names its training and test split."""
+
     def read(data_dir: Path) -> tuple[Split, Split]:
         from torchvision import datasets
 
-        train, test = (_fetched(getattr(datasets, class_name), data_dir, split) for split in splits)
+        train, test = (_read_split(getattr(datasets, class_name), data_dir, split) for split in splits)
         return train, test
 
     return read
 
 
-def _fetched(factory: Callable[..., Any], data_dir: Path, split: dict[str, Any]) -> Split:
-    """One split of a torchvision dataset, downloaded only if it is missing, and by one process at a time."""
+def _read_split(factory: Callable[..., Any], data_dir: Path, split: dict[str, Any]) -> Split:
+    """Read one split of a torchvision dataset, and download it first if it is missing."""
     try:
-        found = factory(root=data_dir, download=False, **split)
+        dataset = factory(root=data_dir, download=False, **split)
     except DAMAGED:
-        found = _downloaded(factory, data_dir, split)
-    labels = found.targets if hasattr(found, "targets") else found.labels
-    return Split(channels_first(np.asarray(found.data)), torch.as_tensor(np.asarray(labels)).long())
+        dataset = _download(factory, data_dir, split)
+    labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
+    return Split(channels_first(np.asarray(dataset.data)), torch.as_tensor(np.asarray(labels)).long())
 
 
-def _downloaded(factory: Callable[..., Any], data_dir: Path, split: dict[str, Any]) -> Any:
+def _download(factory: Callable[..., Any], data_dir: Path, split: dict[str, Any]) -> Any:
+    """Download a torchvision dataset, one process at a time, and return it."""
     name = factory.__name__
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -65,9 +71,9 @@ def _downloaded(factory: Callable[..., Any], data_dir: Path, split: dict[str, An
 
 
 def _tiny_imagenet(data_dir: Path) -> tuple[Split, Split]:
-    """Tiny ImageNet as its authors lay it out, in `tiny-imagenet-200`, or as Parquet in `tiny-imagenet`.
+    """Load Tiny ImageNet in its authors' layout from `tiny-imagenet-200`, or as Parquet from `tiny-imagenet`.
 
-    The published test set has no labels, so the validation set takes its place.
+    The published test set has no labels, so the validation set replaces it.
     """
     original, parquet = data_dir / "tiny-imagenet-200", data_dir / "tiny-imagenet"
     if (original / "wnids.txt").is_file():

@@ -1,4 +1,4 @@
-"""From D to D': which samples are atypical, and what they were before (paper, Algorithms 1 and 2)."""
+"""Corrupt D into D', with a record of the atypical samples and of their original labels (paper, Algorithms 1 and 2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,19 +12,20 @@ from study.data.dataset import Split
 from study.errors import BadInputError
 
 COMPONENTS = 50
+"""The principal components of the pixels in which natural outliers are found."""
 
 
 @dataclass(frozen=True)
 class Corrupted:
-    """D', with the identity of every sample: what a member is trained on, all of it or a half.
+    """D' of one member, with what each of its samples is.
 
     Attributes:
-        pool: uint8 [P, C, H, W], images that members have in common: a device holds them once.
-        rows: int64 [N], which of them each sample is.
-        labels: int64 [N], as assigned, which is what the member is trained on.
-        original_labels: int64 [N], as they were in D; -1 for a sample that was not in D.
+        pool: uint8 [P, C, H, W], the images, which several members share, so that a device holds them once.
+        rows: int64 [N], the image of each sample, as a row of the pool.
+        labels: int64 [N], the assigned labels, on which the member is trained.
+        original_labels: int64 [N], the labels in D; -1 for a sample that was not in D.
         atypical: bool [N], true on S_out and false on S_in.
-        is_member: bool [N], which samples are in the member's training set: all of them but with `protocol=splits`.
+        is_member: bool [N], true in the member's training set: everywhere, except with `protocol=splits`.
     """
 
     pool: Tensor
@@ -38,24 +39,24 @@ class Corrupted:
         return len(self.labels)
 
     @property
-    def trained(self) -> Tensor:
+    def training_samples(self) -> Tensor:
         """The samples of the training set, int64, ascending."""
         return self.is_member.nonzero()[:, 0]
 
-    def half(self, is_member: Tensor) -> "Corrupted":
-        """The same D' with another training set, bool [N]."""
+    def with_training_set(self, is_member: Tensor) -> "Corrupted":
+        """Return the same D' with another training set, bool [N]."""
         return replace(self, is_member=is_member.to(self.is_member.device))
 
     @property
     def images(self) -> Tensor:
-        """A copy of all its images, uint8 [N, C, H, W]."""
+        """A copy of the images of all samples, uint8 [N, C, H, W]."""
         return self.pool[self.rows]
 
 
 def corrupt(
     train: Split, classes: int, corruption: str, k: float, seed: int, source: Tensor | None = None
 ) -> Corrupted:
-    """D' for one seed; see `corrupt_each`."""
+    """Corrupt D for one seed; see `corrupt_each`."""
     return corrupt_each(train, classes, corruption, [(k, seed)], source)[0]
 
 
@@ -67,50 +68,51 @@ def corrupt_each(
     source: Tensor | None = None,
     device: torch.device | str = "cpu",
 ) -> list[Corrupted]:
-    """D' of each member, over one pool of images: those of D, and those of D* that at least one member adds.
+    """Corrupt D for each member, over one pool of images: those of D, and those of D* that at least one member adds.
 
     Args:
         train: D, in the host's memory.
         classes: its number of classes.
         corruption: `none`; `label`, Algorithm 1; `ood`, Algorithm 2; or `natural`, which changes nothing and calls the
             most atypical samples S_out.
-        members: k, which is |S_out| over |D|, and the seed of each.
+        members: of each member, k, which is |S_out| over |D|, and the seed.
         source: for `ood`, the images of D*, uint8 [M, C, H, W] of D's shape, in the host's memory.
-        device: where the sets are to be.
+        device: the device for D'.
 
     Raises:
-        BadInputError: a k is above 0 yet takes in no sample of a set this small, or more than D* has.
+        BadInputError: a k above 0 is no sample of so small a set, or more images than D* has.
     """
     if corruption == "ood":
         assert source is not None
-        return _with_outsiders(train, classes, source, members, device)
+        return _add_ood_images(train, classes, source, members, device)
     pool, rows = train.images.to(device), torch.arange(len(train), device=device)
     original = train.labels.to(device)
-    marked = [_marked(train, classes, corruption, k, seed) for k, seed in members]
-    everybody = torch.ones_like(rows, dtype=torch.bool)
+    labelled = [_labels_and_atypical(train, classes, corruption, k, seed) for k, seed in members]
+    all_samples = torch.ones_like(rows, dtype=torch.bool)
     return [
-        Corrupted(pool, rows, labels.to(device), original, outside.to(device), everybody) for labels, outside in marked
+        Corrupted(pool, rows, labels.to(device), original, atypical.to(device), all_samples)
+        for labels, atypical in labelled
     ]
 
 
-def _marked(train: Split, classes: int, corruption: str, k: float, seed: int) -> tuple[Tensor, Tensor]:
-    """The labels, int64 [N], of a corruption that adds no image, and S_out, bool [N]."""
-    labels, outside = train.labels.clone(), torch.zeros(len(train), dtype=torch.bool)
+def _labels_and_atypical(train: Split, classes: int, corruption: str, k: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the labels of D', int64 [N], and S_out, bool [N], for a corruption that adds no image."""
+    labels, atypical = train.labels.clone(), torch.zeros(len(train), dtype=torch.bool)
     if corruption == "natural":
-        outside[torch.from_numpy(atypical(train.images, amount(k, len(train))))] = True
+        atypical[torch.from_numpy(natural_outliers(train.images, amount(k, len(train))))] = True
     elif corruption == "label":
         indices, flipped = map(
             torch.from_numpy, flip_labels(labels.numpy(), classes, k, seeds.generator(seed, "corruption"))
         )
-        labels[indices], outside[indices] = flipped, True
-    return labels, outside
+        labels[indices], atypical[indices] = flipped, True
+    return labels, atypical
 
 
 def amount(k: float, samples: int) -> int:
-    """Delta of Algorithms 1 and 2: round(k |D|).
+    """Return delta of Algorithms 1 and 2, the size of S_out: round(k |D|).
 
     Raises:
-        BadInputError: that is none.
+        BadInputError: delta is 0.
     """
     delta = round(k * samples)
     if delta == 0:
@@ -121,9 +123,9 @@ def amount(k: float, samples: int) -> int:
 def flip_labels(
     labels: np.ndarray, classes: int, k: float, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Algorithm 1: round(k |D|) samples, each given a uniform label among the other classes.
+    """Flip labels by Algorithm 1: round(k |D|) samples each get a uniform label among the other classes.
 
-    The draws do not depend on k: what is flipped at k = 0.1 is flipped, to the same label, at k = 0.3.
+    The draws do not depend on k: a sample that is flipped at k = 0.1 is flipped to the same label at k = 0.3.
 
     Args:
         labels: int64 [N], the original labels, each in [0, classes).
@@ -144,32 +146,32 @@ def flip_labels(
     return indices, (labels[indices] + shift[indices]) % classes
 
 
-def _with_outsiders(
+def _add_ood_images(
     train: Split, classes: int, source: Tensor, members: Sequence[tuple[float, int]], device: torch.device | str
 ) -> list[Corrupted]:
-    """Algorithm 2 for each member; of D*, only the images that are added go to the device, each of them once."""
-    drawn = [
-        draw_outsiders(len(train), classes, len(source), k, seeds.generator(seed, "corruption")) for k, seed in members
+    """Add images of D* by Algorithm 2 for each member; an image that several members add is on the device once."""
+    draws = [
+        draw_ood_images(len(train), classes, len(source), k, seeds.generator(seed, "corruption")) for k, seed in members
     ]
-    used, places = torch.cat([chosen for chosen, _ in drawn]).unique(return_inverse=True)
-    pool, inside = torch.cat([train.images, source[used]]).to(device), torch.arange(len(train))
-    found = []
-    for (chosen, label), added in zip(drawn, places.split([len(chosen) for chosen, _ in drawn]), strict=True):
-        rows = torch.cat([inside, len(train) + added])
-        labels = torch.cat([train.labels, torch.full_like(chosen, label)])
-        original = torch.cat([train.labels, torch.full_like(chosen, -1)])
-        outside = rows >= len(train)
-        parts = (rows, labels, original, outside, torch.ones_like(outside))
-        found.append(Corrupted(pool, *(part.to(device) for part in parts)))
-    return found
+    used, places = torch.cat([indices for indices, _ in draws]).unique(return_inverse=True)
+    pool, of_train = torch.cat([train.images, source[used]]).to(device), torch.arange(len(train))
+    corrupted = []
+    for (indices, label), added in zip(draws, places.split([len(indices) for indices, _ in draws]), strict=True):
+        rows = torch.cat([of_train, len(train) + added])
+        labels = torch.cat([train.labels, torch.full_like(indices, label)])
+        original = torch.cat([train.labels, torch.full_like(indices, -1)])
+        atypical = rows >= len(train)
+        parts = (rows, labels, original, atypical, torch.ones_like(atypical))
+        corrupted.append(Corrupted(pool, *(part.to(device) for part in parts)))
+    return corrupted
 
 
-def draw_outsiders(
+def draw_ood_images(
     samples: int, classes: int, source: int, k: float, generator: np.random.Generator
 ) -> tuple[Tensor, int]:
-    """Algorithm 2: round(k |D|) images of D*, none twice, to be added to D under one class that is drawn for all.
+    """Draw the images of Algorithm 2: round(k |D|) of D*, none twice, and one class for all of them.
 
-    They come last in D', and have no original label: -1. As with flips, the draws do not depend on k.
+    They are added to D, come last in D', and have no original label: -1. As with flips, the draws do not depend on k.
 
     Args:
         samples: |D|.
@@ -182,7 +184,7 @@ def draw_outsiders(
         Their indices in D*, int64 [round(k |D|)], and their label.
 
     Raises:
-        BadInputError: D* has too few images, or k takes none.
+        BadInputError: D* has too few images, or k is none of D.
     """
     delta = amount(k, samples)
     if delta > source:
@@ -191,11 +193,11 @@ def draw_outsiders(
     return torch.from_numpy(generator.permutation(source)[:delta]), label
 
 
-def atypical(images: Tensor, count: int) -> np.ndarray:
-    """The natural outliers: the images farthest from the mean of D in Mahalanobis distance.
+def natural_outliers(images: Tensor, count: int) -> np.ndarray:
+    """Return the natural outliers: the images farthest from the mean of D in Mahalanobis distance.
 
-    The distance is taken among the leading principal components of the pixels (50, or as many as there are), where
-    it is the norm of the whitened scores. The paper names statistical outlier detection but no detector; this one is
+    The distance is that of the leading principal components of the pixels (50, or as many as there are), where it is
+    the norm of the whitened scores. The paper names statistical outlier detection but no detector; this one is
     classical, has no randomness, and is the same for all seeds.
 
     Args:
@@ -203,7 +205,7 @@ def atypical(images: Tensor, count: int) -> np.ndarray:
         count: how many to take.
 
     Returns:
-        int64 [count], ascending.
+        Their indices, int64 [count], ascending.
     """
     from sklearn.decomposition import PCA
 

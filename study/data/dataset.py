@@ -17,22 +17,22 @@ class Split:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> "Split":
-        """The same split on the device."""
+        """Return the same split on a device."""
         return Split(self.images.to(device), self.labels.to(device))
 
 
-def _nothing() -> Split:
+def _empty_split() -> Split:
     return Split(torch.empty(0, 0, 0, 0, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """D and the untouched test set, with the number of classes, and what was set aside for validation, if anything."""
+    """D, the untouched test set, the number of classes, and the validation set, which is empty unless asked for."""
 
     train: Split
     test: Split
     classes: int
-    validation: Split = field(default_factory=_nothing)
+    validation: Split = field(default_factory=_empty_split)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -42,5 +42,8 @@ class Dataset:
 
 
 def to_float(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Bytes 0..255 as numbers in [0, 1] of the dtype."""
+    """Scale bytes 0..255 to numbers in [0, 1] of the dtype.
+
+    The paper names no other preparation, so there is none: no standardization, no augmentation.
+    """
     return images.to(dtype).div_(255)

@@ -18,7 +18,7 @@ TEST_NAMES = ("test", "val", "valid", "validation")
 
 
 def channels_first(images: np.ndarray) -> Tensor:
-    """uint8 [N, H, W], [N, H, W, C] or [N, C, H, W] as [N, C, H, W]."""
+    """Convert images, uint8 [N, H, W], [N, H, W, C] or [N, C, H, W], to [N, C, H, W]."""
     tensor = torch.from_numpy(np.ascontiguousarray(images))
     if tensor.ndim == 3:
         return tensor[:, None]
@@ -26,7 +26,7 @@ def channels_first(images: np.ndarray) -> Tensor:
 
 
 def load_parquet(folder: Path) -> tuple[Split, Split]:
-    """An image dataset in the Hugging Face layout: `train-*.parquet` and `test-*.parquet`, here or in `data/`."""
+    """Load an image dataset in the Hugging Face layout: `train-*.parquet` and `test-*.parquet`, here or in `data/`."""
     train = _parquet_files(folder, ("train",))
     test = _parquet_files(folder, TEST_NAMES)
     return decode_split(*_parquet_columns(train)), decode_split(*_parquet_columns(test))
@@ -36,14 +36,14 @@ def _parquet_files(folder: Path, names: Sequence[str]) -> list[Path]:
     if not folder.is_dir():
         raise BadInputError(f"there is no dataset folder {str(folder)!r}.")
     for name in names:
-        found = sorted(folder.glob(f"{name}-*.parquet")) or sorted(folder.glob(f"data/{name}-*.parquet"))
-        if found:
-            return found
+        files = sorted(folder.glob(f"{name}-*.parquet")) or sorted(folder.glob(f"data/{name}-*.parquet"))
+        if files:
+            return files
     raise BadInputError(f"{str(folder)!r} holds no {' or '.join(f'{name}-*.parquet' for name in names)}.")
 
 
 def _parquet_columns(files: Sequence[Path]) -> tuple[list[bytes], list[int], str]:
-    """The encoded images and the labels of the files, and where they came from."""
+    """Read the encoded images and the labels of files, and return them with the folder that they are in."""
     try:
         table = pa.concat_tables([pq.read_table(file) for file in files])
     except (pa.ArrowInvalid, OSError) as error:
@@ -69,28 +69,39 @@ def _names(struct: pa.StructType) -> list[str]:
 
 
 def _imagefolder(folder: Path) -> tuple[Split, Split]:
-    """An image folder: `train/CLASS/*.png` and `test/CLASS/*.png` (or `val`), the classes in sorted order."""
+    """Load an image folder: `train/CLASS/*.png` and `test/CLASS/*.png` (or `val`), the classes in sorted order."""
     train = folder / "train"
     test = next((folder / name for name in TEST_NAMES if (folder / name).is_dir()), folder / "test")
-    for wanted in (train, test):
-        if not wanted.is_dir():
-            raise BadInputError(f"there is no folder {str(wanted)!r}; an image folder has train/CLASS and test/CLASS.")
+    for needed in (train, test):
+        if not needed.is_dir():
+            raise BadInputError(f"there is no folder {str(needed)!r}; an image folder has train/CLASS and test/CLASS.")
     from torchvision.datasets import ImageFolder
 
     try:
-        found = [ImageFolder(str(part)) for part in (train, test)]
+        listings = [ImageFolder(str(part)) for part in (train, test)]
     except FileNotFoundError as error:
         raise BadInputError(f"{str(folder)!r} is no image folder: {str(error).splitlines()[0]}") from None
-    if found[0].classes != found[1].classes:
+    if listings[0].classes != listings[1].classes:
         raise BadInputError(f"{str(train)!r} and {str(test)!r} differ in their classes.")
     splits = [
-        decode_split([Path(path).read_bytes() for path, _ in part.samples], part.targets, part.root) for part in found
+        decode_split([Path(path).read_bytes() for path, _ in part.samples], part.targets, part.root)
+        for part in listings
     ]
     return splits[0], splits[1]
 
 
 def decode_split(encoded: Sequence[bytes], labels: Sequence[int], source: str, mode: str | None = None) -> Split:
-    """Decoded images of one size, in the mode, or else with one channel where every image is grey and three if not."""
+    """Decode images of one size into a split.
+
+    Args:
+        encoded: the bytes of each image, in any format that Pillow reads.
+        labels: the label of each image.
+        source: where they came from, for messages.
+        mode: Pillow's mode of the result; None is one channel where every image is grey, and else three.
+
+    Raises:
+        BadInputError: an image or a label can't be used, there are none, or the images differ in size.
+    """
     images = []
     for position, content in enumerate(encoded):
         try:

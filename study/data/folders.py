@@ -1,6 +1,6 @@
-"""Datasets that are folders of the user's: `parquet:DIR` and `imagefolder:DIR`.
+"""Names of the user's own datasets, which are folders: `parquet:DIR` and `imagefolder:DIR`.
 
-A folder is known by its content, not by its path: the same files elsewhere are the same dataset, and other files
+A folder is identified by its content, not by its path: the same files elsewhere are the same dataset, and other files
 under the same path are another. Nothing here imports torch, so a plan can be identified on any machine.
 """
 
@@ -14,40 +14,41 @@ KINDS = ("parquet", "imagefolder")
 FORMS = tuple(f"{kind}:DIR" for kind in KINDS)
 
 
-def split(dataset: str) -> tuple[str, Path] | None:
-    """The kind and the folder of `kind:DIR`; None for the name of a built-in dataset."""
+def parse(dataset: str) -> tuple[str, Path] | None:
+    """Return the kind and the folder of `kind:DIR`; None for the name of a built-in dataset."""
     kind, colon, folder = dataset.partition(":")
     return (kind, Path(folder)) if colon and kind in KINDS else None
 
 
 def absolute(dataset: str) -> str:
-    """The same dataset with its folder made absolute, for workers that run in other directories."""
-    found = split(dataset)
-    if found is None:
+    """Return the name with an absolute folder, for workers that run in other directories."""
+    parts = parse(dataset)
+    if parts is None:
         return dataset
+    kind, folder = parts
     try:
-        return f"{found[0]}:{found[1].expanduser().absolute()}"
+        return f"{kind}:{folder.expanduser().absolute()}"
     except RuntimeError:
-        raise BadInputError(f"there is no dataset folder {str(found[1])!r}: there is no such user.") from None
+        raise BadInputError(f"there is no dataset folder {str(folder)!r}: there is no such user.") from None
 
 
 def identity(dataset: str) -> str:
-    """The name under which a dataset is recorded: `parquet:NAME@FINGERPRINT` for a folder, else its own name.
+    """Return the name under which a dataset is recorded: `parquet:NAME@FINGERPRINT` for a folder, else its own name.
 
     Raises:
         BadInputError: the folder isn't there or is empty.
     """
-    found = split(dataset)
-    if found is None:
+    parts = parse(dataset)
+    if parts is None:
         return dataset
-    kind, folder = found
+    kind, folder = parts
     return f"{kind}:{folder.resolve().name}@{_fingerprint(folder)}"
 
 
 def content(dataset: str) -> str:
-    """What a trial's id knows of a dataset: `parquet@FINGERPRINT` for a folder, however it is called, or its name."""
-    found = split(dataset)
-    return dataset if found is None else f"{found[0]}@{_fingerprint(found[1])}"
+    """Return a dataset's part in a trial's id: `parquet@FINGERPRINT` for a folder of any name, else its own name."""
+    parts = parse(dataset)
+    return dataset if parts is None else f"{parts[0]}@{_fingerprint(parts[1])}"
 
 
 def _hidden(path: Path) -> bool:
@@ -56,7 +57,7 @@ def _hidden(path: Path) -> bool:
 
 @cache
 def _fingerprint(folder: Path) -> str:
-    """Eight hex digits of a SHA-256 over every file's relative path and content."""
+    """Return eight hex digits of a SHA-256 over every file's relative path and content."""
     if not folder.is_dir():
         raise BadInputError(f"there is no dataset folder {str(folder)!r}.")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))

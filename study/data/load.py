@@ -1,8 +1,4 @@
-"""Datasets as uint8 tensors that live on the device of training.
-
-Pixels stay bytes until a batch is gathered; `to_float` then scales them to [0, 1]. The paper names no other
-preparation, so there is none: no standardization, no augmentation.
-"""
+"""Load a dataset by its name, take a subset of it, and set samples aside for validation."""
 
 from dataclasses import replace
 from functools import cache
@@ -20,34 +16,36 @@ from study.errors import BadInputError
 
 @cache
 def load(name: str, data_dir: Path, subset: int = 0, validation: float = 0.0) -> Dataset:
-    """The dataset of that name, read once per process; torchvision's are downloaded where they are missing.
+    """Load the dataset of that name, once per process; torchvision's are downloaded where they are missing.
 
     Args:
         name: a built-in name, `parquet:DIR` or `imagefolder:DIR`.
-        data_dir: where torchvision's datasets lie, in torchvision's layout.
+        data_dir: where torchvision's datasets are, in torchvision's layout.
         subset: how many training samples to keep, each class in proportion; 0 keeps all. The draw is always the same.
-        validation: the share of these that is set aside, each class in proportion, by a draw that is always the same.
+        validation: the share of these that is set aside for validation, each class in proportion, by a draw that is
+            always the same.
 
     Raises:
-        BadInputError: the files are missing, unreadable or not what the name promises, there is no such subset, or a
+        BadInputError: the files are missing, unreadable or not what the name promises; there is no such subset; or a
             class would have no sample set aside, or none left.
     """
     if validation:
         whole = load(name, data_dir, subset)
-        aside, left = _set_aside(name, whole.train, validation)
-        return replace(whole, train=left, validation=aside)
+        validation_set, train = _split_validation(name, whole.train, validation)
+        return replace(whole, train=train, validation=validation_set)
     if subset:
         whole = load(name, data_dir)
         return replace(whole, train=_subset(name, whole, subset))
-    folder = folders.split(name)
+    folder = folders.parse(name)
     if folder is None:
         train, test = BUILTIN[name](data_dir)
     else:
         train, test = FOLDERS[folder[0]](folder[1])
-    return _checked(name, train, test)
+    return _to_dataset(name, train, test)
 
 
 def _subset(name: str, whole: Dataset, size: int) -> Split:
+    """Return so many training samples, each class in proportion."""
     train = whole.train
     if not whole.classes <= size < len(train):
         raise BadInputError(
@@ -55,19 +53,19 @@ def _subset(name: str, whole: Dataset, size: int) -> Split:
             f"to {len(train) - 1}, not {size}."
         )
     try:
-        return _by_class(train, size)[0]
+        return _stratified_split(train, size)[0]
     except ValueError as error:
         raise BadInputError(f"{name} has no subset of {size} by class: {error}") from None
 
 
-def _set_aside(name: str, train: Split, share: float) -> tuple[Split, Split]:
-    """What of D is set aside for validation, and what is left."""
+def _split_validation(name: str, train: Split, share: float) -> tuple[Split, Split]:
+    """Split D into the validation set and the rest."""
     refusal = BadInputError(
         f"validation={share:g} of the {len(train)} training samples of {name} would leave a class without a sample "
         f"on one of the two sides; take another share, or more samples."
     )
     try:
-        sides = _by_class(train, round(share * len(train)))
+        sides = _stratified_split(train, round(share * len(train)))
     except ValueError:
         raise refusal from None
     if any(len(side.labels.unique()) < len(train.labels.unique()) for side in sides):
@@ -75,8 +73,10 @@ def _set_aside(name: str, train: Split, share: float) -> tuple[Split, Split]:
     return sides
 
 
-def _by_class(train: Split, size: int) -> tuple[Split, Split]:
-    """So many samples, each class in proportion, and the rest, both in their order; the draw is always the same.
+def _stratified_split(train: Split, size: int) -> tuple[Split, Split]:
+    """Split off so many samples, each class in proportion.
+
+    Both sides keep their order, and the draw is always the same.
 
     Raises:
         ValueError: there are too few samples of a class, or in all.
@@ -89,7 +89,8 @@ def _by_class(train: Split, size: int) -> tuple[Split, Split]:
     return Split(train.images[kept], train.labels[kept]), Split(train.images[rest], train.labels[rest])
 
 
-def _checked(name: str, train: Split, test: Split) -> Dataset:
+def _to_dataset(name: str, train: Split, test: Split) -> Dataset:
+    """Make a dataset of its two splits, and refuse splits that don't fit each other."""
     classes = int(train.labels.max()) + 1
     shapes = {tuple(split.images.shape[1:]) for split in (train, test)}
     if len(shapes) > 1:

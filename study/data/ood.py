@@ -11,20 +11,20 @@ from study.data.load import load
 
 @cache
 def ood_images(name: str, data_dir: Path, shape: tuple[int, int, int]) -> Tensor:
-    """The images of a D* brought to the shape of D: uint8 [M, C, H, W].
+    """Load the images of a D* in the shape of D's images: uint8 [M, C, H, W].
 
     Colour becomes grey by luminance, grey becomes colour by repetition, and another size is resampled bilinearly with
-    antialiasing. `photos` are tiles of the two photographs that scikit-learn brings along.
+    antialiasing. `photos` are tiles of the two photographs that come with scikit-learn.
 
     Raises:
-        BadInputError: the dataset can't be had.
+        BadInputError: the dataset can't be loaded.
     """
-    images = _tiles(shape) if name == "photos" else load(name, data_dir).train.images
-    return match(images, shape)
+    images = _photo_tiles(shape) if name == "photos" else load(name, data_dir).train.images
+    return match_shape(images, shape)
 
 
-def match(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Images, uint8 [M, c, h, w], with the channels and the size of [C, H, W]."""
+def match_shape(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Convert images, uint8 [M, c, h, w], to the channels and the size of a shape [C, H, W]."""
     from torchvision.transforms.v2 import functional
 
     channels, height, width = shape
@@ -35,7 +35,8 @@ def match(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return images
 
 
-def _tiles(shape: tuple[int, int, int]) -> Tensor:
+def _photo_tiles(shape: tuple[int, int, int]) -> Tensor:
+    """Cut scikit-learn's photographs into tiles of that height and width that don't overlap: uint8 [M, 3, H, W]."""
     from sklearn.datasets import load_sample_images
 
     _, height, width = shape

@@ -1,4 +1,7 @@
-"""Protocol `splits`: who is in whose training set (Carlini et al., 2022, section IV; the paper's Appendix D)."""
+"""Protocol `splits`: the half of D' that each model is trained on.
+
+See Carlini et al. (2022), section IV, and the paper's Appendix D.
+"""
 
 import numpy as np
 import torch
@@ -9,38 +12,39 @@ from study.data.corruption import Corrupted
 
 
 def training_sets(corrupted: Corrupted, models: int, seed: int) -> list[Corrupted]:
-    """The one D' of a seed with the training set of each of its models; see `halves`."""
-    return [corrupted.half(torch.from_numpy(own)) for own in halves(corrupted.atypical.cpu().numpy(), models, seed)]
+    """Return the D' of a seed once for each of its models, with the training set of that model; see `halves`."""
+    masks = halves(corrupted.atypical.cpu().numpy(), models, seed)
+    return [corrupted.with_training_set(torch.from_numpy(is_member)) for is_member in masks]
 
 
 def halves(atypical: NDArray[np.bool_], models: int, seed: int) -> NDArray[np.bool_]:
-    """Which samples of D' each model is trained on: a half of them, and each sample is in exactly half of the models.
+    """Draw the half of D' that each model is trained on, so that each sample is in exactly half of the training sets.
 
-    Samples are paired at random, the atypical among themselves; of each pair a random half of the models gets the one
-    and the others get the other. So all models have equally many samples, and equally many atypical ones, but for the
-    odd one where their number is odd. It depends on the seed and on which samples are atypical: the arms of a
-    comparison share it.
+    Samples are paired at random, atypical ones with atypical ones. Of each pair, a random half of the models is trained
+    on the one sample, and the other models on the other. So all models have equally many samples, and equally many
+    atypical ones, up to the one that an odd number leaves without a partner. The draw depends on the seed and on S_out
+    alone, so the arms of a comparison share it.
 
     Args:
         atypical: bool [N], S_out.
-        models: how many, an even number.
-        seed: the `split` stream's.
+        models: the number of models, even.
+        seed: the seed of the `split` stream.
 
     Returns:
-        bool [models, N].
+        bool [models, N], true where a model is trained on a sample.
     """
     generator = seeds.generator(seed, "split")
     order = generator.permutation(len(atypical))
     order = order[np.argsort(~atypical[order], kind="stable")]
-    inside = np.zeros((models, len(atypical)), dtype=bool)
+    is_member = np.zeros((models, len(atypical)), dtype=bool)
     for first in range(0, len(order), 2):
-        chosen = generator.permutation(models) < models // 2
-        inside[:, order[first]] = chosen
+        half_of_models = generator.permutation(models) < models // 2
+        is_member[:, order[first]] = half_of_models
         if first + 1 < len(order):
-            inside[:, order[first + 1]] = ~chosen
-    return inside
+            is_member[:, order[first + 1]] = ~half_of_models
+    return is_member
 
 
 def model_seed(seed: int, model: int) -> int:
-    """The seed of one model's own streams, such as `init` and `order`."""
+    """Return the seed of one model's own streams, such as `init` and `order`."""
     return seeds.key(seed, "model", model)

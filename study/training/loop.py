@@ -73,7 +73,7 @@ class Training:
 
     def __iter__(self) -> Iterator[int]:
         pack, members, trial = self._pack, self._members, self._members[0].trial
-        trained = torch.stack([member.corrupted.trained for member in members])
+        trained = torch.stack([member.corrupted.training_samples for member in members])
         order = _order(members, trained, self.epoch + 1)
         while self.epoch < trial.epochs and pack.alive:
             epoch = self.epoch + 1

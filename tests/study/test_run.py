@@ -503,7 +503,7 @@ def test_a_model_never_sees_what_it_was_not_trained_on(tiny):
     )
     networks = [build.build("lenet", tiny.shape, tiny.classes, "batch", 0) for _ in range(2)]
     for network, given in zip(networks, (corrupted, other), strict=True):
-        assert list(train(network, given.half(inside), small_trial(), 0)) == [1, 2]
+        assert list(train(network, given.with_training_set(inside), small_trial(), 0)) == [1, 2]
     for one, same in zip(*(network.state_dict().values() for network in networks), strict=True):
         assert torch.equal(one, same)
 

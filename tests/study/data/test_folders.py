@@ -27,9 +27,9 @@ def copied(data: Path, where: str) -> Path:
 
 
 def test_only_the_two_kinds_of_folder_are_folders():
-    assert folders.split("parquet:some/where") == ("parquet", Path("some/where"))
-    assert folders.split("imagefolder:/a:b") == ("imagefolder", Path("/a:b"))
-    assert [folders.split(name) for name in ("mnist", "csv:x", "parquet", "C:parquet")] == [None] * 4
+    assert folders.parse("parquet:some/where") == ("parquet", Path("some/where"))
+    assert folders.parse("imagefolder:/a:b") == ("imagefolder", Path("/a:b"))
+    assert [folders.parse(name) for name in ("mnist", "csv:x", "parquet", "C:parquet")] == [None] * 4
 
 
 def test_a_folder_is_made_absolute_and_a_built_in_name_is_left_alone(data, monkeypatch):

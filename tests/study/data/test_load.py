@@ -22,7 +22,7 @@ from torchvision.datasets import MNIST
 
 from study.data.dataset import Split, to_float
 from study.data.load import load
-from study.data.ood import match, ood_images
+from study.data.ood import match_shape, ood_images
 from study.errors import BadInputError
 
 NOWHERE = Path("no data folder is needed")
@@ -536,15 +536,17 @@ def test_a_moved_split_is_the_same_split(tiny):
 
 def test_outsiders_take_the_channels_and_the_size_of_the_dataset():
     grey = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    colour = match(grey, (3, 16, 16))
+    colour = match_shape(grey, (3, 16, 16))
     assert colour.shape == (1, 3, 16, 16)
     assert (colour == grey).all()
     # Luminance of pure red, green and blue, by the weights of ITU-R 601.
     pure = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
     pure[[0, 1, 2], [0, 1, 2]] = 255
-    assert match(pure, (1, 4, 4))[:, 0, 0, 0].tolist() == pytest.approx([0.2989 * 255, 0.587 * 255, 0.114 * 255], abs=1)
+    assert match_shape(pure, (1, 4, 4))[:, 0, 0, 0].tolist() == pytest.approx(
+        [0.2989 * 255, 0.587 * 255, 0.114 * 255], abs=1
+    )
     flat = torch.full((2, 1, 28, 28), 77, dtype=torch.uint8)
-    assert match(flat, (3, 32, 32)).unique().tolist() == [77]
+    assert match_shape(flat, (3, 32, 32)).unique().tolist() == [77]
 
 
 def test_photos_are_tiles_that_do_not_overlap_and_lie_in_a_package():
