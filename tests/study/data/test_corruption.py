@@ -124,13 +124,13 @@ def test_labels_of_a_single_class_can_not_be_flipped():
         corrupt(labelled([0] * 10), 1, "label", 0.5, seed=0)
 
 
-def outsiders(count: int) -> torch.Tensor:
+def ood_source(count: int) -> torch.Tensor:
     """Images that tell which they are: all pixels of the i-th are i."""
     return torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(count, 1, 16, 16)
 
 
-def test_outsiders_are_added_last_under_one_label_and_none_twice(tiny):
-    corrupted = corrupt(tiny.train, 4, "ood", 0.25, 0, outsiders(30))
+def test_ood_images_are_added_last_under_one_label_and_none_twice(tiny):
+    corrupted = corrupt(tiny.train, 4, "ood", 0.25, 0, ood_source(30))
     assert len(corrupted) == 40 + 10
     assert corrupted.atypical.tolist() == [False] * 40 + [True] * 10
     assert corrupted.labels[40:].unique().numel() == 1
@@ -141,11 +141,11 @@ def test_outsiders_are_added_last_under_one_label_and_none_twice(tiny):
 
 
 def test_members_share_one_pool_of_images_and_each_has_what_it_has_alone(tiny):
-    """Of 30 outsiders, 8 seeds take 4 or 10 each: the pool has D once, and each outsider that anybody takes once."""
+    """Of 30 images of D*, 8 seeds take 4 or 10 each: the pool has D once, and each image that a seed takes once."""
     asked = [(k, seed) for seed in range(4) for k in (0.1, 0.25)]
-    together = corrupt_each(tiny.train, 4, "ood", asked, outsiders(30))
+    together = corrupt_each(tiny.train, 4, "ood", asked, ood_source(30))
     for (k, seed), found in zip(asked, together, strict=True):
-        alone = corrupt(tiny.train, 4, "ood", k, seed, outsiders(30))
+        alone = corrupt(tiny.train, 4, "ood", k, seed, ood_source(30))
         for name in ("images", "labels", "original_labels", "atypical"):
             assert torch.equal(getattr(found, name), getattr(alone, name))
         assert found.pool is together[0].pool
@@ -156,27 +156,27 @@ def test_members_share_one_pool_of_images_and_each_has_what_it_has_alone(tiny):
 
 
 @pytest.mark.parametrize("corruption", ["none", "label", "natural"])
-def test_without_outsiders_the_pool_is_d_itself(tiny, corruption):
+def test_without_ood_images_the_pool_is_d_itself(tiny, corruption):
     k = 0.0 if corruption == "none" else 0.25
     for found in corrupt_each(tiny.train, 4, corruption, [(k, 0), (k, 1)]):
         assert found.pool is tiny.train.images
         assert torch.equal(found.images, tiny.train.images)
 
 
-def test_outsiders_at_a_small_k_are_among_those_at_a_larger_one_under_the_same_label(tiny):
-    few, many = (corrupt(tiny.train, 4, "ood", k, 3, outsiders(30)) for k in (0.1, 0.5))
+def test_ood_images_at_a_small_k_are_among_those_at_a_larger_one_under_the_same_label(tiny):
+    few, many = (corrupt(tiny.train, 4, "ood", k, 3, ood_source(30)) for k in (0.1, 0.5))
     assert few.images[40:, 0, 0, 0].tolist() == many.images[40:44, 0, 0, 0].tolist()
     assert set(few.labels[40:].tolist()) == set(many.labels[40:].tolist())
 
 
-def test_the_label_of_outsiders_differs_between_seeds(tiny):
-    labels = {int(corrupt(tiny.train, 4, "ood", 0.1, seed, outsiders(30)).labels[-1]) for seed in range(40)}
+def test_the_label_of_ood_images_differs_between_seeds(tiny):
+    labels = {int(corrupt(tiny.train, 4, "ood", 0.1, seed, ood_source(30)).labels[-1]) for seed in range(40)}
     assert labels == {0, 1, 2, 3}
 
 
-def test_more_outsiders_than_there_are_is_refused(tiny):
+def test_more_ood_images_than_there_are_is_refused(tiny):
     with pytest.raises(BadInputError, match="takes 20 images of the OOD source, which has 19"):
-        corrupt(tiny.train, 4, "ood", 0.5, 0, outsiders(19))
+        corrupt(tiny.train, 4, "ood", 0.5, 0, ood_source(19))
 
 
 def test_natural_outliers_are_those_that_stand_out_and_change_nothing(tiny):

@@ -19,7 +19,7 @@ def test_on_a_cpu_a_step_is_left_as_it_is():
 
 
 def trained_on(device: str, backend: str, *trials: Trial) -> Pack:
-    """The pack that those members become on the device, each from the same start."""
+    """Train a member for each trial on a device, from the same initial weights on every device."""
     runs = members(GREYS, *trials, device=device)
     networks = [build.build("lenet", GREYS.shape, 4, run.trial.norm, run.seed).double().to(device) for run in runs]
     pack = engine.pack(backend, networks, GREYS.shape)
@@ -54,8 +54,8 @@ def test_a_replayed_step_has_each_member_at_its_own_rate(backend, optimizer):
     assert_as_on_a_cpu(backend, *trials)
 
 
-def taken_up(device: str, backend: str, *trials: Trial) -> Pack:
-    """The pack that those members become where they are stopped halfway, and go on as others."""
+def resumed_on(device: str, backend: str, *trials: Trial) -> Pack:
+    """Train a member for each trial, but stop them halfway and go on with new networks from their state."""
     runs, kept = members(GREYS, *trials, device=device), None
     for epochs in (4, 8):
         networks = [build.build("lenet", GREYS.shape, 4, run.trial.norm, run.seed).double().to(device) for run in runs]
@@ -73,10 +73,10 @@ def taken_up(device: str, backend: str, *trials: Trial) -> Pack:
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
 @pytest.mark.parametrize("backend", ["grouped", "vmap"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_what_is_taken_up_is_replayed_as_if_it_had_never_been_stopped(backend, optimizer, device):
+def test_training_that_is_resumed_is_replayed_as_if_it_had_never_been_stopped(backend, optimizer, device):
     settings = {"optimizer": optimizer, "norm": "none", "epochs": 8, "batch_size": 7}
     trials = [trial(lr=lr, **settings) for lr in (1e-3, 3e-3)]
-    found, wanted = taken_up(device, backend, *trials), trained_on("cpu", backend, *trials)
+    found, wanted = resumed_on(device, backend, *trials), trained_on("cpu", backend, *trials)
     for one, other in zip(found.networks, wanted.networks, strict=True):
         assert difference(one.cpu(), other) < (1e-9 if device == "cuda" else 1e-300)
 

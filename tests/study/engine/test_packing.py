@@ -8,24 +8,24 @@ from hypothesis import strategies as st
 from study.engine.packing import train_in_packs
 
 
-def run(members: int, at_once: int, memory: int = 10**9) -> tuple[list[int], list[int], list[float]]:
-    """What came of each member, the sizes of the packs that were tried, and the progress that was told."""
+def run(members: int, pack_size: int, memory: int = 10**9) -> tuple[list[int], list[int], list[float]]:
+    """Return the result of each member, the sizes of the packs that were tried, and the progress that was reported."""
     tried: list[int] = []
-    told: list[float] = []
+    reported: list[float] = []
 
-    def work(together: Sequence[int], progress: Callable[[float], None]) -> list[int]:
-        tried.append(len(together))
+    def train(pack: Sequence[int], progress: Callable[[float], None]) -> list[int]:
+        tried.append(len(pack))
         progress(0.5)
-        if len(together) > memory:
+        if len(pack) > memory:
             raise torch.OutOfMemoryError("no more")
         progress(1.0)
-        return [10 * member for member in together]
+        return [10 * member for member in pack]
 
-    return list(train_in_packs(range(members), at_once, work, told.append)), tried, told
+    return list(train_in_packs(range(members), pack_size, train, reported.append)), tried, reported
 
 
 @pytest.mark.parametrize(
-    ("members", "at_once", "sizes"),
+    ("members", "pack_size", "sizes"),
     [
         (5, 1, [1] * 5),
         (5, 4, [5]),
@@ -37,16 +37,16 @@ def run(members: int, at_once: int, memory: int = 10**9) -> tuple[list[int], lis
         (0, 4, []),
     ],
 )
-def test_packs_are_of_even_size(members, at_once, sizes):
-    assert run(members, at_once)[1] == sizes
+def test_packs_are_of_even_size(members, pack_size, sizes):
+    assert run(members, pack_size)[1] == sizes
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
-def test_every_member_is_worked_on_once_whatever_the_memory(members, at_once, memory):
-    found, tried, told = run(members, at_once, memory)
-    assert found == [10 * member for member in range(members)]
-    assert max(size for size in tried if size <= memory) <= max(1, -(-3 * at_once // 2))
-    assert told[-1] == 1.0
+def test_every_member_is_trained_once_whatever_the_memory(members, pack_size, memory):
+    results, tried, reported = run(members, pack_size, memory)
+    assert results == [10 * member for member in range(members)]
+    assert max(size for size in tried if size <= memory) <= max(1, -(-3 * pack_size // 2))
+    assert reported[-1] == 1.0
 
 
 def test_a_pack_that_runs_out_of_memory_is_halved_until_it_fits():

@@ -1,66 +1,27 @@
 import copy
-import sys
-from functools import cache
 
 import pytest
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from study import seeds
 from study.errors import BadInputError
-from study.networks import build, parts
+from study.networks import build
 from study.networks.catalog import NETWORKS, NORMS, TOKEN_NORMS
 from study.networks.norms import batch_norms
+from tests.study.networks.examples import IMAGE, TRANSFORMERS, built_with, drawn, lenet, logits_shape, noise, unweighted
 
-TRANSFORMERS = [name for name, row in NETWORKS.items() if row.built_with == "layer"]
 ARMS = [(name, norm) for name in NETWORKS for norm in (TOKEN_NORMS if name in TRANSFORMERS else NORMS)]
 FAMILIES = ("lenet", "resnet18", "densenet121", "vgg8", "vit")
 """One network of each kind; the others differ in depth alone."""
-IMAGE = (3, 16, 16)
-
-
-def lenet(norm: str = "batch", seed: int = 0, shape: parts.Shape = (1, 28, 28), classes: int = 10) -> nn.Module:
-    return build.build("lenet", shape, classes, norm, seed)
-
-
-def test_lenet_without_norm_has_the_parameters_of_lenet_5():
-    # 6 x 25 + 6, 16 x 150 + 16, 120 x 400 + 120, 84 x 120 + 84 and 10 x 84 + 10, as in LeCun et al. (1998).
-    assert build.count_parameters(lenet("none")) == 156 + 2416 + 48120 + 10164 + 850
-
-
-def test_batch_norm_puts_a_scale_and_a_shift_in_the_place_of_each_bias():
-    biases = 6 + 16 + 120 + 84
-    assert build.count_parameters(lenet("batch")) == build.count_parameters(lenet("none")) + biases
 
 
 def test_only_trainable_parameters_are_counted():
     network = nn.Linear(3, 2)
     network.bias.requires_grad_(False)
     assert build.count_parameters(network) == 6
-
-
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 16, 16), (3, 17, 40), (1, 64, 64)])
-def test_every_norm_gives_a_logit_for_each_class_at_every_size(norm, shape):
-    network = lenet(norm, shape=shape, classes=7)
-    assert network.train()(torch.rand(3, *shape)).shape == (3, 7)
-    assert network.eval()(torch.rand(1, *shape)).shape == (1, 7)
-
-
-@pytest.mark.parametrize("shape", [(1, 15, 15), (1, 8, 8), (3, 16, 15), (1, 2, 2), (1, 28, 4)])
-def test_images_that_are_too_small_are_refused(shape):
-    with pytest.raises(BadInputError, match=f"not {shape[1]}x{shape[2]}"):
-        lenet(shape=shape)
-
-
-@pytest.mark.parametrize("norm", [norm for norm in NORMS if norm != "batch"])
-def test_what_an_arm_shares_with_batch_norm_starts_from_the_same_values(norm):
-    arm, reference = lenet(norm, seed=3).state_dict(), lenet("batch", seed=3).state_dict()
-    assert {"0.weight", "4.weight", "9.weight", "12.weight", "15.weight", "15.bias"} <= arm.keys() & reference.keys()
-    for name in arm.keys() & reference.keys():
-        assert torch.equal(arm[name], reference[name])
 
 
 def test_initial_weights_depend_on_the_seed_alone():
@@ -84,34 +45,6 @@ def test_a_built_network_has_seen_no_data():
         assert torch.equal(layer.running_mean, torch.zeros_like(layer.running_mean))
         assert torch.equal(layer.running_var, torch.ones_like(layer.running_var))
     assert all(parameter.dtype == torch.float32 for parameter in lenet("none").parameters())
-
-
-# Every network
-
-
-@cache
-def drawn(architecture: str) -> nn.Module:
-    """The network as it is built, weights and all; not to be changed."""
-    return build.build(architecture, IMAGE, 10, built_with(architecture), seed=5)
-
-
-def built_with(architecture: str) -> str:
-    return "layer" if architecture in TRANSFORMERS else "batch"
-
-
-def unweighted(architecture: str, norm: str, shape: parts.Shape, classes: int = 10) -> nn.Module:
-    """The network on the meta device, which knows shapes and computes nothing."""
-    with torch.device("meta"):
-        return build.build(architecture, shape, classes, norm, seed=0)
-
-
-def logits_shape(architecture: str, norm: str, shape: parts.Shape) -> tuple[int, ...]:
-    """The shape of the logits in train mode, for two images and seven classes."""
-    return tuple(unweighted(architecture, norm, shape, classes=7).train()(torch.zeros(2, *shape, device="meta")).shape)
-
-
-def noise(images: int = 2, shape: parts.Shape = IMAGE) -> Tensor:
-    return torch.rand(images, *shape, generator=torch.Generator().manual_seed(6))
 
 
 @pytest.mark.parametrize(("architecture", "norm"), ARMS)
@@ -245,16 +178,6 @@ def test_it_is_torchvisions_network_but_for_the_stem(architecture):
         assert torch.equal(network.train(mode)(noise()), reference.train(mode)(noise()))
 
 
-def test_vgg_has_torchvisions_convolutions_in_its_order():
-    ours, theirs = drawn("vgg11").features, torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["A"], True)
-    theirs.load_state_dict({**theirs.state_dict(), **ours.state_dict()})
-    for layer in theirs:
-        if isinstance(layer, nn.Conv2d):
-            nn.init.zeros_(layer.bias)
-    images = noise(shape=(3, 32, 32))
-    assert torch.equal(ours(images), theirs(images))
-
-
 @pytest.mark.parametrize("architecture", ["resnet18", "densenet121"])
 def test_initial_weights_are_torchvisions_but_for_the_stem(architecture):
     with seeds.torch_stream(5, "init"):
@@ -313,164 +236,3 @@ def test_no_network_has_dropout():
         assert not any(rates)
     assert not any(layer.dropout for layer in drawn("vit").modules() if isinstance(layer, nn.MultiheadAttention))
     assert not any(getattr(layer, "drop_rate", 0) for layer in drawn("densenet121").modules())
-
-
-# The transformer
-
-
-@pytest.mark.parametrize("norm", [norm for norm in NORMS if norm not in TOKEN_NORMS])
-def test_a_transformer_refuses_norms_over_pixels_and_says_what_to_use(norm):
-    with pytest.raises(BadInputError, match=f"no pixels for norm={norm}: use norm=layer, none or rms"):
-        build.build("vit", IMAGE, 10, norm, seed=0)
-
-
-def test_a_transformer_without_norms_has_none():
-    names = {type(layer).__name__ for layer in build.build("vit", IMAGE, 10, "none", seed=0).modules()}
-    assert not [name for name in names if "Norm" in name]
-    assert "TokenRMSNorm" in {type(layer).__name__ for layer in build.build("vit", IMAGE, 10, "rms", seed=0).modules()}
-
-
-def test_the_first_logits_of_a_transformer_are_zero_in_every_arm():
-    for norm in TOKEN_NORMS:
-        assert not build.build("vit", IMAGE, 10, norm, seed=0).eval()(noise()).any()
-
-
-# The user's own network
-
-SOURCE = """
-import torch
-from torch import nn
-
-def small(shape, classes):
-    channels, height, width = shape
-    return nn.Sequential(
-        nn.Conv2d(channels, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
-        nn.Linear(4 * (height - 2) * (width - 2), classes),
-    )
-
-class Net(nn.Module):
-    def __init__(self, shape, classes):
-        super().__init__()
-        self.body, self.ln, self.head = nn.Linear(shape[-1], 6, bias=False), nn.LayerNorm(6), nn.Linear(6, classes)
-
-    def forward(self, images):
-        return self.head(self.ln(self.body(images)).mean(dim=(1, 2)))
-
-def lazy(shape, classes):
-    return nn.Sequential(
-        nn.LazyConv2d(4, 3, bias=False), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(classes)
-    )
-
-def trains_only(shape, classes):
-    network = small(shape, classes)
-    network.train(False)
-    return network
-
-def raises(shape, classes): raise RuntimeError("no weights.\\nNone at all")
-def takes_too_few(shape): return small(shape, 10)
-def no_module(shape, classes): return lambda images: images
-def too_many_logits(shape, classes): return small(shape, classes + 1)
-def a_map(shape, classes): return nn.Sequential(nn.Conv2d(shape[0], classes, 3), nn.BatchNorm2d(classes))
-def wrong_size(shape, classes): return small((shape[0], 9, 9), classes)
-def no_norm(shape, classes): return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
-
-class Two(nn.Module):
-    def __init__(self, shape, classes):
-        super().__init__()
-        self.net = small(shape, classes)
-
-    def forward(self, images):
-        return self.net(images), images
-
-class Peeks(nn.Module):
-    def __init__(self, shape, classes):
-        super().__init__()
-        self.net = small(shape, classes)
-
-    def forward(self, images):
-        return self.net(images) * self.net[1].num_features
-
-ONE = small((3, 16, 16), 10)
-def shared(shape, classes): return ONE
-"""
-
-
-@pytest.fixture
-def user_nets(tmp_path, monkeypatch):
-    """A module `user_nets` in the current directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    (tmp_path / "user_nets.py").write_text(SOURCE)
-    yield
-    sys.modules.pop("user_nets", None)
-
-
-def own(name: str, norm: str = "batch", seed: int = 0, classes: int = 10) -> nn.Module:
-    return build.build(f"user_nets:{name}", IMAGE, classes, norm, seed)
-
-
-@pytest.mark.parametrize(
-    ("name", "norms"), [("small", NORMS), ("lazy", NORMS), ("trains_only", NORMS), ("Net", TOKEN_NORMS)]
-)
-def test_a_network_of_the_users_goes_through_every_arm_with_shared_weights(user_nets, name, norms):
-    arms = {norm: own(name, norm, classes=7) for norm in norms}
-    for norm, network in arms.items():
-        assert network(noise()).shape == (2, 7)
-        reference = arms["layer" if name == "Net" else "batch"].state_dict()
-        state = network.state_dict()
-        assert all(torch.equal(state[key], reference[key]) for key in state.keys() & reference.keys())
-        assert ("Norm" in repr(network)) == (norm != "none")
-    assert build.count_parameters(arms["none"]) < build.count_parameters(arms[norms[0]])
-
-
-@pytest.mark.parametrize("name", ["small", "lazy", "Net"])
-def test_initial_weights_of_a_network_of_the_users_depend_on_the_seed_alone(user_nets, name):
-    norm = "layer" if name == "Net" else "batch"
-    one = own(name, norm, seed=1).state_dict()
-    torch.rand(10)
-    again, other = own(name, norm, seed=1).state_dict(), own(name, norm, seed=2).state_dict()
-    assert all(torch.equal(one[key], again[key]) for key in one)
-    assert any(not torch.equal(one[key], other[key]) for key in one)
-
-
-def test_looking_at_a_network_of_the_users_shows_it_no_data(user_nets):
-    own("small")
-    before = torch.get_rng_state()
-    _, layer = next(batch_norms(own("small")))
-    assert int(layer.num_batches_tracked) == 0
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("raises", "architecture=user_nets:raises failed for 3x16x16 images: RuntimeError: no weights."),
-        ("takes_too_few", "failed for 3x16x16 images: TypeError: takes_too_few() takes 1 positional argument"),
-        ("no_module", "architecture=user_nets:no_module must return a torch.nn.Module, not function."),
-        ("too_many_logits", "must give logits of shape [2, 10] for two images, not [2, 11]."),
-        ("a_map", "must give logits of shape [2, 10] for two images, not [2, 10, 14, 14]."),
-        ("Two", "must give logits of shape [2, 10] for two images, not a tuple."),
-        ("wrong_size", "architecture=user_nets:wrong_size fails on two 3x16x16 images: RuntimeError: "),
-        ("no_norm", "Sequential has neither batch norm nor layer norm, so there is nothing to compare."),
-        ("smal", "unknown network of module user_nets 'smal': did you mean 'small'?"),
-        ("ONE_", "unknown network of module user_nets 'ONE_'"),
-    ],
-)
-def test_a_network_of_the_users_that_cannot_be_used_is_refused_in_one_line(user_nets, name, said):
-    with pytest.raises(BadInputError) as caught:
-        own(name)
-    assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_network_that_reads_its_norms_is_refused_before_it_trains(user_nets):
-    own("Peeks", "batch")
-    with pytest.raises(BadInputError, match="user_nets:Peeks with norm=none fails on two 3x16x16 images: Attribute"):
-        own("Peeks", "none")
-
-
-def test_a_network_that_two_members_would_share_is_refused(user_nets):
-    own("shared", seed=0)
-    with pytest.raises(BadInputError, match="returned one network twice"):
-        own("shared", seed=1)

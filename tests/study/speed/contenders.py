@@ -1,4 +1,4 @@
-"""What processes side by side do in tests, in a module that is imported in no time."""
+"""Work that processes do side by side in tests, in a module that is imported in no time."""
 
 import fcntl
 import time
@@ -9,7 +9,7 @@ Turn = Callable[[float], float]
 
 
 def waiting() -> Turn:
-    """One that leaves its device to others: it only waits."""
+    """Return a contender that leaves its device to others, because it only waits."""
 
     def turn(seconds: float) -> float:
         time.sleep(0.05)
@@ -19,7 +19,7 @@ def waiting() -> Turn:
 
 
 def one_at_a_time(lock: str) -> Turn:
-    """One that has the whole device to itself for each thing that it gets done."""
+    """Return a contender that needs the whole device to itself for each piece of its work."""
     file = Path(lock).open("w")  # noqa: SIM115
 
     def turn(seconds: float) -> float:
@@ -37,7 +37,7 @@ def one_at_a_time(lock: str) -> Turn:
 
 
 def with_room_for_two(lock: str) -> Turn:
-    """One on a device with room for two."""
+    """Return a contender on a device with room for two."""
     files = [Path(f"{lock}{place}").open("w") for place in range(2)]  # noqa: SIM115
     for file in files:
         try:

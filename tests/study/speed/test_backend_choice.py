@@ -19,7 +19,7 @@ SHAPE = (1, 16, 16)
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of choices, in a cache folder of the test's own."""
+    """The file of timings, in a cache folder of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "normleak" / "tuning.json"
 
@@ -54,7 +54,7 @@ def test_a_candidate_that_cannot_take_a_step_is_none(cache):
 
 
 def timed(times: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch, unit: float = 1e-5) -> str:
-    """The choice for 8 members if each candidate took so long for a sample, and those not named an age."""
+    """Return the choice for 8 members if each candidate took that many units for a sample, and any other for ever."""
     monkeypatch.setattr(
         backend_choice, "_timed_step", lambda name, members, *_: lambda: unit * times.get((name, members), 1e9)
     )

@@ -12,11 +12,11 @@ from study.trial import Trial
 
 
 class DivergedError(ArithmeticError):
-    """The network has left the finite numbers."""
+    """The network has diverged."""
 
 
 def train(network: nn.Module, corrupted: Corrupted, trial: Trial, seed: int) -> Iterator[int]:
-    """Train it in place; a divergence is an error here."""
+    """Train a network in place; a divergence is an error here."""
     pack = Single([network])
     for epoch in packed.Training(pack, [Member(trial, seed, corrupted)]):
         _raise(pack)
@@ -24,7 +24,7 @@ def train(network: nn.Module, corrupted: Corrupted, trial: Trial, seed: int) -> 
 
 
 def predict(network: nn.Module, images: Tensor) -> Tensor:
-    """Logits [N, classes]; a divergence is an error here."""
+    """Return the network's logits [N, classes]; a divergence is an error here."""
     pack = Single([network])
     logits = packed.predict(pack, images)[0]
     _raise(pack)

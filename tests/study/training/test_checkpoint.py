@@ -1,4 +1,4 @@
-"""What is stopped and goes on, held against what never was: every number bit for bit, in float64."""
+"""Training that is stopped and goes on must equal training that never was: every number bit for bit, in float64."""
 
 import json
 import math
@@ -47,18 +47,18 @@ TRIAL = Trial(
 
 
 class StoppedError(Exception):
-    """As if by a signal."""
+    """Stands in for a signal."""
 
 
 @dataclass
 class Once:
-    """Progress that stops a run whenever it gets further than ever."""
+    """Progress that stops a run whenever it gets further than ever before."""
 
-    told: set[float] = field(default_factory=set)
+    reached: set[float] = field(default_factory=set)
 
     def __call__(self, fraction: float) -> None:
-        if fraction not in self.told:
-            self.told.add(fraction)
+        if fraction not in self.reached:
+            self.reached.add(fraction)
             raise StoppedError
 
 
@@ -97,7 +97,7 @@ def trained(
 def with_stops(
     together: Sequence[Member], backend: str, kept: Kept, between: Callable[[], None] = lambda: None
 ) -> list[Records]:
-    """The records of a run that is stopped after each epoch, and begun again."""
+    """Return the records of a run that is stopped after each epoch, and begun again."""
     stops = Once()
     for _ in range(together[0].trial.epochs + 1):
         try:
@@ -108,7 +108,7 @@ def with_stops(
 
 
 def scientific(records: Sequence[Records]) -> list[dict[str, Any]]:
-    """All but how long it took."""
+    """Return the records without the times."""
     tables = [dict(vars(each)) for each in records]
     for each in tables:
         each["members"] = [{**row, "seconds": None, "started": None} for row in each["members"]]
@@ -117,13 +117,13 @@ def scientific(records: Sequence[Records]) -> list[dict[str, Any]]:
 
 
 def assert_goes_on(together: Sequence[Member], backend: str, kept: Kept, built: list[nn.Module]) -> list[Records]:
-    """That it does, as if it had never been stopped; its records."""
+    """Assert that a stopped run ends as one that was never stopped, and return its records."""
     whole = trained(together, backend)
     once = built[-len(together) :]
     found = with_stops(together, backend, kept)
     assert scientific(found) == scientific(whole)
     for one, other in zip(built[-len(together) :], once, strict=True):
-        # A diverged network's are no numbers, which equal nothing.
+        # Bytes are compared, because those of a diverged network may be NaN, which equals nothing.
         assert [tensor.detach().numpy().tobytes() for tensor in state_tensors(one)] == [
             tensor.detach().numpy().tobytes() for tensor in state_tensors(other)
         ]
@@ -196,7 +196,7 @@ def test_no_epoch_is_trained_twice_and_the_time_of_all_is_counted(kept, monkeypa
     (records,) = with_stops([one], "single", kept)
     assert len(taken) == TRIAL.epochs * -(-20 // TRIAL.batch_size)
     (later,) = trained([one], "single", kept=kept)
-    # Of the second nothing was left to train: what it has of the seconds is what the first had spent.
+    # The second run had nothing left to train: its seconds are those that the first had spent.
     assert len(taken) == TRIAL.epochs * -(-20 // TRIAL.batch_size)
     assert later.members[0]["started"] == records.members[0]["started"]
     assert later.members[0]["seconds"] > 0.5 * records.members[0]["seconds"]
@@ -218,7 +218,7 @@ def test_a_trial_with_several_packs_goes_on_with_the_one_that_it_was_at(tmp_path
         except StoppedError:
             continue
     assert scientific([found]) == scientific([whole])
-    # A pack is built again as often as it was stopped, and not once it has been measured and another is begun.
+    # A pack is built once for each time that it was begun; after it was measured it is not built again.
     assert sorted(built) == sorted([0] * 3 + [1] * 3 + [2] * 3)
     assert len(names(kept)) == 3
     assert {name.partition("-")[0] for name in names(kept)} == {trial.id}
@@ -235,7 +235,7 @@ def test_nothing_is_kept_before_the_time_has_passed(kept):
 
 
 def planted(kept: Kept, content: Callable[[bytes], bytes]) -> list[Records]:
-    """The records of a run that is stopped after two epochs and finds its checkpoint turned into something else."""
+    """Return the records of a run that is stopped after two epochs, and whose checkpoint is then changed."""
     together, stops = members(TRIAL, TRIAL), Once({0.25})
     with pytest.raises(StoppedError):
         trained(together, "grouped", stops, kept)
@@ -250,14 +250,14 @@ def never_stopped() -> list[dict[str, Any]]:
 
 
 class Planted:
-    """What leaves a file when it is unpickled."""
+    """An object that leaves a file when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, ("unpickled", "w")
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
-    """A checkpoint that is whole, but for that."""
+    """Return the function that changes the tree of a checkpoint, and encodes it again."""
 
     def content(before: bytes) -> bytes:
         tree = decode(before)
@@ -268,7 +268,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], byt
 
 
 def flipped(before: bytes) -> bytes:
-    """A bit of a weight is another."""
+    """Flip one bit of a weight."""
     return before[:5000] + bytes([before[5000] ^ 1]) + before[5001:]
 
 

@@ -21,7 +21,7 @@ from study.trial import Trial
 from tests.conftest import random_split
 
 DATA = Dataset(random_split(40, 4, 1), random_split(12, 4, 2), 4, validation=random_split(16, 4, 3))
-# All that is measured of a member; SGD, because other optimizers scale a gradient of nothing but rounding up.
+# Everything that can be measured is; SGD, because other optimizers scale up a gradient that is nothing but rounding.
 TRIAL = Trial(
     **{"k": 0.25, "validation": 0.2, "epochs": 6, "batch_size": 8, "optimizer": "sgd", "lr": 0.05},
     **{"stopping": "best", "protocol": "splits", "models": 6, "samples": "gradients", "queries": "mirror"},
@@ -90,7 +90,7 @@ def test_each_member_is_what_training_for_exactly_its_best_epochs_makes_of_it(ba
         for name in ("logits", "test_logits", "val_logits", "mirror_logits", "grad_norms"):
             torch.testing.assert_close(getattr(own, name), getattr(other, name), rtol=1e-10, atol=1e-10)
         for tensor, same in zip(network.state_dict().values(), twin.state_dict().values(), strict=True):
-            # Members side by side share the count of their batches, which is of no consequence any more.
+            # Members side by side share the count of their batches, which is of no consequence after training.
             if tensor.ndim:
                 torch.testing.assert_close(tensor, same, rtol=1e-10, atol=1e-10)
         assert found.samples["correct"] == alone.samples["correct"]

@@ -28,7 +28,7 @@ def test_float32_is_float32_unless_a_step_asks_for_less():
 
 
 def trained(data: Dataset, name: str) -> tuple[torch.Tensor, torch.dtype]:
-    """Logits of the test set after two epochs, and the dtype of what the last layer was given in training."""
+    """Return the test logits after two epochs, and the dtype of the last layer's input in training."""
     trial = Trial(precision=name, epochs=2, batch_size=8, lr=1e-3)
     network = build.build("lenet", data.shape, data.classes, "batch", seed=0)
     seen: list[torch.dtype] = []

@@ -12,7 +12,7 @@ CHANNELS = 5
 
 
 def layers(dtype: torch.dtype = torch.float64, momentum: float = 0.1) -> nn.Sequential:
-    """As a network has them, with scales of both signs and running statistics that are not those of a new layer."""
+    """Return the three layers, with scales of both signs and running statistics unlike those of a new layer."""
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(CHANNELS, momentum=momentum)
     with torch.no_grad():
@@ -30,7 +30,7 @@ def features(dtype: torch.dtype = torch.float64, samples: int = 7, height: int =
 
 
 def passed(network: nn.Module, given: Tensor) -> dict[str, Tensor]:
-    """Everything that a step of training has of the layers: result, gradients and running statistics."""
+    """Return everything that a training step takes from the layers: result, gradients and running statistics."""
     given = given.clone().requires_grad_()
     result = network(given)
     weights = torch.randn(result.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)

@@ -12,7 +12,7 @@ from study.engine.cpu.lanes import Lanes, in_lanes
 
 @pytest.fixture
 def calls(monkeypatch):
-    """How often the kernels have been asked for."""
+    """The sizes of the kernels that were asked for."""
     from study.engine.cpu import vectors
 
     seen = []
@@ -32,7 +32,7 @@ def convolution(members: int, given: int, made: int, kernel: object, **settings:
 
 
 def passed(layers: nn.Module, given: Tensor) -> dict[str, Tensor]:
-    """Everything that a step of training has of the layers: result, gradients and running statistics."""
+    """Return everything that a training step takes from the layers: result, gradients and running statistics."""
     given = given.clone().requires_grad_()
     result = layers(given)
     weights = torch.randn(result.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
