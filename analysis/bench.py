@@ -19,7 +19,7 @@ from analysis.report.tables import summary
 from analysis.statistics.curves import curves
 from study.record.results import Results
 from study.record.schema import SCHEMAS
-from study.trial import FIELDS, Trial
+from study.trial import Trial
 from study.worker import peak_memory
 from sweeps.plan import Plan
 
@@ -74,7 +74,7 @@ def _write(folder: str, count: int, epochs: int) -> None:
 
 
 def _members(trial: Trial, generator: np.random.Generator) -> list[dict[str, Any]]:
-    settings = {name: getattr(trial, name) for name in FIELDS}
+    settings = trial.settings()
     shared = {**settings, "trial": trial.id, "cell": trial.cell, "model": 0, "status": "ok"}
     return [
         {**shared, "member": member, "seed": seed, **{metric.column: generator.random() for metric in METRICS}}

@@ -1,21 +1,17 @@
 """Which settings a set of members shares and which tell its cells apart."""
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from study.trial import DEFAULTS, FIELDS, text
+from study.settings import DEFAULTS, format_value, names_where
+from study.settings import SETTINGS as STATED
 
-SETTINGS = [name for name in FIELDS if name != "seed"]
+SETTINGS = list(names_where(lambda setting: setting.name != "seed"))
 """The columns that make a cell."""
 STREAMS = ["seed", "model"]
 """The columns that name a member's random streams, which the arms of a comparison share."""
-SWITCHES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "corruption": ("k", lambda k: k > 0),
-    "ood": ("corruption", lambda corruption: corruption == "ood"),
-    "regularizer": ("alpha", lambda alpha: alpha < 1),
-}
+SWITCHES = {name: setting.only_where for name, setting in STATED.items() if setting.only_where is not None}
 """Settings that mean something only where another has such a level; elsewhere they are `none`."""
 
 
@@ -53,4 +49,4 @@ def switched_on(members: pd.DataFrame, setting: str) -> pd.DataFrame:
 
 def level(value: object) -> str:
     """One level of a setting, as a user would type it."""
-    return text(float(value) if isinstance(value, float) else value)
+    return format_value(value)

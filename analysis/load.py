@@ -11,7 +11,8 @@ import pandas as pd
 
 from study.errors import BadInputError, unknown
 from study.record.results import Results
-from study.trial import FOLDER_FIELDS, Trial
+from study.settings import FOLDER_FIELDS
+from study.trial import Trial
 from sweeps.plan import Plan
 
 KEY = ["trial", "member"]

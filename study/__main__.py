@@ -12,8 +12,9 @@ from rich.table import Table
 
 from study.errors import BadInputError, unknown
 from study.record.results import Results
+from study.settings import SETTINGS, format_value
 from study.terminal import DataDir, Settings, application, console, main, progress_bar, show, stop_at_ctrl_c
-from study.trial import CHOICES, DEFAULTS, FIELDS, Trial, parse, text
+from study.trial import Trial, parse
 from study.worker import one_thread, start_over
 
 if TYPE_CHECKING:
@@ -85,10 +86,10 @@ def run(
 
 @app.command()
 def settings() -> None:
-    """List the settings of a trial with their defaults and choices."""
-    table = Table("setting", "default", "choices")
-    for name in FIELDS:
-        table.add_row(name, text(DEFAULTS[name]), ", ".join(CHOICES.get(name, ())))
+    """List the settings of a trial: their defaults, the values that they take, and what they mean."""
+    table = Table("setting", "default", "values", "acts in", "meaning")
+    for name, setting in SETTINGS.items():
+        table.add_row(name, format_value(setting.default), setting.values, setting.stage, setting.help)
     show(table)
 
 

@@ -89,7 +89,8 @@ def show(table: Table) -> None:
         console.print(table)
         return
     width = console.measure(table, options=console.options.update(max_width=1_000)).maximum
-    console.print(table, width=max(width, 1), crop=False, overflow="ignore", soft_wrap=True)
+    # Rich prints nothing wider than its console.
+    Console(file=console.file, highlight=False, markup=False, emoji=False, width=max(width, 1)).print(table)
 
 
 def progress_bar() -> Progress:

@@ -6,12 +6,13 @@ Identity, records and retries stay those of each trial.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from study.trial import FIELDS, Trial
+from study.settings import SETTINGS, names_where
+from study.trial import Trial
 
 Bundle = tuple[Trial, ...]
-OWN = ("seed", "lr", "weight_decay", "alpha")
-"""The settings in which members that train side by side may differ; and in k, where that changes no number of steps."""
-SPEED = ("dataset", "subset", "architecture", "norm", "regularizer", "optimizer", "batch_size", "precision")
+OWN = names_where(lambda setting: setting.per_member)
+"""The settings in which members that train side by side may differ; in k where that changes no number of steps."""
+SPEED = names_where(lambda setting: setting.decides_speed)
 """The settings that decide the seconds of a step, and how members train fastest."""
 MEMBERS = {"cpu": 4, "cuda": 32}
 """Members that a worker is given at once, if the trials have that many alike: more gain next to nothing."""
@@ -41,8 +42,8 @@ def alike(trials: Sequence[Trial]) -> list[Bundle]:
     groups: dict[tuple[object, ...], list[Trial]] = {}
     for trial in trials:
         # Images that are added make D' as long as k says.
-        own = (*OWN, "k") if trial.corruption != "ood" else OWN
-        groups.setdefault(trial.values(name for name in FIELDS if name not in own), []).append(trial)
+        shared = [name for name in SETTINGS if name not in OWN or (name == "k" and trial.corruption == "ood")]
+        groups.setdefault(trial.values(shared), []).append(trial)
     return [tuple(group) for group in groups.values()]
 
 

@@ -11,8 +11,9 @@ import typer
 from rich.table import Table
 
 from study.record.results import Results
+from study.settings import SETTINGS, format_value
 from study.terminal import console, duration, progress_bar, show
-from study.trial import FIELDS, Trial, text
+from study.trial import Trial
 from sweeps import estimate
 from sweeps.bundles import Known
 from sweeps.interrupt import CTRL_C
@@ -180,7 +181,7 @@ def print_tuning_summary(tuned: "Tuning") -> bool:
 
 
 def _setting(trial: Trial) -> str:
-    return " ".join(f"{name}={text(getattr(trial, name))}" for name in ("regularizer", "alpha", "lr"))
+    return " ".join(f"{name}={format_value(getattr(trial, name))}" for name in ("regularizer", "alpha", "lr"))
 
 
 def _objectives(row: dict[str, Any] | None) -> list[str]:
@@ -238,12 +239,12 @@ def _ahead(trials: tuple[Trial, ...], plan: Plan, options: LaunchOptions) -> _Ah
 def trials_table(state: State, most: int | None, seconds: Callable[[Trial], float | None]) -> Table:
     """Return the first trials of a plan with the settings that vary, what each takes and its state."""
     shown = state.plan.trials[:most]
-    names = [name for name in FIELDS if len({getattr(trial, name) for trial in state.plan.trials}) > 1]
+    names = [name for name in SETTINGS if len({getattr(trial, name) for trial in state.plan.trials}) > 1]
     table = Table("trial", *names, "members", "time", "state")
     for trial in shown:
         taken = seconds(trial)
         time = "" if taken is None else duration(taken)
-        settings = (text(getattr(trial, name)) for name in names)
+        settings = (format_value(getattr(trial, name)) for name in names)
         table.add_row(trial.id, *settings, str(len(trial.members)), time, state.of(trial))
     if len(shown) < len(state.plan.trials):
         table.caption = f"and {len(state.plan.trials) - len(shown)} more; --all shows them"

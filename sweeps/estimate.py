@@ -14,18 +14,21 @@ from study.data import folders
 from study.data.catalog import DATASETS
 from study.networks.catalog import NETWORKS
 from study.record.results import Results
+from study.settings import Stage, names_where
 from study.trial import Trial
 from sweeps.bundles import MEMBERS, SPEED, Advice, Known, alike, worth_bundling
 
 MOST_KINDS = 12
 """How many kinds of trials are each timed before a launch."""
-CORRUPTION = ("dataset", "subset", "validation", "corruption", "k", "ood")
+CORRUPTION = names_where(lambda setting: setting.stage in (Stage.DATA, Stage.CORRUPTION))
 """The settings that decide whether the dataset can be corrupted so."""
-SIZE = ("dataset", "subset", "validation")
+COARSE = ("dataset", "subset", "architecture")
+"""The settings that decide most of the seconds of a step, where there are too many kinds to time each."""
+SIZE = names_where(lambda setting: setting.stage is Stage.DATA)
 """The settings that decide how many samples there are."""
-REGULARIZED = ("regularizer", "architecture", "norm")
+REGULARIZED = ("regularizer", *names_where(lambda setting: setting.stage is Stage.NETWORK))
 """The settings that decide whether the network can be regularized so."""
-ALIKE = ("dataset", "subset", "validation", "architecture", "norm", "batch_size", "precision", "protocol")
+ALIKE = names_where(lambda setting: setting.decides_duration)
 """The settings in which a record must equal a trial to tell how long that will take."""
 TERAFLOPS = 10.0
 """The sustained speed at which operations are turned into hours unless the user says another."""
@@ -97,7 +100,7 @@ def prepared(
     checked = {
         trial.values(CORRUPTION if trial.regularizer == "none" else CORRUPTION + REGULARIZED): trial for trial in trials
     }
-    names = SPEED if len({trial.values(SPEED) for trial in trials}) <= MOST_KINDS else SPEED[:3]
+    names = SPEED if len({trial.values(SPEED) for trial in trials}) <= MOST_KINDS else COARSE
     planned, cells = planned or trials, {trial.cell for trial in trials}
     workers = workers or len(os.sched_getaffinity(0))
     kinds: dict[tuple[object, ...], tuple[Trial, int]] = {}

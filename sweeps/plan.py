@@ -15,7 +15,8 @@ from study.errors import BadInputError
 from study.networks import factories
 from study.record.location import public
 from study.record.results import Results
-from study.trial import FOLDER_FIELDS, Trial
+from study.settings import FOLDER_FIELDS
+from study.trial import Trial
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from study.data.files import FOLDERS
 from study.networks import build
 from study.networks.regularizers import watch_penalty
 from study.run import run
+from study.settings import SETTINGS
 from study.training.optimizers import OPTIMIZERS
-from study.trial import CHOICES, Trial
+from study.trial import Trial
 
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = {
@@ -230,12 +231,12 @@ def test_what_could_not_is_allowed():
 
 
 def test_every_name_that_is_looked_up_is_there():
-    assert set(CHOICES["optimizer"]) <= set(OPTIMIZERS)
+    assert set(SETTINGS["optimizer"].choices) <= set(OPTIMIZERS)
     assert set(folders.KINDS) <= set(FOLDERS)
 
 
 def test_every_norm_makes_another_network():
-    networks = [build.build(Trial().architecture, (1, 28, 28), 10, norm, seed=0) for norm in CHOICES["norm"]]
+    networks = [build.build(Trial().architecture, (1, 28, 28), 10, norm, seed=0) for norm in SETTINGS["norm"].choices]
     assert len({repr(network) for network in networks}) == len(networks)
     for network in networks:
         assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
@@ -244,15 +245,15 @@ def test_every_norm_makes_another_network():
 def test_every_regularizer_is_another_penalty():
     network = torch.nn.Sequential(torch.nn.BatchNorm2d(2))
     penalties = set()
-    for kind in CHOICES["regularizer"]:
+    for kind in SETTINGS["regularizer"].choices:
         with watch_penalty(network, kind) as penalty:
             # Of the ratios of gamma to sigma, one is far above 1 and one far below.
             network(torch.randn(8, 2, 4, 4) * torch.tensor([0.1, 5.0])[:, None, None])
             penalties.add(penalty().item())
-    assert len(penalties) == len(CHOICES["regularizer"])
+    assert len(penalties) == len(SETTINGS["regularizer"].choices)
 
 
-@pytest.mark.parametrize("corruption", CHOICES["corruption"])
+@pytest.mark.parametrize("corruption", SETTINGS["corruption"].choices)
 def test_every_corruption_but_none_makes_samples_atypical(corruption: str, tmp_path: Path):
     k = 0.0 if corruption == "none" else 0.1
     (member,) = run(Trial(corruption=corruption, k=k, epochs=1, batch_size=256), tmp_path).members

@@ -11,6 +11,7 @@ import pyarrow as pa
 from study.data import folders
 from study.record.provenance import provenance
 from study.record.schema import SCHEMAS, conform_to_schema
+from study.settings import FOLDER_FIELDS
 from study.trial import Trial
 
 Row = dict[str, Any]
@@ -37,7 +38,7 @@ class Records:
 
 def describe(trial: Trial, seed: int, model: int = 0) -> Row:
     """The scientific columns of one member, with folders under the name that their content has."""
-    named = {name: folders.identity(getattr(trial, name)) for name in ("dataset", "ood")}
+    named = {name: folders.identity(getattr(trial, name)) for name in FOLDER_FIELDS}
     return {**trial.settings(), **named, "seed": seed, "model": model, "cell": trial.cell}
 
 

@@ -1,10 +1,9 @@
 """The tables of the record: their columns, and the versions of them that are read.
 
-A shard says in its metadata which table and which schema version it is of. A version says which columns there may be,
-so whoever adds one raises `SCHEMA_VERSION`; no column is ever dropped or given another type. Then records are
-additive: in a shard of an earlier version, a setting that came later has its default, for that is what it was run
-with, and a result that came later is null. One of a later version is refused, for it may have settings that are
-unknown here.
+A shard says in its metadata which table and which schema version it is of. A version says which results there may be,
+so whoever adds a column of results raises `SCHEMA_VERSION`; no column is ever dropped or given another type. Then
+records are additive: in an earlier shard, a setting that came later has its default, for that is what it was run with,
+and a result that came later is null. A shard of a later version, or with a setting that is unknown here, is refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.errors import BadInputError
-from study.trial import FIELDS, Trial
+from study.settings import SETTINGS
+from study.trial import Trial
 
 SCHEMA_VERSION = 2
 IDENTITY = [("trial", pa.string()), ("member", pa.int32())]
@@ -25,38 +25,12 @@ FIT = [
         *("test_acc", "test_loss", "val_acc", "val_loss"),
     )
 ]
-SETTINGS = [
-    ("dataset", pa.string()),
-    ("subset", pa.int32()),
-    ("validation", pa.float64()),
-    ("corruption", pa.string()),
-    ("k", pa.float64()),
-    ("ood", pa.string()),
-    ("architecture", pa.string()),
-    ("norm", pa.string()),
-    ("regularizer", pa.string()),
-    ("alpha", pa.float64()),
-    ("label_smoothing", pa.float64()),
-    ("optimizer", pa.string()),
-    ("lr", pa.float64()),
-    ("weight_decay", pa.float64()),
-    ("batch_size", pa.int32()),
-    ("epochs", pa.int32()),
-    ("eval_every", pa.int32()),
-    ("stopping", pa.string()),
-    ("precision", pa.string()),
-    ("samples", pa.string()),
-    ("queries", pa.string()),
-    ("protocol", pa.string()),
-    ("models", pa.int32()),
-    ("seed", pa.int64()),
-]
 SCHEMAS: Mapping[str, pa.Schema] = {
     "members": pa.schema(
         [
             *IDENTITY,
             ("cell", pa.string()),
-            *SETTINGS,
+            *((name, setting.arrow) for name, setting in SETTINGS.items()),
             ("model", pa.int32()),
             ("n_out", pa.int64()),
             ("n_in", pa.int64()),
@@ -143,7 +117,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 }
 COMMIT = "members"
 """The table whose shard is written last, and so says that a trial is done."""
-DEFAULTS: Mapping[str, Any] = {name: getattr(Trial(), name) for name in FIELDS if name != "seed"}
+DEFAULTS: Mapping[str, Any] = {name: getattr(Trial(), name) for name in SETTINGS if name != "seed"}
 """What a setting was before there was one."""
 EVER = {"trial", "member", "cell", "seed", "model", "status"}
 """The columns that a shard of any version has, if its table has them."""
@@ -208,7 +182,9 @@ def check_schema(path: str, table: str, schema: pa.Schema) -> None:
     if schema.equals(expected):
         return
     known = all(field.name in expected.names and field.type == expected.field(field.name).type for field in schema)
-    if int(version) == SCHEMA_VERSION or not known or not EVER & set(expected.names) <= set(schema.names):
+    missing = set(expected.names) - set(schema.names)
+    may_be_missing = set(DEFAULTS) if int(version) == SCHEMA_VERSION else set(expected.names) - EVER
+    if not known or not missing <= may_be_missing:
         raise BadInputError(f"the shard {path!r} says schema version {version} but has other columns; move it away.")
 
 

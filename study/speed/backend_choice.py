@@ -23,6 +23,7 @@ from study.engine.backends import BACKENDS
 from study.errors import unknown
 from study.networks.catalog import NETWORKS
 from study.record.provenance import device_name
+from study.settings import Stage, names_where
 from study.speed.throughput import Rate, engine_rate, rate, total_rate, training_pass
 from study.training.precision import use_full_float32
 from study.trial import Trial
@@ -256,7 +257,7 @@ def _timed_batch_size(trial: Trial, shape: tuple[int, int, int], classes: int, d
 
 def _cache_key(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str) -> str:
     """Return everything that decides the speed, as a key of the cache."""
-    settings = trial.values(("architecture", "norm", "regularizer", "optimizer", "batch_size", "precision"))
+    settings = trial.values(names_where(lambda setting: setting.decides_speed and setting.stage is not Stage.DATA))
     process = torch.get_num_threads(), in_place()
     return json.dumps([*settings, shape, classes, backend, device_name(device), process, torch.__version__])
 

@@ -17,15 +17,15 @@ from study.data.dataset import to_float
 from study.engine import Pack
 from study.engine.cuda_graphs import with_cuda_graphs
 from study.errors import BadInputError
+from study.settings import Stage, names_where
 from study.training.early_stopping import restore, state_tensors
 from study.training.optimizers import make_optimizer
 from study.training.precision import forward_context, step_context
 from study.trial import Trial
 
 PREDICT_BATCH = 512
-SHARED = (
-    *("architecture", "norm", "regularizer", "label_smoothing", "optimizer", "batch_size", "epochs", "eval_every"),
-    "precision",
+SHARED = names_where(
+    lambda setting: setting.stage in (Stage.NETWORK, Stage.TRAINING, Stage.MEASUREMENT) and not setting.per_member
 )
 """The settings that the members of a pack have in common."""
 

@@ -24,7 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from study.errors import BadInputError
 from study.record.location import is_uri, public
 from study.record.results import Results
-from study.trial import text
+from study.settings import format_value
 from sweeps.interrupt import CTRL_C
 
 NEEDED = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
@@ -117,7 +117,9 @@ class _Sink(tune.Callback):  # type: ignore[misc]
 
     def _run(self, planned: str, settings: Mapping[str, Any], trial: Any) -> "_Run":
         own = Path.cwd() if self._folder is None else self._folder / planned
-        parameters = {name: text(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+        parameters = {
+            name: format_value(value) if isinstance(value, tuple) else value for name, value in settings.items()
+        }
         return _Run(planned, f"{planned}-{trial.trial_id}", parameters, str(own), trial.experiment_dir_name)
 
     def on_experiment_end(self, trials: list[Any], interrupted: bool = False, **info: Any) -> None:

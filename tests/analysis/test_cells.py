@@ -2,12 +2,12 @@ import pytest
 
 from analysis.cells import SETTINGS, common, level, silenced, varying
 from study.record.schema import SCHEMAS
-from study.trial import FIELDS
+from study.trial import Trial
 from tests.analysis.conftest import frame, grid
 
 
 def test_a_cell_is_every_setting_but_the_seed():
-    assert {*SETTINGS, "seed"} == set(FIELDS)
+    assert {*SETTINGS, "seed"} == set(Trial().settings())
     assert set(SETTINGS) <= set(SCHEMAS["members"].names)
 
 

@@ -10,7 +10,8 @@ from analysis.load import Loaded, load, load_all, with_missing
 from study.errors import BadInputError
 from study.record.results import Results
 from study.record.schema import SCHEMA_VERSION, SCHEMAS
-from study.trial import FIELDS, Trial
+from study.settings import SETTINGS
+from study.trial import Trial
 from tests.analysis.conftest import DIVERGED, Outcome, grid, plan, plausible, record, rows, shard
 
 GRID = grid(k=(0.1, 0.3), norm=("batch", "none"), seed=range(3))
@@ -249,7 +250,7 @@ def test_a_spoiled_shard_is_refused_by_its_path(complete: Results, spoil, said: 
 
 def test_every_setting_can_be_read_back(complete: Results):
     first = load(complete, "mine").members.set_index("trial").loc[GRID[0].id].iloc[0]
-    assert {name: first[name] for name in FIELDS if name != "seed"} == {
+    assert {name: first[name] for name in SETTINGS if name != "seed"} == {
         name: value for name, value in GRID[0].settings().items() if name != "seed"
     }
 

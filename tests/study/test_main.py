@@ -13,7 +13,8 @@ import pytest
 from torchvision.datasets import MNIST
 
 from study.record.results import Results
-from study.trial import CHOICES, FIELDS, Trial
+from study.settings import SETTINGS
+from study.trial import Trial
 from study.worker import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
@@ -109,8 +110,8 @@ def test_settings_lists_every_setting_with_its_choices(tmp_path):
     assert done.returncode == 0, done.stderr
     lines = [re.findall(r"[\w.]+", line) for line in done.stdout.splitlines()]
     shown = {words[0]: words[1:] for words in lines if words}
-    for name in FIELDS:
-        assert set(CHOICES.get(name, ())) <= set(shown[name])
+    for name in SETTINGS:
+        assert set(SETTINGS[name].choices) <= set(shown[name])
     assert "0.0001" in shown["lr"]
 
 

@@ -23,8 +23,9 @@ from study.networks.catalog import NORMS
 from study.record.results import Results
 from study.record.rows import Records, Row
 from study.record.schema import SCHEMAS
+from study.settings import SETTINGS
 from study.training.loop import Member
-from study.trial import FIELDS, Trial
+from study.trial import Trial
 from tests.study.training.alone import train
 
 NOWHERE = Path("no data folder is needed")
@@ -100,7 +101,7 @@ def test_the_rows_of_a_trial_fit_the_schemas_to_the_last_column(digits, tmp_path
 def test_a_member_says_what_it_is_and_of_how_many_samples_it_speaks(digits):
     trial, records, _ = digits
     for row in records.members:
-        assert {name: row[name] for name in FIELDS if name != "seed"} == {
+        assert {name: row[name] for name in SETTINGS if name != "seed"} == {
             name: value for name, value in trial.settings().items() if name != "seed"
         }
         assert row["cell"] == trial.cell

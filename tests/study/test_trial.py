@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from study.errors import BadInputError
 from study.networks.catalog import NETWORKS, NORMS, TOKEN_NORMS
-from study.trial import CHOICES, DEFAULTS, FIELDS, Trial, parse, text
+from study.settings import DEFAULTS, SETTINGS, format_value, names_where
+from study.trial import Trial, parse
 
 PINNED = [
     ({}, "b3dd387b2e7b4f49", "b3dd387b2e7b4f49"),
@@ -56,7 +57,7 @@ CHANGES = {
     "models": ({"protocol": "splits"}, {"protocol": "splits", "models": 16}),
     "seed": ({}, {"seed": (0, 1)}),
 }
-ONE_CHOICE = {name for name, choices in CHOICES.items() if len(choices) == 1}
+ONE_CHOICE = names_where(lambda setting: len(setting.choices) == 1)
 
 
 def refusal(**settings: object) -> str:
@@ -102,12 +103,12 @@ def test_the_spelling_of_a_number_changes_no_id(spelling):
 @given(st.floats(min_value=1e-12, max_value=1e12))
 def test_a_number_read_back_from_its_text_is_the_same_trial(lr):
     trial = Trial(lr=lr)
-    assert "e" not in text(trial.lr)
-    assert Trial(lr=text(trial.lr)).id == Trial(lr=repr(lr)).id == trial.id
+    assert "e" not in format_value(trial.lr)
+    assert Trial(lr=format_value(trial.lr)).id == Trial(lr=repr(lr)).id == trial.id
 
 
 def test_every_field_that_has_two_values_is_tried_below():
-    assert set(CHANGES) | ONE_CHOICE == set(FIELDS)
+    assert {*CHANGES, *ONE_CHOICE} == set(SETTINGS)
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -122,7 +123,7 @@ def test_different_cells_have_different_ids():
     trials = [
         Trial(k=k, norm=norm, lr=lr, seed=seed)
         for k in (0.0, 0.1, 0.11)
-        for norm in CHOICES["norm"]
+        for norm in SETTINGS["norm"].choices
         for lr in (1e-4, 1e-3)
         for seed in ((0,), (1,), (0, 1), (10,))
     ]

@@ -1,6 +1,7 @@
 import pytest
 
-from study.trial import FIELDS, Trial
+from study.settings import SETTINGS
+from study.trial import Trial
 from sweeps.bundles import OWN, alike, bundled, halves, worth_bundling
 
 
@@ -19,7 +20,7 @@ def test_trials_that_differ_in_what_members_may_differ_in_are_alike():
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(FIELDS) - set(OWN) - {"k", "protocol", "models", "queries", "ood", "regularizer"})
+    "name", sorted(set(SETTINGS) - set(OWN) - {"k", "protocol", "models", "queries", "ood", "regularizer"})
 )
 def test_trials_that_differ_in_anything_else_are_not(name):
     other = {

@@ -9,7 +9,8 @@ from study.data.catalog import DATASETS
 from study.data.load import load
 from study.networks.catalog import COUNTED_INPUTS, NETWORKS
 from study.run import run
-from study.trial import CHOICES, Trial
+from study.settings import SETTINGS
+from study.trial import Trial
 from sweeps import registry
 from sweeps.estimate import Durations, device_hours
 from sweeps.sweep import Scale
@@ -38,7 +39,7 @@ def test_every_row_has_a_reader_and_every_reader_a_row():
 def test_every_dataset_takes_its_images_from_another_that_there_is():
     for name, row in DATASETS.items():
         assert row.ood != name
-        assert row.ood in CHOICES["ood"]
+        assert row.ood in SETTINGS["ood"].choices
         assert Trial(dataset=name, corruption="ood", k=0.1).ood == row.ood
 
 

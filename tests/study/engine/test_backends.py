@@ -22,7 +22,8 @@ from study.lenses.gamma_sigma import ratios
 from study.networks import build, norms
 from study.networks.catalog import NORMS
 from study.training.loop import Member, Training, predict
-from study.trial import OPTIMIZERS, Trial
+from study.training.optimizers import OPTIMIZERS
+from study.trial import Trial
 from tests.conftest import random_split
 
 STEPS = 50

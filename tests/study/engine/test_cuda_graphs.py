@@ -8,7 +8,8 @@ from study.engine.pack import Pack
 from study.networks import build
 from study.training.checkpoint import decode, encode
 from study.training.loop import Training
-from study.trial import OPTIMIZERS, Trial
+from study.training.optimizers import OPTIMIZERS
+from study.trial import Trial
 from tests.study.engine.test_backends import GREYS, difference, members, trial
 
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")

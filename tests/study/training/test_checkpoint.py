@@ -35,7 +35,8 @@ from study.training import loop as packed
 from study.training.checkpoint import Checkpoints, decode, encode
 from study.training.early_stopping import state_tensors
 from study.training.loop import Member
-from study.trial import OPTIMIZERS, Trial
+from study.training.optimizers import OPTIMIZERS
+from study.trial import Trial
 from tests.conftest import random_split
 
 ROOT = Path(__file__).parents[3]

@@ -19,8 +19,8 @@ from study.networks.catalog import NORMS
 from study.networks.norms import batch_norms
 from study.training import loop as packed
 from study.training.loop import Member, batches, orders, steps_per_epoch
-from study.training.optimizers import SGD_MOMENTUM
-from study.trial import OPTIMIZERS, Trial
+from study.training.optimizers import OPTIMIZERS, SGD_MOMENTUM
+from study.trial import Trial
 from tests.study.training.alone import DivergedError, predict, train
 from tests.study.waits import waits
 

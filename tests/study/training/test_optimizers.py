@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from study.training.optimizers import make_optimizer
-from study.trial import OPTIMIZERS
+from study.training.optimizers import OPTIMIZERS, make_optimizer
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -1,0 +1,392 @@
+"""The settings of a trial: each is stated once, here.
+
+A line of `Settings` says all that there is to say of a setting: its name, type and default, the values that it takes,
+what it means, and the stage of a trial that it acts in. From these lines come the fields and the checks of `Trial`, the
+columns of the record, the parser of `KEY=VALUE`, `python -m study settings`, and the lists of what a pack shares, what
+decides speed and what bundled trials may differ in. The defaults are those of the paper's Appendix D.
+"""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+import pyarrow as pa
+
+from study.data import folders
+from study.data.catalog import DATASETS
+from study.errors import BadInputError
+from study.networks import factories
+from study.networks.catalog import NETWORKS, NORMS
+
+Value = str | int | float | tuple[int, ...]
+_TYPES = {
+    str: ("text", pa.string()),
+    float: ("a number", pa.float64()),
+    int: ("a whole number", pa.int32()),
+    tuple[int, ...]: ("whole numbers", pa.int64()),
+}
+"""Each type of setting in words, and as the record has it."""
+
+
+class Stage(StrEnum):
+    """The steps of a trial, in their order."""
+
+    DATA = "data"
+    CORRUPTION = "corruption"
+    NETWORK = "network"
+    TRAINING = "training"
+    MEASUREMENT = "measurement"
+    MEMBERS = "members"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The numbers from one end to another, each end with it or without."""
+
+    low: float
+    high: float
+    with_low: bool
+    with_high: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "Interval":
+        """Return the interval of `[0, 1)`, `(0, inf)` and the like."""
+        low, high = text[1:-1].split(", ")
+        return cls(float(low), float(high), text[0] == "[", text[-1] == "]")
+
+    def __contains__(self, number: float) -> bool:
+        above = number >= self.low if self.with_low else number > self.low
+        return above and (number <= self.high if self.with_high else number < self.high)
+
+    def __str__(self) -> str:
+        if math.isinf(self.high):
+            return f"{self.low:g} or more" if self.with_low else f"above {self.low:g}"
+        return f"in {'[' if self.with_low else '('}{self.low:g}, {self.high:g}{']' if self.with_high else ')'}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What there is to know of one setting.
+
+    Attributes:
+        name: as the user types it; the column of the record has the same name.
+        type: `str`, `float`, `int` or `tuple[int, ...]`.
+        default: its value where the user names none.
+        stage: the first stage of a trial that depends on it.
+        help: what it means.
+        choices: the names that it takes; any text where there are none.
+        within: the numbers that it takes; any where it is None.
+        form: what it takes beside its choices: a `folder` of images, or the `factory` of a network.
+        per_member: whether the members of a pack, and so bundled trials, may differ in it.
+        decides_speed: whether the seconds of a step, and so the fastest backend, depend on it.
+        decides_duration: whether a recorded trial must agree in it to tell how long another one takes.
+        only_where: another setting, and whether this one means anything at a value of that; elsewhere it is `none`.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    stage: Stage
+    help: str
+    choices: Collection[str] = ()
+    within: Interval | None = None
+    form: str = ""
+    per_member: bool = False
+    decides_speed: bool = False
+    decides_duration: bool = False
+    only_where: tuple[str, Callable[[Any], bool]] | None = None
+
+    @property
+    def is_tuple(self) -> bool:
+        """Whether it takes several numbers at once, as `seed` does: one for each member."""
+        return self.type not in (str, int, float)
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """The type of its column in the record; of several numbers, each member's row has one."""
+        return _TYPES[self.type][1]
+
+    @property
+    def kind(self) -> str:
+        """Its type, in words."""
+        return _TYPES[self.type][0]
+
+    @property
+    def all_choices(self) -> tuple[str, ...]:
+        """The names that it takes, and the forms in which it takes what is the user's own."""
+        forms = {"folder": folders.FORMS, "factory": (factories.FORM,)}.get(self.form, ())
+        return (*self.choices, *forms)
+
+    @property
+    def values(self) -> str:
+        """What it takes, in words."""
+        return ", ".join(self.all_choices) or (self.kind if self.within is None else f"{self.kind} {self.within}")
+
+
+def setting(default: Any, stage: Stage, help: str, *, within: str | None = None, **facts: Any) -> Any:
+    """State one setting, as the default of a field of `Settings`.
+
+    Args:
+        default: its default.
+        stage: the first stage of a trial that depends on it.
+        help: what it means.
+        within: the numbers that it takes, such as `[0, 1)`.
+        facts: any further attributes of `Setting`.
+    """
+    interval = None if within is None else Interval.parse(within)
+    return field(default=default, metadata={"stage": stage, "help": help, "within": interval, **facts})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of a trial; `python -m study settings` prints what each means."""
+
+    dataset: str = setting(
+        "digits",
+        Stage.DATA,
+        "The dataset D: a built-in one, or a folder.",
+        choices=DATASETS,
+        form="folder",
+        decides_speed=True,
+        decides_duration=True,
+    )
+    subset: int = setting(
+        0,
+        Stage.DATA,
+        "How many samples of the training set D keeps, drawn by class and the same for all seeds; 0 keeps all.",
+        within="[0, inf)",
+        decides_speed=True,
+        decides_duration=True,
+    )
+    validation: float = setting(
+        0.0,
+        Stage.DATA,
+        "The share of the training set that is set aside for validation, drawn by class and the same for all seeds and "
+        "arms; it is never corrupted and never trained on. D is what is left.",
+        within="[0, 1)",
+        decides_duration=True,
+    )
+    corruption: str = setting(
+        "label",
+        Stage.CORRUPTION,
+        "How D becomes D': label flips labels (Algorithm 1 of the paper), ood adds images of another dataset "
+        "(Algorithm 2), natural changes nothing and takes the most atypical samples as S_out; "
+        "none exactly when k is 0.",
+        choices=("none", "label", "ood", "natural"),
+        only_where=("k", lambda k: k > 0),
+    )
+    k: float = setting(
+        0.0,
+        Stage.CORRUPTION,
+        "The size of S_out over that of D.",
+        within="[0, 1)",
+        per_member=True,
+    )
+    ood: str = setting(
+        "none",
+        Stage.CORRUPTION,
+        "The other dataset D* of corruption=ood; none stands for the dataset's usual one.",
+        choices=("none", "photos", *DATASETS),
+        form="folder",
+        only_where=("corruption", lambda corruption: corruption == "ood"),
+    )
+    architecture: str = setting(
+        "lenet",
+        Stage.NETWORK,
+        "The network: a built-in one, or one of the user's. That one is known by its name alone: a network that has "
+        "changed is another experiment only under another name.",
+        choices=NETWORKS,
+        form="factory",
+        decides_speed=True,
+        decides_duration=True,
+    )
+    norm: str = setting(
+        "batch",
+        Stage.NETWORK,
+        "The normalization layers that the network is given.",
+        choices=NORMS,
+        decides_speed=True,
+        decides_duration=True,
+    )
+    regularizer: str = setting(
+        "none",
+        Stage.TRAINING,
+        "The penalty on gamma/sigma (Eq. 12 of the paper); none exactly when alpha is 1.",
+        choices=("none", "log", "hinge"),
+        decides_speed=True,
+        only_where=("alpha", lambda alpha: alpha < 1),
+    )
+    alpha: float = setting(
+        1.0,
+        Stage.TRAINING,
+        "The weight of the cross-entropy against the regularizer.",
+        within="(0, 1]",
+        per_member=True,
+    )
+    label_smoothing: float = setting(
+        0.0,
+        Stage.TRAINING,
+        "The share of each label that the training loss spreads evenly over all classes, as the cross-entropy of torch "
+        "does; no measurement has it.",
+        within="[0, 1)",
+    )
+    optimizer: str = setting(
+        "adam",
+        Stage.TRAINING,
+        "The optimizer; sgd has momentum 0.9.",
+        choices=("adam", "adamw", "sgd", "rmsprop"),
+        decides_speed=True,
+    )
+    lr: float = setting(
+        1e-4,
+        Stage.TRAINING,
+        "The learning rate, fixed over training.",
+        within="(0, inf)",
+        per_member=True,
+    )
+    weight_decay: float = setting(
+        0.0,
+        Stage.TRAINING,
+        "The weight decay, as the optimizer of torch defines it.",
+        within="[0, inf)",
+        per_member=True,
+    )
+    batch_size: int = setting(
+        256,
+        Stage.TRAINING,
+        "Samples per step, at least two, for batch norm has no variance over one; the last batch of an epoch may be "
+        "smaller.",
+        within="[2, inf)",
+        decides_speed=True,
+        decides_duration=True,
+    )
+    epochs: int = setting(
+        200,
+        Stage.TRAINING,
+        "Passes over D'.",
+        within="[1, inf)",
+    )
+    eval_every: int = setting(
+        1,
+        Stage.MEASUREMENT,
+        "Epochs between two points of the curves; the last epoch always has one.",
+        within="[1, inf)",
+    )
+    stopping: str = setting(
+        "none",
+        Stage.MEASUREMENT,
+        "The epoch at which a network is measured: the last, or with best (early stopping) the evaluated one of the "
+        "highest validation accuracy, the first of equals. All epochs are trained.",
+        choices=("none", "best"),
+    )
+    precision: str = setting(
+        "fp32",
+        Stage.TRAINING,
+        "The arithmetic of training: fp32; tf32, the shorter products of a GPU; or bf16, the automatic mixed precision "
+        "of torch. Measurements are in float32.",
+        choices=("fp32", "tf32", "bf16"),
+        decides_speed=True,
+        decides_duration=True,
+    )
+    samples: str = setting(
+        "none",
+        Stage.MEASUREMENT,
+        "What is recorded of each sample of D': scores, gradients for gradient norms as well, or none.",
+        choices=("none", "scores", "gradients"),
+    )
+    queries: str = setting(
+        "image",
+        Stage.MEASUREMENT,
+        "What a membership attacker shows to a model: each image, or its mirror image as well.",
+        choices=("image", "mirror"),
+    )
+    protocol: str = setting(
+        "full",
+        Stage.MEMBERS,
+        "full trains one member per seed, on all of D'; splits trains several per seed, each on a half of the one D' "
+        "of that seed, so that every sample is in the training sets of exactly half of them.",
+        choices=("full", "splits"),
+        decides_duration=True,
+    )
+    models: int = setting(
+        1,
+        Stage.MEMBERS,
+        "How many members protocol=splits has for each seed, an even number; 1 exactly when the protocol is full.",
+        within="[1, 32768)",
+    )
+    seed: tuple[int, ...] = setting(
+        (0,),
+        Stage.MEMBERS,
+        "The seeds, kept in ascending order.",
+        within="[0, inf)",
+        per_member=True,
+    )
+
+
+def _by_name() -> dict[str, Setting]:
+    types = get_type_hints(Settings)
+    return {of.name: Setting(of.name, types[of.name], of.default, **of.metadata) for of in fields(Settings)}
+
+
+SETTINGS: Mapping[str, Setting] = _by_name()
+"""Every setting by name, in the order of the record's columns."""
+DEFAULTS: Mapping[str, Any] = {name: stated.default for name, stated in SETTINGS.items()}
+
+
+def names_where(condition: Callable[[Setting], bool]) -> tuple[str, ...]:
+    """Return the names of the settings that meet a condition, in the order in which they are stated."""
+    return tuple(name for name, stated in SETTINGS.items() if condition(stated))
+
+
+FOLDER_FIELDS = names_where(lambda setting: setting.form == "folder")
+"""The settings that may name a folder of the user's."""
+
+
+def convert(name: str, value: Any) -> Any:
+    """Return the value as the type of its setting, from that type, from text or from a whole float.
+
+    Raises:
+        BadInputError: it can't be that.
+    """
+    wanted = SETTINGS[name].type
+    try:
+        if wanted is str:
+            return _string(value)
+        if wanted in (float, int):
+            return _number(wanted, value)
+        return tuple(_number(int, part) for part in ((value,) if isinstance(value, str | int) else value))
+    except (TypeError, ValueError, OverflowError):
+        raise BadInputError(f"{name} takes {SETTINGS[name].kind}, not {value!r}.") from None
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(kind: type, value: Any) -> Any:
+    """Return a finite int or float; a bool is neither, and 0.5 is no int."""
+    if isinstance(value, bool):
+        raise TypeError
+    number = kind(value)
+    if not math.isfinite(number) or (not isinstance(value, str) and number != value):
+        raise ValueError
+    return number + 0  # there is no minus zero, which would be another experiment by its id
+
+
+@lru_cache(maxsize=65536, typed=True)
+def decimal(value: Any) -> Any:
+    """Return a float as a plain decimal string, so that no exponent gets into an id; any other value as it is."""
+    if not isinstance(value, float):
+        return value
+    return format(Decimal(repr(float(value))).normalize(), "f")  # float() of NumPy's, whose repr is no number
+
+
+def format_value(value: Any) -> str:
+    """Return the value of a setting as its user would type it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(decimal(value))
