@@ -16,7 +16,7 @@ pytest_plugins = ["tests.ray_runs", "tests.stores"]
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
-# What the engine's tuner finds is kept for the user, and not by the tests; of those, all processes share it.
+# The times by which a backend is chosen go into a cache of the tests' own, which all of their processes share.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="normleak-tests-")
 

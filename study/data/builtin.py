@@ -1,4 +1,4 @@
-"""The datasets that are known by name: scikit-learn's digits and those of torchvision."""
+"""Load the built-in datasets: scikit-learn's digits, those of torchvision, and Tiny ImageNet."""
 
 from collections.abc import Callable
 from pathlib import Path

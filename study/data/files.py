@@ -1,4 +1,4 @@
-"""Datasets from a folder of the user's: Parquet files or images in a folder a class."""
+"""Load the user's own datasets: folders of Parquet files, or of images with a subfolder for each class."""
 
 import io
 from collections.abc import Callable, Sequence

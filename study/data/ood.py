@@ -1,4 +1,4 @@
-"""Images of another dataset, made to look like those of D in size and channels."""
+"""Load the images of another dataset in the size and with the channels of D's images."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Networks of the user's own, by `module:factory`."""
+"""Build the user's own networks, which are named `module:factory`, and check that they can be trained here."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +25,7 @@ def custom_builder(architecture: str) -> Builder:
 
 
 def _build(factory: Callable[..., object], architecture: str, shape: Shape, classes: int) -> nn.Module:
-    """Call the user's factory, and refuse what is no new network with the right logits."""
+    """Call the user's factory, and refuse its result unless that is a new network with the right logits."""
     size = "x".join(map(str, shape))
     try:
         network = factory(shape, classes)

@@ -1,4 +1,4 @@
-"""What several networks share: their types, and the stem for small images."""
+"""Parts that several networks share: their types, and the stem for small images."""
 
 from collections.abc import Callable
 from typing import Literal

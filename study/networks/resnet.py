@@ -1,4 +1,4 @@
-"""Residual networks with a stem for small images."""
+"""ResNet with a stem for small images."""
 
 from torch import nn
 

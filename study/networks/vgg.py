@@ -1,4 +1,4 @@
-"""VGG networks with batch norm after every convolution, for small images."""
+"""VGG for small images, with batch norm after every convolution."""
 
 from collections import OrderedDict
 

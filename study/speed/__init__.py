@@ -1,1 +1,1 @@
-"""How fast members train, and the choice of what trains them fastest."""
+"""Measure how fast networks train on a device, and choose the fastest way to train them."""

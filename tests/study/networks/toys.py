@@ -8,7 +8,7 @@ IMAGE = (3, 8, 8)
 
 
 class Residual(nn.Module):
-    """A block as in ResNet: each norm takes what a convolution gives, and ReLU works in place."""
+    """A block as in ResNet: the input of each norm is a convolution's output, and ReLU works in place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Residual(nn.Module):
 
 
 class PreActivation(nn.Module):
-    """A block as in ResNet v2: norms come before convolutions, and one of them takes a sum."""
+    """A block as in ResNet v2: norms come before convolutions, and the input of one is a sum."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class PreActivation(nn.Module):
 
 
 class InPlace(nn.Module):
-    """The norm takes the very tensor that the convolution gave, after ReLU has changed it in place."""
+    """The norm's input is the very tensor of the convolution's output, after ReLU has changed it in place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class InPlace(nn.Module):
 
 
 class Dense(nn.Module):
-    """As in DenseNet, a norm takes a concatenation."""
+    """The norm's input is a concatenation, as in DenseNet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Sequence(nn.Module):
 
 
 class OnePixel(nn.Module):
-    """The norm takes maps of a single pixel."""
+    """The norm's input are maps of a single pixel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class Volume(nn.Module):
 
 
 class Tokens(nn.Module):
-    """Rows of an image as tokens: norms of what a linear layer gives, with and without a bias, and of a sum."""
+    """Rows of an image as tokens, with norms after linear layers with and without a bias, and after a sum."""
 
     def __init__(self) -> None:
         super().__init__()

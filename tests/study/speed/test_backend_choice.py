@@ -107,7 +107,7 @@ def test_a_pack_has_no_more_members_than_there_are():
     assert [fastest(timings, members).members for members in (1, 2, 3, 4, 99)] == [1, 2, 2, 4, 4]
 
 
-def test_a_choice_is_made_once_for_each_kind(cache, monkeypatch):
+def test_a_choice_is_made_once_for_each_kind_of_network(cache, monkeypatch):
     first = choose(TRIAL, SHAPE, 4, 2, "cpu")
     monkeypatch.setattr(backend_choice, "time_backends", lambda *_: pytest.fail("it was known"))
     assert choose(replace(TRIAL, weight_decay=0.3, lr=1.0, epochs=7), SHAPE, 4, 2, "cpu") == first
