@@ -1,4 +1,4 @@
-"""`python -m study`: one trial, without Ray."""
+"""The command line `python -m study`: one trial, without Ray."""
 
 import json
 import re
@@ -13,9 +13,9 @@ from rich.table import Table
 from study.errors import BadInputError, unknown
 from study.record.results import Results
 from study.settings import SETTINGS, format_value
-from study.terminal import DataDir, Settings, application, console, main, progress_bar, show, stop_at_ctrl_c
+from study.terminal import Assignments, DataDir, application, console, main, print_table, progress_bar, stop_at_ctrl_c
 from study.trial import Trial, parse
-from study.worker import one_thread, start_over
+from study.worker import restart_with_environment, use_one_thread
 
 if TYPE_CHECKING:
     from study.speed.benchmark import Race
@@ -31,7 +31,7 @@ SHOWN = {
     "gamma_over_sigma": "γ/σ",
     "status": "status",
 }
-"""What `run` prints of a member, by column of `members`."""
+"""The columns of `members` that `run` prints, with their titles."""
 
 
 @app.callback()
@@ -41,7 +41,7 @@ def _callback() -> None:
 
 @app.command()
 def run(
-    settings: Settings = None,
+    settings: Assignments = None,
     data_dir: DataDir = "data",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto for a GPU where there is one.")] = "auto",
     backend: Annotated[
@@ -64,7 +64,7 @@ def run(
 
     from study import run as methods  # torch is imported only when something is trained
 
-    one_thread()
+    use_one_thread()
     with progress_bar() as bar:
         task = bar.add_task(f"{len(trial.members)} member{'s' * (len(trial.members) > 1)}", total=1.0)
         records = methods.run(
@@ -75,7 +75,7 @@ def run(
             backend,
             records_to.checkpoints(sweep) if records_to else None,
         )
-    show(_table(records.members))
+    print_table(_members_table(records.members))
     first = records.members[0]
     console.print(f"trained as {first['backend']}, {first['pack']} at once")
     if records_to:
@@ -90,7 +90,7 @@ def settings() -> None:
     table = Table("setting", "default", "values", "acts in", "meaning")
     for name, setting in SETTINGS.items():
         table.add_row(name, format_value(setting.default), setting.values, setting.stage, setting.help)
-    show(table)
+    print_table(table)
 
 
 @app.command()
@@ -117,20 +117,20 @@ def bench(
     for workload in [workloads[name] for name in only or workloads]:
         with console.status(f"racing {workload.architecture} ..."):
             races.append(benchmark.race(workload, where, seconds, rounds))
-        show(_race_table(races[-1]))
+        print_table(_race_table(races[-1]))
     if json_file:
         figures = {"device": device_name(where), "races": [race.figures() for race in races]}
         json_file.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def _one_trial(assignments: list[str]) -> Trial:
-    values = parse(assignments)
-    for name, found in values.items():
-        if name != "seed" and len(found) > 1:
+    levels = parse(assignments)
+    for name, values in levels.items():
+        if name != "seed" and len(values) > 1:
             raise BadInputError(f"one trial has one {name}; `python -m sweeps run` takes several.")
-    if values.get("regularizer", ["none"]) != ["none"] and "alpha" not in values:
-        raise BadInputError("a regularizer weighs 1 - alpha, which is 0 by default: set alpha below 1 as well.")
-    return Trial.of({name: tuple(found) if name == "seed" else found[0] for name, found in values.items()})
+    if levels.get("regularizer", ["none"]) != ["none"] and "alpha" not in levels:
+        raise BadInputError("the weight of a regularizer is 1 - alpha, and alpha is 1 by default: set alpha below 1.")
+    return Trial.of({name: tuple(values) if name == "seed" else values[0] for name, values in levels.items()})
 
 
 def _device(name: str) -> str:
@@ -150,7 +150,7 @@ def _device(name: str) -> str:
 
 
 def _race_table(race: "Race") -> Table:
-    """The contenders of one race, the best of the plain loops being the measure of all."""
+    """Return the table of a race: the throughput of each contender, and its ratio to that of the best plain loop."""
     workload = race.workload
     table = Table(
         workload.architecture,
@@ -165,7 +165,8 @@ def _race_table(race: "Race") -> Table:
     return table
 
 
-def _table(rows: list[dict[str, object]]) -> Table:
+def _members_table(rows: list[dict[str, object]]) -> Table:
+    """Return the table of what was measured of each member."""
     table = Table(*SHOWN.values())
     for row in rows:
         values = [row.get(name) for name in SHOWN]
@@ -176,8 +177,8 @@ def _table(rows: list[dict[str, object]]) -> Table:
 
 
 if __name__ == "__main__":
-    if sys.modules["__main__"].__spec__ is __spec__:  # a process that only runs this module is not ours to replace
-        if sys.argv[1:2] == ["run"]:  # the benchmark starts processes for all that it times
-            start_over()
+    if sys.modules["__main__"].__spec__ is __spec__:  # not where a test runs this module within its own process
+        if sys.argv[1:2] == ["run"]:  # the benchmark times other processes, which it starts itself
+            restart_with_environment()
         stop_at_ctrl_c()
     main(app, "python -m study")

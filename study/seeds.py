@@ -1,8 +1,8 @@
-"""Named random streams.
+"""Named streams of random numbers.
 
-A stream depends on the member's seed and on the stream's name alone, never on the arm: with norm=batch and norm=none
+A stream depends on the member's seed and on the stream's name alone, never on the arm. With norm=batch and norm=none
 the same labels are flipped, the same batches come in the same order and shared weights start from the same values, so
-every comparison is paired. Nor does one stream depend on how much was drawn from another.
+that every comparison is paired. Nor does one stream depend on how much was drawn from another.
 """
 
 import hashlib
@@ -14,22 +14,22 @@ import torch
 
 
 def key(seed: int, *stream: str | int) -> int:
-    """A 63-bit integer for the stream of that name, such as `key(0, "order", epoch)`."""
+    """Return the 63-bit integer that seeds the stream of that name, such as `key(0, "order", epoch)`."""
     name = "/".join(map(str, (seed, *stream)))
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 1
 
 
 def generator(seed: int, *stream: str | int) -> np.random.Generator:
-    """A NumPy generator at the start of the named stream (PCG64, the same on every platform)."""
+    """Return a NumPy generator at the start of the named stream (PCG64, the same on every platform)."""
     return np.random.Generator(np.random.PCG64(key(seed, *stream)))
 
 
 @contextmanager
 def torch_stream(seed: int, *stream: str | int, device: torch.device | None = None) -> Iterator[None]:
-    """Torch's global generator at the start of the named stream, put back as it was afterwards.
+    """Set torch's global generators to the start of the named stream, and put them back as they were afterwards.
 
-    Layers draw their initial weights from the CPU's global generator, and what they draw in training from that of their
-    device, so these are the ones to seed.
+    Layers draw their initial weights from the generator of the CPU, and what they draw in training from that of their
+    device; so both are set.
     """
     gpus = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):

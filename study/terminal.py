@@ -1,4 +1,4 @@
-"""What every command shares: one clear sentence for bad input, progress with an ETA, and the device."""
+"""The command lines' shared parts: options, errors in one sentence, tables, and progress with an ETA."""
 
 import os
 import signal
@@ -12,23 +12,22 @@ from rich.table import Table
 
 from study.errors import BadInputError
 
-Settings = Annotated[
+Assignments = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE ...", help="Settings, as in: norm=none k=0.1 seed=0,1,2")
 ]
 DataDir = Annotated[str, typer.Option("--data-dir", help="Where torchvision's datasets lie or are downloaded to.")]
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-"""What the command line raises for an option or a command that it doesn't know."""
+"""The error that typer raises for an option or a command that it doesn't know."""
 
 console = Console(highlight=False, markup=False, emoji=False)
 if not console.is_terminal:
-    console = Console(
-        highlight=False, markup=False, width=160
-    )  # a pipe has no width of its own, and 80 would cut the tables
+    # A pipe has no width of its own, and 80 columns would cut the tables.
+    console = Console(highlight=False, markup=False, width=160)
 
 
 def application(text: str) -> typer.Typer:
-    """A command line with the project's manners: no traceback boxes, short flags for help."""
+    """Return an empty command line without traceback boxes, whose help comes with -h as well."""
     return typer.Typer(
         help=text,
         no_args_is_help=True,
@@ -40,7 +39,7 @@ def application(text: str) -> typer.Typer:
 
 
 def main(app: typer.Typer, name: str) -> None:
-    """Run the command line; bad input is one sentence on standard error and exit code 2."""
+    """Run the command line and end the process: bad input is one sentence on standard error and exit code 2."""
     try:
         sys.exit(app(prog_name=name, standalone_mode=False))
     except UsageError as error:
@@ -63,8 +62,8 @@ def main(app: typer.Typer, name: str) -> None:
 def stop_at_ctrl_c() -> None:
     """End this process at once at Ctrl-C, with exit code 130.
 
-    An exception would come up wherever the process is just then: in the middle of a compiled library, which may swallow
-    it or abort. Records are renamed into place when they are whole, so that nothing is left half-written.
+    An exception would be raised wherever the process is at that moment, even within a compiled library, which may
+    swallow it or abort. Records are renamed into place when they are whole, so that nothing is left half-written.
     """
     signal.signal(signal.SIGINT, lambda *_: _stop())
 
@@ -83,8 +82,8 @@ def _fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def show(table: Table) -> None:
-    """Print a table; on a pipe, which has no width, at its own."""
+def print_table(table: Table) -> None:
+    """Print a table; on a pipe, which has no width, it is as wide as it needs to be."""
     if console.is_terminal:
         console.print(table)
         return
@@ -94,7 +93,7 @@ def show(table: Table) -> None:
 
 
 def progress_bar() -> Progress:
-    """A bar with percentage, elapsed time and ETA; on a pipe it leaves only its last state."""
+    """Return a bar with percentage, elapsed time and ETA; on a pipe it leaves only its last state."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -106,8 +105,8 @@ def progress_bar() -> Progress:
     )
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person would say them: 0.2 s, 45 s, 12 min, 3.5 h, 12 days."""
+def format_duration(seconds: float) -> str:
+    """Return seconds as a person would say them: 0.2 s, 45 s, 12 min, 3.5 h, 12 days."""
     if seconds < 1:
         return f"{seconds:.1g} s"
     if seconds < 90:

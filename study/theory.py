@@ -1,4 +1,4 @@
-"""The theory of section 5 and appendix A of the paper: a filter, batch norm or none, and a classifier of one weight.
+"""The theory of section 5 and appendix A of the paper, for a filter, batch norm or none, and one classifier weight.
 
     z = a h + c                                 without norm (Eq. 3)
     z = a (gamma (h - mu) / sigma + beta) + c   with batch norm (Eq. 4),
@@ -25,62 +25,62 @@ from study.errors import BadInputError
 
 
 def effective_slope(a: float, gamma_over_sigma: float = 1.0) -> float:
-    """The slope s of the logit in h, Eq. 3 and 4: a without norm, which is a ratio of 1, and a gamma/sigma with it."""
+    """Return the slope s of the logit in h, Eq. 3 and 4: a gamma/sigma with batch norm, and a without, a ratio of 1."""
     return a * gamma_over_sigma
 
 
 def gradient_norm(margin: float, slope: float, input_norm: float) -> float:
-    """The l2 norm of the loss's gradient in w at fixed statistics, Eq. 22: phi(-m) |s| ||x||."""
+    """Return the l2 norm of the loss's gradient in w at fixed statistics, Eq. 22: phi(-m) |s| ||x||."""
     return _phi(-margin) * abs(slope) * input_norm
 
 
 def margin_growth(margin: float, slope: float, input_norm: float, lr: float) -> float:
-    """What one gradient step on w adds to its own sample's margin, Proposition 5.2: lr phi(-m) s^2 ||x||^2.
+    """Return what a gradient step on w adds to the margin of its sample, Proposition 5.2: lr phi(-m) s^2 ||x||^2.
 
-    At fixed statistics this is exact for a step of any size. With statistics that move it is the first order in lr,
-    `input_norm` being that of the sample's row of `inputs_in_training`.
+    At fixed statistics this is exact for a step of any size. With statistics that move it is the first order in lr;
+    `input_norm` is then that of the sample's row of `inputs_in_training`.
     """
     return lr * _phi(-margin) * slope**2 * input_norm**2
 
 
 def growth_ratio(gamma_over_sigma: float, margin_bn: float, margin_none: float) -> float:
-    """The margin growth with batch norm over that without, from Eq. 5: (gamma/sigma)^2 phi(-m_BN) / phi(-m_none).
+    """Return the margin growth with batch norm over that without, Eq. 5: (gamma/sigma)^2 phi(-m_BN) / phi(-m_none).
 
-    Corollary 5.3 lets the sigmoids cancel "under identical initialization"; but there Eq. 3 and 4 give the sample
-    different margins, so equal margins are a condition of their own, and a ratio above 1 alone promises nothing.
+    Corollary 5.3 lets the sigmoids cancel "under identical initialization". But there Eq. 3 and 4 give the sample
+    different margins, so equal margins are a condition of their own. A ratio above 1 alone promises nothing.
     """
     return gamma_over_sigma**2 * _phi_ratio(margin_bn, margin_none)
 
 
 def predicted_amplification(gamma_over_sigma: float) -> float:
-    """(gamma/sigma)^2, what Corollary 5.3 predicts for the margin growth of two models of equal margin, a and ||x||.
+    """Return (gamma/sigma)^2, the ratio of margin growths by Corollary 5.3, at equal margins, a and ||x||.
 
-    It is no property of the function that a network computes: in training, batch norm undoes a scale of w and b, yet
+    It is no property of the function that a network computes. In training, batch norm undoes a scale of w and b; yet
     half the filter is half the sigma and four times the prediction (at eps = 0).
     """
     return gamma_over_sigma**2
 
 
 def influence_ratio(gamma_over_sigma: float, margin_bn: float, margin_none: float) -> float:
-    """The squared gradient norm with batch norm over that without, Proposition 5.6 (Eq. 11).
+    """Return the squared gradient norm with batch norm over that without, Proposition 5.6 (Eq. 11).
 
-    The paper lets the sigmoids cancel where |z_BN| = |z_none|; it takes equal margins, sign included, for with margins
-    of m and -m they differ by a factor of e^m. The ratio is of the gradient in w, not in all the parameters.
+    The paper lets the sigmoids cancel where |z_BN| = |z_none|. It takes equal margins, sign included: with margins of m
+    and -m they differ by a factor of e^m. The ratio is of the gradient in w, not in all the parameters.
     """
     return gradient_norm_ratio(gamma_over_sigma, margin_bn, margin_none) ** 2
 
 
 def gradient_norm_ratio(gamma_over_sigma: float, margin_bn: float, margin_none: float) -> float:
-    """The root of `influence_ratio`: |gamma/sigma| phi(-m_BN) / phi(-m_none).
+    """Return the root of `influence_ratio`: |gamma/sigma| phi(-m_BN) / phi(-m_none).
 
-    After Proposition 5.6 and in A.3 the paper speaks of gradient norms larger by (gamma/sigma)^2; that is the factor of
-    the squared norms, and norms are larger by |gamma/sigma|.
+    After Proposition 5.6 and in A.3 the paper speaks of gradient norms larger by (gamma/sigma)^2. That is the factor of
+    the squared norms; norms are larger by |gamma/sigma|.
     """
     return abs(gamma_over_sigma) * _phi_ratio(margin_bn, margin_none)
 
 
 def inputs_in_training(inputs: NDArray[np.float64], weight: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
-    """What stands in the place of each x in Eq. 5 and 22 once the gradient flows through the batch's mu and sigma.
+    """Return what replaces each x in Eq. 5 and 22 once the gradient flows through the batch's mu and sigma.
 
     Row i is x_i - mean_j x_j - t_i mean_j(t_j x_j): what a regression on h over the batch leaves of the inputs. It can
     vanish where x_i is large. In the mini-batch of Proposition 5.4, where all but one have the same h, the outlier's
@@ -105,9 +105,9 @@ def inputs_in_training(inputs: NDArray[np.float64], weight: NDArray[np.float64],
 
 
 def gamma_gradient(label: int, margin: float, a: float, deviation: float) -> float:
-    """One sample's part of the loss's gradient in gamma, Proposition 5.4 (Eq. 7): -y phi(-m) a t.
+    """Return one sample's part of the loss's gradient in gamma, Proposition 5.4 (Eq. 7): -y phi(-m) a t.
 
-    It is exact whether or not the statistics move, for they don't depend on gamma; a mean over the batch divides it
+    It is exact whether or not the statistics move, for they don't depend on gamma. A mean over the batch divides it
     by B. Each typical sample's part is small, but "the outlier dominates" doesn't follow: deviations within a batch
     add up to zero, so in the paper's mini-batch, if the typical samples share a label, the outlier's part is to the
     others' sum as phi(-m) of the outlier to phi(-m) of a typical sample, whatever t. Nor is |t| >> 1 free: within a
@@ -118,7 +118,7 @@ def gamma_gradient(label: int, margin: float, a: float, deviation: float) -> flo
 
 @dataclass(frozen=True)
 class Outlier:
-    """A sample of Theorem 5.5, and what gradient descent on w and gamma at fixed statistics leaves as it is.
+    """A sample of Theorem 5.5, with all that gradient descent on w and gamma at fixed statistics does not change.
 
     Attributes:
         label: +1 or -1.
@@ -137,19 +137,19 @@ class Outlier:
 
 @dataclass(frozen=True)
 class State:
-    """What the descent moves: gamma by itself, and the deviation t by way of w."""
+    """What the descent changes: gamma itself, and the deviation t by way of w."""
 
     gamma: float
     deviation: float
 
 
 def margin_of(outlier: Outlier, state: State) -> float:
-    """The margin m = y (a gamma t + a beta + c), Eq. 4."""
+    """Return the margin m = y (a gamma t + a beta + c), Eq. 4."""
     return outlier.label * (outlier.a * state.gamma * state.deviation + outlier.offset)
 
 
 def step(outlier: Outlier, state: State, lr: float) -> State:
-    """One step of gradient descent on w and gamma at once, on the outlier's loss: the loop of Theorem 5.5, exactly.
+    """Take one step of gradient descent on w and gamma at once, on the outlier's loss, as the loop of Theorem 5.5.
 
     - gamma changes by lr phi(-m) y a t. Part (i) lets it grow where y and a are aligned; it takes y a t > 0, as the
       paper's proof says. With gamma > 0 and no offset that means an outlier on its label's side already: for one that
@@ -168,7 +168,7 @@ def step(outlier: Outlier, state: State, lr: float) -> State:
 
 
 def simulate(outlier: Outlier, start: State, lr: float, steps: int) -> list[State]:
-    """The states of that many steps, the start first: steps + 1 of them."""
+    """Return the states of that many steps, the start first: steps + 1 of them."""
     states = [start]
     for _ in range(steps):
         states.append(step(outlier, states[-1], lr))
@@ -176,7 +176,7 @@ def simulate(outlier: Outlier, start: State, lr: float, steps: int) -> list[Stat
 
 
 def scale_at_margin(outlier: Outlier, start: State, margin: float) -> float:
-    """|gamma| when the outlier has come to that margin, from a start, in the limit of small steps.
+    """Return |gamma| when the outlier has come to that margin, from a start, in the limit of small steps.
 
     The flow of `step` conserves (gamma ||x|| / sigma)^2 - t^2, which together with the margin determines |gamma|.
 
@@ -199,7 +199,7 @@ def scale_at_margin(outlier: Outlier, start: State, margin: float) -> float:
 
 
 def time_to_memorize(rate: float, start: float, target: float) -> float:
-    """How long the margin takes from start to target, Proposition A.2: (target + e^target - start - e^start) / c.
+    """Return the time of the margin from start to target, Proposition A.2: (target + e^target - start - e^start) / c.
 
     It solves dm/dt = c phi(-m), so the factor of (gamma/sigma)^2 between two models is exact for that flow, from equal
     starts and for a gamma and sigma that stay as they are, which Theorem 5.5 denies. Of whole steps it is not exact:
@@ -215,7 +215,7 @@ def time_to_memorize(rate: float, start: float, target: float) -> float:
 
 
 def margin_after(rate: float, start: float, time: float) -> float:
-    """The margin at a time of at least 0 from the start: Eq. 27 solved, for a start of at most 700.
+    """Return the margin at a time of at least 0 from the start: Eq. 27 solved, for a start of at most 700.
 
     With G = start + e^start + c time it is the solution of m + e^m = G, which is G - omega(G) = log omega(G) for
     Wright's omega; Proposition A.2 is the inverse.
@@ -226,12 +226,12 @@ def margin_after(rate: float, start: float, time: float) -> float:
 
 
 def linear_margin(rate: float, start: float, time: float) -> float:
-    """The margin long before saturation (A.2.3): start + c time. It is never below the true one."""
+    """Return the margin long before saturation (A.2.3): start + c time. It is never below the true one."""
     return start + rate * time
 
 
 def logarithmic_margin(rate: float, start: float, time: float) -> float:
-    """The margin after saturation (Eq. 33): log(c time + e^start), for a start of at most 700.
+    """Return the margin after saturation (Eq. 33): log(c time + e^start), for a start of at most 700.
 
     It drops the change of m beside that of e^m and so is never below the true margin; the difference goes to zero with
     time and with a larger start.
@@ -240,10 +240,10 @@ def logarithmic_margin(rate: float, start: float, time: float) -> float:
 
 
 def late_margin_gap(gamma_over_sigma: float) -> float:
-    """2 log |gamma/sigma|, to which the margin gap of two models with equal starts tends in time (A.2.3).
+    """Return 2 log |gamma/sigma|, to which the margin gap of two models with equal starts tends in time (A.2.3).
 
     The paper has this gap at any late step; it is a limit. For a ratio above 1, Eq. 33 has the gap come to it from
-    zero and from below; in truth a gap that opened before saturation may be many times as large, and in the end the
+    zero and from below. In truth a gap that opened before saturation may be many times as large, and in the end the
     gap is above its limit.
     """
     return 2 * log(abs(gamma_over_sigma))

@@ -1,7 +1,7 @@
-"""How a process that trains is set up: one thread, and memory that is kept rather than given back.
+"""Processes that train: each has one thread, and keeps the memory that it frees.
 
 Networks this small are slower on more threads, and round differently; one such process a core fills a machine. Most of
-the environment is read when a process starts, so whoever starts it sets it.
+the environment is read when a process starts, so it is set by the process that starts it.
 """
 
 import multiprocessing
@@ -16,55 +16,54 @@ from typing import Any
 
 ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-    # Every step frees what the next one asks for again: left to itself, glibc hands the pages back in between.
+    # Every step frees what the next one allocates again; by default glibc gives the pages back in between.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
     "MALLOC_TOP_PAD_": str(2**28),
     # Torch then asks for huge pages for its large tensors.
     "THP_MEM_ALLOC_ENABLE": "1",
 }
-"""For `os.environ` of the parent: none of it changes a result."""
+"""The environment variables of a process that trains; none of them changes a result."""
+
+RESTARTED = "NORMLEAK_RESTARTED"
+"""The environment variable that says that a program was restarted, so that it isn't restarted for ever."""
 
 
-STARTED_OVER = "NORMLEAK_STARTED_OVER"
-"""In the environment of a program that was started over: whatever it finds, once is enough."""
-
-
-def in_place() -> bool:
-    """Whether this process has `ENVIRONMENT`."""
+def has_environment() -> bool:
+    """Return whether this process was given `ENVIRONMENT`."""
     return all(os.environ.get(name) == value for name, value in ENVIRONMENT.items())
 
 
-def start_over() -> None:
-    """Start the program of this process over with `ENVIRONMENT`, unless it has that, or another C library than glibc.
+def restart_with_environment() -> None:
+    """Restart the program of this process with `ENVIRONMENT`, unless it has that, or another C library than glibc.
 
-    The process stays the same, with its streams, its terminal and its arguments. Only for a program that has done
-    nothing yet.
+    The process stays the same, with its streams, its terminal and its arguments. A program must call this before it
+    does anything else.
     """
-    if in_place() or STARTED_OVER in os.environ or platform.libc_ver()[0] != "glibc":
+    if has_environment() or RESTARTED in os.environ or platform.libc_ver()[0] != "glibc":
         return
-    environment = {**os.environ, **ENVIRONMENT, STARTED_OVER: "1"}
+    environment = {**os.environ, **ENVIRONMENT, RESTARTED: "1"}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
-def one_thread() -> None:
-    """Have torch compute on one thread in this process, whatever it was started with."""
+def use_one_thread() -> None:
+    """Have torch compute on one thread in this process, whatever its environment says."""
     import torch
 
     torch.set_num_threads(1)
 
 
 def peak_memory() -> int:
-    """The most memory that this process had, in bytes."""
+    """Return the most memory that this process has had, in bytes."""
     status = Path("/proc/self/status")
     if status.is_file():
-        # A parent's, which `getrusage` counts on Linux, is not in it.
+        # On Linux, `getrusage` counts the memory of the parent as well.
         return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
 
 
 class Process:
-    """A process that has called a function and, where that returned one, calls it with whatever it is sent."""
+    """Another process, which calls a function, and if that returns a function, calls this one with all that is sent."""
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         context = multiprocessing.get_context("spawn")
@@ -74,46 +73,46 @@ class Process:
         there.close()
 
     def send(self, argument: object) -> None:
-        """Have it called once more."""
+        """Send an argument for another call."""
         self._connection.send(argument)
 
     def result(self) -> Any:
-        """What came of the call: None of the first one, if that made the function of the later ones."""
+        """Return the result of the next call, once it is there; None of a first call that returned a function."""
         try:
-            found = self._connection.recv()
+            result = self._connection.recv()
         except EOFError:
-            raise RuntimeError("a process ended before it answered") from None
-        if isinstance(found, BaseException):
-            raise found
-        return found
+            raise RuntimeError("a process ended before it returned a result") from None
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     def close(self) -> None:
-        """Have it end once it has answered."""
+        """Let the process end after its last call."""
         self._connection.close()
 
     def stop(self) -> None:
-        """End it, and wait until it has ended."""
+        """Let the process end, and wait until it has."""
         self.close()
         self._process.join()
 
 
 def _serve(connection: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     try:
-        made = function(*arguments)
-        connection.send(None if callable(made) else made)
+        result = function(*arguments)
+        connection.send(None if callable(result) else result)
         while True:
-            connection.send(made(connection.recv()))
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):  # who asked has gone, or is stopped
+            connection.send(result(connection.recv()))
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):  # the other process has ended, or is stopped
         return
     except Exception as error:
         connection.send(error)
 
 
 @contextmanager
-def processes(
+def start_processes(
     environment: Mapping[str, str], count: int, function: Callable[..., Any], *arguments: Any
 ) -> Iterator[list[Process]]:
-    """So many processes that start with the environment beside this one's."""
+    """Start processes that call the function, each with the environment on top of this one's; end them at last."""
     before = dict(os.environ)
     os.environ.update(environment)
     try:

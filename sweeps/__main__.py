@@ -8,7 +8,7 @@ from rich.table import Table
 from study.errors import BadInputError, DamagedError, unknown
 from study.networks import factories
 from study.record.results import Results
-from study.terminal import DataDir, application, console, duration, main, show
+from study.terminal import DataDir, application, console, format_duration, main, print_table
 from study.trial import parse
 from sweeps import estimate, registry
 from sweeps.console import (
@@ -70,7 +70,7 @@ def list_sweeps(teraflops: Teraflops = estimate.TERAFLOPS) -> None:
             ]
             table.add_row(sweep.name, sweep.question, sweep.feeds, *sizes)
     table.caption = f"device-hours: counted operations at {teraflops:g} teraflop/s sustained"
-    show(table)
+    print_table(table)
 
 
 @app.command()
@@ -95,7 +95,7 @@ def plan(
     where = Results.at(results)
     state = _planned(name, scale, overrides, fraction).state(where)
     durations = estimate.Durations.recorded(where)
-    show(
+    print_table(
         trials_table(
             state, None if every else PLAN_ROWS, lambda trial: estimate.device_seconds(trial, durations, teraflops)
         )
@@ -110,7 +110,7 @@ def plan(
         for count in workers or ():
             until = estimate.makespan(seconds, count)
             busy = sum(seconds) / (until * count) if until else 1.0
-            console.print(f"on {count} workers: {duration(until)}, {busy:.0%} of that at work")
+            console.print(f"on {count} workers: {format_duration(until)}, {busy:.0%} of that at work")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from study.record.results import Results
 from study.settings import SETTINGS, format_value
-from study.terminal import console, duration, progress_bar, show
+from study.terminal import console, format_duration, print_table, progress_bar
 from study.trial import Trial
 from sweeps import estimate
 from sweeps.bundles import Known
@@ -95,7 +95,7 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: LaunchOptions) -> No
         if outcome.interrupted:
             raise KeyboardInterrupt
     console.print(
-        f"took {duration(outcome.seconds)} on {pool.workers} {pool.device} workers, "
+        f"took {format_duration(outcome.seconds)} on {pool.workers} {pool.device} workers, "
         f"{outcome.startup_s(pool):.0f} s to start"
     )
 
@@ -166,7 +166,7 @@ def print_tuning_summary(tuned: "Tuning") -> bool:
         table.add_row(_setting(row["trial"]), *_objectives(row), "recommended" if chosen else "")
     table.add_row("norm=batch", *_objectives(reference), "reference")
     table.add_row("norm=none", *_objectives(tuned.without), "reference")
-    show(table)
+    print_table(table)
     console.print(f"{tuned.cell}: {_searched(tuned)}")
     budget = f"at most {tuned.max_loss:g} of validation accuracy lost"
     if recommended is not None:
@@ -232,7 +232,7 @@ def _ahead(trials: tuple[Trial, ...], plan: Plan, options: LaunchOptions) -> _Ah
         rest = estimate.device_hours(trials, estimate.Durations.recorded(options.results), estimate.TERAFLOPS)
         return _Ahead(f"{format_hours(rest.hours)} ({rest.source})")
     workers = measured.workers
-    taken = f"about {duration(measured.seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
+    taken = f"about {format_duration(measured.seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
     return _Ahead(taken, measured.engine, measured.known)
 
 
@@ -243,7 +243,7 @@ def trials_table(state: State, most: int | None, seconds: Callable[[Trial], floa
     table = Table("trial", *names, "members", "time", "state")
     for trial in shown:
         taken = seconds(trial)
-        time = "" if taken is None else duration(taken)
+        time = "" if taken is None else format_duration(taken)
         settings = (format_value(getattr(trial, name)) for name in names)
         table.add_row(trial.id, *settings, str(len(trial.members)), time, state.of(trial))
     if len(shown) < len(state.plan.trials):

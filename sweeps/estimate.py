@@ -112,7 +112,7 @@ def prepared(
             kinds[kind] = group[0], MEMBERS["cpu"] if several else len(group[0].members)
             bundles[kind] = several and names == SPEED
     work = (list(checked.values()), list(kinds.values()), data_dir, device, backend)
-    with worker.processes(worker.ENVIRONMENT, 1, _prepare, *work) as (process,):
+    with worker.start_processes(worker.ENVIRONMENT, 1, _prepare, *work) as (process,):
         found: _Found | None = process.result()
     if found is None:
         return None
@@ -151,7 +151,7 @@ def _prepare(
         check(trial, data_dir)
     if device is None or device == "cuda" or (device == "auto" and torch.cuda.is_available()):
         return None
-    worker.one_thread()
+    worker.use_one_thread()
     sizes: dict[tuple[object, ...], tuple[int, int, int]] = {}
     choices = []
     for trial in checked:

@@ -16,7 +16,7 @@ from rich import table as rich_table
 from rich.console import Console
 
 from study.errors import BadInputError, unknown
-from study.terminal import console, show
+from study.terminal import console, print_table
 
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 SYMBOLS = str.maketrans({"±": r"$\pm$", "≠": r"$\neq$", "<": "$<$", ">": "$>$", "≤": r"$\leq$", "≥": r"$\geq$"})
@@ -96,7 +96,7 @@ class Output:
             self.say(f"tables: {self.file}")
         elif self.form == "text":
             for table in tables:
-                show(table.rich())
+                print_table(table.rich())
                 for note in table.notes:
                     console.print(note, soft_wrap=True)
         else:

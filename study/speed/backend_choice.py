@@ -27,7 +27,7 @@ from study.settings import Stage, names_where
 from study.speed.throughput import Rate, engine_rate, rate, total_rate, training_pass
 from study.training.precision import use_full_float32
 from study.trial import Trial
-from study.worker import ENVIRONMENT, in_place, processes
+from study.worker import ENVIRONMENT, has_environment, start_processes
 
 LARGEST_PACK = {"cpu": 16, "cuda": 32}
 """The largest pack that is timed, by device: a CPU gains nothing from a larger one."""
@@ -236,7 +236,7 @@ def fastest_process_count(contender: Callable[..., Rate], *arguments: object) ->
 def _is_faster(count: int, contender: Callable[..., Rate], arguments: Sequence[object]) -> bool:
     """Whether so many processes get clearly more done than half of them while the others wait."""
     try:
-        with processes(ENVIRONMENT, count, contender, *arguments) as started:
+        with start_processes(ENVIRONMENT, count, contender, *arguments) as started:
             for process in started:
                 process.result()
             ratios = [
@@ -258,7 +258,7 @@ def _timed_batch_size(trial: Trial, shape: tuple[int, int, int], classes: int, d
 def _cache_key(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str) -> str:
     """Return everything that decides the speed, as a key of the cache."""
     settings = trial.values(names_where(lambda setting: setting.decides_speed and setting.stage is not Stage.DATA))
-    process = torch.get_num_threads(), in_place()
+    process = torch.get_num_threads(), has_environment()
     return json.dumps([*settings, shape, classes, backend, device_name(device), process, torch.__version__])
 
 

@@ -30,7 +30,7 @@ from study.speed import backend_choice
 from study.speed.throughput import Rate, build_networks, engine_rate, noise, rate, total_rate
 from study.training.precision import use_full_float32
 from study.trial import Trial
-from study.worker import ENVIRONMENT, one_thread, processes
+from study.worker import ENVIRONMENT, start_processes, use_one_thread
 
 CLASSES = 10
 GRADIENTS = 128
@@ -140,7 +140,7 @@ def race(workload: Workload, device: str, seconds: float, rounds: int) -> Race:
     """
     on_gpu = torch.device(device).type == "cuda"
     cores = 1 if on_gpu else len(os.sched_getaffinity(0))
-    with processes(ENVIRONMENT, 1, choose_backend, workload, device) as (choosing,):
+    with start_processes(ENVIRONMENT, 1, choose_backend, workload, device) as (choosing,):
         choice = choosing.result()
     contenders: dict[str, Contender] = {}
     for count in sorted({1, cores}):
@@ -169,7 +169,7 @@ def _rates_in_turns(contenders: Mapping[str, Contender], seconds: float, rounds:
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     with ExitStack() as stack:
         started = {
-            name: stack.enter_context(processes(environment, count, function, *arguments))
+            name: stack.enter_context(start_processes(environment, count, function, *arguments))
             for name, (environment, count, function, arguments) in contenders.items()
         }
         for of_contender in started.values():
@@ -246,7 +246,7 @@ def gradient_norm_cost(workload: Workload, device: str, backend: str, members: i
     The gradient norms are a member's in a pack of that backend; the pass, forward and backward, is that of a network
     alone.
     """
-    one_thread()
+    use_one_thread()
     use_full_float32()
     split = noise(GRADIENTS, workload.shape, CLASSES).to(device)
     networks = build_networks(workload.trial, workload.shape, CLASSES, device, members)
@@ -276,6 +276,6 @@ def gradient_norm_cost(workload: Workload, device: str, backend: str, members: i
 
 def choose_backend(workload: Workload, device: str) -> backend_choice.Choice:
     """Choose the engine's backend for a workload, here and now."""
-    one_thread()
+    use_one_thread()
     timings = backend_choice.time_backends(workload.trial, workload.shape, CLASSES, device)
     return backend_choice.fastest(timings, workload.members)

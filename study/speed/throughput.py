@@ -15,7 +15,7 @@ from study.networks import build
 from study.training.loop import Member, Training
 from study.training.precision import use_full_float32
 from study.trial import Trial
-from study.worker import Process, one_thread
+from study.worker import Process, use_one_thread
 
 Rate = Callable[[float], float]
 """A function that works for so many seconds, or for one pass if that takes longer, and returns its rate per second."""
@@ -88,7 +88,7 @@ def engine_rate(
     trial: Trial, shape: tuple[int, int, int], classes: int, batches: int, device: str, backend: str, members: int
 ) -> Rate:
     """Return the rate of `training_pass` in this process, which is set up like a worker of a sweep."""
-    one_thread()
+    use_one_thread()
     use_full_float32()
     return rate(training_pass(trial, shape, classes, batches, device, backend, members), device)
 

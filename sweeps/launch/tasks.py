@@ -10,7 +10,7 @@ from typing import Any
 from study.errors import BadInputError
 from study.record.results import Results
 from study.trial import Trial
-from study.worker import one_thread
+from study.worker import use_one_thread
 from sweeps.bundles import Advice
 
 ADVISES_WITHIN_S = 600.0
@@ -34,7 +34,7 @@ def advise(trial: Trial, data_dir: str, device: str, members: int, backend: str,
     from study.data.load import load
     from study.speed import backend_choice
 
-    one_thread()
+    use_one_thread()
     faulthandler.dump_traceback_later(ADVISES_WITHIN_S, exit=True)
     try:
         data = load(trial.dataset, Path(data_dir), trial.subset)
@@ -54,7 +54,7 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     """
     from study.run import run_together
 
-    one_thread()
+    use_one_thread()
     os.environ.update(task["environment"])
     trials = [Trial.of(settings) for settings in task["trials"]]
     for trial, planned in zip(trials, task["ids"], strict=True):

@@ -24,7 +24,7 @@ from study import seeds
 from study.errors import BadInputError
 from study.record.results import Results
 from study.trial import Trial
-from study.worker import one_thread
+from study.worker import use_one_thread
 from sweeps.launch.cluster import Pool
 from sweeps.launch.tasks import Report, Task
 from sweeps.tuning import pareto
@@ -192,7 +192,7 @@ def measure(task: Task, report: Report) -> Mapping[str, Any]:
     """Run a suggested trial in a worker unless its record is there, and return its objectives; none if it diverged."""
     from study.run import run
 
-    one_thread()
+    use_one_thread()
     trial, results = Trial.of(task["trials"][0]), Results(task["results"])
     if trial.id != task["ids"][0]:
         raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")

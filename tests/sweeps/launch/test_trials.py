@@ -16,7 +16,7 @@ from study.errors import BadInputError
 from study.record.results import Results
 from study.speed import backend_choice
 from study.trial import Trial
-from study.worker import one_thread
+from study.worker import use_one_thread
 from sweeps.bundles import SPEED, Advice
 from sweeps.launch import cluster
 from sweeps.launch import schedule as schedule_module
@@ -110,7 +110,7 @@ def outcomes(results: Results) -> dict[tuple[str, int], str]:
 
 def known_to_pay(trial: Trial, members: int) -> dict[str, Any]:
     """Leave a pack of so many to be found in the cache for workers like this process, as if timed."""
-    one_thread()
+    use_one_thread()
     data = load(trial.dataset, Path(), trial.subset)
     kind = backend_choice._cache_key(trial, data.shape, data.classes, "cpu", "grouped")
     timings = [backend_choice.Choice("grouped", 1, 1.0), backend_choice.Choice("grouped", members, 0.1)]
