@@ -21,7 +21,7 @@ from sweeps.console import (
     stopping_at_ctrl_c,
     trials_table,
 )
-from sweeps.lock import alone
+from sweeps.lock import exclusive
 from sweeps.options import (
     Address,
     Backend,
@@ -143,7 +143,7 @@ def run(
     options = LaunchOptions(
         name, where, data_dir, workers, device, backend.value, address, log_to or [], yes, time_limit
     )
-    with alone(where, name, on_wait=console.print):
+    with exclusive(where, name, on_wait=console.print):
         try:
             state = planned.state(where)
         except DamagedError:
@@ -185,7 +185,7 @@ def retry(
     options = LaunchOptions(
         name, where, data_dir, workers, device, backend.value, address, log_to or [], yes, time_limit
     )
-    with alone(where, name, on_wait=console.print):
+    with exclusive(where, name, on_wait=console.print):
         quarantine_damaged(where, name)
         state = saved.state(where)
         run_missing(state, state.failed if failed else state.failed + state.missing, options)
@@ -221,7 +221,7 @@ def compact(name: Name, results: ResultsOption = "results") -> None:
             f"python -m sweeps retry {name} --results {where.argument}"
         )
     where.check_writable()
-    with alone(where, name, on_wait=console.print), console.status("compacting ..."):
+    with exclusive(where, name, on_wait=console.print), console.status("compacting ..."):
         shards, files = where.compact(name)
     console.print(f"{name}: {shards} shards are now {files} files" if shards else f"{name}: nothing to compact")
 
@@ -265,7 +265,7 @@ def tune(
 
     names = list(space.SEARCHES)[: 1 + random]
     sweeps = (*space.SEARCHES.values(), space.CONFIRM)
-    with alone(where, *sweeps):
+    with exclusive(where, *sweeps):
         for sweep in sweeps:
             quarantine_damaged(where, sweep)
         tunings = [

@@ -30,7 +30,7 @@ MOST_FAILURES = 10
 
 def quarantine_damaged(results: Results, sweep: str) -> None:
     """Have the trials whose shards can't be read run again."""
-    for trial in sorted(results.set_aside(sweep)):
+    for trial in sorted(results.quarantine_damaged(sweep)):
         console.print(f"  damaged, and set aside: {trial}")
 
 

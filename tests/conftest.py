@@ -53,6 +53,7 @@ class _RayInTwoProcesses(LoadScopeScheduling):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=2, help="at how many moments a sweep's driver is killed")
+    parser.addoption("--races", type=int, default=4, help="how often four launches try for a sweep at once")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

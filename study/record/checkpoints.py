@@ -1,54 +1,52 @@
-"""Where the checkpoints of unfinished trials lie."""
+"""Where the checkpoints of a sweep's unfinished trials are kept."""
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from pyarrow import fs
-
-if TYPE_CHECKING:
-    from study.record.results import Results
+from study.record.store import Store
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The checkpoints of a sweep's unfinished trials, `RESULTS/<sweep>/checkpoints/<trial id>-<...>`.
+class CheckpointStore:
+    """The checkpoints of a sweep, `<sweep>/checkpoints/<trial id>-<...>`.
 
-    They save time and are no results: where the folder fails, trials go on without them.
+    They save time and are no results: where the store fails, trials go on without them.
+
+    Attributes:
+        store: the results folder's.
+        sweep: the sweep's name.
     """
 
-    results: "Results"
+    store: Store
     sweep: str
 
     def load(self, name: str) -> bytes | None:
-        """What was saved under that name; None where there is nothing."""
-        filesystem, path = self.results._opened[0], self.results._path(self.sweep, "checkpoints", name)
+        """Return the checkpoint of that name; None where there is none."""
         try:
-            with filesystem.open_input_stream(path, compression=None) as stream:
-                content: bytes = stream.read()
+            return self.store.read(self._file(name))
         except OSError:
             return None
-        return content
 
     def save(self, name: str, content: bytes) -> None:
-        """Keep it in place of what has that name, whole or not at all."""
+        """Keep a checkpoint, in place of one that has its name."""
         with suppress(OSError):
-            self.results._put(f"{self.sweep}/checkpoints/{name}", content)
+            self.store.put(self._file(name), content)
 
     def drop(self, trial: str) -> None:
-        """Remove all of a trial, and what was left behind while one was being written."""
+        """Remove all checkpoints of a trial, those as well that were still being written."""
         with suppress(OSError):
-            for path in self._of(trial):
-                self.results._opened[0].delete_file(path)
+            self.store.delete(*self._of(trial))
 
     def holds(self, trial: str) -> bool:
-        """Whether there is any of the trial."""
+        """Return whether there is a checkpoint of a trial."""
         try:
             return bool(self._of(trial))
         except OSError:
             return False
 
+    def _file(self, name: str) -> str:
+        return f"{self.sweep}/checkpoints/{name}"
+
     def _of(self, trial: str) -> list[str]:
-        selector = fs.FileSelector(self.results._path(self.sweep, "checkpoints"), allow_not_found=True)
-        found = self.results._opened[0].get_file_info(selector)
-        return [info.path for info in found if info.base_name.removeprefix(".").startswith(f"{trial}-")]
+        files = self.store.list(f"{self.sweep}/checkpoints", hidden=True)
+        return [file.name for file in files if file.base.removeprefix(".").startswith(f"{trial}-")]

@@ -1,49 +1,199 @@
-"""Which process runs a sweep at the moment."""
+"""Leases: of the processes that would run a sweep into one store, one holds it.
+
+The lease of a sweep is the object `<sweep>/lease.json`, and names its holder. It is made if there is none, and from
+then on replaced only where it still is the version that was read, so that of several who try one succeeds: the store
+decides. A holder renews its lease all along. A lease that was let go, whose process has ended on this machine, or that
+was not renewed for a minute of the store's own time can be taken over.
+"""
 
 import json
-from collections.abc import Mapping
+import os
+import socket
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-if TYPE_CHECKING:
-    from study.record.results import Results
+from study.errors import BadInputError
+from study.record.object_store import ObjectStore, Version
+from study.record.store import Store
+
+RENEW_EVERY_S = 10.0
+EXPIRES_S = 60.0
+"""How long a lease holds that is not renewed."""
+SAFE_S = EXPIRES_S - RENEW_EVERY_S
+"""How long its holder relies on it, which allows for clocks that tell whole seconds."""
+LOOK_EVERY_S = 2.0
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+class LostLeaseError(BadInputError):
+    """Another process may have taken over what this one was running."""
 
 
 @dataclass(frozen=True)
-class Claims:
-    """What the processes that run a sweep say of themselves, each in `RESULTS/<sweep>/claims/<name>.json`."""
+class Holder:
+    """A process that holds a lease, or has let it go.
 
-    results: "Results"
-    sweep: str
+    Attributes:
+        id: a name that no other holder has.
+        host: its machine.
+        boot: what tells machines of one name, and the starts of one machine, apart.
+        pid: its process.
+        since: when it took the lease.
+        renewed: how often it has renewed it, so that no two versions have one content.
+        released: whether it has let it go.
+    """
 
-    @property
-    def lock(self) -> Path | None:
-        """The file that whoever runs the sweep has locked; None on an object store."""
-        return Path(self.results._path(self.sweep, ".lock")) if self.results.is_local else None
+    id: str = ""
+    host: str = ""
+    boot: str = ""
+    pid: int = 0
+    since: str = ""
+    renewed: int = 0
+    released: bool = False
 
-    def put(self, name: str, claim: Mapping[str, Any]) -> None:
-        """Make a claim, or make it anew.
+    @classmethod
+    def this_process(cls) -> "Holder":
+        """Return this process as a new holder."""
+        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return cls(uuid4().hex, socket.gethostname(), _boot(), os.getpid(), since)
+
+    @classmethod
+    def decode(cls, content: bytes) -> "Holder":
+        """Return the holder that a lease names; one without a name where it can't be read."""
+        try:
+            named = json.loads(content)
+            holder = cls(**{field.name: named[field.name] for field in fields(cls)})
+        except (ValueError, KeyError, TypeError):
+            return cls()
+        return holder
+
+    def encode(self) -> bytes:
+        """Return the content of its lease."""
+        return json.dumps(asdict(self)).encode()
+
+    def has_ended(self) -> bool | None:
+        """Return whether its process has ended; None if it is not of this machine."""
+        if not self.boot or (self.host, self.boot) != (socket.gethostname(), _boot()):
+            return None
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, TypeError, OverflowError):
+            pass
+        return False
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, since {self.since}," if self.id else "another process"
+
+
+class Lease:
+    """The lease on one sweep, for a process that wants it."""
+
+    def __init__(self, store: ObjectStore, sweep: str) -> None:
+        self._store, self._sweep, self._name = store, sweep, name_of(sweep)
+        self._me, self._safe_until = Holder.this_process(), 0.0
+        self._version: Version = {}
+
+    def take(self, on_wait: Callable[[str], None] = lambda _: None) -> None:
+        """Take the lease; one that a process of another machine may have left behind is waited for.
+
+        Args:
+            on_wait: told why it may take a minute.
 
         Raises:
-            OSError: the folder can't be written.
+            BadInputError: another process holds it.
+            OSError: the store refuses.
         """
-        self.results._put(f"{self.sweep}/claims/{name}.json", json.dumps(claim).encode())
+        seen: Version | None = None
+        while True:
+            try:
+                content, version, changed_ns = self._store.read_versioned(self._name)
+            except FileNotFoundError:
+                if self._put(self._me, None):
+                    return
+                continue
+            holder = Holder.decode(content)
+            if holder.released or holder.has_ended() or self._store.now_ns() - changed_ns > EXPIRES_S * 1e9:
+                if self._put(self._me, version):
+                    return
+                continue
+            if holder.has_ended() is False or seen not in (None, version):
+                raise held_by(holder, self._store, self._sweep)
+            if seen is None:
+                on_wait(f"{holder} had {self._sweep}; waiting to see whether it still has ...")
+                seen = version
+            time.sleep(LOOK_EVERY_S)
 
-    def all(self) -> dict[str, tuple[int, dict[str, Any]]]:
-        """Every claim by its name, with the time of its last change in ns of the store's own clock."""
-        found = {}
-        for info in self.results._listed(self.sweep, "claims"):
-            # One that is taken back just now is none.
-            with (
-                suppress(FileNotFoundError, ValueError),
-                self.results._opened[0].open_input_stream(info.path) as stream,
-            ):
-                found[info.base_name.removesuffix(".json")] = info.mtime_ns, json.loads(stream.read())
-        return found
+    def renew(self) -> None:
+        """Renew the lease, as its holder has to all along.
 
-    def remove(self, name: str) -> None:
-        """Take a claim back; where that is not permitted it is left to expire."""
+        Raises:
+            LostLeaseError: it is another's, or may soon be, because the store has refused for too long.
+        """
+        where = f"{self._sweep} in {self._store.location}"
+        try:
+            renewed = self._put(replace(self._me, renewed=self._me.renewed + 1), self._version)
+        except OSError as error:
+            if time.monotonic() < self._safe_until:
+                return  # there is time for another attempt
+            raise LostLeaseError(
+                f"the lease on {where} can't be renewed: {str(error).rstrip('.')}; "
+                f"once it can be, the same command goes on where it was."
+            ) from None
+        if not renewed:
+            raise LostLeaseError(
+                f"another process has taken over {where}, because the lease of this one was not renewed in time; "
+                f"what was recorded stays."
+            )
+
+    def release(self) -> None:
+        """Let the lease go; where the store refuses that, it is left to expire."""
         with suppress(OSError):
-            self.results._opened[0].delete_file(self.results._path(self.sweep, "claims", f"{name}.json"))
+            self._put(replace(self._me, released=True), self._version)
+
+    def _put(self, holder: Holder, version: Version | None) -> bool:
+        """Write the lease in place of that version, or if there is none, and return whether it is this process's."""
+        began, content = time.monotonic(), holder.encode()
+        if version is None:
+            written = self._store.put_if_absent(self._name, content)
+        else:
+            written = self._store.put_if_same(self._name, content, version)
+        if written is None:
+            # The answer to an attempt that succeeded may have been lost.
+            with suppress(FileNotFoundError):
+                there, its_version, _ = self._store.read_versioned(self._name)
+                written = its_version if there == content else None
+        if written is not None:
+            self._me, self._version, self._safe_until = holder, written, began + SAFE_S
+        return written is not None
+
+
+def name_of(sweep: str) -> str:
+    """Return the name of the file that says who runs a sweep."""
+    return f"{sweep}/lease.json"
+
+
+def holder_of(store: Store, sweep: str) -> Holder | None:
+    """Return who runs a sweep, or did until it was killed; None if it was let go."""
+    try:
+        holder = Holder.decode(store.read(name_of(sweep)))
+    except FileNotFoundError:
+        return None
+    return None if holder.released else holder
+
+
+def held_by(holder: Holder | None, store: Store, sweep: str) -> BadInputError:
+    """Return the error for who wants a sweep that another process runs."""
+    return BadInputError(
+        f"{holder or Holder()} has {sweep} in {store.location}; wait until it ends, or take another results folder."
+    )
+
+
+def _boot() -> str:
+    return BOOT.read_text().strip() if BOOT.is_file() else ""

@@ -4,6 +4,10 @@ Whatever is printed, recorded or logged of a location has gone through `public`.
 """
 
 import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from study.errors import BadInputError
 
 _USER = re.compile(r"(?<=://)(?:[^/]*@|[^/:]*:.*@)", re.DOTALL)
 """Whoever a URI names before its host; also where a secret with a slash in it, which no URI may have, was pasted in."""
@@ -13,6 +17,20 @@ _SECRET = re.compile(r"([?&])[^=&?]*(?:secret|token|password|key|sig)[^=&?]*=[^&
 def is_uri(location: str) -> bool:
     """Whether it is no path."""
     return "://" in location
+
+
+def file_path(uri: str) -> Path:
+    """Return the path that a `file://` URI stands for.
+
+    Raises:
+        BadInputError: it stands for none of this machine.
+    """
+    parts = urlsplit(uri)
+    if parts.netloc or not parts.path:
+        raise BadInputError(
+            f"results {uri!r} can't be opened: such a URI has three slashes, as in file:///tmp/results."
+        )
+    return Path(unquote(parts.path))
 
 
 def public(text: str) -> str:

@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Records:
-    """The rows of one trial by table, with the columns that `study.record` states."""
+    """The rows of one trial by table, with the columns that `study.record.schema` states."""
 
     members: list[Row] = field(default_factory=list)
     epochs: list[Row] = field(default_factory=list)

@@ -38,7 +38,7 @@ Tables = Mapping[str, list[Row] | pa.Table]
 
 
 class Keeper(Protocol):
-    """Where checkpoints are kept, such as `study.record.checkpoints.Kept`."""
+    """Where checkpoints are kept, such as `study.record.checkpoints.CheckpointStore`."""
 
     def load(self, name: str) -> bytes | None:
         """What was saved under that name; None where there is nothing."""

@@ -12,15 +12,18 @@ import pyarrow as pa
 import pytest
 
 from study.errors import BadInputError
-from study.record import compaction
-from study.record import results as results_module
+from study.record import compaction, store
+from study.record import shards as shard_files
 from study.record.results import Results
 from study.record.schema import SCHEMA_VERSION, SCHEMAS
+from study.record.store import LocalStore
 from tests.study.record.test_results import MEMBER, OTHERS, files
 
 IDS = [f"{number * 7919:016x}" for number in range(5)]
 TABLES = ("members", "epochs", "samples")
-COMPACTION = ("compact", "_compact", "_write_together", "_remove", "_put", "_stream", "_stamped", "remove")
+TRACED = {compaction.__file__, shard_files.__file__, store.__file__}
+"""The files whose lines are what a compaction does; reading is left out, which changes nothing."""
+COMPACTION = ("compact", "_write_together", "_remove", "_clear", "_stamps", "writer", "put", "delete", "sync")
 
 
 def write(results: Results, trial: str, seeds: int = 2, status: str = "ok") -> None:
@@ -63,14 +66,14 @@ def content(results: Results) -> dict[str, list[dict[str, object]]]:
 
 
 def shards(results: Results) -> int:
-    return sum(len(results._shards("sweep", table)) for table in SCHEMAS)
+    return sum(len(shard_files.shards_of(results.store, "sweep", table)) for table in SCHEMAS)
 
 
 def test_what_is_read_is_the_same_in_the_same_order_and_type(results):
     before = {table: results.read("sweep", table) for table in SCHEMAS}
     assert results.compact("sweep") == (15, 3)
     assert shards(results) == 0
-    assert len(results._files("sweep", "compact")) == 4
+    assert len(results.store.list("sweep/compact")) == 4
     assert results.sweeps() == ["sweep"]
     assert results.done("sweep") == set(IDS)
     for table, rows in before.items():
@@ -144,7 +147,7 @@ def test_stopped_before_any_line_it_has_one_record_of_each_and_is_taken_up(tmp_p
 
         def trace(frame, event, value):
             nonlocal left
-            if frame.f_code.co_filename != results_module.__file__ or frame.f_code.co_name not in COMPACTION:
+            if frame.f_code.co_filename not in TRACED or frame.f_code.co_name not in COMPACTION:
                 return None
             if event == "line":
                 left -= 1
@@ -188,10 +191,12 @@ def test_stopped_while_it_removes_shards_it_goes_on(folder, tmp_path):
     assert content(folder) == expected
 
 
-def test_a_store_that_is_lost_at_any_request_has_one_record_of_each(store):
+@pytest.mark.parametrize(("option", "removals"), [("", 2), ("&disable_bulk_delete=true", 4)])
+def test_a_store_that_is_lost_at_any_request_has_one_record_of_each(store, option, removals):
+    """Whether it takes the shards of a table away in one request, or each in one."""
     requests, lost = 0, True
     while lost:
-        results = Results.at(store.uri())
+        results = Results.at(store.uri() + option)
         for trial in IDS[:2]:
             write_two_tables(results, trial)
         expected = content(results)
@@ -206,18 +211,18 @@ def test_a_store_that_is_lost_at_any_request_has_one_record_of_each(store):
         Results(results.location).compact("sweep")
         assert content(results) == expected, requests
         assert shards(results) == 0
-    assert requests >= 2 + 1 + 4  # the files, the manifest and the shards
+    assert requests >= 2 + 1 + removals  # the files and the manifest come before
 
 
 def test_a_shard_that_changes_meanwhile_stays_and_counts(folder, monkeypatch):
-    put = Results._put
+    put = LocalStore.put
 
-    def just_then(self, name, content, keep=True):
+    def just_then(self, name, content):
         if name.endswith(".json"):
             write(folder, IDS[0], seeds=4)
-        put(self, name, content, keep)
+        put(self, name, content)
 
-    monkeypatch.setattr(Results, "_put", just_then)
+    monkeypatch.setattr(LocalStore, "put", just_then)
     folder.compact("sweep")
     monkeypatch.undo()
     assert folder.read("sweep", "members", ["member"], {IDS[0]}).to_pydict() == {"member": [0, 1, 2, 3]}
@@ -275,10 +280,10 @@ def test_a_damaged_file_of_many_is_refused_by_name_and_set_aside_with_all_its_tr
     with pytest.raises(BadInputError, match="retry") as caught:
         content(folder)
     assert str(damaged) in str(caught.value)
-    assert folder.set_aside("sweep") == (set() if ending == ".json" else set(IDS))
+    assert folder.quarantine_damaged("sweep") == (set() if ending == ".json" else set(IDS))
     assert folder.done("sweep") == {"f" * 16}
     assert {row["trial"] for rows in content(folder).values() for row in rows} == {"f" * 16}
-    assert folder.set_aside("sweep") == set()
+    assert folder.quarantine_damaged("sweep") == set()
 
 
 def test_a_file_of_many_that_is_gone_is_missed(folder):
@@ -286,7 +291,7 @@ def test_a_file_of_many_that_is_gone_is_missed(folder):
     compacted(folder, ".epochs.parquet").unlink()
     with pytest.raises(BadInputError, match="listed but not there"):
         folder.read("sweep", "epochs")
-    folder.set_aside("sweep")
+    folder.quarantine_damaged("sweep")
     assert folder.done("sweep") == set()
 
 
@@ -296,7 +301,7 @@ def test_a_damaged_shard_that_was_compacted_before_is_had_from_there(folder, tmp
     folder.compact("sweep")
     shutil.copy(tmp_path / "spare" / name, Path(folder.location) / name)
     corrupt(Path(folder.location) / name)
-    assert folder.set_aside("sweep") == {IDS[0]}
+    assert folder.quarantine_damaged("sweep") == {IDS[0]}
     assert content(folder) == expected
 
 
@@ -333,7 +338,7 @@ def test_a_manifest_of_another_version_is_refused(folder):
     folder.compact("sweep")
     path = compacted(folder, ".json")
     path.write_text(path.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
-    for attempt in (folder.done, folder.compact, folder.set_aside):
+    for attempt in (folder.done, folder.compact, folder.quarantine_damaged):
         with pytest.raises(BadInputError, match="has schema version 99, this normleak reads"):
             attempt("sweep")
 
@@ -348,7 +353,7 @@ def test_many_trials_are_read_by_their_part_of_the_file(tmp_path):
     assert content(results) == before
     with pa.parquet.ParquetFile(compacted(results, ".members.parquet")) as file:
         assert file.num_row_groups == 3
-        assert list(compaction.row_groups_of(file.metadata, {ids[70]})) == [1]
+        assert list(shard_files.row_groups_of(file.metadata, {ids[70]})) == [1]
     assert results.read("sweep", "members", ["trial"], {ids[70], ids[149]})["trial"].to_pylist() == [ids[70], ids[149]]
 
 

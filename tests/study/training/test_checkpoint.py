@@ -27,7 +27,7 @@ from study.data.dataset import Dataset
 from study.data.splits import training_sets
 from study.engine import BACKENDS
 from study.networks import build as build_module
-from study.record.checkpoints import Kept
+from study.record.checkpoints import CheckpointStore
 from study.record.results import Results
 from study.record.rows import Records
 from study.record.schema import SCHEMAS
@@ -64,12 +64,12 @@ class Once:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Kept:
+def kept(tmp_path: Path) -> CheckpointStore:
     return Results.at(tmp_path).checkpoints("sweep")
 
 
-def names(kept: Kept) -> list[str]:
-    folder = Path(kept.results.location) / kept.sweep / "checkpoints"
+def names(kept: CheckpointStore) -> list[str]:
+    folder = Path(kept.store.location) / kept.sweep / "checkpoints"
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
@@ -90,13 +90,16 @@ def members(*trials: Trial) -> list[Member]:
 
 
 def trained(
-    together: Sequence[Member], backend: str, progress: run.Progress = lambda _: None, kept: Kept | None = None
+    together: Sequence[Member],
+    backend: str,
+    progress: run.Progress = lambda _: None,
+    kept: CheckpointStore | None = None,
 ) -> list[Records]:
     return run.run_pack(together, DATA, "cpu", backend, progress, Checkpoints(kept, every_s=0))
 
 
 def with_stops(
-    together: Sequence[Member], backend: str, kept: Kept, between: Callable[[], None] = lambda: None
+    together: Sequence[Member], backend: str, kept: CheckpointStore, between: Callable[[], None] = lambda: None
 ) -> list[Records]:
     """Return the records of a run that is stopped after each epoch, and begun again."""
     stops = Once()
@@ -117,7 +120,9 @@ def scientific(records: Sequence[Records]) -> list[dict[str, Any]]:
     return tables
 
 
-def assert_goes_on(together: Sequence[Member], backend: str, kept: Kept, built: list[nn.Module]) -> list[Records]:
+def assert_goes_on(
+    together: Sequence[Member], backend: str, kept: CheckpointStore, built: list[nn.Module]
+) -> list[Records]:
     """Assert that a stopped run ends as one that was never stopped, and return its records."""
     whole = trained(together, backend)
     once = built[-len(together) :]
@@ -229,13 +234,13 @@ def test_a_trial_with_several_packs_goes_on_with_the_one_that_it_was_at(tmp_path
 
 def test_nothing_is_kept_before_the_time_has_passed(kept):
     run.run_pack(members(TRIAL), DATA, "cpu", "single", lambda _: None, Checkpoints(kept))
-    assert not Path(kept.results.location, kept.sweep).exists()
+    assert not Path(kept.store.location, kept.sweep).exists()
 
 
 # What can't be used
 
 
-def planted(kept: Kept, content: Callable[[bytes], bytes]) -> list[Records]:
+def planted(kept: CheckpointStore, content: Callable[[bytes], bytes]) -> list[Records]:
     """Return the records of a run that is stopped after two epochs, and whose checkpoint is then changed."""
     together, stops = members(TRIAL, TRIAL), Once({0.25})
     with pytest.raises(StoppedError):

@@ -25,6 +25,7 @@ from ray.cluster_utils import Cluster
 
 from analysis.__main__ import app as analysis_app
 from study.record import schema
+from study.record.leases import holder_of
 from study.record.results import Results
 from study.run import run
 from study.trial import parse
@@ -273,7 +274,7 @@ def test_wherever_a_driver_is_killed_or_stopped_the_next_one_goes_on_and_two_at_
     chance, folders = random.Random(0), (tmp_path / str(number) for number in count())
     results = next(folders)
     with driver(plan(results)) as first:
-        wait_for(results / "quickstart" / "claims", "*.json")
+        wait_for(results / "quickstart", "lease.json")
         second = ended(plan(results))
         assert (second.returncode, second.stderr.count("\n")) == (2, 1), second.stdout + second.stderr
         assert f"error: process {first.pid} on {socket.gethostname()}, since 20" in second.stderr
@@ -297,7 +298,7 @@ def test_wherever_a_driver_is_killed_or_stopped_the_next_one_goes_on_and_two_at_
             results = next(folders)
     with driver(plan(results, "hangs")) as stopped:
         deadline = time.monotonic() + 60
-        while stopped.pid not in {claim["pid"] for _, claim in Results.at(results).claims("quickstart").all().values()}:
+        while (holder := holder_of(Results.at(results).store, "quickstart")) is None or holder.pid != stopped.pid:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         time.sleep(STOPPED_AFTER_S)

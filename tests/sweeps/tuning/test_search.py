@@ -15,7 +15,7 @@ from study.record.results import Results
 from study.terminal import main
 from sweeps.__main__ import app
 from sweeps.launch.cluster import Cluster, connected
-from sweeps.lock import alone
+from sweeps.lock import exclusive
 from sweeps.plan import Plan
 from sweeps.tuning.search import Search, front
 from sweeps.tuning.space import cells
@@ -144,7 +144,7 @@ def test_a_setting_that_diverges_is_a_failed_trial_and_a_record_that_is_refused_
     refusing = Search(CELL, "tpe", 2, 0, Results.at(tmp_path / "refusing"))
     (tmp_path / "refusing" / "tune_regularizer").mkdir(parents=True)
     (tmp_path / "refusing" / "tune_regularizer" / "epochs").touch()  # no folder
-    with alone(search.results, search.folder), connected(Cluster(workers=2, device="cpu")) as pool:
+    with exclusive(search.results, search.folder), connected(Cluster(workers=2, device="cpu")) as pool:
         with pytest.raises(OSError, match=r"records could not be written to .*none is half-written"):
             refusing.run(tmp_path, pool, lambda _: None)
         assert refusing.results.done("tune_regularizer") == set()
@@ -207,5 +207,5 @@ def test_a_file_that_is_no_storage_is_named(tmp_path: Path):
 def test_a_tuning_and_a_retry_of_its_comparison_do_not_run_at_once(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    with alone(Results.at(tmp_path), "tune_regularizer_confirm"):
+    with exclusive(Results.at(tmp_path), "tune_regularizer_confirm"):
         assert "has tune_regularizer_confirm in" in refused(capfd, monkeypatch, app, *TUNE, "--results", str(tmp_path))
