@@ -7,7 +7,7 @@ that a sweep can be planned, and its records analyzed, without it.
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class DatasetInfo:
     """What is known of a dataset before it is read.
 
@@ -32,35 +32,13 @@ class DatasetInfo:
 
 # In the paper's order, in which figures show them.
 _ROWS = (
-    DatasetInfo(name="digits", printed="digits", train=1_437, test=360, shape=(1, 28, 28), classes=10, ood="photos"),
-    DatasetInfo(
-        name="mnist", printed="MNIST", train=60_000, test=10_000, shape=(1, 28, 28), classes=10, ood="fashion_mnist"
-    ),
-    DatasetInfo(
-        name="fashion_mnist",
-        printed="FashionMNIST",
-        train=60_000,
-        test=10_000,
-        shape=(1, 28, 28),
-        classes=10,
-        ood="mnist",
-    ),
-    DatasetInfo(
-        name="cifar10", printed="CIFAR10", train=50_000, test=10_000, shape=(3, 32, 32), classes=10, ood="svhn"
-    ),
-    DatasetInfo(
-        name="cifar100", printed="CIFAR100", train=50_000, test=10_000, shape=(3, 32, 32), classes=100, ood="svhn"
-    ),
-    DatasetInfo(name="svhn", printed="SVHN", train=73_257, test=26_032, shape=(3, 32, 32), classes=10, ood="cifar10"),
-    DatasetInfo(
-        name="tiny_imagenet",
-        printed="Tiny ImageNet",
-        train=100_000,
-        test=10_000,
-        shape=(3, 64, 64),
-        classes=200,
-        ood="svhn",
-    ),
+    DatasetInfo("digits", "digits", 1_437, 360, (1, 28, 28), 10, "photos"),
+    DatasetInfo("mnist", "MNIST", 60_000, 10_000, (1, 28, 28), 10, "fashion_mnist"),
+    DatasetInfo("fashion_mnist", "FashionMNIST", 60_000, 10_000, (1, 28, 28), 10, "mnist"),
+    DatasetInfo("cifar10", "CIFAR10", 50_000, 10_000, (3, 32, 32), 10, "svhn"),
+    DatasetInfo("cifar100", "CIFAR100", 50_000, 10_000, (3, 32, 32), 100, "svhn"),
+    DatasetInfo("svhn", "SVHN", 73_257, 26_032, (3, 32, 32), 10, "cifar10"),
+    DatasetInfo("tiny_imagenet", "Tiny ImageNet", 100_000, 10_000, (3, 64, 64), 200, "svhn"),
 )
 DATASETS: dict[str, DatasetInfo] = {row.name: row for row in _ROWS}
 """The built-in datasets by name."""

@@ -200,11 +200,18 @@ def test_a_member_that_diverges_takes_no_other_with_it(backend):
         assert difference(pack.networks[own], alone.networks[0]) < 1e-10
 
 
-def test_members_that_cannot_step_together_are_refused():
-    runs = members(GREYS, trial(), trial(batch_size=4))
+@pytest.mark.parametrize(
+    ("name", "value"), [("batch_size", 4), ("norm", "none"), ("eval_every", 2), ("samples", "scores")]
+)
+def test_members_that_differ_in_what_a_pack_shares_are_refused(name, value):
     pack = engine.pack("grouped", [network("lenet", GREYS, "batch", seed) for seed in (0, 1)], GREYS.shape)
-    with pytest.raises(BadInputError, match="must share batch_size"):
-        Training(pack, runs)
+    with pytest.raises(BadInputError, match=f"must share {name}"):
+        Training(pack, members(GREYS, trial(), trial(**{name: value})))
+
+
+def test_members_that_cannot_step_together_are_refused():
+    runs = members(GREYS, trial(), trial())
+    pack = engine.pack("grouped", [network("lenet", GREYS, "batch", seed) for seed in (0, 1)], GREYS.shape)
     fewer = Corrupted(**{name: tensor[:20] for name, tensor in vars(runs[0].corrupted).items()})
     with pytest.raises(BadInputError, match="equally many training samples"):
         Training(pack, [runs[0], replace(runs[0], corrupted=fewer)])
