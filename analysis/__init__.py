@@ -1,1 +1,1 @@
-"""The Results section: records in, tables, tests and figures out. Nothing here imports torch or Ray."""
+"""The Results section: tables, tests and figures from records. Nothing here imports torch or Ray."""

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import pandas as pd
 import typer
 
-from analysis import metrics as measures
-from analysis.cells import common
+from analysis.cells import shared_settings
 from analysis.load import Loaded, load_all
-from analysis.report import tables as summaries
+from analysis.metrics import Metric, select_metrics
+from analysis.report import tables
 from analysis.report.output import Output, Table, write
-from analysis.statistics import ablation as ablations
-from analysis.statistics import amplification as amplifications
-from analysis.statistics import curves as trained
-from analysis.statistics import paired as tests
+from analysis.statistics import membership
+from analysis.statistics.ablation import ablation
+from analysis.statistics.amplification import amplification
+from analysis.statistics.curves import curves
+from analysis.statistics.paired import compare
 from study.errors import BadInputError, unknown
 from study.record.location import is_uri
 from study.record.results import Results
@@ -23,7 +24,7 @@ from study.terminal import application, console, main
 from sweeps.tuning.space import MAX_LOSS, SEARCHES, STORAGE
 
 if TYPE_CHECKING:
-    from analysis.tuning.tradeoff import Tuning
+    from analysis.tuning.tradeoff import TunedCell
 
 app = application("Turn records into tables, tests and figures.")
 ResultsDir = Annotated[str, typer.Argument(metavar="RESULTS", help="The results folder, a local path or a URI.")]
@@ -39,14 +40,16 @@ FigureFolder = Annotated[
 ]
 
 
-@app.command()
-def tables(
+@app.command("tables")
+def tabulate(
     results: ResultsDir,
-    factor: Annotated[str | None, typer.Option(help="A setting, whose levels are set side by side.")] = None,
-    reference: Annotated[str | None, typer.Option(help="The level that the others are held against.")] = None,
+    factor: Annotated[str | None, typer.Option(help="A setting, whose levels are shown side by side.")] = None,
+    reference: Annotated[str | None, typer.Option(help="The level that the others are compared with.")] = None,
     marginal: Annotated[bool, typer.Option("--marginal", help="The factor over all cells of the others.")] = False,
-    effects: Annotated[bool, typer.Option("--effects", help="Every setting's marginal effect, from a model.")] = False,
-    curves: Annotated[bool, typer.Option("--curves", help="Each cell at each of its epochs.")] = False,
+    with_effects: Annotated[
+        bool, typer.Option("--effects", help="Every setting's marginal effect, from a model.")
+    ] = False,
+    with_curves: Annotated[bool, typer.Option("--curves", help="Each cell at each of its epochs.")] = False,
     metric: Annotated[list[str] | None, typer.Option(help="A metric to show, as mem_acc; may be repeated.")] = None,
     sweep: SweepName = None,
     partial: Partial = False,
@@ -63,42 +66,43 @@ def tables(
 
     Example: python -m analysis tables results --factor norm --marginal --format latex --out norm.tex
     """
-    output, metrics = Output(form, out), measures.named(metric)
-    if (factor is not None) + effects + curves > 1:
+    output, metrics = Output(form, out), select_metrics(metric)
+    if (factor is not None) + with_effects + with_curves > 1:
         raise BadInputError("--factor, --effects and --curves are tables of their own; choose one.")
     if factor is None and (reference is not None or marginal):
         raise BadInputError("--reference and --marginal need a --factor, such as --factor norm.")
-    found = []
+    tabulated = []
     for loaded in load_all(Results.at(results), sweep, partial):
         if factor is not None:
-            levels = ablations.ablation(loaded.members, factor, reference, metrics, marginal, partial)
+            levels = ablation(loaded.members, factor, reference, metrics, marginal, partial)
             over = "each seed's mean over all cells" if marginal else "cell by cell"
-            table = summaries.ablation_table(levels, factor, f"{loaded.sweep}: {factor}, {over}, mean ± sd over seeds")
-        elif effects:
+            table = tables.ablation_table(levels, factor, f"{loaded.sweep}: {factor}, {over}, mean ± sd over seeds")
+        elif with_effects:
             table = _effects(loaded, metrics)
-        elif curves:
-            points = trained.curves(loaded, Results.at(results), metrics)
-            table = summaries.summary_table(points, f"{_title(loaded)}, at each epoch")
+        elif with_curves:
+            points = curves(loaded, Results.at(results), metrics)
+            table = tables.summary_table(points, f"{_title(loaded)}, at each epoch")
         else:
-            table = summaries.summary_table(summaries.summary(loaded.members, metrics), _title(loaded))
-        found.append(_with_missing(table, loaded))
-    output.show(found)
+            table = tables.summary_table(tables.summary(loaded.members, metrics), _title(loaded))
+        tabulated.append(_add_notes(table, loaded))
+    output.show(tabulated)
 
 
-def _effects(loaded: Loaded, metrics: Sequence[measures.Metric]) -> Table:
+def _effects(loaded: Loaded, metrics: Sequence[Metric]) -> Table:
+    """Return the table of marginal effects."""
     from analysis.statistics.factorial import effects  # statsmodels' mixed models take a second to import
 
     estimated, notes = effects(loaded.members, metrics)
-    table = summaries.effects_table(estimated, f"{loaded.sweep}: marginal effects, and interactions with the norm")
+    table = tables.effects_table(estimated, f"{loaded.sweep}: marginal effects, and interactions with the norm")
     table.notes += notes
     return table
 
 
-@app.command()
-def compare(
+@app.command("compare")
+def compare_levels(
     results: ResultsDir,
     factor: Annotated[str, typer.Option(help="The setting whose levels are compared.")] = "norm",
-    reference: Annotated[str | None, typer.Option(help="The level that the others are held against.")] = None,
+    reference: Annotated[str | None, typer.Option(help="The level that the others are compared with.")] = None,
     alternative: Annotated[str | None, typer.Option(help="greater, less or two-sided, for every metric.")] = None,
     sweep: SweepName = None,
     partial: Partial = False,
@@ -112,21 +116,21 @@ def compare(
 
     Example: python -m analysis compare results --factor norm
     """
-    output, found = Output(form, out), []
+    output, tabulated = Output(form, out), []
     if alternative not in (None, "greater", "less", "two-sided"):
         raise unknown("alternative", str(alternative), ("greater", "less", "two-sided"))
     for loaded in load_all(Results.at(results), sweep, partial):
-        tested = tests.compare(loaded.members, factor, reference, alternative, partial)
-        table = summaries.comparison_table(tested, f"{loaded.sweep}: {factor}, paired t-tests over seeds")
-        found.append(_with_missing(table, loaded))
-    output.show(found)
+        comparison = compare(loaded.members, factor, reference, alternative, partial)
+        table = tables.comparison_table(comparison, f"{loaded.sweep}: {factor}, paired t-tests over seeds")
+        tabulated.append(_add_notes(table, loaded))
+    output.show(tabulated)
 
 
-@app.command()
-def claims(
+@app.command("claims")
+def decide_claims(
     results: ResultsDir, sweep: SweepName = None, partial: Partial = False, form: Format = "text", out: Out = None
 ) -> None:
-    """Hold every empirical claim of the paper against the records: held, not held, undecided or not run.
+    """Decide every empirical claim of the paper from the records: held, not held, undecided or not run.
 
     Held: p < 0.05 in the claimed direction, by Holm's correction over all claims that were tested, and for a claim on
     every cell each cell has the sign. Not held: the 95% interval lies wholly on the other side or short of the claimed
@@ -137,31 +141,30 @@ def claims(
 
     Example: python -m analysis claims results --sweep label_noise
     """
-    from analysis.claims import ledger as ledgers
+    from analysis.claims.ledger import ledger
 
-    output, where = Output(form, out), Results.at(results)
-    entries = ledgers.ledger(where, sweep, partial)
-    output.show([summaries.claims_table(entries, "The paper's claims", where)])
+    output, folder = Output(form, out), Results.at(results)
+    output.show([tables.claims_table(ledger(folder, sweep, partial), "The paper's claims", folder)])
 
 
-@app.command()
-def amplification(
+@app.command("amplification")
+def show_amplification(
     results: ResultsDir, sweep: SweepName = None, partial: Partial = False, form: Format = "text", out: Out = None
 ) -> None:
-    """Hold the theory's amplification of influence, (gamma/sigma)^2, against the measured ratio of squared gradients.
+    """Compare the theory's amplification of influence, (gamma/sigma)^2, with the measured ratio of squared gradients.
 
     Example: python -m analysis amplification results --sweep influence
     """
-    output, found = Output(form, out), []
+    output, tabulated = Output(form, out), []
     for loaded in load_all(Results.at(results), sweep, partial):
-        ratios = amplifications.amplification(loaded.members)
-        table = summaries.amplification_table(ratios, f"{loaded.sweep}: influence with batch norm over without")
-        found.append(_with_missing(table, loaded))
-    output.show(found)
+        ratios = amplification(loaded.members)
+        table = tables.amplification_table(ratios, f"{loaded.sweep}: influence with batch norm over without")
+        tabulated.append(_add_notes(table, loaded))
+    output.show(tabulated)
 
 
-@app.command()
-def membership(
+@app.command("membership")
+def attack_models(
     results: ResultsDir,
     attack: Annotated[list[str] | None, typer.Option(help="An attack to show; may be repeated.")] = None,
     sweep: SweepName = None,
@@ -179,32 +182,31 @@ def membership(
 
     Example: python -m analysis membership results --attack lira_online/per_example --attack global_threshold
     """
-    from analysis.figures.membership import memorized, most_memorized, roc_curves
-    from analysis.figures.panels import save
-    from analysis.statistics import membership
+    from analysis.figures.membership import memorization_histograms, most_memorized_images, roc_curves
+    from analysis.figures.panels import save_figure
 
-    output, shown, drawn = Output(form, out), [], []
-    every = load_all(Results.at(results), sweep, partial)
-    with_halves = [loaded for loaded in every if membership.has_halves(loaded)] or every
-    names = tuple(attack or membership.SHOWN)
-    for loaded in with_halves:
-        found = membership.audits(loaded, Results.at(results))
-        folder = _figure_folder(results, figures, loaded.sweep, len(with_halves))
-        told = summaries.audit_tables(found, names, loaded.sweep)
-        told[0].notes += loaded.notes
-        shown += told
-        figured = {"roc": roc_curves(found, names[0]), "counterfactual": memorized(found)}
+    output, tabulated, paths = Output(form, out), [], []
+    all_records = load_all(Results.at(results), sweep, partial)
+    with_shadows = [loaded for loaded in all_records if membership.has_shadow_models(loaded)] or all_records
+    names = tuple(attack or membership.DEFAULT_ATTACKS)
+    for loaded in with_shadows:
+        audited = membership.audit_cells(loaded, Results.at(results))
+        folder = _figure_folder(results, figures, loaded.sweep, len(with_shadows))
+        of_sweep = tables.audit_tables(audited, names, loaded.sweep)
+        _add_notes(of_sweep[0], loaded)
+        tabulated += of_sweep
+        drawn = {"roc": roc_curves(audited, names[0]), "counterfactual": memorization_histograms(audited)}
         images = membership.most_memorized(loaded, Results.at(results))
         if len(images):
-            figured["most_memorized"] = most_memorized(images)
-        drawn += [path for name, figure in figured.items() for path in save(figure, folder / name)]
-    output.show(shown)
-    for path in drawn:
+            drawn["most_memorized"] = most_memorized_images(images)
+        paths += [path for name, figure in drawn.items() for path in save_figure(figure, folder / name)]
+    output.show(tabulated)
+    for path in paths:
         output.say(f"figure: {path}")
 
 
-@app.command()
-def tradeoff(
+@app.command("tradeoff")
+def show_tradeoff(
     results: ResultsDir,
     max_accuracy_loss: MaxLoss = MAX_LOSS,
     sweep: Annotated[str, typer.Option(help="The tuning.")] = SEARCHES["tpe"],
@@ -215,48 +217,57 @@ def tradeoff(
 ) -> None:
     """Show what a tuned regularizer buys and costs: the front, the recommended setting, and its rivals on fresh seeds.
 
-    Settings are chosen on the validation samples alone. The rivals, and the setting itself, are held against norm=batch
-    in paired two-sided tests over seeds that no search has seen, on the test set.
+    Settings are chosen on the validation samples alone. The rivals, and the setting itself, are compared with
+    norm=batch in paired two-sided tests over seeds that no search has seen, on the test set. The paper's claims on
+    Fig. 8 are decided from these records: held, not held or undecided.
 
     Example: python -m analysis tradeoff results --max-accuracy-loss 0.01
     """
-    from analysis.tuning import tradeoff as tradeoffs
     from analysis.tuning.importance import importances
+    from analysis.tuning.tradeoff import load_tuned_cells
 
     output = Output(form, out)
-    tuned, loaded = tradeoffs.load_tunings(Results.at(results), sweep, max_accuracy_loss, partial)
+    tuned, loaded = load_tuned_cells(Results.at(results), sweep, max_accuracy_loss, partial)
     storage = Path(results) / sweep / STORAGE
-    weights = importances(storage, tuned) if storage.is_file() else None
+    shares = importances(storage, tuned) if storage.is_file() else None
     folder = _figure_folder(results, figures, sweep)
-    shown = [table for tuning in tuned for table in summaries.tuning_tables(tuning, f"{sweep}: {tuning.title}")]
-    shown[-1].notes += [note for part in loaded for note in part.notes]
-    output.show(shown)
-    _draw_tuned(tuned, weights, folder, output)
+    tabulated = [table for cell in tuned for table in tables.tuning_tables(cell, f"{sweep}: {cell.title}")]
+    tabulated[-1].notes += [note for part in loaded for note in part.notes]
+    output.show(tabulated)
+    _draw_tuned(tuned, shares, folder, output)
 
 
-def _draw_tuned(tuned: "Sequence[Tuning]", weights: pd.DataFrame | None, folder: Path, output: Output) -> None:
-    from analysis.figures.panels import save
-    from analysis.tuning import figures as draw
+def _draw_tuned(tuned: "Sequence[TunedCell]", shares: pd.DataFrame | None, folder: Path, output: Output) -> None:
+    """Draw the figures of a tuning and print their paths, or why there is none.
+
+    Args:
+        tuned: the tuned cells.
+        shares: the importance of the parameters; None where Optuna's storage is missing.
+        folder: where the figures go.
+        output: where the messages go.
+    """
+    from analysis.figures.panels import save_figure
+    from analysis.tuning.figures import hypervolume_figure, importance_figure, tradeoff_figure
     from analysis.tuning.importance import FEWEST_TRIALS
 
-    drawn = {"hypervolume": draw.hypervolume(tuned)}
-    if any(len(tuning.usable) for tuning in tuned):
-        drawn["tradeoff"] = draw.tradeoff(tuned)
-    if weights is not None and len(weights):
-        drawn["importance"] = draw.importance(weights)
+    drawn = {"hypervolume": hypervolume_figure(tuned)}
+    if any(len(cell.usable) for cell in tuned):
+        drawn["tradeoff"] = tradeoff_figure(tuned)
+    if shares is not None and len(shares):
+        drawn["importance"] = importance_figure(shares)
     for name, figure in drawn.items():
-        for path in save(figure, folder / name):
+        for path in save_figure(figure, folder / name):
             output.say(f"figure: {path}")
     if "tradeoff" not in drawn:
         output.say("no figure of the front: no searched setting gave a result.")
-    if weights is None:
+    if shares is None:
         output.say("no figure of importance: there is no storage of Optuna's beside the records.")
-    elif weights.empty:
+    elif shares.empty:
         output.say(f"no figure of importance: no study has {FEWEST_TRIALS} trials with a result.")
 
 
-@app.command()
-def figures(
+@app.command("figures")
+def draw_paper_figures(
     results: ResultsDir,
     sweep: SweepName = None,
     figure: Annotated[list[str] | None, typer.Option(help="A figure to draw, as fig1; may be repeated.")] = None,
@@ -267,39 +278,39 @@ def figures(
 ) -> None:
     """Draw the paper's figures that there are records of, as PNG and PDF, and list them with their paths.
 
-    A sweep that none of the paper's is made of gets the figure `memorization`.
+    A sweep that feeds none of the paper's figures gets the figure `memorization`.
 
     Example: python -m analysis figures results --sweep quickstart
 
     Example: python -m analysis figures results --figure fig2 --figure fig10
     """
-    from analysis.figures import catalog  # matplotlib takes a second to import
-    from analysis.figures.panels import save
+    from analysis.figures.catalog import draw_figures, sweeps_feeding  # matplotlib takes a second to import
+    from analysis.figures.panels import save_figure
 
-    output, where = Output(form, out), Results.at(results)
-    every = catalog.feeding(figure, where.sweeps()) if figure and sweep is None else [sweep]
-    loads = [loaded for name in every for loaded in load_all(where, name, partial)]
-    drawn, reasons = [], {}
-    for loaded in loads:
-        place = _figure_folder(results, folder, loaded.sweep, len(loads))
-        for one, made in catalog.figures_of(loaded, where, figure):
-            if isinstance(made, str):
-                reasons[one.name] = f"{one.name}: {made}"
+    output, records = Output(form, out), Results.at(results)
+    names = sweeps_feeding(figure, records.sweeps()) if figure and sweep is None else [sweep]
+    all_records = [loaded for name in names for loaded in load_all(records, name, partial)]
+    rows, reasons = [], {}
+    for loaded in all_records:
+        place = _figure_folder(results, folder, loaded.sweep, len(all_records))
+        for paper, drawn in draw_figures(loaded, records, figure):
+            if isinstance(drawn, str):
+                reasons[paper.name] = f"{paper.name}: {drawn}"
                 continue
-            files = dict(zip(("png", "pdf"), map(str, save(made, place / one.name)), strict=True))
-            about = {"figure": one.name, "place": one.place, "caption": one.caption}
-            drawn.append({"sweep": loaded.sweep, **about, **files})
-    lacking = [reasons[name] for name in reasons if name not in {one["figure"] for one in drawn}]
-    if lacking and (figure or not drawn):
-        raise BadInputError(" ".join(lacking))
-    table = summaries.figures_table(pd.DataFrame(drawn), str(where))
-    table.notes += [*lacking, *(f"records: {where.below(loaded.sweep)}" for loaded in loads)]
-    table.notes += [note for loaded in loads for note in loaded.notes]
+            files = dict(zip(("png", "pdf"), map(str, save_figure(drawn, place / paper.name)), strict=True))
+            labels = {"figure": paper.name, "place": paper.place, "caption": paper.caption}
+            rows.append({"sweep": loaded.sweep, **labels, **files})
+    not_drawn = [reasons[name] for name in reasons if name not in {row["figure"] for row in rows}]
+    if not_drawn and (figure or not rows):
+        raise BadInputError(" ".join(not_drawn))
+    table = tables.figures_table(pd.DataFrame(rows), str(records))
+    table.notes += [*not_drawn, *(f"records: {records.below(loaded.sweep)}" for loaded in all_records)]
+    table.notes += [note for loaded in all_records for note in loaded.notes]
     output.show([table])
 
 
-@app.command()
-def report(
+@app.command("report")
+def write_report(
     results: ResultsDir,
     max_accuracy_loss: MaxLoss = MAX_LOSS,
     out: Annotated[
@@ -311,21 +322,21 @@ def report(
 
     Example: python -m analysis report results
     """
-    from analysis.report.page import report as reported
+    from analysis.report.page import report
 
     if out is None and is_uri(results):
         raise BadInputError("the report of results on a URI needs a local file: --out FILE.")
     file = out or Path(results) / "report.html"
     with console.status("reading records ...") as status:
-        page = reported(
+        page = report(
             Results.at(results), max_accuracy_loss, partial, lambda part: status.update(f"working on {part} ...")
         )
     write(file, page, "the report")
     console.print(f"report: {file}", soft_wrap=True)
 
 
-@app.command()
-def bench(
+@app.command("bench")
+def time_analysis(
     members: Annotated[int, typer.Option(help="How many members, five a trial.", min=1, max=20_000)] = 20_000,
     epochs: Annotated[int, typer.Option(help="How many points each member's curve has.", min=1)] = 200,
     form: Format = "text",
@@ -335,14 +346,14 @@ def bench(
 
     Example: python -m analysis bench --members 2000
     """
-    from analysis.bench import bench as measured
+    from analysis.bench import bench
 
     output = Output(form, out)
-    output.show([summaries.bench_table(measured(members, epochs), f"{members} members with {epochs} epochs each")])
+    output.show([tables.bench_table(bench(members, epochs), f"{members} members with {epochs} epochs each")])
 
 
 def _figure_folder(results: str, folder: Path | None, sweep: str, sweeps: int = 1) -> Path:
-    """Where a sweep's figures go; two sweeps in one folder would overwrite each other's."""
+    """Return the folder of a sweep's figures; of several sweeps each has its own, so that none overwrites another's."""
     if folder is not None:
         return folder if sweeps == 1 else folder / sweep
     if is_uri(results):
@@ -351,11 +362,12 @@ def _figure_folder(results: str, folder: Path | None, sweep: str, sweeps: int = 
 
 
 def _title(loaded: Loaded) -> str:
-    return f"{loaded.sweep}: {common(loaded.members)}, {len(loaded.members)} members, mean ± sd over seeds"
+    """Return the title of a sweep's table."""
+    return f"{loaded.sweep}: {shared_settings(loaded.members)}, {len(loaded.members)} members, mean ± sd over seeds"
 
 
-def _with_missing(table: Table, loaded: Loaded) -> Table:
-    """The table, with a note of what a partial grid lacks."""
+def _add_notes(table: Table, loaded: Loaded) -> Table:
+    """Add notes of what a partial grid lacks, and return the table."""
     table.notes += loaded.notes
     return table
 

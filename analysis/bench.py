@@ -1,4 +1,4 @@
-"""How long the analysis takes over a large grid: made-up records are written, then loaded and tabulated."""
+"""The benchmark of the analysis: made-up records of a large grid are written, then loaded and tabulated."""
 
 import itertools
 import multiprocessing
@@ -28,30 +28,34 @@ SEEDS = 5
 
 
 def bench(members: int, epochs: int) -> pd.DataFrame:
-    """The seconds that it takes to load and tabulate so many members, five a trial, and their curves.
+    """Measure the seconds that it takes to load and tabulate members and their curves.
+
+    Args:
+        members: the number of members, five for each trial.
+        epochs: the number of points of each member's curve.
 
     Returns:
-        One row: `members`, `curve_rows`, `import_seconds`, `members_seconds`, `curves_seconds`, `seconds`, which is
-        all of them, `cpu_seconds`, those of all cores together, and `peak_gb`, the most memory that the process had.
+        One row: `members`, `curve_rows`, `import_seconds`, `members_seconds`, `curves_seconds`, `seconds` (all of
+        them), `cpu_seconds` (of all cores together) and `peak_gb` (the most memory that the process had).
     """
     with TemporaryDirectory() as folder:
-        _alone(_write, folder, -(-members // SEEDS), epochs)
+        _in_fresh_process(_write, folder, -(-members // SEEDS), epochs)
         start = time.perf_counter()
-        measured = _alone(_tabulate, folder)
+        numbers = _in_fresh_process(_tabulate, folder)
         seconds = time.perf_counter() - start
-    named = {"members": measured.pop("members"), "curve_rows": measured.pop("curve_rows")}
-    steps = {"import_seconds": seconds - measured["members_seconds"] - measured["curves_seconds"], **measured}
-    return pd.DataFrame([{**named, **steps, "seconds": seconds}])
+    counts = {"members": numbers.pop("members"), "curve_rows": numbers.pop("curve_rows")}
+    steps = {"import_seconds": seconds - numbers["members_seconds"] - numbers["curves_seconds"], **numbers}
+    return pd.DataFrame([{**counts, **steps, "seconds": seconds}])
 
 
-def _alone(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What the work returns in a fresh process, whose memory is its own."""
+def _in_fresh_process(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a fresh process, so that its memory can be measured, and return its result."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(work, *arguments).result()
 
 
 def trials(count: int, epochs: int) -> tuple[Trial, ...]:
-    """So many cells of a factorial, of at most 4,000, with five seeds each."""
+    """Return the first `count` cells of a factorial of 4,000, each a trial with five seeds."""
     axes: dict[str, tuple[Any, ...]] = {
         "architecture": ("lenet", "resnet18", "resnet34", "vgg11"),
         "k": (0.05, 0.1, 0.15, 0.2, 0.3),

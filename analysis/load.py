@@ -1,7 +1,7 @@
-"""Records as frames, complete or not at all.
+"""Load records as frames, complete or not at all.
 
-What should be there is taken from the plans that the launches saved, never from what happens to be there: a grid with
-holes or doubles would give a table that looks like any other.
+The plans that the launches saved say which members there should be, never the records that happen to be there: a grid
+with holes or doubles would give a table that looks like any other.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from sweeps.plan import Plan
 
 KEY = ["trial", "member"]
 NAMED = 3
-"""How many trials that lack members are named before they are only counted."""
+"""The most trials that are named of those that lack members."""
 NETWORK = ["cell", "seed", "model"]
-"""What makes a network the same network, whatever trial it was trained in."""
+"""The columns that identify a network, whatever trial it was trained in."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,13 @@ class Loaded:
     """The records of one sweep.
 
     Attributes:
-        sweep: its name.
-        members: one row a member, the columns of the `members` table; one that two trials trained counts once.
-        planned: the members that the plans ask for.
-        missing: those of them that have no record; 0 unless a partial grid was asked for.
-        lacking: the trials that miss some, as a user would write them.
-        unplanned: the members that no plan asks for; 0 unless a partial grid was asked for.
+        sweep: the sweep's name.
+        members: a row for each member, with the columns of the table `members`; a network that two trials trained
+            counts once.
+        planned: the number of members that the plans ask for.
+        missing: the number of these that have no record; 0 unless a partial grid was asked for.
+        lacking: the trials that lack some of their members, as a user would write them.
+        unplanned: the number of members that no plan asks for; 0 unless a partial grid was asked for.
     """
 
     sweep: str
@@ -44,7 +45,7 @@ class Loaded:
 
     @property
     def notes(self) -> list[str]:
-        """What a partial grid lacks and has beside the plan, by name, a sentence each."""
+        """A sentence on the members that a partial grid lacks, and one on those that are in no plan."""
         sentences = []
         if self.missing:
             named = [f"[{trial}]" for trial in self.lacking[:NAMED]]
@@ -57,21 +58,26 @@ class Loaded:
 
 
 def load_all(results: Results, sweep: str | None = None, partial: bool = False) -> list[Loaded]:
-    """Every sweep of a results folder, or the one named.
+    """Load every sweep of a results folder, or the named one.
+
+    Args:
+        results: the results folder.
+        sweep: the sweep's name; by default all.
+        partial: see `load`.
 
     Raises:
         BadInputError: the folder or the sweep isn't there, or a grid is incomplete, doubled or unplanned.
     """
-    found = results.sweeps()
-    if sweep is not None and sweep not in found:
-        raise unknown(f"sweep in {results}", sweep, found) if found else _empty(results)
-    if not found:
+    names = results.sweeps()
+    if sweep is not None and sweep not in names:
+        raise unknown(f"sweep in {results}", sweep, names) if names else _empty(results)
+    if not names:
         raise _empty(results)
-    return [load(results, name, partial) for name in ([sweep] if sweep else found)]
+    return [load(results, name, partial) for name in ([sweep] if sweep else names)]
 
 
 def load(results: Results, sweep: str, partial: bool = False) -> Loaded:
-    """The records of one sweep, checked against its plans.
+    """Load the records of one sweep and check them against its plans.
 
     Args:
         results: the results folder.
@@ -85,24 +91,25 @@ def load(results: Results, sweep: str, partial: bool = False) -> Loaded:
     members = results.read(sweep, "members").to_pandas()
     _refuse_doubles(sweep, members)
     plan = Plan.saved(sweep, results)
-    found = set(members[NETWORK].itertuples(index=False, name=None))
-    planned = plan.networks() if plan else found  # what was never planned has nothing to be held against
-    missing = planned - found
+    recorded = set(members[NETWORK].itertuples(index=False, name=None))
+    planned = plan.networks() if plan else recorded  # without a plan there is nothing to check against
+    missing = planned - recorded
     lacking = _lacking(plan, missing)
     if not partial:
-        _refuse_unplanned(sweep, members, found - planned)
+        _refuse_unplanned(sweep, members, recorded - planned)
         _refuse_holes(sweep, plan, lacking, results)
     if members.empty:
         raise BadInputError(f"{sweep}: none of its {len(planned)} planned members has a record yet.")
-    return Loaded(sweep, _distinct(members), len(planned), len(missing), tuple(map(str, lacking)), len(found - planned))
+    unplanned = len(recorded - planned)
+    return Loaded(sweep, _one_row_a_network(members), len(planned), len(missing), tuple(map(str, lacking)), unplanned)
 
 
 def with_missing(loaded: Loaded, results: Results) -> pd.DataFrame:
-    """The members, and for each network that was planned and has no record a row with `missing` as its status.
+    """Return the members, with a row of status `missing` for each network that was planned and has no record.
 
     Args:
         loaded: the sweep's members.
-        results: where they were loaded from.
+        results: the folder that they were loaded from.
 
     Returns:
         The columns of `members`; a missing network has its settings, cell, seed and model, and no results.
@@ -113,14 +120,14 @@ def with_missing(loaded: Loaded, results: Results) -> pd.DataFrame:
     plan = Plan.saved(loaded.sweep, results)
     if plan is None or not loaded.missing:
         return loaded.members
-    found = set(loaded.members[NETWORK].itertuples(index=False, name=None))
-    recorded = loaded.members.drop_duplicates("cell").set_index("cell")
-    # A folder is recorded by a name of its own, which other cells of the plan tell; it may be gone by now.
+    networks = set(loaded.members[NETWORK].itertuples(index=False, name=None))
+    by_cell = loaded.members.drop_duplicates("cell").set_index("cell")
+    # A folder is recorded under a name of its own, which the plan's other cells give; the folder may be gone by now.
     names = {
-        (name, getattr(trial, name)): recorded.loc[trial.cell, name]
+        (name, getattr(trial, name)): by_cell.loc[trial.cell, name]
         for trial in plan.trials
         for name in FOLDER_FIELDS
-        if trial.cell in recorded.index
+        if trial.cell in by_cell.index
     }
     lacking = [
         {
@@ -130,15 +137,15 @@ def with_missing(loaded: Loaded, results: Results) -> pd.DataFrame:
         }
         for trial in plan.trials
         for seed, model in trial.members
-        if (trial.cell, seed, model) not in found
+        if (trial.cell, seed, model) not in networks
     ]
     return pd.concat([loaded.members, pd.DataFrame(lacking)], ignore_index=True)
 
 
-def _distinct(members: pd.DataFrame) -> pd.DataFrame:
-    """One row a network: launches with other seeds share some, and a network trained twice is one observation.
+def _one_row_a_network(members: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each network, the one with results if there is any.
 
-    Of its records, one with results is kept if there is any.
+    Launches with other seeds may share members, and a network that was trained twice is one observation.
     """
     with_results_first = members.sort_values("status", key=lambda status: status != "ok", kind="stable")
     return with_results_first.drop_duplicates(NETWORK).sort_index()
@@ -149,6 +156,7 @@ def _empty(results: Results) -> BadInputError:
 
 
 def _refuse_doubles(sweep: str, members: pd.DataFrame) -> None:
+    """Refuse a member that is recorded twice."""
     doubled = members[members.duplicated(KEY)]
     if len(doubled):
         trial, member = doubled.iloc[0][KEY]
@@ -156,6 +164,7 @@ def _refuse_doubles(sweep: str, members: pd.DataFrame) -> None:
 
 
 def _refuse_unplanned(sweep: str, members: pd.DataFrame, unplanned: set[tuple[str, int, int]]) -> None:
+    """Refuse members that are in no plan."""
     strange = members[[network in unplanned for network in members[NETWORK].itertuples(index=False, name=None)]]
     if len(strange):
         trial, member = strange.sort_values(KEY).iloc[0][KEY]
@@ -165,13 +174,14 @@ def _refuse_unplanned(sweep: str, members: pd.DataFrame, unplanned: set[tuple[st
 
 
 def _lacking(plan: Plan | None, missing: set[tuple[str, int, int]]) -> list[Trial]:
-    """The planned trials that some of the missing members belong to."""
+    """Return the planned trials that the missing members belong to."""
     if plan is None or not missing:
         return []
     return [trial for trial in plan.trials if missing & {(trial.cell, seed, model) for seed, model in trial.members}]
 
 
 def _refuse_holes(sweep: str, plan: Plan | None, lacking: Sequence[Trial], results: Results) -> None:
+    """Refuse a grid with trials that have no complete record."""
     if plan is not None and lacking:
         raise BadInputError(
             f"{sweep}: {len(lacking)} of {len(plan.trials)} trials have no complete record, such as [{lacking[0]}]; "

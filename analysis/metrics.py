@@ -1,4 +1,4 @@
-"""What is compared: the metrics of a member, their names in print, and which way the paper says they go."""
+"""The metrics of a member that are compared: their names in print, and the direction that the paper claims."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ class Metric:
     """A result column of `members`.
 
     Attributes:
-        column: its name there.
+        column: the column's name.
         label: its name in tables and figures.
-        alternative: how an arm with normalization differs from one without, as the paper has it; the one-sided
-            hypothesis of its test.
+        alternative: the one-sided hypothesis of its test: `greater` or `less` in an arm with normalization than in
+            one without, as the paper claims.
     """
 
     column: str
@@ -30,11 +30,17 @@ METRICS = (
     Metric("mia_auc", "MIA AUC", "greater"),
 )
 LOWER_IS_BETTER = frozenset({"mem_acc", "mia_auc"})
-"""The metrics by which something leaks; of all others more is better."""
+"""The metrics of which less is better, because they measure what leaks; of all others more is better."""
+NEAR_ONE = 0.95
+"""The least clean accuracy that counts as "close to 1" in the paper's section 6.
+
+The paper shows bars and gives no number. We take what rounds to 1.0 at one digit, about as fine as such bars can be
+read. The claims on Fig. 8, the alpha that our Fig. 8 shows and the verdicts on a tuned regularizer all use it.
+"""
 
 
-def named(columns: Sequence[str] | None) -> tuple[Metric, ...]:
-    """The metrics of those columns, in the order of `METRICS`; all where none is named.
+def select_metrics(columns: Sequence[str] | None) -> tuple[Metric, ...]:
+    """Return the metrics of the columns, in the order of `METRICS`; all metrics where no column is named.
 
     Raises:
         BadInputError: there is no such metric.

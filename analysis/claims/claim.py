@@ -1,104 +1,82 @@
-"""What a claim is: a sentence of a paper, the networks that it is about, and the test that decides it."""
+"""A claim: a sentence of a paper, the cells that it is about, and the test that decides it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from analysis.cells import level, silenced
+from analysis.cells import inactive_settings
+from analysis.claims.effects import Effect
 from analysis.statistics import hypotheses
 from analysis.statistics.hypotheses import Effects, Finding
+from analysis.tuning.tradeoff import TunedCell
 from study.record.results import Results
+from study.settings import format_value
 from study.trial import Trial
 from sweeps.registry import SWEEPS
 from sweeps.sweep import Scale
 
-Effect = Callable[[pd.DataFrame], pd.Series]
-"""The effect in each row of a frame of pairs, whose results end in `_arm` and `_ref`, or of members of one arm."""
 Test = Callable[["Claim", Effects], Finding]
+"""The test of a claim, given its effects."""
 Levels = Mapping[str, Any]
 """Levels by setting; a tuple stands for any of its levels."""
 BATCH: Levels = {"norm": "batch"}
 NONE: Levels = {"norm": "none"}
 
 
-def difference(column: str) -> Effect:
-    """The arm's value less the reference's."""
-    return lambda pairs: pairs[f"{column}_arm"] - pairs[f"{column}_ref"]
-
-
-def ratio(column: str) -> Effect:
-    """The logarithm of the arm's value over the reference's."""
-    return lambda pairs: safe_log(pairs[f"{column}_arm"]) - safe_log(pairs[f"{column}_ref"])
-
-
-def value(column: str) -> Effect:
-    """The value of the one arm that there is."""
-    return lambda members: members[column]
-
-
-def safe_log(values: pd.Series) -> pd.Series:
-    """Return the logarithm of values, NaN where a value is not above 0."""
-    with np.errstate(divide="ignore"):
-        logarithms: pd.Series = values.astype(float).map(np.log)
-    return logarithms
-
-
 def mean(claim: "Claim", effects: Effects) -> Finding:
-    """The mean over cells is as claimed."""
+    """Test that the mean over cells is as claimed."""
     return hypotheses.above(effects, claim.alternative, claim.margin, claim.size)
 
 
 def every(claim: "Claim", effects: Effects) -> Finding:
-    """The mean is as claimed, and so is the sign in every cell."""
+    """Test that the mean is as claimed, and the sign in every cell too."""
     return hypotheses.every_cell(effects, claim.alternative, claim.margin, claim.size)
 
 
 def some(of: str) -> Test:
-    """One level of a setting at least is as claimed."""
+    """Return the test that at least one level of the setting `of` is as claimed."""
     return lambda claim, effects: hypotheses.some_level(effects, claim.alternative, of, claim.margin)
 
 
 def trend(along: str) -> Test:
-    """The effect grows or falls along a setting."""
+    """Return the test that the effect grows, or falls, along a setting."""
     return lambda claim, effects: hypotheses.trend(effects, claim.alternative, along)
 
 
 def most(but: str) -> Test:
-    """The sign is as claimed in most cells, of which a setting is no part."""
+    """Return the test that the sign is as claimed in most cells; the setting `but` tells no cells apart."""
     return lambda claim, effects: hypotheses.most_cells(effects, claim.alternative, but)
 
 
 def within(factor: float) -> Test:
-    """A ratio lies within a factor of 1."""
+    """Return the test that a ratio is within a factor of 1."""
     return lambda _, effects: hypotheses.within_factor(effects, factor)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of the paper as a hypothesis with a test.
+    """One sentence of a paper as a hypothesis with a test, decided from the records of a sweep.
 
     Attributes:
-        id: its name here.
-        place: where the paper has it.
-        says: the sentence, in our words.
-        sweeps: whose records can decide it, the one that was made for it first.
-        effect: what is measured of each pair.
-        test: the hypothesis.
-        where: the cells that it is about.
-        arm: the settings of one side.
-        reference: those of the other; None where the claim is about one arm alone.
-        table: what the effect is made of: a member's results (`members`), their means over all epochs (`epochs`), the
-            last of each layer (`layers`), or the attack on models trained on halves (`samples`).
-        alternative: `greater` or `less`, the side that is claimed.
-        margin: what the effect is to exceed, where the paper says how much at least, or where we put a number to its
-            words.
-        size: how large the effect is, where the paper says about how much.
-        ratio: whether the effect is the logarithm of a ratio, and told as the ratio.
+        id: the claim's name.
+        place: the sentence's place in the paper.
+        says: the sentence in our words.
+        sweeps: the sweeps whose records can decide it, the one that was made for it first.
+        effect: what is measured of each pair, or of each member where there is one arm.
+        test: the test of the hypothesis.
+        where: the levels that its cells have.
+        arm: the levels of one arm.
+        reference: the levels of the arm that it is compared with; None where the claim is about one arm alone.
+        table: the records that the effect is made of: a member's results (`members`), their means over all epochs
+            (`epochs`), the last results of each layer (`layers`), or the attack on models that were trained on halves
+            of D' (`samples`).
+        alternative: the side that is claimed, `greater` or `less`.
+        margin: the number that the effect must exceed, where the paper says how much it is at least, or where we put a
+            number to its words.
+        size: the effect's size, where the paper says about how much it is.
+        ratio: whether the effect is the logarithm of a ratio, and shown as the ratio.
         paper: the paper's own number in the unit of the effect, where it gives one.
-        paper_p: the p that it gives.
+        paper_p: the p-value that the paper gives.
     """
 
     id: str
@@ -119,28 +97,53 @@ class Claim:
     paper_p: float | None = None
 
     def about(self, trial: Trial) -> bool:
-        """Whether the trial is one of its cells."""
+        """Return whether a trial is one of the claim's cells."""
         sides = [self.arm] if self.reference is None else [self.arm, self.reference]
         return any(_allows({**self.where, **side}, trial.settings()) for side in sides)
 
     def command(self, results: Results) -> str:
-        """What would run its cells: at the quick scale, if they are there."""
+        """Return the command that runs the claim's cells, at the quick scale if it has them."""
         sweep = SWEEPS[self.sweeps[0]]
         quick = any(map(self.about, sweep.plan(Scale.quick).trials))
         return f"python -m sweeps run {sweep.name}{'' if quick else ' --scale paper'} --results {results.argument}"
 
 
+@dataclass(frozen=True)
+class TuningClaim:
+    """One sentence of a paper about the tuned regularizer, decided from the records of a tuning.
+
+    Attributes:
+        id: the claim's name.
+        place: the sentence's place in the paper.
+        says: the sentence in our words.
+        test: what the records of a tuned cell say of it.
+    """
+
+    id: str
+    place: str
+    says: str
+    test: Callable[[TunedCell], Finding]
+
+
 def _allows(levels: Levels, settings: Levels) -> bool:
+    """Return whether settings are among the levels."""
     return all(
         settings[name] in (allowed if isinstance(allowed, tuple) else (allowed,)) for name, allowed in levels.items()
     )
 
 
-def inactive_settings(side: Levels) -> set[str]:
-    """The settings that mean nothing at one of the side's levels."""
-    return {other for name, at in side.items() if not isinstance(at, tuple) for other in silenced(name, at)}
+def inactive_at(side: Levels) -> set[str]:
+    """Return the settings that don't matter at one of a side's levels."""
+    return {
+        other
+        for name, level in side.items()
+        if not isinstance(level, tuple)
+        for other in inactive_settings(name, level)
+    }
 
 
 def levels_text(side: Levels) -> str:
-    """Return a side of a comparison as `norm=batch, k=0.1`."""
-    return " ".join(f"{name}={'|'.join(at) if isinstance(at, tuple) else level(at)}" for name, at in side.items())
+    """Return a side of a comparison as a user would type it, such as `norm=batch|group k=0.1`."""
+    return " ".join(
+        f"{name}={'|'.join(level) if isinstance(level, tuple) else format_value(level)}" for name, level in side.items()
+    )

@@ -1,17 +1,22 @@
-"""The evidence for a claim: its effects, one a pair of networks, measured from the records."""
+"""The evidence for a claim: its effects, one for each pair of members, or what a tuning says of it."""
 
 from dataclasses import replace
+from math import isfinite, nan
 
 import pandas as pd
 
-from analysis.cells import SETTINGS, STREAMS, level, varying
-from analysis.claims.claim import Claim, Levels, inactive_settings, levels_text
+from analysis.cells import PAIRING_KEYS, SETTINGS, varying_settings
+from analysis.claims.claim import Claim, Levels, inactive_at, levels_text
 from analysis.load import KEY, Loaded
-from analysis.statistics import hypotheses
-from analysis.statistics.hypotheses import Effects, Finding
+from analysis.metrics import NEAR_ONE
+from analysis.statistics import hypotheses, membership
+from analysis.statistics.hypotheses import ALPHA, Effects, Finding, rank_correlation
+from analysis.tuning.tradeoff import TunedCell, difference_text, paired_difference, reference_means
 from study.errors import BadInputError
+from study.mia.audit import MAIN_ATTACK
 from study.record.results import Results
 from study.record.schema import FIT
+from study.settings import format_value
 from study.trial import FEWEST_MODELS
 
 RESULTS = [
@@ -19,15 +24,18 @@ RESULTS = [
     *("mia_auc", "mia_tpr_at_1e3fpr", "gamma_over_sigma", "grad_norm_out", "grad_norm_in", "ratio_mean"),
 ]
 """The columns that an effect may be made of."""
-ATTACK = "lira_online"
+FEWEST_SETTINGS = 3
+"""Fewer settings of a tuning have no rank correlation to speak of."""
+
+# From the records of a sweep ------------------------------------------------------------------------------------------
 
 
-def measured(claim: Claim, members: pd.DataFrame, partial: bool = False) -> Effects:
-    """The effect of every pair that has one, or of every member where the claim is about one arm.
+def measure_effects(claim: Claim, members: pd.DataFrame, partial: bool = False) -> Effects:
+    """Return the effect of every pair that has one, or of every member where the claim is about one arm.
 
     Args:
-        claim: what is measured, of whom.
-        members: rows of `members` in the claim's cells, with what its table adds.
+        claim: the claim.
+        members: rows of `members` in the claim's cells, with the columns that its table adds.
         partial: leave out a member without partner instead of refusing it.
 
     Raises:
@@ -35,102 +43,199 @@ def measured(claim: Claim, members: pd.DataFrame, partial: bool = False) -> Effe
     """
     arm = matching_rows(members, claim.arm)
     if claim.reference is None:
-        rows, unpaired, unwell = arm, 0, arm["status"] != "ok"
+        rows, unpaired, lost = arm, 0, arm["status"] != "ok"
     else:
-        rows, unpaired = _paired(claim, arm, matching_rows(members, claim.reference), partial)
-        unwell = (rows["status_arm"] != "ok") | (rows["status_ref"] != "ok")
-    usable = rows[~unwell]
+        rows, unpaired = _pair_members(claim, arm, matching_rows(members, claim.reference), partial)
+        lost = (rows["status_arm"] != "ok") | (rows["status_ref"] != "ok")
+    usable = rows[~lost]
     effect = claim.effect(usable).astype(float)
     unit = "members" if claim.reference is None else "pairs"
-    counts = {"missing": unpaired, "diverged or failed": int(unwell.sum()), "no value": int(effect.isna().sum())}
+    counts = {"missing": unpaired, "diverged or failed": int(lost.sum()), "no value": int(effect.isna().sum())}
     notes = tuple(f"{count} {unit} left out: {why}" for why, count in counts.items() if count)
-    strata = [*varying(arm), *(["depth"] if "depth" in rows and rows["depth"].nunique() > 1 else [])]
-    frame = usable[[*strata, *STREAMS]].assign(effect=effect).dropna()
+    strata = [*varying_settings(arm), *(["depth"] if "depth" in rows and rows["depth"].nunique() > 1 else [])]
+    frame = usable[[*strata, *PAIRING_KEYS]].assign(effect=effect).dropna()
     return Effects(frame, tuple(strata), notes)
 
 
-def _paired(claim: Claim, arm: pd.DataFrame, reference: pd.DataFrame, partial: bool) -> tuple[pd.DataFrame, int]:
-    """Each arm beside the reference, matched on every other setting and the seed; and how many have no partner.
+def _pair_members(claim: Claim, arm: pd.DataFrame, reference: pd.DataFrame, partial: bool) -> tuple[pd.DataFrame, int]:
+    """Pair the arm's members with the reference's by every other setting and the seed, and count those left over.
 
-    The settings are the arm's. Arms of several levels have the same reference, and each needs all of it.
+    A pair has the arm's settings. Several levels of the arm share one reference, and each needs all of it.
     """
     sides = {**dict(claim.arm), **dict(claim.reference or {})}
-    loose = {*sides, *(name for side in (claim.arm, claim.reference or {}) for name in inactive_settings(side))}
-    keys = [name for name in [*SETTINGS, *STREAMS] if name not in loose]
+    unmatched = {*sides, *(name for side in (claim.arm, claim.reference or {}) for name in inactive_at(side))}
+    keys = [name for name in [*SETTINGS, *PAIRING_KEYS] if name not in unmatched]
     columns = ["status", *(name for name in RESULTS if name in arm)]
-    parts, alone = [], []
-    free = [name for name in SETTINGS if name in loose]
-    for _, part in arm.groupby(free):
-        left, right = part[[*keys, *free, *columns]], reference[[*keys, *columns]]
+    paired, left_over = [], []
+    of_arm = [name for name in SETTINGS if name in unmatched]
+    for _, part in arm.groupby(of_arm):
+        left, right = part[[*keys, *of_arm, *columns]], reference[[*keys, *columns]]
         pairs = left.merge(right, on=keys, how="outer", suffixes=("_arm", "_ref"), indicator=True)
-        parts.append(pairs[pairs["_merge"] == "both"])
-        alone.append(pairs[pairs["_merge"] != "both"])
-    unpaired = pd.concat(alone)
+        paired.append(pairs[pairs["_merge"] == "both"])
+        left_over.append(pairs[pairs["_merge"] != "both"])
+    unpaired = pd.concat(left_over)
     if len(unpaired) and not partial:
-        settings = [name for name in varying(pd.concat([arm, reference])) if name in keys]
-        cell = ", ".join(f"{name}={level(unpaired.iloc[0][name])}" for name in [*settings, "seed"])
+        settings = [name for name in varying_settings(pd.concat([arm, reference])) if name in keys]
+        cell = ", ".join(f"{name}={format_value(unpaired.iloc[0][name])}" for name in [*settings, "seed"])
         raise BadInputError(
             f"{claim.id}: {len(unpaired)} members have no partner across {levels_text(claim.arm)} and "
             f"{levels_text(claim.reference or {})}, such as {cell}; --partial leaves them out."
         )
-    return pd.concat(parts), len(unpaired)
+    return pd.concat(paired), len(unpaired)
 
 
 def attack_evidence(claim: Claim, loaded: Loaded, results: Results, partial: bool) -> Finding:
-    """The mean over cells of the difference in AUC, attacked anew with those models that both arms have."""
-    from analysis.statistics import membership  # numba takes a second to import
+    """Return the mean over cells of the difference in AUC, from attacks on the models that both arms have.
 
-    effects = measured(claim, loaded.members, partial)
-    kept = _kept(claim, loaded.members)
-    halves = kept[kept["protocol"] == "splits"]
+    Args:
+        claim: the claim.
+        loaded: the sweep's members in the claim's cells.
+        results: the folder that they were loaded from.
+        partial: leave out a member without partner instead of refusing it.
+
+    Raises:
+        BadInputError: a member has no partner.
+    """
+    effects = measure_effects(claim, loaded.members, partial)
+    members = _with_partners(claim, loaded.members)
+    halves = members[members["protocol"] == "splits"]
     models = halves.groupby(["cell", "seed"]).size()
     if models.empty or models.min() < FEWEST_MODELS:
         return Finding(
             0, notes=(*effects.notes, f"an attack needs {FEWEST_MODELS} models on halves of D' in each cell")
         )
-    gained = membership.differences(membership.audits(replace(loaded, members=halves), results), [ATTACK])
-    overall = gained[gained["group"] == "all"].dropna(subset=["difference"])
+    audited = membership.audit_cells(replace(loaded, members=halves), results)
+    differences = membership.auc_differences(audited, [MAIN_ATTACK])
+    overall = differences[differences["group"] == "all"].dropna(subset=["difference"])
     if overall.empty:
         return Finding(0, notes=(*effects.notes, "no AUC to compare"))
     intervals = list(overall[["difference", "low", "high"]].itertuples(index=False, name=None))
-    found = hypotheses.averaged(intervals, int(overall["targets"].min()), claim.alternative, claim.margin)
-    short = claim.size is not None and found.high is not None and found.high < claim.size
-    return replace(found, contradicted=found.contradicted or short, notes=(*found.notes, *effects.notes))
+    finding = hypotheses.mean_of_intervals(intervals, int(overall["targets"].min()), claim.alternative, claim.margin)
+    short = claim.size is not None and finding.high is not None and finding.high < claim.size
+    return replace(finding, contradicted=finding.contradicted or short, notes=(*finding.notes, *effects.notes))
 
 
-def _kept(claim: Claim, members: pd.DataFrame) -> pd.DataFrame:
-    """The members whose partner has results too, so that the models of both arms are the same ones."""
-    keys = [name for name in [*SETTINGS, *STREAMS] if name not in claim.arm]
-    well = members[members["status"] == "ok"]
-    partners = well.groupby(keys)["status"].transform("size")
-    return well[partners == len({*members["norm"]})]
+def _with_partners(claim: Claim, members: pd.DataFrame) -> pd.DataFrame:
+    """Return the members whose partner has results too, so that both arms have the same models."""
+    keys = [name for name in [*SETTINGS, *PAIRING_KEYS] if name not in claim.arm]
+    usable = members[members["status"] == "ok"]
+    partners = usable.groupby(keys)["status"].transform("size")
+    return usable[partners == len({*members["norm"]})]
 
 
 def join_table(table: str, sweep: str, members: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """The members with what another table has of them: a mean over epochs for each result, or a row for each layer."""
+    """Join the members with another table: the mean over epochs of each result, or a row for each layer.
+
+    Raises:
+        BadInputError: a member with results is not in the table.
+    """
     if table == "members":
         return members
-    wanted = ["mem_loss", "clean_loss"] if table == "epochs" else ["depth", "ratio_mean"]
-    read = results.read(sweep, table, [*KEY, "epoch", *wanted], trials=set(members["trial"])).to_pandas()
+    columns = ["mem_loss", "clean_loss"] if table == "epochs" else ["depth", "ratio_mean"]
+    rows = results.read(sweep, table, [*KEY, "epoch", *columns], trials=set(members["trial"])).to_pandas()
     if table == "epochs":
-        found = read.groupby(KEY)[wanted].mean().reset_index()
+        rows = rows.groupby(KEY)[columns].mean().reset_index()
     else:
-        found = read[read["epoch"] == read.groupby(KEY)["epoch"].transform("max")].drop(columns="epoch")
-    widened = members.drop(columns=[name for name in wanted if name in members]).merge(
-        found, on=KEY, how="left", indicator=True
-    )
-    lost = widened[(widened["_merge"] != "both") & (widened["status"] == "ok")]
+        rows = rows[rows["epoch"] == rows.groupby(KEY)["epoch"].transform("max")].drop(columns="epoch")
+    own = members.drop(columns=[name for name in columns if name in members])
+    joined = own.merge(rows, on=KEY, how="left", indicator=True)
+    lost = joined[(joined["_merge"] != "both") & (joined["status"] == "ok")]
     if len(lost):
         raise BadInputError(
             f"{sweep}: {len(lost)} members have no {table}, such as {lost.iloc[0]['trial']}/{lost.iloc[0]['member']}; "
             f"run `python -m sweeps retry {sweep} --results {results.argument}`."
         )
-    return widened.drop(columns="_merge")
+    return joined.drop(columns="_merge")
 
 
 def matching_rows(members: pd.DataFrame, levels: Levels) -> pd.DataFrame:
-    """The members whose settings are among the levels."""
+    """Return the members whose settings are among the levels."""
     chosen = pd.Series(True, index=members.index)
-    for name, allowed in levels.items():
-        chosen &= members[name].isin(allowed if isinstance(allowed, tuple) else (allowed,))
+    for name, level in levels.items():
+        chosen &= members[name].isin(level if isinstance(level, tuple) else (level,))
     return members[chosen]
+
+
+# From the records of a tuning -----------------------------------------------------------------------------------------
+
+
+def less_than_without_norm(cell: TunedCell) -> Finding:
+    """Compare the memorization of the recommended setting with that of norm=none, at clean accuracy near 1.
+
+    On fresh seeds the claim is contradicted by a mean that is not lower, or by clean accuracy below `NEAR_ONE`. Where
+    fresh seeds don't have both arms, it is contradicted if no searched setting with such an accuracy memorizes less
+    than norm=none.
+    """
+    clean = cell.usable[cell.usable["clean_acc"] >= NEAR_ONE]
+    without_norm = reference_means(cell).set_index("norm")["mem_acc"].get("none", nan)
+    fewer = int((clean["mem_acc"] < without_norm).sum())
+    searched = (
+        f"on the search's seeds {fewer} of the {len(clean)} settings with clean accuracy of at least {NEAR_ONE:g} "
+        "memorize less than norm=none"
+    )
+    arm = cell.recommended_arm
+    test = None if arm is None else paired_difference(cell.confirmed, arm, "norm=none", "mem_acc")[0]
+    if test is None or test.difference is None:
+        none_known = isfinite(without_norm) and not fewer
+        why = "there is no recommended setting with norm=none on fresh seeds"
+        return Finding(0, contradicted=none_known, notes=(searched, why))
+    accuracy = float(cell.confirmed.loc[cell.confirmed["arm"] == arm, "clean_acc"].mean())
+    lower = test.difference < 0
+    return Finding(
+        *(test.n, test.difference, test.low, test.high, test.p),
+        complete=lower,
+        contradicted=not lower or accuracy < NEAR_ONE,
+        notes=(
+            f"on fresh seeds memorization with {arm} minus norm=none: {difference_text(test)}, "
+            f"at clean accuracy {accuracy:.3f}",
+            searched,
+        ),
+    )
+
+
+def less_with_smaller_alpha(cell: TunedCell) -> Finding:
+    """Correlate alpha with memorization over the searched settings of each kind of regularizer, by rank.
+
+    Every kind must have a positive correlation. The effect and the p-value are those of the kind that supports it
+    least. A kind whose correlation is significantly negative contradicts it.
+    """
+    notes, correlations, missing = [], [], False
+    for kind, tried in cell.usable.groupby("regularizer", sort=True):
+        if len(tried) < FEWEST_SETTINGS or min(tried["alpha"].nunique(), tried["mem_acc"].nunique()) < 2:
+            notes.append(f"{kind}: too few different values among {len(tried)} settings for a rank correlation")
+            missing = True
+            continue
+        rho, p = rank_correlation(tried["alpha"].to_numpy(), tried["mem_acc"].to_numpy())
+        notes.append(f"{kind}: Spearman's rho {rho:+.2f}, p {p:.2g}, {len(tried)} settings")
+        correlations.append((rho, p))
+    if not correlations:
+        return Finding(len(cell.usable), notes=tuple(notes) or ("no searched setting gave a result",))
+    return Finding(
+        len(cell.usable),
+        effect=min(rho for rho, _ in correlations),
+        p=max(p for _, p in correlations),
+        complete=not missing and all(rho > 0 for rho, _ in correlations),
+        contradicted=any(rho < 0 and p < ALPHA for rho, p in correlations),
+        notes=tuple(notes),
+    )
+
+
+def cost_in_accuracy(cell: TunedCell) -> Finding:
+    """Compare the test accuracy of the recommended setting with that of plain batch norm, on fresh seeds."""
+    arms = [arm for arm in (cell.recommended_arm, "norm=none") if arm is not None]
+    tests = {arm: paired_difference(cell.confirmed, arm, "", "test_acc")[0] for arm in arms}
+    known = {arm: test for arm, test in tests.items() if test.difference is not None}
+    if cell.recommended is None:
+        return Finding(0, notes=("nothing is recommended, and nothing is known on fresh seeds",))
+    if cell.recommended_arm not in known:
+        reference = reference_means(cell).set_index("norm")["test_acc"].get("batch", nan)
+        change = cell.recommended["test_acc"] - reference
+        return Finding(0, notes=(f"on the search's seeds {change:+.3f}, and nothing is known on fresh seeds",))
+    test = known[cell.recommended_arm]
+    texts = ", ".join(f"{arm} {difference_text(of_arm)}" for arm, of_arm in known.items())
+    return Finding(
+        *(test.n, test.difference, test.low, test.high, test.p),
+        complete=test.difference is not None and test.difference < 0,
+        contradicted=test.low is not None and test.low >= 0,
+        notes=(f"on fresh seeds test accuracy minus that of norm=batch: {texts}",),
+    )

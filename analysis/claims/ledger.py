@@ -1,4 +1,4 @@
-"""The ledger: every empirical claim of the paper, what would decide it, and what the records say.
+"""The ledger: every empirical claim of the paper with its verdict, decided from the records.
 
 A claim is about whatever dataset and networks the records have, and these stand beside its verdict: what is held on the
 digits is held on the digits. So the filter of a claim names its corruption, its k or its regularizer, and never a
@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis.claims.claim import Claim
-from analysis.claims.evidence import attack_evidence, join_table, matching_rows, measured
-from analysis.claims.memorization import CLAIMS
+from analysis.claims.claim import Claim, TuningClaim
+from analysis.claims.evidence import attack_evidence, join_table, matching_rows, measure_effects
+from analysis.claims.memorization import CLAIMS, TUNING_CLAIMS
 from analysis.load import Loaded, load
 from analysis.statistics import hypotheses
 from analysis.statistics.hypotheses import Finding
 from analysis.statistics.paired import holm
+from analysis.tuning.tradeoff import TunedCell
 from study.errors import unknown
 from study.record.results import Results
 
@@ -26,89 +27,115 @@ VERDICTS = ("held", "not held", "undecided", "not run")
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim and what became of it.
+    """A claim with its verdict.
 
     Attributes:
         claim: the claim.
-        verdict: `held`, `not held`, `undecided` or `not run`.
+        verdict: one of `VERDICTS`.
         finding: the numbers; None where it wasn't run.
-        p_holm: the p, corrected over all claims that have one.
-        found: the sweep, datasets and networks of the records.
+        p_holm: the p-value, corrected over all claims that have one; None where there is none.
+        records: the sweep, datasets and networks of the records.
     """
 
     claim: Claim
     verdict: str
     finding: Finding | None = None
     p_holm: float | None = None
-    found: str = ""
+    records: str = ""
 
     @property
     def position(self) -> str:
-        """Where the paper's own number lies: `inside`, `above` or `below` the interval; empty where either lacks."""
-        found, paper = self.finding, self.claim.paper
-        if found is None or found.low is None or found.high is None or paper is None:
+        """The place of the paper's number: `inside`, `above` or `below` the interval; empty where there is none."""
+        finding, paper = self.finding, self.claim.paper
+        if finding is None or finding.low is None or finding.high is None or paper is None:
             return ""
-        return "below" if paper < found.low else "above" if paper > found.high else "inside"
+        return "below" if paper < finding.low else "above" if paper > finding.high else "inside"
+
+
+@dataclass(frozen=True)
+class TuningEntry:
+    """A claim about the tuned regularizer with its verdict in one tuned cell.
+
+    Attributes:
+        claim: the claim.
+        verdict: one of `VERDICTS`.
+        finding: the numbers.
+    """
+
+    claim: TuningClaim
+    verdict: str
+    finding: Finding
+
+
+def tuning_ledger(cell: TunedCell) -> list[TuningEntry]:
+    """Return every claim about the tuned regularizer with its verdict in a tuned cell.
+
+    Held: the p-value, two-sided and not corrected, is below 0.05, and the effect has the claimed sign. Not held: the
+    records contradict it, as the claim's test says. Undecided: otherwise.
+    """
+    findings = [(claim, claim.test(cell)) for claim in TUNING_CLAIMS]
+    return [TuningEntry(claim, finding.verdict(finding.p), finding) for claim, finding in findings]
 
 
 def ledger(results: Results, sweep: str | None = None, partial: bool = False) -> list[Entry]:
-    """Every claim with its verdict, or those about one sweep.
+    """Return every claim with its verdict, or the claims that the records of one sweep can decide.
 
-    Held: Holm's corrected p is below 0.05 in the claimed direction and, for a claim on every cell, each cell's effect
-    has the claimed sign. Not held: the 95% interval lies wholly on the other side, for a claimed size wholly short of
-    it, or for a claim on every cell one cell's does, at 95% for all cells together. Undecided: otherwise, or too few
-    pairs for an interval. Not run: no records.
+    Held: the p-value, corrected by Holm over all claims that have one, is below 0.05 in the claimed direction and, for
+    a claim on every cell, each cell's effect has the claimed sign. Not held: the 95% interval lies wholly on the other
+    side, for a claimed size wholly short of it, or for a claim on every cell one cell's does, at 95% for all cells
+    together. Undecided: otherwise, or too few pairs for an interval. Not run: no records.
 
     Args:
         results: the results folder.
-        sweep: only claims that its records can decide.
+        sweep: the sweep; by default all.
         partial: accept a grid with holes, and leave out a member without partner instead of refusing it.
 
     Raises:
         BadInputError: there is no such folder or no claim about the sweep, its grid is incomplete or doubled, or a
             member has no partner.
     """
-    there = [name for name in results.sweeps() if results.done(name)]
-    asked = [claim for claim in CLAIMS if sweep in (None, *claim.sweeps)]
-    if not asked:
+    recorded = [name for name in results.sweeps() if results.done(name)]
+    claims = [claim for claim in CLAIMS if sweep in (None, *claim.sweeps)]
+    if not claims:
         raise unknown("sweep with claims", str(sweep), {name for claim in CLAIMS for name in claim.sweeps})
     records: dict[str, Loaded] = {}
     entries = []
-    for claim in asked:
+    for claim in claims:
         entry = Entry(claim, "not run")
         for name in claim.sweeps:
-            if name not in there or sweep not in (None, name):
+            if name not in recorded or sweep not in (None, name):
                 continue
             if name not in records:
                 records[name] = load(results, name, partial)
-            entry = _examined(claim, records[name], results, partial)
+            entry = _evaluate(claim, records[name], results, partial)
             if entry.finding is not None:
                 break
         entries.append(entry)
-    return _decided(entries)
+    return _with_verdicts(entries)
 
 
-def _decided(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries with corrected p and verdicts."""
-    p_values = pd.Series([None if one.finding is None else one.finding.p for one in entries], dtype=float)
+def _with_verdicts(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries with their corrected p-values and their verdicts."""
+    p_values = pd.Series([None if entry.finding is None else entry.finding.p for entry in entries], dtype=float)
     corrected = [None if np.isnan(p) else float(p) for p in holm(p_values)]
     return [
-        one if one.finding is None else replace(one, p_holm=p, verdict=one.finding.verdict(p))
-        for one, p in zip(entries, corrected, strict=True)
+        entry if entry.finding is None else replace(entry, p_holm=p, verdict=entry.finding.verdict(p))
+        for entry, p in zip(entries, corrected, strict=True)
     ]
 
 
-def _examined(claim: Claim, loaded: Loaded, results: Results, partial: bool) -> Entry:
-    """What the records of a sweep say of a claim, if they have its cells."""
+def _evaluate(claim: Claim, loaded: Loaded, results: Results, partial: bool) -> Entry:
+    """Return what the records of a sweep say of a claim, without a verdict yet; `not run` if they lack its cells."""
     members = matching_rows(loaded.members, claim.where)
     sides = [matching_rows(members, side) for side in (claim.arm, claim.reference) if side is not None]
     if any(side.empty for side in sides):
         return Entry(claim, "not run")
-    about = pd.concat(sides)
+    of_claim = pd.concat(sides)
     if claim.table == "samples":
-        finding = attack_evidence(claim, replace(loaded, members=about), results, partial)
+        finding = attack_evidence(claim, replace(loaded, members=of_claim), results, partial)
     else:
-        finding = claim.test(claim, measured(claim, join_table(claim.table, loaded.sweep, about, results), partial))
-    datasets, networks = (", ".join(sorted(about[name].unique())) for name in ("dataset", "architecture"))
-    found = f"{loaded.sweep} on {datasets}, {networks}"
-    return Entry(claim, "", hypotheses.in_ratios(finding) if claim.ratio else finding, found=found)
+        joined = join_table(claim.table, loaded.sweep, of_claim, results)
+        finding = claim.test(claim, measure_effects(claim, joined, partial))
+    datasets, networks = (", ".join(sorted(of_claim[name].unique())) for name in ("dataset", "architecture"))
+    records = f"{loaded.sweep} on {datasets}, {networks}"
+    return Entry(claim, "", hypotheses.as_ratios(finding) if claim.ratio else finding, records=records)

@@ -1,7 +1,7 @@
-"""Bars, an arm beside the other, for each level of a setting."""
+"""Bars for each level of a setting, the arms side by side."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,111 +9,137 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from analysis.cells import varying
+from analysis.cells import varying_settings
 from analysis.figures.panels import (
     Panel,
     Spread,
+    add_legend,
     arms,
-    beside,
-    counted,
-    fill_gap,
-    in_percent,
-    laid_out,
+    display_level,
+    format_as_percent,
+    label_empty_panel,
+    label_outer_axes,
+    legend_notes,
     mark_gap,
-    ordered,
-    outer_labels,
+    ordered_levels,
+    panel_grid,
     percent,
-    shown,
     spread,
-    unit,
+    unit_name,
 )
-from analysis.figures.svg import hover
-from analysis.figures.theme import COLORS, HATCHES, MEASURES, NAMES, theme
+from analysis.figures.svg import add_tooltips
+from analysis.figures.theme import COLORS, HATCHES, NORM_NAMES, RESULT_NAMES, theme
 from study.errors import BadInputError
 
-if TYPE_CHECKING:
-    pass
-
-
+ARMS_WIDTH = 0.8
+"""The share of a level's place that its arms take together."""
 MIXTURE = ("corruption", "ood", "k")
-"""The settings that say what is atypical in D'."""
+"""The settings that say which samples of D' are atypical."""
 
 
-def long_form(rows: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
-    """The rows once for each result, which is their `value`; where nothing is corrupted nothing can be memorized."""
-    parts = [rows.assign(measure=name, value=rows[name].astype(float)) for name in measures]
-    return pd.concat([part[(part["measure"] != "mem_acc") | (part["k"] > 0)] for part in parts], ignore_index=True)
+def long_form(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the rows once for each result column, its name as `result` and its value as `value`.
+
+    Rows without corrupted samples have no memorization and are left out of its part.
+    """
+    parts = [rows.assign(result=column, value=rows[column].astype(float)) for column in columns]
+    return pd.concat([part[(part["result"] != "mem_acc") | (part["k"] > 0)] for part in parts], ignore_index=True)
 
 
-# Bars by network (Fig. 3 and 11), and by cell (Fig. 20) ---------------------------------------------------------------
-def bars(rows: pd.DataFrame, x: str, measures: Sequence[str] = ("mem_acc",), notes: Sequence[str] = ()) -> Figure:
-    """Results by the levels of a column, the arms side by side."""
-    long = long_form(rows, measures)
+def bar_chart(rows: pd.DataFrame, x: str, columns: Sequence[str] = ("mem_acc",), notes: Sequence[str] = ()) -> Figure:
+    """Draw results by the levels of a setting, the arms side by side (Fig. 3, 11 and 20).
+
+    Args:
+        rows: the members to draw.
+        x: the setting on the x axis, or `mixture`, a column with what `mixture_label` gives.
+        columns: the results, with a panel each where there are several.
+        notes: further notes of the legend.
+
+    Raises:
+        BadInputError: no member has a result.
+    """
+    long = long_form(rows, columns)
     if long["value"].isna().all():
         raise BadInputError("none of its members gave a result.")
     drawn = ("norm", *MIXTURE) if x == "mixture" else ("norm", x)
-    by = [name for name in varying(rows) if name not in drawn] + ["measure"] * (len(measures) > 1)
+    by = [name for name in varying_settings(rows) if name not in drawn] + ["result"] * (len(columns) > 1)
     with theme():
-        across = "measure" if len(measures) > 1 else "k"
-        figure, panels = laid_out(long, by, across, share=len(measures) == 1, size=(3.6, 3.0))
+        across = "result" if len(columns) > 1 else "k"
+        figure, panels = panel_grid(long, by, across, share=len(columns) == 1, size=(3.6, 3.0))
         for panel in panels:
-            _arm_bars(panel, x, named=len(panels) == 1)
-        if len(measures) == 1:
-            outer_labels(panels)
-        handles = [Patch(label=NAMES[norm], **bar_style(norm)) for norm in arms(rows)]
-        beside(figure, handles, [*counted(rows), *notes])
+            _arm_bars(panel, x, with_heights=len(panels) == 1)
+        if len(columns) == 1:
+            label_outer_axes(panels)
+        handles = [Patch(label=NORM_NAMES[norm], **bar_style(norm)) for norm in arms(rows)]
+        add_legend(figure, handles, [*legend_notes(rows), *notes])
     return figure
 
 
-def _arm_bars(panel: Panel, x: str, named: bool) -> None:
-    axes, measure = panel.axes, panel.rows["measure"].iloc[0]
-    levels = ordered(x, panel.rows[x]) if x != "mixture" else list(dict.fromkeys(panel.rows[x]))
+def _arm_bars(panel: Panel, x: str, with_heights: bool) -> None:
+    """Draw a bar for each level and arm."""
+    axes, column = panel.axes, panel.rows["result"].iloc[0]
+    levels = ordered_levels(x, panel.rows[x]) if x != "mixture" else list(dict.fromkeys(panel.rows[x]))
     norms = arms(panel.rows)
-    auc = measure == "mia_auc"
-    axes.set(ylabel=MEASURES[measure], ylim=(0, 1.12 if named else 1.04), xlim=(-0.6, len(levels) - 0.4))
+    is_auc = column == "mia_auc"
+    axes.set(ylabel=RESULT_NAMES[column], ylim=(0, 1.12 if with_heights else 1.04), xlim=(-0.6, len(levels) - 0.4))
     axes.grid(visible=False, axis="x")
-    aslant: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(levels) > 2 and x != "mixture" else {}
-    axes.set_xticks(range(len(levels)), [shown(x, each) for each in levels], **aslant)
+    slant: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(levels) > 2 and x != "mixture" else {}
+    axes.set_xticks(range(len(levels)), [display_level(x, level) for level in levels], **slant)
     axes.set_yticks(np.linspace(0, 1, 6))
-    if auc:
+    if is_auc:
         axes.axhline(0.5, color="#888888", linewidth=0.8)
     else:
-        in_percent(axes.yaxis)
+        format_as_percent(axes.yaxis)
     if panel.rows["value"].isna().all():
-        fill_gap(panel)
+        label_empty_panel(panel)
         return
-    width = 0.8 / len(norms)
+    width = ARMS_WIDTH / len(norms)
     for number, norm in enumerate(norms):
         arm = panel.rows[panel.rows["norm"] == norm]
-        found = {at: spread(arm[arm[x] == at], "value") for at in levels if (arm[x] == at).any()}
-        places = [levels.index(at) + (number - (len(norms) - 1) / 2) * width for at in found]
+        spreads = {level: spread(arm[arm[x] == level], "value") for level in levels if (arm[x] == level).any()}
+        places = [levels.index(level) + (number - (len(norms) - 1) / 2) * width for level in spreads]
         texts = [
-            each.told(f"{panel.name}, {NAMES[norm]}, {shown(x, at)}".replace("\n", " "), unit(arm), plain=auc)
-            for at, each in found.items()
+            at_level.describe(
+                f"{panel.name}, {NORM_NAMES[norm]}, {display_level(x, level)}".replace("\n", " "),
+                unit_name(arm),
+                plain=is_auc,
+            )
+            for level, at_level in spreads.items()
         ]
-        draw_bars(axes, places, list(found.values()), [bar_style(norm)] * len(found), 0.92 * width, texts, named)
+        looks = [bar_style(norm)] * len(spreads)
+        draw_bars(axes, places, list(spreads.values()), looks, 0.92 * width, texts, with_heights)
 
 
 def draw_bars(
     axes: Axes,
     places: Sequence[float],
-    found: Sequence[Spread],
+    spreads: Sequence[Spread],
     looks: Sequence[Mapping[str, Any]],
     width: float,
     texts: Sequence[str],
-    named: bool,
+    with_heights: bool,
 ) -> None:
-    """Bars with their standard deviation, their text for the mouse and, where `named`, their height in percent."""
-    for place, each, look, text in zip(places, found, looks, texts, strict=True):
-        if each.gap:
-            mark_gap(axes, place, each.gap, look["facecolor"], text)
+    """Draw bars with their standard deviation, or the mark of a gap.
+
+    Args:
+        axes: the panel's axes.
+        places: where the bars stand on the x axis.
+        spreads: their heights and standard deviations.
+        looks: their colors and hatching.
+        width: the width of each.
+        texts: their tooltips.
+        with_heights: write the height of each above it, in percent.
+    """
+    for place, height, look, text in zip(places, spreads, looks, texts, strict=True):
+        if height.gap:
+            mark_gap(axes, place, height.gap, look["facecolor"], text)
             continue
-        axes.bar(place, each.mean, width, **look)
-        axes.errorbar(place, each.mean, each.sd, color="black", capsize=3, linewidth=1, linestyle="none")
-        hover(axes, [place], [each.mean], [text])
-        if named:
-            top = each.mean + (0 if np.isnan(each.sd) else each.sd)
-            axes.text(place, top + 0.015, percent(each.mean, 1).rstrip("%"), ha="center", va="bottom", fontsize=7)
+        axes.bar(place, height.mean, width, **look)
+        axes.errorbar(place, height.mean, height.sd, color="black", capsize=3, linewidth=1, linestyle="none")
+        add_tooltips(axes, [place], [height.mean], [text])
+        if with_heights:
+            top = height.mean + (0 if np.isnan(height.sd) else height.sd)
+            axes.text(place, top + 0.015, percent(height.mean, 1).rstrip("%"), ha="center", va="bottom", fontsize=7)
 
 
 def bar_style(norm: str) -> dict[str, Any]:
@@ -121,7 +147,7 @@ def bar_style(norm: str) -> dict[str, Any]:
     return {"facecolor": COLORS[norm], "hatch": HATCHES[norm], "edgecolor": "white", "linewidth": 0}
 
 
-def mixture(row: Mapping[Any, Any]) -> str:
-    """What is atypical in D', as a tick has it."""
+def mixture_label(row: Mapping[Any, Any]) -> str:
+    """Return the tick label of a row's atypical samples: how many there are and of which kind."""
     words = {"label": "flipped", "ood": "added", "natural": "natural"}
     return "clean" if row["k"] == 0 else f"{percent(row['k'])}\n{words[row['corruption']]}"

@@ -1,4 +1,4 @@
-"""Which figures the records of a sweep can fill, and the drawing of them."""
+"""The figures that the records of a sweep can fill, and the drawing of them."""
 
 from collections.abc import Sequence
 
@@ -17,57 +17,58 @@ GENERAL = PaperFigure(
     (),
     lambda loaded, results: memorization(with_missing(loaded, results)),
 )
-"""The figure of a sweep that none of the paper's is made of."""
+"""The figure of a sweep that feeds none of the paper's."""
 
 
-def figures_of(
+def draw_figures(
     loaded: Loaded, results: Results, names: Sequence[str] | None = None
 ) -> list[tuple[PaperFigure, Figure | str]]:
-    """Every figure that a sweep feeds, or the general one; a text says why one can't be drawn.
+    """Draw every figure that a sweep feeds, or the general one; a sentence stands for one that can't be drawn.
 
     Args:
         loaded: the sweep's members.
-        results: where they were loaded from.
-        names: draw these alone.
+        results: the folder that they were loaded from.
+        names: the figures to draw; by default all.
 
     Raises:
-        BadInputError: there is no figure of that name, or it is none of this sweep's.
+        BadInputError: there is no figure of that name, or this sweep doesn't feed it.
     """
-    fed = [figure for figure in FIGURES if loaded.sweep in figure.sweeps] or [GENERAL]
+    chosen = [figure for figure in FIGURES if loaded.sweep in figure.sweeps] or [GENERAL]
     if names:
-        feeding(names, [loaded.sweep])
-        fed = [figure for figure in (*FIGURES, GENERAL) if figure.name in names and _fills(loaded.sweep, figure)]
-    return [(figure, _drawn(figure, loaded, results)) for figure in fed]
+        sweeps_feeding(names, [loaded.sweep])
+        chosen = [figure for figure in (*FIGURES, GENERAL) if figure.name in names and _feeds(loaded.sweep, figure)]
+    return [(figure, _draw_or_explain(figure, loaded, results)) for figure in chosen]
 
 
-def _drawn(figure: PaperFigure, loaded: Loaded, results: Results) -> Figure | str:
+def _draw_or_explain(figure: PaperFigure, loaded: Loaded, results: Results) -> Figure | str:
+    """Return the figure, or the reason why the records have nothing of it."""
     try:
         return figure.draw(loaded, results)
     except BadInputError as error:
         return str(error)
 
 
-def _fills(sweep: str, figure: PaperFigure) -> bool:
+def _feeds(sweep: str, figure: PaperFigure) -> bool:
     return sweep in figure.sweeps or figure is GENERAL
 
 
-def feeding(names: Sequence[str], sweeps: Sequence[str]) -> list[str]:
-    """Those of the sweeps that the named figures can be drawn from.
+def sweeps_feeding(names: Sequence[str], sweeps: Sequence[str]) -> list[str]:
+    """Return those of the sweeps from which the named figures can be drawn.
 
     Raises:
         BadInputError: there is no figure of that name, or none of the sweeps feeds it.
     """
     known = {figure.name: figure for figure in (*FIGURES, GENERAL)}
-    found: set[str] = set()
+    feeding: set[str] = set()
     for name in names:
         if name not in known:
             raise unknown("figure", name, known)
-        fed = {sweep for sweep in sweeps if _fills(sweep, known[name])}
-        if not fed:
+        of_figure = {sweep for sweep in sweeps if _feeds(sweep, known[name])}
+        if not of_figure:
             made_for = known[name].sweeps
             raise BadInputError(
                 f"{name} is drawn from records of {' or '.join(made_for)}, not of {', '.join(sweeps) or 'nothing'}; "
                 f"`python -m sweeps run {made_for[0]}` makes them."
             )
-        found |= fed
-    return [sweep for sweep in sweeps if sweep in found]
+        feeding |= of_figure
+    return [sweep for sweep in sweeps if sweep in feeding]

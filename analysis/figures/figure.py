@@ -1,4 +1,4 @@
-"""A figure of a paper: its title, what it draws and the sweeps that feed it."""
+"""A figure of a paper: its name, caption, sweeps and the function that draws it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +14,12 @@ class PaperFigure:
     """One figure of the paper.
 
     Attributes:
-        name: as the command line and its files have it.
-        place: where the paper has it.
-        caption: what is drawn, and what its spread is of.
-        sweeps: whose records can fill it, the one that was made for it first.
-        draw: the figure of a sweep's records.
-
-    Raises:
-        BadInputError: by `draw`, where the records have nothing of it.
+        name: its name on the command line and in file names.
+        place: its place in the paper.
+        caption: what it shows, and what its error bars or bands are.
+        sweeps: the sweeps whose records it can be drawn from, the one that was made for it first.
+        draw: the function that draws it from a sweep's members and the folder that they were loaded from. It raises
+            BadInputError where the records have nothing of it.
     """
 
     name: str

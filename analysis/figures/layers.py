@@ -1,6 +1,6 @@
 """The ratio gamma/sigma along the layers of a network."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -8,47 +8,52 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from analysis.cells import varying
+from analysis.cells import varying_settings
 from analysis.figures.panels import (
     Panel,
     Spread,
+    add_legend,
     arm_handles,
     arms,
-    beside,
-    counted,
-    laid_out,
-    line_of,
-    outer_labels,
-    say_gaps,
+    label_gaps,
+    label_outer_axes,
+    legend_notes,
+    line_style,
+    panel_grid,
     usable_rows,
 )
-from analysis.figures.svg import hover
+from analysis.figures.svg import add_tooltips
 from analysis.figures.theme import COLORS, MARKERS, theme
 from analysis.load import KEY, Loaded
 from study.errors import BadInputError
 from study.record.results import Results
 
-if TYPE_CHECKING:
-    pass
-
-
 MOST_NAMED_LAYERS = 8
+"""With more layers, markers are smaller and only some depths have a tick."""
 
 
-# gamma/sigma by layer (Fig. 7 and 9) ----------------------------------------------------------------------------------
-def layers(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Figure:
-    """The distribution of gamma/sigma over the channels of each layer, at the end of training."""
-    well = usable_rows(rows, "gamma_over_sigma")
+def layer_ratios(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Figure:
+    """Draw gamma/sigma over the channels of each layer at the end of training (Fig. 7 and 9).
+
+    Args:
+        loaded: the sweep's members.
+        results: the folder that they were loaded from.
+        rows: the members to draw.
+
+    Raises:
+        BadInputError: no layer has a ratio.
+    """
+    usable = usable_rows(rows, "gamma_over_sigma")
     columns = [*KEY, "epoch", "layer", "depth", "ratio_median", "ratio_q05", "ratio_q95"]
-    read = results.read(loaded.sweep, "layers", columns, trials=set(well["trial"])).to_pandas()
-    last = read[read["epoch"] == read.groupby(KEY)["epoch"].transform("max")]
+    ratios = results.read(loaded.sweep, "layers", columns, trials=set(usable["trial"])).to_pandas()
+    last = ratios[ratios["epoch"] == ratios.groupby(KEY)["epoch"].transform("max")]
     if last.empty:
         raise BadInputError("no layer has a ratio of gamma and sigma.")
     with theme():
-        by = [name for name in varying(rows) if name != "norm"]
-        figure, panels = laid_out(rows, by, share=rows["architecture"].nunique() == 1)
+        by = [name for name in varying_settings(rows) if name != "norm"]
+        figure, panels = panel_grid(rows, by, share=rows["architecture"].nunique() == 1)
         for panel in panels:
-            say_gaps(panel)
+            label_gaps(panel)
             panel.axes.axhline(1, color="#555555", linewidth=1.2, dashes=(1, 1))
             panel.axes.set(ylabel="γ/σ", yscale="log", xlabel="layer, from the input")
             _layer_lines(panel, last.merge(panel.rows[[*KEY, "norm"]], on=KEY))
@@ -57,15 +62,16 @@ def layers(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Figure:
             panel.axes.yaxis.set_minor_formatter(NullFormatter())
             panel.axes.margins(x=0.12, y=0.1)
         if rows["architecture"].nunique() == 1:
-            outer_labels(panels)
+            label_outer_axes(panels)
         band = Patch(facecolor="#555555", alpha=0.2, label="5% to 95%\nof its channels")
         level_one = Line2D([], [], color="#555555", linewidth=1.2, dashes=(1, 1), label="γ/σ = 1")
-        notes = counted(rows, ["median channel,", "mean ± sd"])
-        beside(figure, [*arm_handles(arms(rows)), band, level_one], notes)
+        notes = legend_notes(rows, ["median channel,", "mean ± sd"])
+        add_legend(figure, [*arm_handles(arms(rows)), band, level_one], notes)
     return figure
 
 
 def _layer_lines(panel: Panel, last: pd.DataFrame) -> None:
+    """Draw each arm's median channel by layer, its mean over members, and a band for 90% of the channels."""
     axes = panel.axes
     for norm in arms(last):
         layers = last[last["norm"] == norm].groupby("depth")
@@ -75,14 +81,14 @@ def _layer_lines(panel: Panel, last: pd.DataFrame) -> None:
         depths = means.index.to_numpy() + 1
         axes.fill_between(depths, means["ratio_q05"], means["ratio_q95"], color=COLORS[norm], alpha=0.2, linewidth=0)
         look: dict[str, Any] = {"marker": MARKERS[norm], "markersize": 3 if many else 5, "capsize": 3}
-        axes.errorbar(depths, means["ratio_median"], deviation, **look, **line_of(norm))
+        axes.errorbar(depths, means["ratio_median"], deviation, **look, **line_style(norm))
         texts = [
-            Spread(middle, sd, n).told(f"{panel.name}, layer {depth} ({name}): median γ/σ", plain=True)
+            Spread(middle, sd, n).describe(f"{panel.name}, layer {depth} ({name}): median γ/σ", plain=True)
             + f", 5% to 95% of channels: {low:.3g} to {high:.3g}"
             for depth, name, n, sd, (middle, low, high) in zip(
                 depths, names, counts, deviation, means.to_numpy(), strict=True
             )
         ]
-        hover(axes, depths, means["ratio_median"], texts)
+        add_tooltips(axes, depths, means["ratio_median"], texts)
         ticks = depths if not many else depths[:: -(-len(depths) // 6)]
         axes.set_xticks(ticks)

@@ -1,9 +1,9 @@
-"""The figures of a privacy audit: attacks and memorized samples in, a figure out."""
+"""The figures of a privacy audit: ROC curves, AUCs by network, counterfactual memorization, most memorized images."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,293 +14,328 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 from PIL import Image
 
-from analysis.cells import SETTINGS, level, varying
-from analysis.figures.bars import MIXTURE, mixture
-from analysis.figures.lines import ATTACK, BESIDE
+from analysis.cells import SETTINGS, varying_settings
+from analysis.figures.bars import ARMS_WIDTH, MIXTURE, mixture_label
 from analysis.figures.panels import (
     LEGEND_WIDTH,
     PANEL,
     Panel,
+    add_legend,
     arm_handles,
     arms,
-    beside,
-    counted,
+    display_level,
+    format_as_percent,
     gap,
-    in_percent,
-    laid_out,
-    line_of,
+    label_gaps,
+    label_outer_axes,
+    legend_notes,
+    line_style,
     mark_gap,
-    ordered,
-    outer_labels,
+    ordered_levels,
+    panel_grid,
     percent,
-    say_gaps,
-    shown,
     usable_rows,
 )
-from analysis.figures.svg import hover
-from analysis.figures.theme import COLORS, MARKERS, MEASURES, NAMES, theme
+from analysis.figures.svg import add_tooltips
+from analysis.figures.theme import COLORS, MARKERS, NORM_NAMES, RESULT_NAMES, theme
 from analysis.load import Loaded
-from analysis.statistics.membership import Audited
+from analysis.statistics.membership import CellAudit, audit_cells
 from study.errors import BadInputError
-from study.mia import audit, intervals
-from study.mia.intervals import Interval
+from study.mia.audit import MAIN_ATTACK, attack_scores
+from study.mia.intervals import Interval, mean_auc
 from study.mia.roc import ALL, Roc, mean_roc
 from study.record.results import Results
+from study.settings import format_value
 from study.trial import FEWEST_MODELS
 
-if TYPE_CHECKING:
-    from analysis.statistics.membership import Audited
-    from study.mia.intervals import Interval
+FEWEST_FOR_BOX = 4
+"""Fewer cells have no quartiles to speak of and are drawn as points alone."""
 
 
-def roc_curves(audited: Sequence[Audited], attack: str) -> Figure:
-    """ROC curves on logarithmic axes, an arm a line; a row of panels a cell, a panel a group (Fig. 5, 6 and 12).
+# Of the command `membership` ------------------------------------------------------------------------------------------
 
-    Each is the mean over targets at a false positive rate, from the lowest that every target resolves.
+
+def roc_curves(audited: Sequence[CellAudit], attack: str) -> Figure:
+    """Draw ROC curves on logarithmic axes: an arm a line, a cell a row of panels, a group a panel.
+
+    A curve is the mean over targets at each false positive rate, from the lowest that every target resolves.
+
+    Args:
+        audited: the audits of the cells.
+        attack: the attack, a key of `study.mia.audit.ATTACKS`.
     """
-    rows = _by_cell(audited)
-    columns = max(len(one.named_groups()) for one in audited)
-    with theme():
-        figure = Figure(figsize=(PANEL[0] * columns + LEGEND_WIDTH, PANEL[1] * len(rows)))
-        places = figure.subplots(len(rows), columns, squeeze=False)
-        for line, (title, arms) in zip(places, rows, strict=True):
-            groups = arms[0].named_groups()
-            for place, group in zip(line, groups, strict=False):
-                roc_panel(place, arms, attack, group)
-                place.set_title(f"{title}\n{group} samples" if title else f"{group} samples", parse_math=False)
-            for place in line[len(groups) :]:
-                place.remove()
-        _arms_legend(figure, audited, [attack.replace("_", " "), "mean over targets"])
+    figure = _group_grid(
+        audited,
+        CellAudit.group_names,
+        lambda axes, arm_audits, group: roc_panel(axes, arm_audits, attack, group),
+    )
+    _add_arms_legend(figure, audited, [attack.replace("_", " "), "mean over targets"])
     return figure
 
 
-def roc_panel(axes: Axes, arms: Sequence[Audited], attack: str, group: str) -> list[tuple[Audited, Roc, Interval]]:
-    """The curves of one panel; each with its AUC."""
+def roc_panel(
+    axes: Axes, arm_audits: Sequence[CellAudit], attack: str, group: str
+) -> list[tuple[CellAudit, Roc, Interval]]:
+    """Draw the ROC curves of a panel, an arm a line, and return each with its audit and its AUC."""
     drawn = []
-    for one in arms:
-        chosen = one.of(group)
-        found, is_member = audit.attack_scores(attack, one.scores, one.is_member)[:, chosen], one.is_member[:, chosen]
-        curve = mean_roc(found, is_member)
+    for audit in arm_audits:
+        chosen = audit.in_group(group)
+        scores, is_member = attack_scores(attack, audit.scores, audit.is_member)[:, chosen], audit.is_member[:, chosen]
+        curve = mean_roc(scores, is_member)
         if curve.targets:
-            axes.plot(curve.fpr, np.where(curve.tpr > 0, curve.tpr, np.nan), **line_of(one.norm))
-            drawn.append((one, curve, intervals.mean_auc(found, is_member)))
+            axes.plot(curve.fpr, np.where(curve.tpr > 0, curve.tpr, np.nan), **line_style(audit.norm))
+            drawn.append((audit, curve, mean_auc(scores, is_member)))
     # At 0.1 at most, so that each axis has two labels at least.
     lowest = min([0.1, *(curve.fpr[0] for _, curve, _ in drawn)])
     axes.plot([lowest, 1], [lowest, 1], color="#888888", linewidth=0.8, zorder=0)
     axes.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(lowest, 1.1))
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
-    in_percent(axes.xaxis, axes.yaxis)
+    format_as_percent(axes.xaxis, axes.yaxis)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_formatter(NullFormatter())  # within a decade labels would run into each other
     return drawn
 
 
-def memorized(audited: Sequence[Audited]) -> Figure:
-    """How much single samples were memorized: a histogram for each group, an arm a line; a row of panels a cell.
+def memorization_histograms(audited: Sequence[CellAudit]) -> Figure:
+    """Draw how much single samples were memorized: a histogram for each group, an arm a line, a cell a row of panels.
 
-    Counterfactual memorization is the rate at which models trained on a sample give it its label, less that of the
-    others (Feldman and Zhang, 2020).
+    Counterfactual memorization is the rate at which models trained on a sample give it its label, less the rate of the
+    other models (Feldman and Zhang, 2020).
     """
-    rows = _by_cell(audited)
-    columns = max(len(_own_groups(one)) for one in audited)
-    with theme():
-        figure = Figure(figsize=(PANEL[0] * columns + LEGEND_WIDTH, PANEL[1] * len(rows)))
-        places = figure.subplots(len(rows), columns, squeeze=False, sharex=True)
-        for line, (title, arms) in zip(places, rows, strict=True):
-            groups = _own_groups(arms[0])
-            for place, group in zip(line, groups, strict=False):
-                _histogram(place, arms, group)
-                place.set_title(f"{title}\n{group} samples" if title else f"{group} samples", parse_math=False)
-            for place in line[len(groups) :]:
-                place.remove()
-        _arms_legend(figure, audited, ["of each sample,", "over all models"])
+    figure = _group_grid(audited, _groups_but_all, _draw_histogram, sharex=True)
+    _add_arms_legend(figure, audited, ["of each sample,", "over all models"])
     return figure
 
 
-def _histogram(axes: Axes, arms: Sequence[Audited], group: str) -> None:
-    # A value is a multiple of one over the models that have a sample, or about so: bins finer than that would be empty.
-    steps = min(10, len(arms[0].is_member) // 2)
+def _group_grid(
+    audited: Sequence[CellAudit],
+    groups_of: Callable[[CellAudit], Sequence[str]],
+    draw: Callable[[Axes, Sequence[CellAudit], str], Any],
+    sharex: bool = False,
+) -> Figure:
+    """Return a figure with a row of panels for each cell and a panel for each of its groups."""
+    rows = _by_cell(audited)
+    columns = max(len(groups_of(audit)) for audit in audited)
+    with theme():
+        figure = Figure(figsize=(PANEL[0] * columns + LEGEND_WIDTH, PANEL[1] * len(rows)))
+        grid = figure.subplots(len(rows), columns, squeeze=False, sharex=sharex)
+        for row, (title, arm_audits) in zip(grid, rows, strict=True):
+            groups = groups_of(arm_audits[0])
+            for axes, group in zip(row, groups, strict=False):
+                draw(axes, arm_audits, group)
+                axes.set_title(f"{title}\n{group} samples" if title else f"{group} samples", parse_math=False)
+            for axes in row[len(groups) :]:
+                axes.remove()
+    return figure
+
+
+def _draw_histogram(axes: Axes, arm_audits: Sequence[CellAudit], group: str) -> None:
+    """Draw how counterfactual memorization is distributed over a group's samples, an arm a line."""
+    # A value is about a multiple of one over the number of models that have a sample, so finer bins would be empty.
+    steps = min(10, len(arm_audits[0].is_member) // 2)
     edges = (np.arange(-steps, steps + 2) - 0.5) / steps
-    for one in arms:
-        values = one.memorized(group).values
+    for audit in arm_audits:
+        values = audit.memorization(group).values
         shares = np.histogram(values, edges)[0] / max(1, len(values))
-        axes.step(edges, np.append(shares, shares[-1]), where="post", **line_of(one.norm))
+        axes.step(edges, np.append(shares, shares[-1]), where="post", **line_style(audit.norm))
         middles = (edges[:-1] + edges[1:]) / 2
-        told = [
-            f"{NAMES[one.norm]}, {group} samples memorized {middle:+.2f}: {percent(share, 1)}"
+        texts = [
+            f"{NORM_NAMES[audit.norm]}, {group} samples memorized {middle:+.2f}: {percent(share, 1)}"
             for middle, share in zip(middles, shares, strict=True)
         ]
-        hover(axes, middles[shares > 0], shares[shares > 0], np.array(told)[shares > 0])
+        add_tooltips(axes, middles[shares > 0], shares[shares > 0], np.array(texts)[shares > 0])
     axes.set(xlabel="counterfactual memorization", ylabel="share of samples", xlim=(-1.05, 1.05))
     axes.yaxis.set_major_formatter(lambda share, _: f"{share * 100:g}%")
 
 
-def _own_groups(one: Audited) -> list[str]:
-    """The groups without that of everybody, unless it is the only one."""
-    return [group for group in one.named_groups() if group != ALL] or [ALL]
+def _groups_but_all(audit: CellAudit) -> list[str]:
+    """Return the groups without `all`, unless it is the only one."""
+    return [group for group in audit.group_names() if group != ALL] or [ALL]
 
 
-def most_memorized(images: pd.DataFrame) -> Figure:
-    """The images that were memorized most, a row of them for each arm and cell, the first the most.
+def most_memorized_images(images: pd.DataFrame) -> Figure:
+    """Draw the most memorized images: a row for each arm and cell, the most memorized first.
 
     Args:
-        images: rows of `images` with the settings of their cell.
+        images: rows of the table `images` with the settings of their cell.
     """
-    settings = varying(images)
+    settings = varying_settings(images)
     cells = list(images.groupby(settings or ["norm"], sort=True))
     columns = int(images.groupby(settings or ["norm"]).size().max())
     with theme():
         figure = Figure(figsize=(1.1 * columns, 1.9 * len(cells)))
-        lines = figure.subfigures(len(cells), 1, squeeze=False)[:, 0]
-        for line, (_, cell) in zip(lines, cells, strict=True):
-            named = ", ".join(f"{name}={level(cell.iloc[0][name])}" for name in settings)
-            line.suptitle(named, fontsize=9, x=0.01, horizontalalignment="left", parse_math=False)
-            places = line.subplots(1, columns, squeeze=False)[0]
-            for place in places:
-                place.set_axis_off()
-            for place, (_, row) in zip(places, cell.iterrows(), strict=False):
+        strips = figure.subfigures(len(cells), 1, squeeze=False)[:, 0]
+        for strip, (_, cell) in zip(strips, cells, strict=True):
+            title = ", ".join(f"{name}={format_value(cell.iloc[0][name])}" for name in settings)
+            strip.suptitle(title, fontsize=9, x=0.01, horizontalalignment="left", parse_math=False)
+            row_of_axes = strip.subplots(1, columns, squeeze=False)[0]
+            for axes in row_of_axes:
+                axes.set_axis_off()
+            for axes, (_, row) in zip(row_of_axes, cell.iterrows(), strict=False):
                 pixels = np.asarray(Image.open(io.BytesIO(row["image"])))
-                place.imshow(pixels, cmap="gray" if pixels.ndim == 2 else None, vmin=0, vmax=255)
-                labels = f"{row['label']}" if row["label"] == row["original_label"] else _relabelled(row)
-                place.set_title(f"{labels}\n{row['in_acc'] - row['out_acc']:+.2f}", fontsize=7)
+                axes.imshow(pixels, cmap="gray" if pixels.ndim == 2 else None, vmin=0, vmax=255)
+                axes.set_title(f"{_labels_text(row)}\n{row['in_acc'] - row['out_acc']:+.2f}", fontsize=7)
     return figure
 
 
-def _relabelled(row: pd.Series) -> str:
+def _labels_text(row: pd.Series) -> str:
+    """Return a sample's label, or `3 as 7` where it was changed; `new` stands for an image of another dataset."""
+    if row["label"] == row["original_label"]:
+        return str(row["label"])
     original = "new" if row["original_label"] < 0 else str(row["original_label"])
     return f"{original} as {row['label']}"
 
 
-def _by_cell(audited: Sequence[Audited]) -> list[tuple[str, list[Audited]]]:
-    """The arms of each cell, with the settings that tell it from the others."""
-    settings = pd.DataFrame([one.settings for one in audited])
-    names = [name for name in varying(settings) if name != "norm"]
+def _by_cell(audited: Sequence[CellAudit]) -> list[tuple[str, list[CellAudit]]]:
+    """Return the audits of each cell's arms, with a title of the settings that vary between the cells."""
+    settings = pd.DataFrame([audit.settings for audit in audited])
+    names = [name for name in varying_settings(settings) if name != "norm"]
     names += ["seed"] if settings["seed"].nunique() > 1 else []
-    cells: dict[str, list[Audited]] = {}
-    for one in audited:
-        cells.setdefault(", ".join(f"{name}={level(one.settings[name])}" for name in names), []).append(one)
+    cells: dict[str, list[CellAudit]] = {}
+    for audit in audited:
+        title = ", ".join(f"{name}={format_value(audit.settings[name])}" for name in names)
+        cells.setdefault(title, []).append(audit)
     return list(cells.items())
 
 
-def _arms_legend(figure: Figure, audited: Sequence[Audited], notes: list[str]) -> None:
-    arms = [norm for norm in NAMES if any(one.norm == norm for one in audited)]
-    beside(figure, arm_handles(arms, markers=False), notes)
-
-
-FEWEST_FOR_BOX = 4
-
-
-# Attacks (Fig. 5, 6, 12 and 14) ---------------------------------------------------------------------------------------
-def main_attack_roc(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Figure:
-    """ROC curves of the attack over all samples, an arm a line, a panel for each network and mixture."""
-    from analysis.figures.membership import roc_panel
-    from analysis.statistics.membership import audits  # numba takes a second to import
-
-    recorded = usable_rows(rows, "mia_auc")
-    able = recorded.groupby(["cell", "seed"])["model"].transform("size") >= FEWEST_MODELS
-    if not able.any():
-        raise BadInputError(f"an attack needs {FEWEST_MODELS} models on halves of D' in a cell.")
-    audited = audits(replace(loaded, members=recorded[able]), results)
+def _add_arms_legend(figure: Figure, audited: Sequence[CellAudit], notes: list[str]) -> None:
+    """Add the legend of the arms that were audited, in the order of the theme."""
+    norms = [norm for norm in NORM_NAMES if any(audit.norm == norm for audit in audited)]
     with theme():
-        by = [name for name in varying(rows) if name != "norm"]
-        figure, panels = laid_out(rows, by, "architecture", share=False)
+        add_legend(figure, arm_handles(norms, markers=False), notes)
+
+
+# Of the paper (Fig. 5, 6, 12 and 14) ----------------------------------------------------------------------------------
+
+
+def main_attack_roc(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Figure:
+    """Draw ROC curves of the main attack over all samples: an arm a line, a panel for each network and mixture.
+
+    Args:
+        loaded: the sweep's members.
+        results: the folder that they were loaded from.
+        rows: the members to draw.
+
+    Raises:
+        BadInputError: no cell has enough models.
+    """
+    recorded = usable_rows(rows, "mia_auc")
+    enough = recorded.groupby(["cell", "seed"])["model"].transform("size") >= FEWEST_MODELS
+    if not enough.any():
+        raise BadInputError(f"an attack needs {FEWEST_MODELS} models on halves of D' in a cell.")
+    audited = audit_cells(replace(loaded, members=recorded[enough]), results)
+    with theme():
+        by = [name for name in varying_settings(rows) if name != "norm"]
+        figure, panels = panel_grid(rows, by, "architecture", share=False)
         for panel in panels:
-            drawn = roc_panel(panel.axes, [one for one in audited if _about(one.settings, panel.rows)], ATTACK, ALL)
-            _roc_told(panel, drawn)
-        notes = counted(rows, [ATTACK.replace("_", " "), "mean of targets"])
-        beside(figure, arm_handles(arms(rows), markers=False), notes)
+            of_panel = [audit for audit in audited if _occurs_in(audit.settings, panel.rows)]
+            _annotate_roc(panel, roc_panel(panel.axes, of_panel, MAIN_ATTACK, ALL))
+        notes = legend_notes(rows, [MAIN_ATTACK.replace("_", " "), "mean of targets"])
+        add_legend(figure, arm_handles(arms(rows), markers=False), notes)
     return figure
 
 
-def _roc_told(panel: Panel, drawn: "Sequence[tuple[Audited, Roc, Interval]]") -> None:
-    """The AUC of each curve in a corner, the curve's points for the mouse, and which arm has no curve."""
-    words = {}
-    for one, curve, auc in drawn:
-        arm = NAMES[one.norm] + (f", seed {one.settings['seed']}" if len(drawn) > len(arms(panel.rows)) else "")
-        words[f"AUC {auc.mean:.3f}, {arm}"] = COLORS[one.norm]
-        told = f"AUC {auc.mean:.3f} [{auc.low:.3f}, {auc.high:.3f}] ({auc.targets} models)"
-        at = [int(np.abs(curve.fpr - rate).argmin()) for rate in (0.001, 0.01, 0.1) if rate >= curve.fpr[0]]
+def _annotate_roc(panel: Panel, drawn: Sequence[tuple[CellAudit, Roc, Interval]]) -> None:
+    """Write the AUC of each curve into a corner, add tooltips at low rates, and say which arm has no curve."""
+    lines = {}
+    for audit, curve, auc in drawn:
+        several_seeds = len(drawn) > len(arms(panel.rows))
+        arm = NORM_NAMES[audit.norm] + (f", seed {audit.settings['seed']}" if several_seeds else "")
+        lines[f"AUC {auc.mean:.3f}, {arm}"] = COLORS[audit.norm]
+        auc_text = f"AUC {auc.mean:.3f} [{auc.low:.3f}, {auc.high:.3f}] ({auc.targets} models)"
+        points = [int(np.abs(curve.fpr - rate).argmin()) for rate in (0.001, 0.01, 0.1) if rate >= curve.fpr[0]]
         texts = [
-            f"{panel.name}, {arm}: true positive rate {percent(curve.tpr[place], 1)} at a false positive rate of "
-            f"{percent(curve.fpr[place], 2)}; {told}"
-            for place in at
+            f"{panel.name}, {arm}: true positive rate {percent(curve.tpr[point], 1)} at a false positive rate of "
+            f"{percent(curve.fpr[point], 2)}; {auc_text}"
+            for point in points
         ]
-        hover(panel.axes, curve.fpr[at], np.maximum(curve.tpr[at], curve.fpr[0]), texts)
+        add_tooltips(panel.axes, curve.fpr[points], np.maximum(curve.tpr[points], curve.fpr[0]), texts)
     for norm in arms(panel.rows):
-        if norm not in {one.norm for one, _, _ in drawn} and not gap(panel.rows[panel.rows["norm"] == norm]):
-            words[f"too few models, {NAMES[norm]}"] = COLORS[norm]
-    for line, (text, color) in enumerate(reversed(words.items())):
-        _corner(panel.axes, text, color, line)
-    say_gaps(panel)
+        if norm not in {audit.norm for audit, _, _ in drawn} and not gap(panel.rows[panel.rows["norm"] == norm]):
+            lines[f"too few models, {NORM_NAMES[norm]}"] = COLORS[norm]
+    for number, (text, color) in enumerate(reversed(lines.items())):
+        _write_in_corner(panel.axes, text, color, number)
+    label_gaps(panel)
 
 
-def _corner(axes: Axes, words: str, color: str, line: int) -> None:
-    """Words in the lower right corner, below the diagonal where no curve of an attack runs."""
+def _write_in_corner(axes: Axes, text: str, color: str, line: int) -> None:
+    """Write a line into the lower right corner, below the diagonal, where no curve of an attack runs."""
     place: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "fontsize": 7.5}
-    axes.text(0.985, 0.02 + 0.085 * line, words, color=color, **place)
+    axes.text(0.985, 0.02 + 0.085 * line, text, color=color, **place)
 
 
-def _about(settings: Mapping[str, Any], rows: pd.DataFrame) -> bool:
+def _occurs_in(settings: Mapping[str, Any], rows: pd.DataFrame) -> bool:
     return all(settings[name] in set(rows[name]) for name in SETTINGS)
 
 
-def boxes(rows: pd.DataFrame) -> Figure:
-    """The AUC of each cell by network, the arms side by side, with a box where there are enough cells."""
-    well = usable_rows(rows, "mia_auc")
-    cells = well.groupby("cell")["mia_auc"].mean()
+def auc_boxes(rows: pd.DataFrame) -> Figure:
+    """Draw the AUC of each cell by network, the arms side by side, with a box where there are enough cells.
+
+    Raises:
+        BadInputError: no member has an AUC.
+    """
+    usable = usable_rows(rows, "mia_auc")
+    cells = usable.groupby("cell")["mia_auc"].mean()
     with theme():
-        by = [name for name in varying(rows) if name not in ("norm", "architecture", *MIXTURE)]
-        figure, panels = laid_out(rows, by, size=(4.2, 3.0))
+        by = [name for name in varying_settings(rows) if name not in ("norm", "architecture", *MIXTURE)]
+        figure, panels = panel_grid(rows, by, size=(4.2, 3.0))
         for panel in panels:
             _arm_boxes(panel, cells)
-        outer_labels(panels)
-        notes = [*_attacks(well), "a point a cell,", "the mean of its models", "box: quartiles"]
+        label_outer_axes(panels)
+        notes = [*_attack_names(usable), "a point a cell,", "the mean of its models", "box: quartiles"]
         marks = [
-            Line2D([], [], color=COLORS[norm], marker=MARKERS[norm], linestyle="none", label=NAMES[norm])
+            Line2D([], [], color=COLORS[norm], marker=MARKERS[norm], linestyle="none", label=NORM_NAMES[norm])
             for norm in arms(rows)
         ]
-        beside(figure, marks, counted(rows, notes))
+        add_legend(figure, marks, legend_notes(rows, notes))
     return figure
 
 
-def _attacks(well: pd.DataFrame) -> list[str]:
-    """The attacks whose AUC the members have."""
-    return [str(attack).replace("_", " ") for attack in sorted(set(well["mia_attack"].dropna()))]
+def _attack_names(usable: pd.DataFrame) -> list[str]:
+    """Return the names of the attacks that gave the members their AUC."""
+    return [str(attack).replace("_", " ") for attack in sorted(set(usable["mia_attack"].dropna()))]
 
 
-def _arm_boxes(panel: Panel, cells: pd.Series) -> None:
-    axes, networks, norms = panel.axes, ordered("architecture", panel.rows["architecture"]), arms(panel.rows)
-    well = panel.rows[panel.rows["status"] == "ok"].drop_duplicates("cell")
-    well = well.assign(auc=cells.reindex(well["cell"]).to_numpy(np.float64))
-    sides: dict[str, Any] = {"x": "architecture", "y": "auc", "order": networks, "hue": "norm", "hue_order": norms}
-    sides |= {"dodge": True, "legend": False, "ax": axes}
-    for norm in norms:  # a strip has one marker
-        strip = well.assign(auc=well["auc"].where(well["norm"] == norm))
-        sns.stripplot(strip, palette=COLORS, marker=MARKERS[norm], size=5, jitter=False, zorder=3, **sides)
+def _arm_boxes(panel: Panel, aucs: pd.Series) -> None:
+    """Draw each cell's AUC as a point, and the box of a network and arm where there are enough cells."""
+    axes, networks, norms = panel.axes, ordered_levels("architecture", panel.rows["architecture"]), arms(panel.rows)
+    cells = panel.rows[panel.rows["status"] == "ok"].drop_duplicates("cell")
+    cells = cells.assign(auc=aucs.reindex(cells["cell"]).to_numpy(np.float64))
+    common: dict[str, Any] = {"x": "architecture", "y": "auc", "order": networks, "hue": "norm", "hue_order": norms}
+    common |= {"dodge": True, "legend": False, "ax": axes}
+    for norm in norms:  # a strip plot has one marker
+        strip = cells.assign(auc=cells["auc"].where(cells["norm"] == norm))
+        sns.stripplot(strip, palette=COLORS, marker=MARKERS[norm], size=5, jitter=False, zorder=3, **common)
     axes.axhline(0.5, color="#888888", linewidth=0.8)
-    axes.set(xlabel="", ylabel=MEASURES["mia_auc"], xlim=(-0.6, len(networks) - 0.4))
-    axes.set_xticks(range(len(networks)), [shown("architecture", network) for network in networks])
+    axes.set(xlabel="", ylabel=RESULT_NAMES["mia_auc"], xlim=(-0.6, len(networks) - 0.4))
+    axes.set_xticks(range(len(networks)), [display_level("architecture", network) for network in networks])
     axes.grid(visible=False, axis="x")
-    for (network, norm), here in _by_network_and_norm(panel.rows):
-        place = networks.index(network) + (norms.index(norm) - (len(norms) - 1) / 2) * BESIDE / len(norms)
-        named = f"{shown('architecture', network)}, {shown('dataset', here['dataset'].iloc[0])}, {NAMES[norm]}"
-        firsts = well[(well["norm"] == norm) & (well["architecture"] == network)].astype(object)
-        if firsts.empty:
-            mark_gap(axes, place, gap(here), COLORS[norm], f"{named}: {gap(here)}")
+    for (network, norm), part in _by_network_and_norm(panel.rows):
+        place = networks.index(network) + (norms.index(norm) - (len(norms) - 1) / 2) * ARMS_WIDTH / len(norms)
+        levels = {"architecture": network, "dataset": part["dataset"].iloc[0], "norm": norm}
+        subject = ", ".join(display_level(name, level) for name, level in levels.items())
+        points = cells[(cells["norm"] == norm) & (cells["architecture"] == network)].astype(object)
+        if points.empty:
+            mark_gap(axes, place, gap(part), COLORS[norm], f"{subject}: {gap(part)}")
             continue
-        if len(firsts) >= FEWEST_FOR_BOX:
-            _box(axes, place, firsts["auc"], BESIDE * 0.8 / len(norms))
-        told = firsts.apply(lambda row: f"{mixture(row).replace(chr(10), ' ')}: AUC {row['auc']:.3f}", axis=1)
-        hover(axes, [place] * len(firsts), firsts["auc"], [f"{named}, {each}" for each in told])
+        if len(points) >= FEWEST_FOR_BOX:
+            _draw_box(axes, place, points["auc"], ARMS_WIDTH * 0.8 / len(norms))
+        texts = [
+            f"{subject}, {mixture_label(row).replace(chr(10), ' ')}: AUC {row['auc']:.3f}"
+            for row in points.to_dict("records")
+        ]
+        add_tooltips(axes, [place] * len(points), points["auc"], texts)
     axes.margins(y=0.1)
 
 
-def _box(axes: Axes, place: float, values: pd.Series, width: float) -> None:
+def _draw_box(axes: Axes, place: float, values: pd.Series, width: float) -> None:
+    """Draw a box of the quartiles."""
     look: dict[str, Any] = {"boxprops": {"facecolor": "#EEEEEE"}, "medianprops": {"color": "black"}}
-    at: dict[str, Any] = {"positions": [place], "widths": width, "manage_ticks": False}
-    axes.boxplot(values.to_numpy(np.float64), patch_artist=True, showfliers=False, **at, **look)
+    position: dict[str, Any] = {"positions": [place], "widths": width, "manage_ticks": False}
+    axes.boxplot(values.to_numpy(np.float64), patch_artist=True, showfliers=False, **position, **look)
 
 
 def _by_network_and_norm(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    """Yield each network and norm that occur, with their rows."""
     for (network, norm), part in rows.groupby(["architecture", "norm"]):
         yield (str(network), str(norm)), part

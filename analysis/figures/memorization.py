@@ -1,7 +1,7 @@
-"""The figures of the paper, one function each: the records of a sweep in, a figure out.
+"""The figures of the 2026 paper, one function each, which draws a figure from the records of a sweep.
 
-Each has the paper's layout at whatever scale there are records of, shows the spread, and says what is missing: a level
-or a panel that was planned and has no record, and members that diverged or failed.
+Each has the paper's layout at whatever scale there are records of. It shows the spread, and marks what is missing: a
+level or a panel that was planned and has no record, and members that diverged or failed.
 """
 
 from typing import Any
@@ -9,21 +9,22 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.bars import bars, mixture
+from analysis.figures.bars import bar_chart, mixture_label
 from analysis.figures.figure import PaperFigure
-from analysis.figures.gradients import gradients
-from analysis.figures.layers import layers
-from analysis.figures.lines import against, losses
-from analysis.figures.membership import boxes, main_attack_roc
-from analysis.figures.panels import shown
-from analysis.figures.regularizer import NEAR_ONE, regularized
+from analysis.figures.gradients import gradient_densities
+from analysis.figures.layers import layer_ratios
+from analysis.figures.lines import lines_against, loss_curves
+from analysis.figures.membership import auc_boxes, main_attack_roc
+from analysis.figures.panels import display_level
+from analysis.figures.regularizer import regularizer_panels
 from analysis.load import Loaded, with_missing
+from analysis.metrics import NEAR_ONE
 from study.errors import BadInputError
 from study.record.results import Results
 
 
 def memorization(members: pd.DataFrame) -> Figure:
-    """Memorization against the corrupted fraction, an arm a line, a panel for each network and dataset (as Fig. 1).
+    """Draw memorization against the corrupted fraction: an arm a line, a panel for each network and dataset (Fig. 1).
 
     Lines are means over seeds, bars their standard deviation; every member is a faint point beside them.
 
@@ -33,26 +34,30 @@ def memorization(members: pd.DataFrame) -> Figure:
     Raises:
         BadInputError: no member with corrupted samples gave a result.
     """
-    return against("k", members[members["k"] > 0])
+    return lines_against("k", members[members["k"] > 0])
 
 
 def _rows(loaded: Loaded, results: Results, what: str, **levels: Any) -> pd.DataFrame:
-    """The networks that a figure is about, with those that have no record."""
+    """Return the members with the given levels, with a row for each planned member that has no record.
+
+    Raises:
+        BadInputError: there is none; the message says of `what`.
+    """
     rows = with_missing(loaded, results)
-    for name, wanted in levels.items():
-        rows = rows[rows[name] == wanted]
+    for name, level in levels.items():
+        rows = rows[rows[name] == level]
     if rows.empty:
         raise BadInputError(f"there are no records {what}.")
     return rows
 
 
 def _as_in_paper(rows: pd.DataFrame, setting: str, value: str) -> tuple[pd.DataFrame, list[str]]:
-    """Of several networks or datasets the one that the paper shows, if it is there; and a note of what is left out."""
+    """Keep the network or dataset that the paper shows, if it is one of several, and note how many there are."""
     count = rows[setting].nunique()
     if count < 2 or value not in set(rows[setting]):
         return rows, []
     words = {"architecture": "networks", "dataset": "datasets"}
-    return rows[rows[setting] == value], [f"{shown(setting, value)} of {count} {words[setting]}"]
+    return rows[rows[setting] == value], [f"{display_level(setting, value)} of {count} {words[setting]}"]
 
 
 def _fig1(loaded: Loaded, results: Results) -> Figure:
@@ -62,18 +67,19 @@ def _fig1(loaded: Loaded, results: Results) -> Figure:
 def _fig2(loaded: Loaded, results: Results) -> Figure:
     rows = _rows(loaded, results, "of flipped labels at k=5%", corruption="label", k=0.05)
     rows, notes = _as_in_paper(rows, "architecture", "lenet")
-    return losses(loaded, results, rows, "dataset", notes)
+    return loss_curves(loaded, results, rows, "dataset", notes)
 
 
 def _fig3(loaded: Loaded, results: Results) -> Figure:
     rows = _rows(loaded, results, "with images added from elsewhere", corruption="ood")
-    there = rows.loc[rows["status"] == "ok", "k"]
-    k = min(there if len(there) else rows["k"], key=lambda k: (abs(k - 0.1), k))
-    return bars(rows[rows["k"] == k], "architecture", notes=[shown("k", k)])
+    recorded = rows.loc[rows["status"] == "ok", "k"]
+    k = min(recorded if len(recorded) else rows["k"], key=lambda k: (abs(k - 0.1), k))
+    return bar_chart(rows[rows["k"] == k], "architecture", notes=[display_level("k", k)])
 
 
 def _fig4(loaded: Loaded, results: Results) -> Figure:
-    return gradients(loaded, results, _rows(loaded, results, "of flipped labels at k=5%", corruption="label", k=0.05))
+    rows = _rows(loaded, results, "of flipped labels at k=5%", corruption="label", k=0.05)
+    return gradient_densities(loaded, results, rows)
 
 
 def _fig5(loaded: Loaded, results: Results) -> Figure:
@@ -88,52 +94,51 @@ def _fig6(loaded: Loaded, results: Results) -> Figure:
 
 def _fig7(loaded: Loaded, results: Results) -> Figure:
     rows = _rows(loaded, results, "of flipped labels at k=10%", corruption="label", k=0.1, norm="batch")
-    return layers(loaded, results, rows)
+    return layer_ratios(loaded, results, rows)
 
 
 def _fig8(loaded: Loaded, results: Results) -> Figure:
-    return regularized(_rows(loaded, results, "with flipped labels", corruption="label"))
+    return regularizer_panels(_rows(loaded, results, "with flipped labels", corruption="label"))
 
 
 def _fig9(loaded: Loaded, results: Results) -> Figure:
-    return layers(loaded, results, _rows(loaded, results, "of flipped labels", corruption="label", norm="batch"))
+    return layer_ratios(loaded, results, _rows(loaded, results, "of flipped labels", corruption="label", norm="batch"))
 
 
 def _fig10(loaded: Loaded, results: Results) -> Figure:
     rows = _rows(loaded, results, "of flipped labels", corruption="label")
     rows, notes = _as_in_paper(rows, "dataset", "cifar10")
-    return losses(loaded, results, rows, "k", notes)
+    return loss_curves(loaded, results, rows, "k", notes)
 
 
 def _fig11(loaded: Loaded, results: Results) -> Figure:
-    return bars(_rows(loaded, results, "with images added from elsewhere", corruption="ood"), "architecture")
+    return bar_chart(_rows(loaded, results, "with images added from elsewhere", corruption="ood"), "architecture")
 
 
 def _fig12(loaded: Loaded, results: Results) -> Figure:
-    return main_attack_roc(
-        loaded, results, _rows(loaded, results, "of models on halves of clean data", k=0.0, protocol="splits")
-    )
+    rows = _rows(loaded, results, "of models on halves of clean data", k=0.0, protocol="splits")
+    return main_attack_roc(loaded, results, rows)
 
 
 def _fig14(loaded: Loaded, results: Results) -> Figure:
-    return boxes(_rows(loaded, results, "of models on halves", protocol="splits"))
+    return auc_boxes(_rows(loaded, results, "of models on halves", protocol="splits"))
 
 
 def _fig15(loaded: Loaded, results: Results) -> Figure:
-    return against("batch_size", _rows(loaded, results, "with flipped labels", corruption="label"))
+    return lines_against("batch_size", _rows(loaded, results, "with flipped labels", corruption="label"))
 
 
 def _fig18(loaded: Loaded, results: Results) -> Figure:
     rows = _rows(loaded, results, "with flipped labels", corruption="label")
     rows, notes = _as_in_paper(rows, "architecture", "resnet34")
-    return against("k", rows, ("mem_acc", "test_acc"), notes)
+    return lines_against("k", rows, ("mem_acc", "test_acc"), notes)
 
 
 def _fig20(loaded: Loaded, results: Results) -> Figure:
     rows = _rows(loaded, results, "of models on halves", protocol="splits")
     rows, notes = _as_in_paper(rows, "architecture", "resnet34")
-    rows = rows.sort_values(["k", "corruption"]).assign(mixture=lambda frame: frame.apply(mixture, axis=1))
-    return bars(rows, "mixture", ("test_acc", "mem_acc", "mia_auc"), notes)
+    rows = rows.sort_values(["k", "corruption"]).assign(mixture=lambda frame: frame.apply(mixture_label, axis=1))
+    return bar_chart(rows, "mixture", ("test_acc", "mem_acc", "mia_auc"), notes)
 
 
 SEEDS = "Lines are means over seeds, bars one standard deviation; every network is a faint point."

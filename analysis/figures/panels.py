@@ -1,10 +1,10 @@
-"""What all figures share: panels and their titles, legends, points that answer to the mouse, and files."""
+"""What all figures share: panels and their titles, means with their spread, marks of gaps, legends and files."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,50 +14,52 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.cells import level
-from analysis.figures.svg import hover
-from analysis.figures.theme import COLORS, DASHES, MARKERS, MEASURES, NAMES, theme
+from analysis.figures.svg import add_tooltips
+from analysis.figures.theme import COLORS, DASHES, MARKERS, NORM_NAMES, RESULT_NAMES, theme
 from study.data.catalog import DATASETS
 from study.errors import BadInputError
 from study.networks.catalog import NETWORKS
-
-if TYPE_CHECKING:
-    pass
-
+from study.settings import format_value
 
 PANEL = (3.6, 3.0)
 """Width and height of a panel in inches."""
 SMALL_PANEL = (2.5, 2.2)
-"""The same where there are more than two beside each other."""
+"""Width and height where more than two panels stand beside each other."""
 LEGEND_WIDTH = 1.4
+"""The width of the legend beside the panels, in inches."""
 MOST_COLUMNS = 4
+"""The most panels in a row."""
 TITLE_LINE = 0.17
-"""What each further line of a title adds to the height of a panel."""
+"""The height in inches that each further line of a title adds to a panel."""
 CHARACTERS = 11
 """How many characters of a title fit into an inch."""
-KNOWN = {
+PRINTED_NAMES = {
     "architecture": {name: network.printed for name, network in NETWORKS.items()},
     "dataset": {name: dataset.printed for name, dataset in DATASETS.items()},
-    "norm": NAMES,
-    "measure": MEASURES,
-    "part": {**MEASURES, "log": "effect of alpha, log", "hinge": "effect of alpha, hinge"},
+    "norm": NORM_NAMES,
+    "result": RESULT_NAMES,
+    "part": {**RESULT_NAMES, "log": "effect of alpha, log", "hinge": "effect of alpha, hinge"},
 }
-"""What has a name in print; its levels also come in that order."""
-CORRUPTED = {"label": "labels flipped", "ood": "images added", "natural": "natural outliers", "none": "clean"}
+"""The names in print of the levels of a column, in the order in which figures show them."""
+CORRUPTION_NAMES = {"label": "labels flipped", "ood": "images added", "natural": "natural outliers", "none": "clean"}
+CLEAN: dict[str, Any] = {"dashes": (4, 2)}
+"""The dashes of lines for clean samples, where an arm has a line for corrupted ones too."""
 GAPS = {"no record": "x", "no result": "1"}
-"""The marks of a level that was planned and has no record, and of one of which every member diverged or failed."""
+"""The markers of a level that was planned and has no record, and of one whose members all diverged or failed."""
 
 
 # Panels ---------------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Panel:
     """One panel of a figure.
 
     Attributes:
-        axes: where it is drawn.
-        rows: the networks that it is about, with those that have no record.
+        axes: the axes that it is drawn on.
+        rows: the members that it shows, with a row for each planned member that has no record.
         name: its title on one line.
-        place: its line and its column.
+        place: its row and its column in the grid.
     """
 
     axes: Axes
@@ -66,129 +68,162 @@ class Panel:
     place: tuple[int, int]
 
 
-def laid_out(
+def panel_grid(
     rows: pd.DataFrame,
     by: Sequence[str],
     across: str = "dataset",
     share: bool = True,
     size: tuple[float, float] | None = None,
 ) -> tuple[Figure, list[Panel]]:
-    """A figure with a panel for each combination of levels that there is, titled.
+    """Return a figure with a titled panel for each combination of levels that occurs, and its panels.
 
-    With two settings or more the levels of one are columns, and the combinations of the others rows; with one the
-    panels fill rows one after the other.
+    With two settings or more, the levels of one are the columns, and the combinations of the others are the rows. With
+    one setting the panels fill the rows one after the other.
 
     Args:
-        rows: what is to be drawn.
+        rows: the rows that will be drawn.
         by: the settings that tell panels apart, in order.
-        across: the setting whose levels are columns.
+        across: the setting whose levels are the columns.
         share: whether all panels have the same axes.
-        size: of a panel in inches; by default smaller where more than two are beside each other.
+        size: width and height of a panel in inches; by default smaller where more than two stand beside each other.
     """
     groups = dict(iter(rows.groupby(list(by) or ["dataset"], sort=False)))
-    keys = sorted(groups, key=lambda key: [_rank(name, value) for name, value in zip(by, key, strict=False)])
-    places = _places(keys, by, across)
-    lines, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
+    keys = sorted(groups, key=lambda key: [_display_rank(name, value) for name, value in zip(by, key, strict=False)])
+    places = _panel_places(keys, by, across)
+    row_count, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
     size = size or (PANEL if columns <= 2 else SMALL_PANEL)
     width = int(CHARACTERS * size[0])
-    titles = {key: title(groups[key], by, width) for key in keys}
-    height = size[1] + TITLE_LINE * max(head.count("\n") for head in titles.values())
-    figure = Figure(figsize=(size[0] * columns + LEGEND_WIDTH, height * lines))
-    grid = figure.subplots(lines, columns, squeeze=False, sharex=share, sharey=share)
-    found = []
+    titles = {key: panel_title(groups[key], by, width) for key in keys}
+    height = size[1] + TITLE_LINE * max(title.count("\n") for title in titles.values())
+    figure = Figure(figsize=(size[0] * columns + LEGEND_WIDTH, height * row_count))
+    grid = figure.subplots(row_count, columns, squeeze=False, sharex=share, sharey=share)
+    panels = []
     for key, place in zip(keys, places, strict=True):
         grid[place].set_title(titles[key], parse_math=False)
         name = titles[key].replace(",\n", ", ").replace("\n", ", ")
-        found.append(Panel(grid[place], groups[key], name, place))
-    for place in set(np.ndindex(lines, columns)) - set(places):
+        panels.append(Panel(grid[place], groups[key], name, place))
+    for place in set(np.ndindex(row_count, columns)) - set(places):
         grid[place].remove()
-    return figure, found
+    return figure, panels
 
 
-def _places(keys: Sequence[tuple[Any, ...]], by: Sequence[str], across: str) -> list[tuple[int, int]]:
-    """The line and the column of each panel."""
+def _panel_places(keys: Sequence[tuple[Any, ...]], by: Sequence[str], across: str) -> list[tuple[int, int]]:
+    """Return the row and the column of each panel."""
     if across not in by or len(by) < 2:
         columns = -(-len(keys) // -(-len(keys) // MOST_COLUMNS))
         return [divmod(number, columns) for number in range(len(keys))]
-    at = by.index(across)
-    columns_of, lines_of = [key[at] for key in keys], [key[:at] + key[at + 1 :] for key in keys]
-    levels, lines = ordered(across, columns_of), list(dict.fromkeys(lines_of))
-    return [(lines.index(line), levels.index(level)) for line, level in zip(lines_of, columns_of, strict=True)]
+    position = by.index(across)
+    across_levels = [key[position] for key in keys]
+    other_levels = [key[:position] + key[position + 1 :] for key in keys]
+    column_order, row_order = ordered_levels(across, across_levels), list(dict.fromkeys(other_levels))
+    return [
+        (row_order.index(others), column_order.index(level))
+        for others, level in zip(other_levels, across_levels, strict=True)
+    ]
 
 
-def _rank(name: str, value: Any) -> tuple[int, Any]:
-    """The place of a level among the others of its setting."""
-    known = list(KNOWN.get(name, ()))
+def _display_rank(name: str, value: Any) -> tuple[int, Any]:
+    """Return the sort key of a level among the others of its setting."""
+    known = list(PRINTED_NAMES.get(name, ()))
     return (known.index(value), "") if value in known else (len(known), value)
 
 
-def ordered(name: str, values: Iterable[Any]) -> list[Any]:
-    """The different levels of a setting: as the paper has them, or sorted."""
-    return sorted(set(values), key=lambda value: _rank(name, value))
+def ordered_levels(name: str, values: Iterable[Any]) -> list[Any]:
+    """Return the distinct levels of a setting in the paper's order, or sorted where the paper has none."""
+    return sorted(set(values), key=lambda value: _display_rank(name, value))
 
 
-def shown(name: str, value: Any) -> str:
-    """A level as a reader knows it."""
-    if name in KNOWN:
-        return KNOWN[name].get(value, str(value))
+def display_level(name: str, value: Any) -> str:
+    """Return a level as a reader knows it, such as `LeNet`, `k = 5%` or `lr=0.001`."""
+    if name in PRINTED_NAMES:
+        return PRINTED_NAMES[name].get(value, str(value))
     if name == "corruption":
-        return CORRUPTED[value]
+        return CORRUPTION_NAMES[value]
     if name == "mixture":
         return str(value)
-    return f"k = {percent(value)}" if name == "k" else f"{name}={level(value)}"
+    return f"k = {percent(value)}" if name == "k" else f"{name}={format_value(value)}"
 
 
-def title(rows: pd.DataFrame, by: Sequence[str], width: int) -> str:
-    """The network and the dataset of a panel, if it has one, and whatever else it is about, in lines not too long."""
+def panel_title(rows: pd.DataFrame, by: Sequence[str], width: int) -> str:
+    """Return a panel's title: its network and dataset where it has one of each, then the levels of `by`.
+
+    Args:
+        rows: the panel's rows.
+        by: the settings that tell the panels apart.
+        width: the most characters of a line.
+    """
     first = rows.iloc[0]
     named = [name for name in ("architecture", "dataset") if rows[name].nunique() == 1]
     others = [name for name in by if name not in ("architecture", "dataset")]
-    lines = [", ".join(shown(name, first[name]) for name in names) for names in (named, others)]
+    lines = [", ".join(display_level(name, first[name]) for name in names) for names in (named, others)]
     return "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in lines if line)
 
 
-def outer_labels(panels: Sequence[Panel]) -> None:
-    """Of panels with the same axes, label the lowest of each column and the first of each line alone."""
+def label_outer_axes(panels: Sequence[Panel]) -> None:
+    """Label the axes of the lowest panel of each column and of the first of each row; the panels share their axes."""
+    places = [panel.place for panel in panels]
     for panel in panels:
-        (line, column), others = panel.place, [other.place for other in panels]
-        lowest = line == max(there for there, beside in others if beside == column)
-        first = column == min(beside for there, beside in others if there == line)
+        row, column = panel.place
+        lowest = row == max(other_row for other_row, other_column in places if other_column == column)
+        first = column == min(other_column for other_row, other_column in places if other_row == row)
         panel.axes.tick_params(labelbottom=lowest, labelleft=first)
         panel.axes.xaxis.label.set_visible(lowest)
         panel.axes.yaxis.label.set_visible(first)
 
 
-def spaced(levels: Iterable[float]) -> list[float]:
-    """Those levels whose labels don't run into each other."""
-    found = sorted(set(levels))
-    kept = found[:1]
-    for value in found[1:]:
-        if value - kept[-1] >= (found[-1] - found[0]) / 10:
+def non_overlapping_ticks(levels: Iterable[float]) -> list[float]:
+    """Return those of the levels whose labels don't run into each other, in order."""
+    ascending = sorted(set(levels))
+    kept = ascending[:1]
+    for value in ascending[1:]:
+        if value - kept[-1] >= (ascending[-1] - ascending[0]) / 10:
             kept.append(value)
     return kept
 
 
 def percent(share: float, digits: int | None = None) -> str:
-    """A share in percent, with so many digits after the point, or with as few as it takes."""
+    """Return a share in percent, with `digits` digits after the point, or with as few as it takes."""
     return f"{share * 100:.10g}%" if digits is None else f"{share * 100:.{digits}f}%"
 
 
-def in_percent(*axes: Axis) -> None:
-    """Label the ticks in percent."""
+def format_as_percent(*axes: Axis) -> None:
+    """Label the ticks of axes in percent; the data are shares of 1."""
     for axis in axes:
         axis.set_major_formatter(lambda share, _: f"{share * 100:g}%")
 
 
 # What is drawn of one arm ---------------------------------------------------------------------------------------------
+
+
+def usable_rows(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the members that have a result in a column.
+
+    Raises:
+        BadInputError: none has.
+    """
+    usable = rows[(rows["status"] == "ok") & rows[column].notna()]
+    if usable.empty:
+        raise BadInputError("none of its members gave a result.")
+    return usable
+
+
+def matching_settings(table: pd.DataFrame, rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of a table by cells whose settings `by` occur in `rows`."""
+    chosen = pd.Series(True, index=table.index)
+    for name in by:
+        chosen &= table[name].isin(set(rows[name]))
+    return table[chosen]
+
+
 @dataclass(frozen=True)
 class Spread:
-    """What the members of one arm at one level came to.
+    """Mean and standard deviation of a result over the members of one arm at one level.
 
     Attributes:
-        mean: of those with a result; NaN where there is none.
-        sd: their standard deviation, n - 1; NaN for fewer than two.
-        n: how many they are.
-        gap: why there is none: a key of `GAPS`, or empty.
+        mean: the mean over the members with a result; NaN where there is none.
+        sd: their standard deviation (n - 1); NaN for fewer than two.
+        n: the number of members with a result.
+        gap: why there is no result, a key of `GAPS`; empty where there is one.
     """
 
     mean: float
@@ -196,16 +231,22 @@ class Spread:
     n: int
     gap: str = ""
 
-    def told(self, one: str, of: str = "seed", plain: bool = False) -> str:
-        """The sentence beside the point: what it is, the numbers in percent unless `plain`, and how many they are."""
+    def describe(self, subject: str, unit: str = "seed", plain: bool = False) -> str:
+        """Return the tooltip of a point, such as `LeNet, batch norm: 91.0% ± 1.0% (3 seeds)`.
+
+        Args:
+            subject: what the point shows.
+            unit: what a member is, as `unit_name` gives it.
+            plain: write the numbers as they are rather than in percent.
+        """
         if self.gap:
-            return f"{one}: {self.gap}"
+            return f"{subject}: {self.gap}"
         mean, sd = ((f"{value:.3g}" if plain else percent(value, 1)) for value in (self.mean, self.sd))
-        return f"{one}: {mean}{'' if self.n < 2 else f' ± {sd}'} ({self.n} {of}{'s' * (self.n != 1)})"
+        return f"{subject}: {mean}{'' if self.n < 2 else f' ± {sd}'} ({self.n} {unit}{'s' * (self.n != 1)})"
 
 
 def spread(rows: pd.DataFrame, column: str) -> Spread:
-    """Mean and standard deviation of a column, or why there is none."""
+    """Return mean and standard deviation of a column, or why it has no value."""
     values = rows[column].dropna()
     if values.empty:
         return Spread(np.nan, np.nan, 0, gap(rows) or "no result")
@@ -213,67 +254,69 @@ def spread(rows: pd.DataFrame, column: str) -> Spread:
 
 
 def gap(rows: pd.DataFrame) -> str:
-    """Why networks have no result: none has a record, or all of them diverged or failed; empty where one is well."""
+    """Return why none of the members has a result, as a key of `GAPS`; empty where one has."""
     status = rows["status"]
     return "" if (status == "ok").any() else "no record" if (status == "missing").all() else "no result"
 
 
-def unit(rows: pd.DataFrame) -> str:
-    """What the members of a cell are: networks of other seeds, or models on other halves of D'."""
+def unit_name(rows: pd.DataFrame) -> str:
+    """Return what a member of a cell is: a `seed`, or a `model` that was trained on its own half of D'."""
     return "model" if (rows["protocol"] == "splits").all() else "seed"
 
 
 def arms(rows: pd.DataFrame) -> list[str]:
-    """The norms that there are, in the order of the legend."""
-    return ordered("norm", rows["norm"])
+    """Return the norms that occur, in the order of the legend."""
+    return ordered_levels("norm", rows["norm"])
 
 
-def line_of(norm: str) -> dict[str, Any]:
-    """How an arm's line looks."""
+def line_style(norm: str) -> dict[str, Any]:
+    """Return the color and the dashes of an arm's line."""
     return {"color": COLORS[norm], "dashes": DASHES[norm] or (None, None)}
 
 
 def mark_gap(axes: Axes, x: float, gap: str, color: str, text: str, line: int = 0) -> None:
-    """Mark a level without a result at the foot of the panel, each arm on a line of its own.
+    """Mark a level without a result at the foot of a panel, each arm on a line of its own.
 
     Args:
-        axes: the panel.
-        x: the level.
-        gap: why it has none, a key of `GAPS`.
-        color: the arm's.
-        text: what the mark says to the mouse.
-        line: the arm's line from below.
+        axes: the panel's axes.
+        x: the level's place on the x axis.
+        gap: why there is no result, a key of `GAPS`.
+        color: the arm's color.
+        text: the tooltip of the mark.
+        line: the arm's line, counted from the foot.
     """
     height, below = 0.035 + 0.055 * line, axes.get_xaxis_transform()
     mark: dict[str, Any] = {"marker": GAPS[gap], "markersize": 6, "markeredgewidth": 1.4, "linestyle": "none"}
     axes.plot(x, height, color=color, label=gap, transform=below, clip_on=False, **mark)
-    hover(axes, [x], [height], [text], below)
+    add_tooltips(axes, [x], [height], [text], below)
 
 
-def say_gaps(panel: Panel) -> None:
-    """Say which of a panel's arms have no result, and why."""
+def label_gaps(panel: Panel) -> None:
+    """Write into a panel which of its arms have no result, and why."""
     gaps = {norm: gap(panel.rows[panel.rows["norm"] == norm]) for norm in arms(panel.rows)}
     lacking = {norm: why for norm, why in gaps.items() if why}
     if len(lacking) == len(gaps):
-        fill_gap(panel)
+        label_empty_panel(panel)
         return
     for line, (norm, why) in enumerate(lacking.items()):
         place: dict[str, Any] = {"transform": panel.axes.transAxes, "ha": "right", "va": "top", "fontsize": 8}
         paper = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}
-        panel.axes.text(0.98, 0.97 - 0.1 * line, f"{NAMES[norm]}: {why}", color=COLORS[norm], bbox=paper, **place)
+        panel.axes.text(0.98, 0.97 - 0.1 * line, f"{NORM_NAMES[norm]}: {why}", color=COLORS[norm], bbox=paper, **place)
 
 
-def fill_gap(panel: Panel) -> None:
-    """Say in a panel without any result why it is empty."""
+def label_empty_panel(panel: Panel) -> None:
+    """Write into a panel without any result why it is empty."""
     middle: dict[str, Any] = {"transform": panel.axes.transAxes, "ha": "center", "va": "center"}
     panel.axes.text(0.5, 0.5, gap(panel.rows), color="#555555", **middle)
 
 
 # Legends --------------------------------------------------------------------------------------------------------------
-def beside(figure: Figure, handles: Sequence[Artist], notes: Sequence[str]) -> None:
-    """The legend to the right of the panels, below the notes."""
+
+
+def add_legend(figure: Figure, handles: Sequence[Artist], notes: Sequence[str]) -> None:
+    """Add a legend to the right of the panels, with notes above it."""
     figure.legend(
-        handles=[*handles, *_gaps(figure)],
+        handles=[*handles, *_gap_handles(figure)],
         loc="outside right upper",
         frameon=False,
         title="\n".join(notes),
@@ -283,35 +326,54 @@ def beside(figure: Figure, handles: Sequence[Artist], notes: Sequence[str]) -> N
     )
 
 
-def _gaps(figure: Figure) -> list[Line2D]:
-    """A handle for each kind of gap that is marked in a panel."""
+def group_handles() -> list[Artist]:
+    """Return the legend's entries for corrupted and clean samples."""
+    plain: dict[str, Any] = {"color": "#555555"}
+    return [Line2D([], [], label="corrupted", **plain), Line2D([], [], label="clean", **plain, **CLEAN)]
+
+
+def _gap_handles(figure: Figure) -> list[Line2D]:
+    """Return a legend handle for each kind of gap that is marked in a panel."""
     labels = {line.get_label() for axes in figure.axes for line in axes.lines}
     mark: dict[str, Any] = {"color": "#555555", "linestyle": "none", "markeredgewidth": 1.4}
     return [Line2D([], [], marker=marker, label=gap, **mark) for gap, marker in GAPS.items() if gap in labels]
 
 
 def arm_handles(norms: Iterable[str], markers: bool = True, dashes: bool = True) -> list[Artist]:
-    """A line for each arm, as far as its marker and its dashes tell it from the others."""
+    """Return a legend line for each arm, with its marker and its dashes where the figure has them."""
     plain: dict[str, Any] = {} if dashes else {"dashes": (None, None)}
     marks = MARKERS if markers else {}
-    return [Line2D([], [], marker=marks.get(norm, ""), label=NAMES[norm], **line_of(norm) | plain) for norm in norms]
+    return [
+        Line2D([], [], marker=marks.get(norm, ""), label=NORM_NAMES[norm], **line_style(norm) | plain) for norm in norms
+    ]
 
 
-def counted(rows: pd.DataFrame, before: Sequence[str] = ("mean ± sd",)) -> list[str]:
-    """The notes of a legend: what is drawn, of how many, and how many planned members it is without."""
-    of = unit(rows)
+def legend_notes(rows: pd.DataFrame, before: Sequence[str] = ("mean ± sd",)) -> list[str]:
+    """Return the notes above a legend: what is drawn, of how many members, and how many are excluded or missing.
+
+    Args:
+        rows: the rows that are drawn.
+        before: the first notes, which say what the lines or bars are.
+    """
+    unit = unit_name(rows)
     ok = rows[rows["status"] == "ok"]
-    count = (ok if len(ok) else rows)["seed" if of == "seed" else "model"].nunique()
+    count = (ok if len(ok) else rows)["seed" if unit == "seed" else "model"].nunique()
     networks = rows.drop_duplicates(["cell", "seed", "model"])["status"]
     missing = int((networks == "missing").sum())
     excluded = int((~networks.isin(("ok", "missing"))).sum())
     lacking = [f"{number} {what}" for number, what in ((excluded, "excluded"), (missing, "missing")) if number]
-    return [*before, f"{count} {of}{'s' * (count != 1)}", *lacking]
+    return [*before, f"{count} {unit}{'s' * (count != 1)}", *lacking]
 
 
 # Files ----------------------------------------------------------------------------------------------------------------
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """The figure as PNG and PDF beside each other; the paths written.
+
+
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as PNG and as PDF, and return both paths.
+
+    Args:
+        figure: the figure.
+        stem: the path without the ending; its folder is made if need be.
 
     Raises:
         BadInputError: the folder can't be made or written.
@@ -325,29 +387,3 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     except OSError as error:
         raise BadInputError(f"figures can't be written to {str(stem.parent)!r}: {error.strerror or error}.") from None
     return paths
-
-
-CLEAN: dict[str, Any] = {"dashes": (4, 2)}
-"""How what is clean is told from what is corrupted, where an arm has both."""
-
-
-def group_handles() -> list[Artist]:
-    """Return the legend's entries for corrupted and clean samples."""
-    plain: dict[str, Any] = {"color": "#555555"}
-    return [Line2D([], [], label="corrupted", **plain), Line2D([], [], label="clean", **plain, **CLEAN)]
-
-
-def matching_settings(table: pd.DataFrame, rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The part of a table by cells that is about the networks of a panel."""
-    chosen = pd.Series(True, index=table.index)
-    for name in by:
-        chosen &= table[name].isin(set(rows[name]))
-    return table[chosen]
-
-
-def usable_rows(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The networks with a result."""
-    well = rows[(rows["status"] == "ok") & rows[column].notna()]
-    if well.empty:
-        raise BadInputError("none of its members gave a result.")
-    return well

@@ -1,7 +1,6 @@
-"""What the regularizer does, against alpha and beside the other arms."""
+"""The effect of the regularizer, against alpha and beside the other arms (Fig. 8)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,114 +8,114 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from analysis.cells import level, varying
+from analysis.cells import varying_settings
 from analysis.figures.bars import bar_style, draw_bars
 from analysis.figures.panels import (
     Panel,
+    add_legend,
     arm_handles,
     arms,
-    beside,
-    counted,
-    in_percent,
-    laid_out,
-    line_of,
+    format_as_percent,
+    legend_notes,
+    line_style,
     mark_gap,
+    panel_grid,
     spread,
-    unit,
+    unit_name,
     usable_rows,
 )
-from analysis.figures.svg import hover
-from analysis.figures.theme import KIND_LOOKS, MEASURE_LOOKS, MEASURES, NAMES, theme
-
-if TYPE_CHECKING:
-    pass
-
-
-NEAR_ONE = 0.95
-"""The clean accuracy that a chosen alpha has to have."""
+from analysis.figures.svg import add_tooltips
+from analysis.figures.theme import NORM_NAMES, REGULARIZER_LOOKS, RESULT_LOOKS, RESULT_NAMES, theme
+from analysis.metrics import NEAR_ONE
+from study.settings import format_value
 
 
-# The regularizer (Fig. 8) ---------------------------------------------------------------------------------------------
-def regularized(rows: pd.DataFrame) -> Figure:
-    """Left what each arm memorizes and what it keeps, right the effect of alpha on both and on test accuracy.
+def regularizer_panels(rows: pd.DataFrame) -> Figure:
+    """Draw Fig. 8: left the arms' memorization and clean accuracy, right the effect of alpha on these and on the test.
+
+    Args:
+        rows: the members to draw.
 
     Raises:
         BadInputError: no member gave a result.
     """
     usable_rows(rows, "mem_acc")
-    kinds = [kind for kind in KIND_LOOKS if (rows["regularizer"] == kind).any()]
+    kinds = [kind for kind in REGULARIZER_LOOKS if (rows["regularizer"] == kind).any()]
     long = pd.concat([rows.assign(part=part) for part in ("mem_acc", "clean_acc", *kinds)], ignore_index=True)
-    by = [name for name in varying(rows) if name not in ("norm", "regularizer", "alpha")]
+    by = [name for name in varying_settings(rows) if name not in ("norm", "regularizer", "alpha")]
     with theme():
-        figure, panels = laid_out(long, [*by, "part"], "part", share=False, size=(2.7, 2.7))
+        figure, panels = panel_grid(long, [*by, "part"], "part", share=False, size=(2.7, 2.7))
         for panel in panels:
             part = panel.rows["part"].iloc[0]
             panel.axes.set(ylim=(-0.04, 1.12), yticks=np.linspace(0, 1, 6))
-            in_percent(panel.axes.yaxis)
+            format_as_percent(panel.axes.yaxis)
             if part in kinds:
-                _alphas(panel, part)
+                _alpha_lines(panel, part)
             else:
-                _regularized_bars(panel, part, kinds)
-        handles = [Line2D([], [], label=MEASURES[name], **look) for name, look in MEASURE_LOOKS.items()]
-        held = arm_handles(arms(rows[rows["regularizer"] == "none"]), markers=False)
-        for handle in held:
+                _arm_and_kind_bars(panel, part, kinds)
+        handles = [Line2D([], [], label=RESULT_NAMES[name], **look) for name, look in RESULT_LOOKS.items()]
+        plain_arms = arm_handles(arms(rows[rows["regularizer"] == "none"]), markers=False)
+        for handle in plain_arms:
             handle.set_label(f"memorization,\n{handle.get_label()}")
-        beside(figure, [*handles, *held] if kinds else [], counted(rows))
+        add_legend(figure, [*handles, *plain_arms] if kinds else [], legend_notes(rows))
     return figure
 
 
-def _regularized_bars(panel: Panel, measure: str, kinds: Sequence[str]) -> None:
-    """The arms without a regularizer, then each kind at the alpha that is best of all."""
+def _arm_and_kind_bars(panel: Panel, column: str, kinds: Sequence[str]) -> None:
+    """Draw a bar for each arm without a regularizer, then one for each kind of it at its best alpha."""
     rows = panel.rows
     plain = rows[rows["regularizer"] == "none"]
-    bars = [(NAMES[norm].replace(" ", "\n"), plain[plain["norm"] == norm], bar_style(norm)) for norm in arms(plain)]
+    bars = [
+        (NORM_NAMES[norm].replace(" ", "\n"), plain[plain["norm"] == norm], bar_style(norm)) for norm in arms(plain)
+    ]
     for kind in kinds:
         of_kind = rows[rows["regularizer"] == kind]
         best = _best_alpha(of_kind)
-        named = kind if best is None else f"{kind}\nα =\n{level(best)}"
-        bars.append((named, of_kind if best is None else of_kind[of_kind["alpha"] == best], KIND_LOOKS[kind]))
-    found = [spread(part, measure) for _, part, _ in bars]
+        name = kind if best is None else f"{kind}\nα =\n{format_value(best)}"
+        bars.append((name, of_kind if best is None else of_kind[of_kind["alpha"] == best], REGULARIZER_LOOKS[kind]))
+    spreads = [spread(part, column) for _, part, _ in bars]
     texts = [
-        each.told(f"{panel.name}, {name}".replace("\n", " "), unit(rows))
-        for each, (name, _, _) in zip(found, bars, strict=True)
+        height.describe(f"{panel.name}, {name}".replace("\n", " "), unit_name(rows))
+        for height, (name, _, _) in zip(spreads, bars, strict=True)
     ]
-    draw_bars(panel.axes, range(len(bars)), found, [look for _, _, look in bars], 0.8, texts, named=True)
+    draw_bars(panel.axes, range(len(bars)), spreads, [look for _, _, look in bars], 0.8, texts, with_heights=True)
     panel.axes.set_xticks(range(len(bars)), [name for name, _, _ in bars], fontsize=7)
-    panel.axes.set(ylim=(0, 1.12), ylabel=MEASURES[measure])
+    panel.axes.set(ylim=(0, 1.12), ylabel=RESULT_NAMES[column])
     panel.axes.grid(visible=False, axis="x")
 
 
 def _best_alpha(rows: pd.DataFrame) -> float | None:
-    """The alpha that memorizes least of those with a clean accuracy near 1; where there is none, the most accurate."""
+    """Return the alpha that memorizes least with clean accuracy near 1; where none is near, the most accurate one."""
     means = rows[rows["status"] == "ok"].groupby("alpha")[["mem_acc", "clean_acc"]].mean()
     if means.empty:
         return None
     near = means[means["clean_acc"] >= NEAR_ONE]
-    chosen = means["clean_acc"] if near.empty else -near["mem_acc"]
-    return float(chosen.index[int(chosen.argmax())])
+    merit = means["clean_acc"] if near.empty else -near["mem_acc"]
+    return float(merit.index[int(merit.argmax())])
 
 
-def _alphas(panel: Panel, kind: str) -> None:
+def _alpha_lines(panel: Panel, kind: str) -> None:
+    """Draw the results of one kind of regularizer against 1 - alpha, and what the arms without it memorize."""
     axes = panel.axes
     plain, rows = (panel.rows[panel.rows["regularizer"] == name] for name in ("none", kind))
     for norm in arms(plain):
-        held = spread(plain[plain["norm"] == norm], "mem_acc")
-        if not held.gap:
-            axes.axhline(held.mean, linewidth=1, **line_of(norm))
+        memorization = spread(plain[plain["norm"] == norm], "mem_acc")
+        if not memorization.gap:
+            axes.axhline(memorization.mean, linewidth=1, **line_style(norm))
     alphas = sorted(set(rows["alpha"]))
-    places = {alpha: float(level(round(1 - alpha, 12))) for alpha in alphas}
-    for measure, look in MEASURE_LOOKS.items():
-        found = {alpha: spread(rows[rows["alpha"] == alpha], measure) for alpha in alphas}
+    places = {alpha: float(format_value(round(1 - alpha, 12))) for alpha in alphas}
+    for column, look in RESULT_LOOKS.items():
+        spreads = {alpha: spread(rows[rows["alpha"] == alpha], column) for alpha in alphas}
         texts = [
-            each.told(f"{panel.name}, alpha={level(alpha)}, {MEASURES[measure]}", unit(rows))
-            for alpha, each in found.items()
+            at_alpha.describe(f"{panel.name}, alpha={format_value(alpha)}, {RESULT_NAMES[column]}", unit_name(rows))
+            for alpha, at_alpha in spreads.items()
         ]
-        means, deviations = ([getattr(each, name) for each in found.values()] for name in ("mean", "sd"))
+        means, deviations = ([getattr(at_alpha, name) for at_alpha in spreads.values()] for name in ("mean", "sd"))
         axes.errorbar(list(places.values()), means, deviations, capsize=3, markersize=5, **look)
-        hover(axes, places.values(), means, texts)
-        for (alpha, each), text in zip(found.items(), texts, strict=True):
-            if each.gap and measure == "mem_acc":
-                mark_gap(axes, places[alpha], each.gap, look["color"], text)
+        add_tooltips(axes, places.values(), means, texts)
+        for (alpha, at_alpha), text in zip(spreads.items(), texts, strict=True):
+            if at_alpha.gap and column == "mem_acc":
+                mark_gap(axes, places[alpha], at_alpha.gap, look["color"], text)
     axes.set(xscale="log", xlabel="1 − alpha", ylabel="accuracy")
-    axes.set_xticks(list(places.values()), [level(place) for place in places.values()], fontsize=8)
+    axes.set_xticks(list(places.values()), [format_value(place) for place in places.values()], fontsize=8)
     axes.xaxis.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""Figures as SVG for a page, with the values that show on pointing at a mark."""
+"""Figures as SVG for an HTML page, with tooltips at their points."""
 
 import io
 import re
@@ -16,57 +16,64 @@ from matplotlib.transforms import Transform
 
 from analysis.figures.theme import theme
 
+SVG = "http://www.w3.org/2000/svg"
+XLINK = "http://www.w3.org/1999/xlink"
 
-# Points that answer to the mouse --------------------------------------------------------------------------------------
+
 @dataclass(frozen=True)
-class _Tip:
-    place: Transform
+class _Tooltip:
+    """A point of a figure and its text.
+
+    Attributes:
+        coordinates: those in which x and y are.
+        x: the point's place across.
+        y: the point's place upward.
+        text: what the tooltip says.
+    """
+
+    coordinates: Transform
     x: float
     y: float
     text: str
 
 
-_TIPS: "WeakKeyDictionary[Figure, list[_Tip]]" = WeakKeyDictionary()
+_TOOLTIPS: "WeakKeyDictionary[Figure, list[_Tooltip]]" = WeakKeyDictionary()
+"""The tooltips of each figure, for Matplotlib has no place for them."""
 
 
-def hover(
-    axes: Axes, xs: Iterable[float], ys: Iterable[float], texts: Iterable[str], place: Transform | None = None
+def add_tooltips(
+    axes: Axes, xs: Iterable[float], ys: Iterable[float], texts: Iterable[str], coordinates: Transform | None = None
 ) -> None:
-    """Have points answer to the mouse in the figure as SVG; on paper nothing is to be seen of it.
+    """Give points of a panel a tooltip in the figure's SVG; PNG and PDF show nothing of it.
 
     Args:
-        axes: the panel.
-        xs: where the points are; those without a place are left out.
-        ys: the same.
-        texts: what each says.
-        place: the coordinates; by default those of the panel's data.
+        axes: the panel's axes.
+        xs: the points' places across; a point whose place is not finite is left out.
+        ys: the points' places upward.
+        texts: the points' texts.
+        coordinates: those in which the places are; by default the panel's data.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
-    tips = _TIPS.setdefault(figure, [])
-    where = place or axes.transData
-    tips += [_Tip(where, float(x), float(y), text) for x, y, text in zip(xs, ys, texts, strict=True)]
-
-
-SVG = "http://www.w3.org/2000/svg"
-XLINK = "http://www.w3.org/1999/xlink"
+    within = coordinates or axes.transData
+    tooltips = _TOOLTIPS.setdefault(figure, [])
+    tooltips += [_Tooltip(within, float(x), float(y), text) for x, y, text in zip(xs, ys, texts, strict=True)]
 
 
 def svg(figure: Figure) -> str:
-    """The figure as one `<svg>` to stand in an HTML page, beside others: as wide as there is room for, in text.
+    """Return the figure as one `<svg>` element for an HTML page, as wide as there is room for.
 
-    Each point that `hover` was given has a `<circle>` that nobody sees, with its text as `<title>` and as `data-tip`.
-    The same figure gives the same text, and no two that differ have an id in common.
+    Each point with a tooltip has an invisible `<circle>`, with the text as `<title>` and as `data-tip`. The same figure
+    always gives the same text, and two different figures have no id in common.
     """
-    drawn = io.StringIO()
+    buffer = io.StringIO()
     with theme(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "normleak"}):
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
-    root = ElementTree.fromstring(drawn.getvalue())
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    root = ElementTree.fromstring(buffer.getvalue())
     root.remove(next(child for child in root if child.tag.endswith("metadata")))
-    tips = _circles(figure)
     layer = ElementTree.SubElement(root, f"{{{SVG}}}g", {"fill-opacity": "0", "pointer-events": "all"})
-    layer.extend(tips)
-    _alone(root, "f" + sha256(ElementTree.tostring(root)).hexdigest()[:8])
+    layer.extend(_tooltip_circles(figure))
+    _prefix_ids(root, "f" + sha256(ElementTree.tostring(root)).hexdigest()[:8])
     root.set("style", f"max-width: {root.get('width')}")
     root.set("width", "100%")
     root.attrib.pop("height")
@@ -75,23 +82,23 @@ def svg(figure: Figure) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _circles(figure: Figure) -> list[ElementTree.Element]:
-    """A circle for each point with a text, in points from the upper left corner, as a figure in SVG has them."""
+def _tooltip_circles(figure: Figure) -> list[ElementTree.Element]:
+    """Return a circle for each tooltip; an SVG counts in points from the upper left corner."""
     scale, height = 72 / figure.dpi, figure.get_figheight() * 72
-    found: list[ElementTree.Element] = []
-    for tip in _TIPS.get(figure, []):
-        x, y = tip.place.transform((tip.x, tip.y)) * scale
+    circles: list[ElementTree.Element] = []
+    for tooltip in _TOOLTIPS.get(figure, []):
+        x, y = tooltip.coordinates.transform((tooltip.x, tooltip.y)) * scale
         if not np.isfinite([x, y]).all():
             continue
-        place = {"id": f"tip{len(found)}", "cx": f"{x:.1f}", "cy": f"{height - y:.1f}", "r": "7"}
-        circle = ElementTree.Element(f"{{{SVG}}}circle", {**place, "data-tip": tip.text})
-        ElementTree.SubElement(circle, f"{{{SVG}}}title").text = tip.text
-        found.append(circle)
-    return found
+        place = {"id": f"tip{len(circles)}", "cx": f"{x:.1f}", "cy": f"{height - y:.1f}", "r": "7"}
+        circle = ElementTree.Element(f"{{{SVG}}}circle", {**place, "data-tip": tooltip.text})
+        ElementTree.SubElement(circle, f"{{{SVG}}}title").text = tooltip.text
+        circles.append(circle)
+    return circles
 
 
-def _alone(root: ElementTree.Element, prefix: str) -> None:
-    """Give the ids, and what refers to them, a prefix of the figure's own."""
+def _prefix_ids(root: ElementTree.Element, prefix: str) -> None:
+    """Prefix all ids, and the references to them, so that they differ from those of other figures on a page."""
     for element in root.iter():
         if XLINK in "".join(element.attrib):
             element.set("href", element.attrib.pop(f"{{{XLINK}}}href"))

@@ -1,4 +1,4 @@
-"""How figures look: one colour, marker and line per arm, told apart in grey and by the colour-blind."""
+"""The look of figures: one colour, marker and line for each arm, told apart in grey and by the colour-blind."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ DASHES: dict[str, Any] = {
     "layer": (5, 1, 1, 1),
     "rms": (3, 1, 1, 1, 1, 1),
 }
-NAMES = {
+NORM_NAMES = {
     "batch": "batch norm",
     "none": "no norm",
     "group": "group norm",
@@ -34,8 +34,8 @@ NAMES = {
 }
 
 HATCHES = {"batch": "", "none": "////", "group": "....", "instance": "xxxx", "layer": "----", "rms": "++++"}
-"""How the bars of an arm are told apart in grey."""
-MEASURES = {
+"""The hatching of an arm's bars, which tells them apart in grey."""
+RESULT_NAMES = {
     "test_acc": "test accuracy",
     "mem_acc": "memorization accuracy",
     "clean_acc": "clean accuracy",
@@ -43,30 +43,30 @@ MEASURES = {
     "mem_loss": "loss, corrupted",
     "clean_loss": "loss, clean",
 }
-"""What the axes call a result."""
-MEASURE_LOOKS: dict[str, dict[str, Any]] = {
+"""The names of results on axes."""
+RESULT_LOOKS: dict[str, dict[str, Any]] = {
     "mem_acc": {"color": "#882255", "marker": "X", "dashes": (None, None)},
     "clean_acc": {"color": "#117733", "marker": "<", "dashes": (4, 2)},
     "test_acc": {"color": "#999933", "marker": ">", "dashes": (1, 1)},
 }
-"""Where results share a panel: Tol's muted colours, none of which is an arm's."""
+"""The looks of results that share a panel: Tol's muted colours, none of which is an arm's."""
 
-KINDS = {"log": "^", "hinge": "D"}
+REGULARIZER_MARKERS = {"log": "^", "hinge": "D"}
 """The markers of the regularizer's kinds."""
-KIND_LOOKS: dict[str, dict[str, Any]] = {
+REGULARIZER_LOOKS: dict[str, dict[str, Any]] = {
     "log": {"facecolor": "#E69F00", "hatch": "\\\\\\\\", "edgecolor": "white", "linewidth": 0},
     "hinge": {"facecolor": "#56B4E9", "hatch": "oo", "edgecolor": "white", "linewidth": 0},
 }
-"""How their bars look."""
-SEARCHES: dict[str, tuple[str, Any]] = {"TPE": ("#0072B2", (None, None)), "random": ("#D55E00", (4, 2))}
+"""The looks of the bars of the regularizer's kinds."""
+SEARCH_LOOKS: dict[str, tuple[str, Any]] = {"TPE": ("#0072B2", (None, None)), "random": ("#D55E00", (4, 2))}
 """The colours and dashes of the searches."""
-LEAKAGE = "cividis"
+LEAKAGE_COLORMAP = "cividis"
 """The colour map of membership AUC: as light in grey as it is in colour, and the same to the colour-blind."""
 
 
 @contextmanager
 def theme() -> Iterator[None]:
-    """Matplotlib's settings for the project's figures, put back afterwards."""
+    """Draw with the project's Matplotlib settings, and put the previous ones back afterwards."""
     with mpl.rc_context(
         {
             "axes.spines.top": False,

@@ -1,4 +1,4 @@
-"""One way out for every table: to a terminal, into a paper, or as numbers for another program."""
+"""The output of tables: to a terminal, into a paper, or as numbers for another program."""
 
 import json
 import math
@@ -20,23 +20,23 @@ from study.terminal import console, print_table
 
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 SYMBOLS = str.maketrans({"±": r"$\pm$", "≠": r"$\neq$", "<": "$<$", ">": "$>$", "≤": r"$\leq$", "≥": r"$\geq$"})
-"""What LaTeX has no letter for outside of formulas."""
+"""The symbols that LaTeX knows in formulas alone."""
 
 
 class Best(str):
-    """A cell that is the best of those it stands among."""
+    """The cell with the best of several values."""
 
 
 @dataclass
 class Table:
-    """A table in both of its forms: the numbers, and the cells that a person reads.
+    """A table in two forms: the numbers, and the cells that a person reads.
 
     Attributes:
-        title: what is above it.
-        data: one row for each row of cells, with the numbers as they are; CSV and JSON have these.
+        title: the line above it.
+        data: the numbers as they are, one row for each row of cells, for CSV and JSON.
         left: the headers of the columns of words.
         right: the headers of the columns of numbers, which come after them.
-        cells: the rows of cells; text, Markdown and LaTeX have these.
+        cells: the rows of cells, for text, Markdown and LaTeX.
         notes: sentences below it.
     """
 
@@ -49,33 +49,33 @@ class Table:
 
     @property
     def headers(self) -> list[str]:
-        """Those of all columns."""
+        """The headers of all columns."""
         return [*self.left, *self.right]
 
     def add_row(self, *cells: str) -> None:
-        """One more row of cells."""
+        """Add a row of cells."""
         self.cells.append(cells)
 
     def rich(self) -> rich_table.Table:
-        """As a terminal shows it; the best of several cells has a star."""
-        shown = rich_table.Table(title=self.title, title_justify="left")
-        # Where the terminal is too narrow, cells go on in a second line rather than lose their end.
+        """Return the table for a terminal; the best of several cells has a star."""
+        table = rich_table.Table(title=self.title, title_justify="left")
+        # In a narrow terminal, cells go on in a second line rather than lose their end.
         for name in self.left:
-            shown.add_column(name, overflow="fold")
+            table.add_column(name, overflow="fold")
         for name in self.right:
-            shown.add_column(name, justify="right", overflow="fold")
+            table.add_column(name, justify="right", overflow="fold")
         for row in self.cells:
-            shown.add_row(*(f"{cell} *" if isinstance(cell, Best) else cell for cell in row))
-        return shown
+            table.add_row(*(f"{cell} *" if isinstance(cell, Best) else cell for cell in row))
+        return table
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where a command's tables go, and as what.
+    """The format of a command's tables and the file that they go to.
 
     Attributes:
         form: one of `FORMATS`.
-        file: the file that has all of them, one after another; None for standard output.
+        file: the file for all of them, one after another; None for standard output.
     """
 
     form: str = "text"
@@ -92,7 +92,7 @@ class Output:
             BadInputError: the file can't be written.
         """
         if self.file is not None:
-            write(self.file, rendered(tables, self.form), "tables")
+            write(self.file, render(tables, self.form), "tables")
             self.say(f"tables: {self.file}")
         elif self.form == "text":
             for table in tables:
@@ -100,29 +100,29 @@ class Output:
                 for note in table.notes:
                     console.print(note, soft_wrap=True)
         else:
-            print(rendered(tables, self.form), end="")
-            if self.form == "csv":  # which has no place for them
+            print(render(tables, self.form), end="")
+            if self.form == "csv":  # it has no place for notes
                 for note in (note for table in tables for note in table.notes):
                     self.say(note)
 
     def say(self, message: str) -> None:
-        """Say something beside the tables: where text is read, with them, and else where it is in no program's way."""
+        """Print a message beside the tables: with them where they are text, else to standard error."""
         if self.form == "text":
             console.print(message, soft_wrap=True)
         else:
             print(message, file=sys.stderr)
 
 
-def rendered(tables: Sequence[Table], form: str) -> str:
-    """All tables in one of `FORMATS`, as a file has them.
+def render(tables: Sequence[Table], form: str) -> str:
+    """Return all tables in one of `FORMATS`.
 
-    CSV has a table for each with an empty line between them; JSON a list of objects with `title`, `notes` and `rows`,
-    where what is missing or not finite is null.
+    CSV has the tables with an empty line between them. JSON has a list of objects with `title`, `notes` and `rows`, in
+    which null stands for what is missing or not finite.
     """
     if form == "json":
         return json.dumps([_object(table) for table in tables], indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    each = {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv}[form]
-    return "\n".join(each(table) for table in tables)
+    render_one = {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv}[form]
+    return "\n".join(render_one(table) for table in tables)
 
 
 def _text(table: Table) -> str:
@@ -138,40 +138,40 @@ def _markdown(table: Table) -> str:
         return f"| {' | '.join(cells)} |"
 
     rules = ["---"] * len(table.left) + ["---:"] * len(table.right)
-    rows = [line(_emphasized(cell) for cell in row) for row in table.cells]
-    notes = [text for note in table.notes for text in ("", _plain(note))]
-    head = [f"**{_plain(table.title)}**", "", line(map(_plain, table.headers)), line(rules)]
+    rows = [line(_markdown_cell(cell) for cell in row) for row in table.cells]
+    notes = [text for note in table.notes for text in ("", _escape_markdown(note))]
+    head = [f"**{_escape_markdown(table.title)}**", "", line(map(_escape_markdown, table.headers)), line(rules)]
     return "\n".join([*head, *rows, *notes]) + "\n"
 
 
-def _plain(text: str) -> str:
-    """The text with nothing in it that Markdown would take for its own."""
+def _escape_markdown(text: str) -> str:
+    """Escape what Markdown would take for markup."""
     return re.sub(r"([\\`*_|<\[\]~])", r"\\\1", text)
 
 
-def _emphasized(cell: str) -> str:
-    return f"**{_plain(cell)}**" if isinstance(cell, Best) else _plain(cell)
+def _markdown_cell(cell: str) -> str:
+    return f"**{_escape_markdown(cell)}**" if isinstance(cell, Best) else _escape_markdown(cell)
 
 
 def _latex(table: Table) -> str:
-    """A `table` environment, for which the preamble needs booktabs."""
-    headers: dict[object, str] = dict(enumerate(map(_escaped, table.headers)))
-    shown = pd.DataFrame(table.cells, columns=range(len(headers)), dtype=object)  # headers may come twice
-    style = shown.style.hide(axis="index").format(str, escape="latex")
+    """Return the table as a `table` environment; the preamble needs booktabs."""
+    headers: dict[object, str] = dict(enumerate(map(_escape_latex, table.headers)))
+    cells = pd.DataFrame(table.cells, columns=range(len(headers)), dtype=object)  # two headers may be equal
+    style = cells.style.hide(axis="index").format(str, escape="latex")
     style = style.map(lambda cell: "textbf:--rwrap;" if isinstance(cell, Best) else "")
     style = style.format_index(headers.__getitem__, axis=1)
     text: str = style.to_latex(
         hrules=True,
         column_format="l" * len(table.left) + "r" * len(table.right),
-        caption=_escaped(" ".join([f"{table.title}.", *table.notes])),
+        caption=_escape_latex(" ".join([f"{table.title}.", *table.notes])),
         position_float="centering",
     )
-    # A hyphen is shorter than a minus sign.
+    # A minus sign is longer than a hyphen.
     return re.sub(r"(?<![\w.\-])-(?=\d)", "$-$", text.translate(SYMBOLS))
 
 
-def _escaped(text: str) -> str:
-    """As pandas escapes the cells; of what it knows, titles and headers can have these."""
+def _escape_latex(text: str) -> str:
+    """Escape the characters that titles and headers may have, as pandas escapes those of cells."""
     return re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", r"\textbackslash ")).replace("^", r"\textasciicircum ")
 
 
@@ -185,17 +185,22 @@ def _object(table: Table) -> dict[str, Any]:
     return {
         "title": table.title,
         "notes": table.notes,
-        "rows": [{str(name): _known(value) for name, value in row.items()} for row in rows],
+        "rows": [{str(name): _json_value(value) for name, value in row.items()} for row in rows],
     }
 
 
-def _known(value: Any) -> Any:
-    """The value, or None where it is none that JSON has."""
+def _json_value(value: Any) -> Any:
+    """Return the value, or None where it is missing or not finite."""
     return None if pd.isna(value) or (isinstance(value, float) and not math.isfinite(value)) else value
 
 
 def write(file: Path, text: str, what: str) -> None:
     """Write a file whole or not at all.
+
+    Args:
+        file: the path.
+        text: the content.
+        what: a name of the content for the error message.
 
     Raises:
         BadInputError: it can't be written.

@@ -1,4 +1,4 @@
-"""All results in one HTML file that needs no network: the summary first, at the end where every number comes from."""
+"""The report: all results in one HTML file that needs no network, from the summary to the provenance of the numbers."""
 
 import json
 import re
@@ -11,38 +11,43 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from analysis.cells import common, level, varying
+from analysis.cells import shared_settings, varying_settings
 from analysis.claims.ledger import VERDICTS, Entry, ledger
-from analysis.figures.catalog import figures_of
+from analysis.figures.catalog import draw_figures
+from analysis.figures.membership import memorization_histograms, most_memorized_images
 from analysis.figures.svg import svg
 from analysis.load import Loaded, load_all
 from analysis.report import tables
 from analysis.report.output import Best, Table
-from analysis.statistics import membership, paired
+from analysis.statistics import membership
 from analysis.statistics.amplification import amplification
 from analysis.statistics.factorial import effects
-from analysis.tuning import tradeoff
+from analysis.statistics.paired import compare
+from analysis.tuning.figures import hypervolume_figure, importance_figure, tradeoff_figure
 from analysis.tuning.importance import importances
-from analysis.tuning.tradeoff import Tuning
+from analysis.tuning.tradeoff import TunedCell, load_tuned_cells, sweep_names
 from study.errors import BadInputError
+from study.mia.audit import MAIN_ATTACK
 from study.record.location import is_uri
 from study.record.results import Results
+from study.settings import format_value
 from sweeps.plan import command
 from sweeps.registry import SWEEPS
 from sweeps.tuning.space import MAX_LOSS, SEARCHES, STORAGE
 
 LINES = 10
-"""The most that the summary says."""
+"""The most lines of the summary."""
 ROWS = 24
-"""A longer table is folded away at first."""
+"""The most rows of a table that is not folded away at first."""
 FAILURES = 200
 """The most excluded trials that are listed."""
 FACTORS = 3
-"""A grid of so many factors, the norm among them, gets the model of their effects."""
+"""The least factors, the norm among them, of a grid that gets the model of their effects."""
 HEADLINE = ("mem_acc", "mia_auc", "test_acc")
-ATTACK = "lira_online"
+"""The metrics of a sweep's line in the summary."""
 
 Progress = Callable[[str], None]
+"""Receives the name of what is being worked on."""
 
 
 @dataclass
@@ -51,9 +56,9 @@ class Section:
 
     Attributes:
         title: its heading.
-        lead: what it is about, in a sentence.
-        tables: in order.
-        figures: in order.
+        lead: a sentence on what it is about.
+        tables: its tables in order.
+        figures: its figures in order.
         notes: sentences at its end.
         code: commands, a line each.
     """
@@ -61,24 +66,24 @@ class Section:
     title: str
     lead: str = ""
     tables: list[Table] = field(default_factory=list)
-    figures: list["Shown"] = field(default_factory=list)
+    figures: list["PageFigure"] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     code: list[str] = field(default_factory=list)
 
     @property
     def anchor(self) -> str:
-        """What a link to it ends in."""
+        """The fragment of a link to it."""
         return re.sub(r"\W+", "-", self.title.lower()).strip("-")
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A figure as the page has it.
+class PageFigure:
+    """A figure on the page.
 
     Attributes:
-        place: where the paper has it; empty for our own.
+        place: its place in the paper; empty for our own.
         caption: what it shows.
-        figure: itself.
+        figure: the figure.
     """
 
     place: str
@@ -87,7 +92,7 @@ class Shown:
 
     @property
     def width(self) -> float:
-        """In pixels, at 96 to the inch."""
+        """The width in pixels, at 96 to the inch."""
         return 96 * float(self.figure.get_figwidth())
 
     @property
@@ -99,24 +104,24 @@ class Shown:
 def report(
     results: Results, max_loss: float = MAX_LOSS, partial: bool = False, progress: Progress = lambda _: None
 ) -> str:
-    """The whole page.
+    """Return the whole page.
 
-    The same records give the same page: nothing in it is of the moment at which it was made.
+    The same records always give the same page: nothing in it depends on when it was made.
 
     Args:
         results: the results folder, with any number of sweeps.
         max_loss: the validation accuracy that a tuned setting may lose.
         partial: accept grids with holes, and say what they lack.
-        progress: told what is worked on.
+        progress: called with the name of what is being worked on.
 
     Raises:
         BadInputError: there are no records, or a grid is incomplete, doubled or of another schema.
     """
     progress("records")
-    every = load_all(results, None, partial)
-    searches = tradeoff.parts(SEARCHES["tpe"])
+    all_records = load_all(results, None, partial)
+    of_tuning = sweep_names(SEARCHES["tpe"])
     order = list(SWEEPS)
-    sweeps = [loaded for loaded in every if loaded.sweep not in searches]
+    sweeps = [loaded for loaded in all_records if loaded.sweep not in of_tuning]
     sweeps.sort(key=lambda loaded: order.index(loaded.sweep) if loaded.sweep in order else len(order))
     progress("claims")
     entries = ledger(results, None, partial)
@@ -126,18 +131,20 @@ def report(
         section, headline = _sweep(loaded, results, partial)
         sections.append(section)
         headlines += headline
-    if len(sweeps) < len(every):
+    if len(sweeps) < len(all_records):
         progress("trade-off")
         section, headline = _tradeoff(results, max_loss, partial)
         sections.append(section)
-        headlines = headline + headlines  # where there is not room for all, the sweeps are counted
+        headlines = headline + headlines  # the summary cuts the last ones off where there is no room for all
     progress("provenance")
-    sections += [_excluded(every), _costs(every), _provenance(every), _commands(every, results)]
-    summary = _summary(every, entries, headlines)
+    sections += [_excluded(all_records), _costs(all_records), _provenance(all_records)]
+    sections.append(_commands(all_records, results))
+    summary = _summary(all_records, entries, headlines)
     return _page(f"normleak: {results if is_uri(results.location) else Path(results.location).name}", summary, sections)
 
 
 def _page(title: str, summary: Sequence[str], sections: Sequence[Section]) -> str:
+    """Return the sections as HTML."""
     environment = Environment(
         loader=PackageLoader("analysis", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -149,30 +156,31 @@ def _page(title: str, summary: Sequence[str], sections: Sequence[Section]) -> st
 # The summary ----------------------------------------------------------------------------------------------------------
 
 
-def _summary(every: Sequence[Loaded], entries: Sequence[Entry], headlines: Sequence[str]) -> list[str]:
-    """Ten lines at most: what there is, what became of the claims, the effects, and what it took."""
-    members = pd.concat([loaded.members for loaded in every])
-    excluded, missing = int((members["status"] != "ok").sum()), sum(loaded.missing for loaded in every)
+def _summary(all_records: Sequence[Loaded], entries: Sequence[Entry], headlines: Sequence[str]) -> list[str]:
+    """Return the summary, at most `LINES` lines: the records, the verdicts, the effects and the costs."""
+    members = pd.concat([loaded.members for loaded in all_records])
+    excluded, missing = int((members["status"] != "ok").sum()), sum(loaded.missing for loaded in all_records)
     where = f"on {_list(members['dataset'])}, with {_list(members['architecture'])}"
-    first = f"{len(members):,} networks of {len(every)} sweep{'s' * (len(every) > 1)} {where}."
+    first = f"{len(members):,} networks of {len(all_records)} sweep{'s' * (len(all_records) > 1)} {where}."
     lost = f"{excluded:,} of them diverged or failed, and are left out of every mean and counted beside it."
     lost = lost if excluded else "None of them diverged or failed."
     if missing:
         lost += f" {missing:,} more were planned and have no record."
-    counts = {verdict: [entry.claim.id for entry in entries if entry.verdict == verdict] for verdict in VERDICTS}
-    held = ", ".join(f"{len(ids)} {verdict}" for verdict, ids in counts.items())
-    against = f"; not held: {', '.join(counts['not held'])}" if counts["not held"] else ""
+    ids = {verdict: [entry.claim.id for entry in entries if entry.verdict == verdict] for verdict in VERDICTS}
+    counts = ", ".join(f"{len(of_verdict)} {verdict}" for verdict, of_verdict in ids.items())
+    not_held = f"; not held: {', '.join(ids['not held'])}" if ids["not held"] else ""
     last = f"{_hours(members['seconds'].sum())} on {_list(members['device'].dropna())}; {_code(members)}."
     room = LINES - 4
-    shown = list(headlines[:room])
+    lines = list(headlines[:room])
     if len(headlines) > room:
-        shown = [*headlines[: room - 1], f"{len(headlines) - room + 1} more sweeps are below."]
-    return [first, lost, f"The paper's {len(entries)} claims: {held}{against}.", *shown, last]
+        lines = [*headlines[: room - 1], f"{len(headlines) - room + 1} more sweeps are below."]
+    return [first, lost, f"The paper's {len(entries)} claims: {counts}{not_held}.", *lines, last]
 
 
 def _list(values: pd.Series, most: int = 4) -> str:
-    found = sorted({str(value) for value in values})
-    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
+    """Return the distinct values in order, and beyond the first `most` how many more there are."""
+    distinct = sorted({str(value) for value in values})
+    return ", ".join(distinct[:most]) + (f" and {len(distinct) - most} more" if len(distinct) > most else "")
 
 
 def _hours(seconds: float) -> str:
@@ -180,16 +188,18 @@ def _hours(seconds: float) -> str:
 
 
 def _code(members: pd.DataFrame) -> str:
+    """Return the version of the code that made the records."""
     commits = [str(commit)[:10] for commit in members["git_commit"].dropna().unique()]
     changed = "with uncommitted changes" if members["git_dirty"].fillna(False).astype(bool).any() else "unchanged"
-    named = f"commit {commits[0]}" if len(commits) == 1 else f"{len(commits)} commits"
-    return f"code of {named}, {changed}" if commits else "code of no known commit"
+    version = f"commit {commits[0]}" if len(commits) == 1 else f"{len(commits)} commits"
+    return f"code of {version}, {changed}" if commits else "code of no known commit"
 
 
 # The claims -----------------------------------------------------------------------------------------------------------
 
 
 def _claims(entries: Sequence[Entry], results: Results) -> Section:
+    """Return the section with the ledger."""
     section = Section("The paper's claims", "What the paper says, and what these records say of it.")
     section.tables.append(tables.ledger_table(entries, "Every empirical claim", results))
     section.notes.append(
@@ -205,77 +215,79 @@ def _claims(entries: Sequence[Entry], results: Results) -> Section:
 
 
 def _sweep(loaded: Loaded, results: Results, partial: bool) -> tuple[Section, list[str]]:
+    """Return the section of a sweep, and its line in the summary if it has one."""
     known = SWEEPS.get(loaded.sweep)
     section = Section(loaded.sweep, f"{known.question} ({known.feeds})" if known else "")
     members = loaded.members
-    title = f"{common(members)}, {len(members)} members, mean ± sd over seeds"
+    title = f"{shared_settings(members)}, {len(members)} members, mean ± sd over seeds"
     section.tables.append(tables.summary_table(tables.summary(members), title))
-    headline = _compared(section, loaded, partial)
-    if "norm" in varying(members) and len(varying(members)) >= FACTORS:
-        _try(section, lambda: [_effects(loaded)])
+    headline = _compare_norms(section, loaded, partial)
+    if "norm" in varying_settings(members) and len(varying_settings(members)) >= FACTORS:
+        _add_or_note(section, lambda: [_effects(loaded)])
     if members["grad_norm_in"].notna().any() and members["norm"].nunique() > 1:
-        told = "influence with batch norm over without"
-        _try(section, lambda: [tables.amplification_table(amplification(members), told)])
-    if membership.has_halves(loaded):
-        headline = _audited(section, loaded, results) or headline
-    for paper, drawn in figures_of(loaded, results):
+        influence = "influence with batch norm over without"
+        _add_or_note(section, lambda: [tables.amplification_table(amplification(members), influence)])
+    if membership.has_shadow_models(loaded):
+        headline = _audit(section, loaded, results) or headline
+    for paper, drawn in draw_figures(loaded, results):
         if isinstance(drawn, str):
             section.notes.append(f"{paper.place} is not drawn: {drawn}")
         else:
-            section.figures.append(Shown(paper.place, paper.caption, drawn))
+            section.figures.append(PageFigure(paper.place, paper.caption, drawn))
     section.notes += loaded.notes
     return section, headline
 
 
-def _compared(section: Section, loaded: Loaded, partial: bool) -> list[str]:
-    """The norms against one another, if there are several, and the headline."""
+def _compare_norms(section: Section, loaded: Loaded, partial: bool) -> list[str]:
+    """Add the comparison of the norms, if there are several, and return the sweep's line in the summary."""
     if loaded.members["norm"].nunique() < 2:
         return []
     try:
-        found = paired.compare(loaded.members, "norm", partial=partial)
+        comparison = compare(loaded.members, "norm", partial=partial)
     except BadInputError as problem:
         section.notes.append(f"The norms are not compared: {problem}")
         return []
-    section.tables.append(tables.comparison_table(found, "the norms against one another, paired t-tests over seeds"))
-    strata = [name for name in varying(loaded.members) if name != "norm" and name in found]
-    overall = found[found[strata].isna().all(axis=1)] if strata else found
+    title = "the norms against one another, paired t-tests over seeds"
+    section.tables.append(tables.comparison_table(comparison, title))
+    strata = [name for name in varying_settings(loaded.members) if name != "norm" and name in comparison]
+    overall = comparison[comparison[strata].isna().all(axis=1)] if strata else comparison
     arm = "batch" if "batch" in set(overall["arm"]) else overall["arm"].min()
     rows = overall[(overall["arm"] == arm) & overall["low"].notna()]
-    each = {row["metric"]: _change(row) for _, row in rows.iterrows()}
-    told = [f"{tables.LABELS[name]} {each[name]}" for name in HEADLINE if name in each]
-    if not told:
+    changes = {row["metric"]: _change(row) for _, row in rows.iterrows()}
+    texts = [f"{tables.METRIC_LABELS[name]} {changes[name]}" for name in HEADLINE if name in changes]
+    if not texts:
         return []
-    held, n = rows["reference"].iloc[0], int(rows["n"].min())
-    return [f"{loaded.sweep}, {arm} - {held}: {', '.join(told)}; n = {n} seeds."]
+    reference, n = rows["reference"].iloc[0], int(rows["n"].min())
+    return [f"{loaded.sweep}, {arm} - {reference}: {', '.join(texts)}; n = {n} seeds."]
 
 
 def _change(row: pd.Series) -> str:
+    """Return a difference with its interval."""
     return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
 
 
 def _effects(loaded: Loaded) -> Table:
+    """Return the table of marginal effects."""
     estimated, notes = effects(loaded.members)
     table = tables.effects_table(estimated, "marginal effects, and interactions with the norm")
     table.notes += notes
     return table
 
 
-def _audited(section: Section, loaded: Loaded, results: Results) -> list[str]:
-    """The attacks, their figures and the headline."""
-    from analysis.figures import membership as drawn
-
-    found = membership.audits(loaded, results)
-    section.tables += tables.audit_tables(found, membership.SHOWN, loaded.sweep)
+def _audit(section: Section, loaded: Loaded, results: Results) -> list[str]:
+    """Add the attacks and their figures, and return the sweep's line in the summary."""
+    audited = membership.audit_cells(loaded, results)
+    section.tables += tables.audit_tables(audited, membership.DEFAULT_ATTACKS, loaded.sweep)
     counterfactual = "Counterfactual memorization: how much more often a sample's label is given by models that had it."
-    section.figures.append(Shown("", counterfactual, drawn.memorized(found)))
+    section.figures.append(PageFigure("", counterfactual, memorization_histograms(audited)))
     images = membership.most_memorized(loaded, results)
     if len(images):
         most = "The images that were memorized most, the first the most."
-        section.figures.append(Shown("", most, drawn.most_memorized(images)))
-    gained = membership.differences(found, [ATTACK])
-    if not len(gained):
+        section.figures.append(PageFigure("", most, most_memorized_images(images)))
+    differences = membership.auc_differences(audited, [MAIN_ATTACK])
+    if not len(differences):
         return []
-    overall = gained[(gained["group"] == "all") & gained["low"].notna()]
+    overall = differences[(differences["group"] == "all") & differences["low"].notna()]
     if overall.empty:
         return []
     low, high = overall["difference"].min(), overall["difference"].max()
@@ -284,8 +296,8 @@ def _audited(section: Section, loaded: Loaded, results: Results) -> list[str]:
     return [f"{loaded.sweep}, {row['arm']} - {row['reference']}: {size}; {int(overall['targets'].min())} targets."]
 
 
-def _try(section: Section, make: Callable[[], list[Table]]) -> None:
-    """The tables, or a note of why there are none."""
+def _add_or_note(section: Section, make: Callable[[], list[Table]]) -> None:
+    """Add the tables that `make` returns, or a note of why there are none."""
     try:
         section.tables += make()
     except BadInputError as problem:
@@ -296,46 +308,45 @@ def _try(section: Section, make: Callable[[], list[Table]]) -> None:
 
 
 def _tradeoff(results: Results, max_loss: float, partial: bool) -> tuple[Section, list[str]]:
-    from analysis.tuning import figures as figures_module
-
+    """Return the section of the tuned regularizer, and a line of the summary for each tuned cell."""
     section = Section("The trade-off", "What the tuned regularizer buys and what it costs.")
-    tuned, loaded = tradeoff.load_tunings(results, max_loss=max_loss, partial=partial)
-    for tuning in tuned:
-        section.tables += tables.tuning_tables(tuning, tuning.title)
-    if any(len(tuning.usable) for tuning in tuned):
+    tuned, loaded = load_tuned_cells(results, max_loss=max_loss, partial=partial)
+    for cell in tuned:
+        section.tables += tables.tuning_tables(cell, cell.title)
+    if any(len(cell.usable) for cell in tuned):
         front = (
             "Memorization against test accuracy, coloured by membership AUC; the front is that of the validation set."
         )
-        section.figures.append(Shown("Fig. 8", front, figures_module.tradeoff(tuned)))
-    searched = "The hypervolume that each search dominates after so many trials."
-    section.figures.append(Shown("", searched, figures_module.hypervolume(tuned)))
+        section.figures.append(PageFigure("Fig. 8", front, tradeoff_figure(tuned)))
+    volume = "The hypervolume that each search dominates after so many trials."
+    section.figures.append(PageFigure("", volume, hypervolume_figure(tuned)))
     storage = Path(results.location) / SEARCHES["tpe"] / STORAGE
-    weights = importances(storage, tuned) if storage.is_file() else pd.DataFrame()
-    if len(weights):
-        weighed = "How much of each objective's spread a parameter accounts for, by Optuna's fANOVA."
-        section.figures.append(Shown("", weighed, figures_module.importance(weights)))
+    shares = importances(storage, tuned) if storage.is_file() else pd.DataFrame()
+    if len(shares):
+        importance = "How much of each objective's spread a parameter accounts for, by Optuna's fANOVA."
+        section.figures.append(PageFigure("", importance, importance_figure(shares)))
     section.notes += [note for part in loaded for note in part.notes]
-    return section, [_recommended(tuning) for tuning in tuned]
+    return section, [_recommendation(cell) for cell in tuned]
 
 
-def _recommended(tuning: Tuning) -> str:
-    return f"Tuned on {tuning.title}. {tables.recommendation(tuning)}"
+def _recommendation(cell: TunedCell) -> str:
+    return f"Tuned on {cell.title}. {tables.recommendation(cell)}"
 
 
-# Where it comes from --------------------------------------------------------------------------------------------------
+# Where the numbers come from ------------------------------------------------------------------------------------------
 
 
-def _excluded(every: Sequence[Loaded]) -> Section:
-    """Every network without results, with its reason."""
+def _excluded(all_records: Sequence[Loaded]) -> Section:
+    """Return the section with every trial that has members without results, and the reason."""
     section = Section("Excluded trials", "Networks that diverged or could not be trained; no mean has them.")
     rows = []
-    for loaded in every:
+    for loaded in all_records:
         lost = loaded.members[loaded.members["status"] != "ok"]
-        settings = varying(loaded.members)
+        settings = varying_settings(loaded.members)
         for (trial, status, error), part in lost.fillna({"error": ""}).groupby(["trial", "status", "error"]):
             first = part.iloc[0]
-            told = ", ".join(f"{name}={level(first[name])}" for name in settings)
-            row = {"sweep": loaded.sweep, "trial": trial, "settings": told, "status": status, "error": error}
+            levels = ", ".join(f"{name}={format_value(first[name])}" for name in settings)
+            row = {"sweep": loaded.sweep, "trial": trial, "settings": levels, "status": status, "error": error}
             rows.append({**row, "members": len(part)})
     if not rows:
         section.notes.append("There are none.")
@@ -350,26 +361,24 @@ def _excluded(every: Sequence[Loaded]) -> Section:
     return section
 
 
-def _costs(every: Sequence[Loaded]) -> Section:
-    """What each sweep took on which device."""
-    members = _together(every).fillna({"device": "unknown"})
+def _costs(all_records: Sequence[Loaded]) -> Section:
+    """Return the section with the time that each sweep took on each device."""
+    members = _all_members(all_records).fillna({"device": "unknown"})
     grouped = members.groupby(["sweep", "device"])["seconds"]
     data = grouped.agg(["size", "sum", "median"]).reset_index()
     data = data.rename(columns={"size": "members", "sum": "seconds", "median": "seconds_each"})
     table = Table("", data, ["sweep", "device"], ["members", "device-hours", "s a member, median"])
     for _, row in data.iterrows():
-        hours, each = (
-            f"{row['seconds'] / 3600:,.3g}",
-            "-" if pd.isna(row["seconds_each"]) else f"{row['seconds_each']:.3g}",
-        )
-        table.add_row(row["sweep"], row["device"], f"{row['members']:,}", hours, each)
+        hours = f"{row['seconds'] / 3600:,.3g}"
+        median = "-" if pd.isna(row["seconds_each"]) else f"{row['seconds_each']:.3g}"
+        table.add_row(row["sweep"], row["device"], f"{row['members']:,}", hours, median)
     table.title = f"{_hours(members['seconds'].sum())} in all"
     return Section("Costs", "Seconds of a device; members that train side by side share theirs.", [table])
 
 
-def _provenance(every: Sequence[Loaded]) -> Section:
-    """Which code ran where, and when."""
-    members = _together(every)
+def _provenance(all_records: Sequence[Loaded]) -> Section:
+    """Return the section on which code ran on which device, and when."""
+    members = _all_members(all_records)
     keys = ["git_commit", "git_dirty", "device", "versions", "schema_version"]
     grouped = members.groupby(keys, dropna=False)["started"].agg(["size", "min", "max"]).reset_index()
     data = grouped.rename(columns={"size": "members", "min": "first", "max": "last"})
@@ -394,25 +403,26 @@ def _provenance(every: Sequence[Loaded]) -> Section:
     return section
 
 
-def _commands(every: Sequence[Loaded], results: Results) -> Section:
-    """What was typed, as far as the plans have it, and what makes the tables and figures again."""
+def _commands(all_records: Sequence[Loaded], results: Results) -> Section:
+    """Return the section with the commands that made the records, as plans have them, and those that read them."""
     section = Section("Commands", "What made these records, in the order of the sweeps, and what reads them.")
-    parts = tradeoff.parts(SEARCHES["tpe"])
-    sweeps = [[loaded.sweep] for loaded in every if loaded.sweep not in parts]
-    tuned = [loaded.sweep for loaded in every if loaded.sweep in parts]  # made by one command
+    of_tuning = sweep_names(SEARCHES["tpe"])
+    sweeps = [[loaded.sweep] for loaded in all_records if loaded.sweep not in of_tuning]
+    tuned = [loaded.sweep for loaded in all_records if loaded.sweep in of_tuning]  # one command made them
     for names in [*sweeps, *([tuned] if tuned else [])]:
         plans = [plan for name in names for plan in results.plans(name)]
         launched = [str(plan["command"]) for plan in plans if "command" in plan]
-        section.code += _distinct(launched) or [f"# {names[0]}: recorded without a plan that names its command"]
-    halves = any(membership.has_halves(loaded) for loaded in every)
-    verbs = ["tables", "claims", *["membership"] * halves, *["tradeoff"] * bool(tuned), "figures", "report"]
+        section.code += _without_repeats(launched) or [f"# {names[0]}: recorded without a plan that names its command"]
+    attacked = any(membership.has_shadow_models(loaded) for loaded in all_records)
+    verbs = ["tables", "claims", *["membership"] * attacked, *["tradeoff"] * bool(tuned), "figures", "report"]
     section.code += [command("-m", "analysis", verb, str(results)) for verb in verbs]
     return section
 
 
-def _distinct(lines: Iterable[str]) -> list[str]:
+def _without_repeats(lines: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _together(every: Sequence[Loaded]) -> pd.DataFrame:
-    return pd.concat([loaded.members.assign(sweep=loaded.sweep) for loaded in every])
+def _all_members(all_records: Sequence[Loaded]) -> pd.DataFrame:
+    """Return the members of all sweeps with the name of their sweep."""
+    return pd.concat([loaded.members.assign(sweep=loaded.sweep) for loaded in all_records])

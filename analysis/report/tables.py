@@ -1,41 +1,40 @@
-"""Records as tables: each cell's mean and standard deviation over its seeds."""
+"""The tables of the commands: each takes numbers and returns them with the cells that a person reads."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from analysis.cells import level, varying
-from analysis.claims.ledger import VERDICTS, Entry
+from analysis.cells import varying_settings
+from analysis.claims.ledger import VERDICTS, Entry, TuningEntry, tuning_ledger
 from analysis.metrics import METRICS, Metric
 from analysis.report.output import Best, Table
 from analysis.statistics.hypotheses import Finding
+from analysis.statistics.membership import CellAudit, attack_table, auc_differences
 from analysis.tuning import tradeoff
-from analysis.tuning.tradeoff import Tuning
+from analysis.tuning.tradeoff import TunedCell
 from study.record.results import Results
-
-if TYPE_CHECKING:
-    from analysis.statistics.membership import Audited
+from study.settings import format_value
 
 SIGNS = {"greater": ">", "less": "<", "two-sided": "≠"}
-"""The hypothesis of a test, between the names of its arms."""
-LABELS = {metric.column: metric.label for metric in METRICS}
+"""The sign between the names of a test's arms, by its alternative."""
+METRIC_LABELS = {metric.column: metric.label for metric in METRICS}
 
 
 def summary(members: pd.DataFrame, metrics: Sequence[Metric] = METRICS) -> pd.DataFrame:
-    """Mean and standard deviation of each metric over the members of each cell.
+    """Return mean and standard deviation of each metric over the members of each cell.
 
     Args:
-        members: rows of `members`, one a member.
-        metrics: the columns to take.
+        members: rows of `members`, one for each member.
+        metrics: the metrics.
 
     Returns:
-        One row a cell, in the order of its settings: the settings that vary, `<metric>_mean` and `<metric>_sd` (n - 1;
-        missing for one member), `n`, the members with results, and `excluded`, those that failed or diverged.
+        A row for each cell, in the order of its settings: the settings that vary, `<metric>_mean` and `<metric>_sd`
+        (n - 1; missing for one member), `n` (the members with results) and `excluded` (those that failed or diverged).
     """
-    settings = varying(members) or ["norm"]
+    settings = varying_settings(members) or ["norm"]
     cells = members.groupby(settings, sort=True)
     columns = [metric.column for metric in metrics]
     means = cells[columns].mean().add_suffix("_mean")
@@ -45,29 +44,29 @@ def summary(members: pd.DataFrame, metrics: Sequence[Metric] = METRICS) -> pd.Da
     return pd.concat([means, deviations, counts], axis=1).reset_index()
 
 
-def summary_table(table: pd.DataFrame, title: str) -> Table:
-    """A summary as it is shown."""
-    settings = [name for name in table.columns if not name.endswith(("_mean", "_sd")) and name not in ("n", "excluded")]
-    labels = {column: label for column, label in LABELS.items() if f"{column}_mean" in table.columns}
-    shown = Table(title, table, settings, [*labels.values(), "n", "excluded"])
-    for row in table.astype(object).to_dict("records"):  # a row of numbers alone would turn its counts into floats
+def summary_table(data: pd.DataFrame, title: str) -> Table:
+    """Return what `summary` or `curves` gives as a table."""
+    settings = [name for name in data.columns if not name.endswith(("_mean", "_sd")) and name not in ("n", "excluded")]
+    labels = {column: label for column, label in METRIC_LABELS.items() if f"{column}_mean" in data.columns}
+    table = Table(title, data, settings, [*labels.values(), "n", "excluded"])
+    for row in data.astype(object).to_dict("records"):  # a row of numbers alone would turn its counts into floats
         metrics = [_mean_sd(row[f"{column}_mean"], row[f"{column}_sd"]) for column in labels]
-        shown.add_row(*(level(row[name]) for name in settings), *metrics, str(row["n"]), str(row["excluded"]))
-    return shown
+        table.add_row(*(format_value(row[name]) for name in settings), *metrics, str(row["n"]), str(row["excluded"]))
+    return table
 
 
-def comparison_table(table: pd.DataFrame, title: str) -> Table:
-    """A comparison as it is shown."""
+def comparison_table(data: pd.DataFrame, title: str) -> Table:
+    """Return what `paired.compare` gives as a table."""
     names = ["metric", "arm", "reference"]
     tested = ["n", "difference", "low", "high", "effect", "p", "p_holm", "alternative", "excluded"]
-    settings = [name for name in table.columns if name not in (*names, *tested)]
+    settings = [name for name in data.columns if name not in (*names, *tested)]
     numbers = ["n", "difference", "95% interval", "d", "p", "p (Holm)", "excluded"]
-    shown = Table(title, table, ["metric", "arms", *settings], numbers)
-    for row in table.astype(object).to_dict("records"):
-        shown.add_row(
-            LABELS[row["metric"]],
-            f"{level(row['arm'])} {SIGNS[row['alternative']]} {level(row['reference'])}",
-            *("all" if pd.isna(row[name]) else level(row[name]) for name in settings),
+    table = Table(title, data, ["metric", "arms", *settings], numbers)
+    for row in data.astype(object).to_dict("records"):
+        table.add_row(
+            METRIC_LABELS[row["metric"]],
+            f"{format_value(row['arm'])} {SIGNS[row['alternative']]} {format_value(row['reference'])}",
+            *("all" if pd.isna(row[name]) else format_value(row[name]) for name in settings),
             str(row["n"]),
             _signed(row["difference"]),
             _interval(row),
@@ -76,50 +75,48 @@ def comparison_table(table: pd.DataFrame, title: str) -> Table:
             _p(row["p_holm"]),
             str(row["excluded"]),
         )
-    return shown
+    return table
 
 
-def audit_tables(audited: "Sequence[Audited]", attacks: Sequence[str], sweep: str) -> list[Table]:
-    """What the attacks find, and where there are two arms how much more in one than in the other."""
-    from analysis.statistics import membership  # numba takes a second to import
-
-    found = [audit_table(membership.table(audited, attacks), f"{sweep}: membership inference")]
-    gained = membership.differences(audited, attacks)
-    if len(gained):
-        found.append(difference_table(gained, f"{sweep}: AUC of one arm less that of the other"))
-    return found
+def audit_tables(audited: Sequence[CellAudit], attacks: Sequence[str], sweep: str) -> list[Table]:
+    """Return a table of what the attacks achieve and, where there are two arms, one of their differences."""
+    tables = [audit_table(attack_table(audited, attacks), f"{sweep}: membership inference")]
+    differences = auc_differences(audited, attacks)
+    if len(differences):
+        tables.append(difference_table(differences, f"{sweep}: AUC of one arm less that of the other"))
+    return tables
 
 
-def audit_table(table: pd.DataFrame, title: str) -> Table:
-    """Attacks by cell and group as they are shown."""
+def audit_table(data: pd.DataFrame, title: str) -> Table:
+    """Return what `attack_table` gives as a table to read."""
     rates = {"balanced_acc": "balanced accuracy", "tpr_at_1e2fpr": "TPR at 1% FPR", "tpr_at_1e3fpr": "at 0.1%"}
     rates |= {"tpr_at_0fp": "at zero"}
     numbers = ["auc", "low", "high", *rates, "targets", "n_in", "n_out"]
-    settings = [name for name in table.columns if name not in numbers]
-    shown = Table(title, table, settings, ["AUC [95% interval]", *rates.values(), "targets", "IN", "OUT"])
-    for _, row in table.astype(object).iterrows():
-        shown.add_row(
-            *(level(row[name]) for name in settings),
+    settings = [name for name in data.columns if name not in numbers]
+    table = Table(title, data, settings, ["AUC [95% interval]", *rates.values(), "targets", "IN", "OUT"])
+    for _, row in data.astype(object).iterrows():
+        table.add_row(
+            *(format_value(row[name]) for name in settings),
             "-" if pd.isna(row["auc"]) else f"{row['auc']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
             *("-" if pd.isna(row[name]) else f"{row[name] * 100:.2f}%" for name in rates),
             *(str(row[name]) for name in ("targets", "n_in", "n_out")),
         )
-    return shown
+    return table
 
 
-def difference_table(table: pd.DataFrame, title: str) -> Table:
-    """Differences between the AUCs of two arms as they are shown."""
+def difference_table(data: pd.DataFrame, title: str) -> Table:
+    """Return what `auc_differences` gives as a table."""
     numbers = ["difference", "low", "high", "targets"]
-    settings = [name for name in table.columns if name not in (*numbers, "arm", "reference")]
-    shown = Table(title, table, ["arms", *settings], ["difference [95% interval]", "targets"])
-    for _, row in table.astype(object).iterrows():
-        shown.add_row(
+    settings = [name for name in data.columns if name not in (*numbers, "arm", "reference")]
+    table = Table(title, data, ["arms", *settings], ["difference [95% interval]", "targets"])
+    for _, row in data.astype(object).iterrows():
+        table.add_row(
             f"{row['arm']} - {row['reference']}",
-            *(level(row[name]) for name in settings),
+            *(format_value(row[name]) for name in settings),
             "-" if pd.isna(row["low"]) else f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
             str(row["targets"]),
         )
-    return shown
+    return table
 
 
 def _mean_sd(mean: float, deviation: float) -> str:
@@ -140,30 +137,30 @@ def _p(value: float) -> str:
     return "-" if isnan(value) else f"{value:.1e}" if value < 1e-3 else f"{value:.3f}"
 
 
-def amplification_table(table: pd.DataFrame, title: str) -> Table:
-    """Predicted and measured amplification as it is shown."""
+def amplification_table(data: pd.DataFrame, title: str) -> Table:
+    """Return what `amplification` gives as a table."""
     numbers = ["predicted", "measured_out", "measured_in"]
-    settings = [name for name in table.columns if name not in (*numbers, "n")]
-    shown = Table(title, table, settings, ["(gamma/sigma)^2", "measured on S_out", "measured on S_in", "n"])
-    for _, row in table.iterrows():
+    settings = [name for name in data.columns if name not in (*numbers, "n")]
+    table = Table(title, data, settings, ["(gamma/sigma)^2", "measured on S_out", "measured on S_in", "n"])
+    for _, row in data.iterrows():
         values = ("-" if isnan(row[name]) else f"{row[name]:.3g}" for name in numbers)
-        shown.add_row(*(level(row[name]) for name in settings), *values, f"{row['n']:.0f}")
-    return shown
+        table.add_row(*(format_value(row[name]) for name in settings), *values, f"{row['n']:.0f}")
+    return table
 
 
-def ablation_table(table: pd.DataFrame, factor: str, title: str) -> Table:
-    """The levels of a factor as they are shown, the best mean of each cell marked."""
+def ablation_table(data: pd.DataFrame, factor: str, title: str) -> Table:
+    """Return what `ablation` gives as a table, with the best mean of each cell marked."""
     numbers = ["mean", "sd", "n", "excluded", "best", "pairs", "difference", "low", "high", "effect", "p"]
     settings = [
-        name for name in table.columns if name not in ("metric", factor, "reference", "alternative", "p_holm", *numbers)
+        name for name in data.columns if name not in ("metric", factor, "reference", "alternative", "p_holm", *numbers)
     ]
     right = ["mean ± sd", "n", "excluded", "difference", "95% interval", "d", "p", "p (Holm)"]
-    shown = Table(title, table, ["metric", *settings, factor], right)
-    for row in table.astype(object).to_dict("records"):
+    table = Table(title, data, ["metric", *settings, factor], right)
+    for row in data.astype(object).to_dict("records"):
         mean = _mean_sd(row["mean"], row["sd"])
-        shown.add_row(
-            LABELS[row["metric"]],
-            *(level(row[name]) for name in [*settings, factor]),
+        table.add_row(
+            METRIC_LABELS[row["metric"]],
+            *(format_value(row[name]) for name in [*settings, factor]),
             Best(mean) if row["best"] else mean,
             *(str(row[name]) for name in ("n", "excluded")),
             _signed(row["difference"]),
@@ -171,135 +168,135 @@ def ablation_table(table: pd.DataFrame, factor: str, title: str) -> Table:
             "-" if isnan(row["effect"]) else f"{row['effect']:.1f}",
             *(_p(row[name]) for name in ("p", "p_holm")),
         )
-    return shown
+    return table
 
 
-def effects_table(table: pd.DataFrame, title: str) -> Table:
-    """Marginal effects and interactions as they are shown."""
+def effects_table(data: pd.DataFrame, title: str) -> Table:
+    """Return what `factorial.effects` gives as a table."""
     right = ["effect", "95% interval", "p", "p (Holm)", "n", "excluded"]
-    shown = Table(title, table, ["metric", "axis", "effect of", "more with"], right)
-    for row in table.astype(object).to_dict("records"):
-        shown.add_row(
-            LABELS[row["metric"]],
+    table = Table(title, data, ["metric", "axis", "effect of", "more with"], right)
+    for row in data.astype(object).to_dict("records"):
+        table.add_row(
+            METRIC_LABELS[row["metric"]],
             row["axis"],
-            f"{level(row['level'])} - {level(row['reference'])}",
+            f"{format_value(row['level'])} - {format_value(row['reference'])}",
             "" if pd.isna(row["norm"]) else f"{row['norm']} - {row['norm_reference']}",
             _signed(row["effect"]),
             _interval(row),
             *(_p(row[name]) for name in ("p", "p_holm")),
             *(str(row[name]) for name in ("n", "excluded")),
         )
-    return shown
+    return table
 
 
-def figures_table(table: pd.DataFrame, title: str) -> Table:
-    """Figures that were drawn, with their files in notes, which are too long for a column."""
-    shown = Table(title, table, ["sweep", "figure", "in the paper", "what it shows"], [])
-    for row in table.to_dict("records"):
-        shown.add_row(*(str(row[name]) for name in ("sweep", "figure", "place", "caption")))
-        shown.notes += [f"figure: {row[kind]}" for kind in ("png", "pdf")]
-    return shown
+def figures_table(data: pd.DataFrame, title: str) -> Table:
+    """Return the figures that were drawn as a table; their paths, too long for a column, are notes."""
+    table = Table(title, data, ["sweep", "figure", "in the paper", "what it shows"], [])
+    for row in data.to_dict("records"):
+        table.add_row(*(str(row[name]) for name in ("sweep", "figure", "place", "caption")))
+        table.notes += [f"figure: {row[kind]}" for kind in ("png", "pdf")]
+    return table
 
 
-def bench_table(table: pd.DataFrame, title: str) -> Table:
-    """The benchmark as it is shown."""
+def bench_table(data: pd.DataFrame, title: str) -> Table:
+    """Return what `bench` gives as a table."""
     seconds = ["import_seconds", "members_seconds", "curves_seconds", "seconds", "cpu_seconds"]
-    named = ["import", "members", "curves", "all", "on all cores"]
-    shown = Table(title, table, [], ["members", "curve rows", *(f"{name}, s" for name in named), "peak memory, GB"])
-    for row in table.astype(object).to_dict("records"):
+    labels = ["import", "members", "curves", "all", "on all cores"]
+    table = Table(title, data, [], ["members", "curve rows", *(f"{label}, s" for label in labels), "peak memory, GB"])
+    for row in data.astype(object).to_dict("records"):
         counts = (f"{row[name]:,}" for name in ("members", "curve_rows"))
-        shown.add_row(*counts, *(f"{row[name]:.2f}" for name in (*seconds, "peak_gb")))
-    return shown
+        table.add_row(*counts, *(f"{row[name]:.2f}" for name in (*seconds, "peak_gb")))
+    return table
 
 
 # The tuned regularizer ------------------------------------------------------------------------------------------------
 
 
-def tuning_tables(tuning: Tuning, title: str) -> list[Table]:
-    """All there is to say of one cell: the front, what to choose, its rivals, the searches and the paper's findings."""
-    left_out = len(tuning.searched) - len(tuning.usable)
-    size = f"front of {len(tuning.searched)} settings, {left_out} of which failed or diverged"
-    front = tuned_table(tuning, f"{title}, {size}; means over seeds, chosen without the test set")
-    front.notes.append(recommendation(tuning))
-    found, tested = [front], tradeoff.comparisons(tuning)
-    if len(tested):
-        found += [
-            arms_table(tuning, f"{title}, fresh seeds: mean ± sd (change from norm=batch)"),
-            comparison_table(tested, f"{title}, fresh seeds: paired t-tests, two-sided"),
+def tuning_tables(cell: TunedCell, title: str) -> list[Table]:
+    """Return the tables of a tuned cell: its front, its arms on fresh seeds and their tests, and the paper's claims."""
+    left_out = len(cell.searched) - len(cell.usable)
+    size = f"front of {len(cell.searched)} settings, {left_out} of which failed or diverged"
+    front = tuning_front_table(cell, f"{title}, {size}; means over seeds, chosen without the test set")
+    front.notes.append(recommendation(cell))
+    tables, comparisons = [front], tradeoff.comparisons(cell)
+    if len(comparisons):
+        tables += [
+            tuning_arms_table(cell, f"{title}, fresh seeds: mean ± sd (change from norm=batch)"),
+            comparison_table(comparisons, f"{title}, fresh seeds: paired t-tests, two-sided"),
         ]
-    if not len(tested) or tuning.recommended_arm not in {None, *tested["arm"]}:
-        what = "The recommended setting" if len(tested) else "No arm"
-        measured = "has not been measured" if len(tested) else "has been measured"
-        again = (
-            f"`python -m sweeps tune regularizer` with --max-accuracy-loss {tuning.max_loss:g} and all else as before"
+    if not len(comparisons) or cell.recommended_arm not in {None, *comparisons["arm"]}:
+        subject = "The recommended setting has not" if len(comparisons) else "No arm has"
+        command = (
+            f"`python -m sweeps tune regularizer` with --max-accuracy-loss {cell.max_loss:g} and all else as before"
         )
-        front.notes.append(f"{what} {measured} on fresh seeds; {again} does.")
-    front.notes.append(searches(tuning))
-    found[-1].notes += [f"Fig. 8, {each.claim}: {each.verdict}; {each.evidence}." for each in tradeoff.findings(tuning)]
-    return found
+        front.notes.append(f"{subject} been measured on fresh seeds; {command} does.")
+    front.notes.append(hypervolume_sentence(cell))
+    tables.append(tuning_claims_table(tuning_ledger(cell), f"{title}: the paper's claims"))
+    return tables
 
 
-def tuned_table(tuning: Tuning, title: str) -> Table:
-    """The front and its references as they are shown."""
-    table = tradeoff.front_table(tuning)
-    settings = ["setting", "alpha"] + (["lr"] if table["lr"].nunique() > 1 else [])
-    measured = {**tradeoff.OBJECTIVE_LABELS, "test_acc": "test", "mia_auc": "test MIA AUC", "clean_acc": "clean"}
-    shown = Table(title, table, settings, [*measured.values(), ""])
-    for _, row in table.iterrows():
-        shown.add_row(
-            *("-" if pd.isna(row[name]) else level(row[name]) for name in settings),
-            *(f"{row[name]:.3f}" for name in measured),
+def tuning_front_table(cell: TunedCell, title: str) -> Table:
+    """Return the front of a tuned cell and its references as a table."""
+    data = tradeoff.front_table(cell)
+    settings = ["setting", "alpha"] + (["lr"] if data["lr"].nunique() > 1 else [])
+    labels = {**tradeoff.OBJECTIVE_LABELS, "test_acc": "test", "mia_auc": "test MIA AUC", "clean_acc": "clean"}
+    table = Table(title, data, settings, [*labels.values(), ""])
+    for _, row in data.iterrows():
+        table.add_row(
+            *("-" if pd.isna(row[name]) else format_value(row[name]) for name in settings),
+            *(f"{row[name]:.3f}" for name in labels),
             "recommended" if row["recommended"] else "",
         )
-    return shown
+    return table
 
 
-def arms_table(tuning: Tuning, title: str) -> Table:
-    """What each arm buys and costs on fresh seeds: its mean, and beside it the paired difference from norm=batch."""
-    table = tradeoff.arms(tuning)
-    shown = Table(title, table, ["arm"], [*(LABELS[metric] for metric in tradeoff.BOUGHT), "n", "excluded"])
-    for _, row in table.astype(object).iterrows():
-        named = f"{row['arm'] or 'norm=batch'}{' (recommended)' if row['recommended'] else ''}"
-        cells = (_changed(row, metric) for metric in tradeoff.BOUGHT)
-        shown.add_row(named, *cells, str(row["n"]), str(row["excluded"]))
-    return shown
+def tuning_arms_table(cell: TunedCell, title: str) -> Table:
+    """Return each arm's results on fresh seeds as a table: its mean, and beside it the difference from norm=batch."""
+    data = tradeoff.arm_table(cell)
+    table = Table(
+        title, data, ["arm"], [*(METRIC_LABELS[metric] for metric in tradeoff.COMPARED_RESULTS), "n", "excluded"]
+    )
+    for _, row in data.astype(object).iterrows():
+        name = f"{row['arm'] or 'norm=batch'}{' (recommended)' if row['recommended'] else ''}"
+        results = (_mean_and_change(row, metric) for metric in tradeoff.COMPARED_RESULTS)
+        table.add_row(name, *results, str(row["n"]), str(row["excluded"]))
+    return table
 
 
-def _changed(row: pd.Series, metric: str) -> str:
+def _mean_and_change(row: pd.Series, metric: str) -> str:
     difference = row.get(f"{metric}_difference", float("nan"))
     mean = _mean_sd(row[f"{metric}_mean"], row[f"{metric}_sd"])
     return mean if pd.isna(difference) else f"{mean} ({difference:+.3f})"
 
 
-def recommendation(tuning: Tuning) -> str:
-    """What to choose under the budget, in a sentence."""
-    budget = f"at most {tuning.max_loss:g} below norm=batch's validation accuracy of {tuning.accuracy:.3f}"
-    if tuning.usable.empty:
+def recommendation(cell: TunedCell) -> str:
+    """Return a sentence on which setting is recommended within the budget, or why none is."""
+    budget = f"at most {cell.max_loss:g} below norm=batch's validation accuracy of {cell.accuracy:.3f}"
+    if cell.usable.empty:
         return "Nothing is recommended: no searched setting gave a result."
-    if isnan(tuning.accuracy):
+    if isnan(cell.accuracy):
         return "Nothing is recommended: norm=batch gave no result on the search's seeds to be held against."
-    best = tuning.recommended
+    best = cell.recommended
     if best is None:
-        nearest = tuning.usable["val_acc"].max()
+        nearest = cell.usable["val_acc"].max()
         return f"Nothing is recommended: no searched setting is {budget}; the nearest has {nearest:.3f}."
-    held = tradeoff.reference_means(tuning).set_index("norm").loc["batch"]
+    batch = tradeoff.reference_means(cell).set_index("norm").loc["batch"]
     means = ", ".join(
-        f"{label} {best[name]:.3f} (norm=batch {held[name]:.3f})" for name, label in tradeoff.OBJECTIVE_LABELS.items()
+        f"{label} {best[name]:.3f} (norm=batch {batch[name]:.3f})" for name, label in tradeoff.OBJECTIVE_LABELS.items()
     )
-    return f"Recommended, with {budget}: {tuning.recommended_arm}; {means}."
+    return f"Recommended, with {budget}: {cell.recommended_arm}; {means}."
 
 
-def searches(tuning: Tuning) -> str:
-    """What each search dominates, in a sentence, after as many trials as both have."""
-    table = tradeoff.hypervolumes(tuning).set_index(["search", "trials"])["hypervolume"]
-    point = ", ".join(f"{name} {value:.3f}" for name, value in tradeoff.worst(tuning).items())
-    counts = {"TPE": len(tuning.searched), "random": len(tuning.random)}
+def hypervolume_sentence(cell: TunedCell) -> str:
+    """Return a sentence on the hypervolume that each search dominates after as many trials as both have."""
+    table = tradeoff.hypervolumes(cell).set_index(["search", "trials"])["hypervolume"]
+    point = ", ".join(f"{name} {value:.3f}" for name, value in tradeoff.reference_point(cell).items())
+    counts = {"TPE": len(cell.searched), "random": len(cell.random)}
     shared = min(count for count in counts.values() if count)
-    told = ", ".join(f"{name} {table[(name, shared)]:.3g}" for name, count in counts.items() if count)
+    volumes = ", ".join(f"{name} {table[(name, shared)]:.3g}" for name, count in counts.items() if count)
     missing = "" if counts["random"] else "; there is no random search to hold it against"
-    return (
-        f"Hypervolume after {shared} trial{'s' * (shared != 1)}: {told}, before the reference point {point}{missing}."
-    )
+    trials = f"{shared} trial{'s' * (shared != 1)}"
+    return f"Hypervolume after {trials}: {volumes}, before the reference point {point}{missing}."
 
 
 # The ledger -----------------------------------------------------------------------------------------------------------
@@ -309,77 +306,100 @@ CLAIM_NUMBERS = ["n", "effect", "95% interval", "p (Holm)", "the paper's"]
 
 
 def claims_table(entries: Sequence[Entry], title: str, results: Results) -> Table:
-    """A ledger as a terminal shows it: the numbers in rows, and what each claim says and rests on in notes."""
-    shown = Table(title, _claim_data(entries, results), ["claim", "verdict"], CLAIM_NUMBERS)
+    """Return the ledger as a table for a terminal: numbers in rows, each claim's words and basis in notes."""
+    table = Table(title, _claim_data(entries, results), ["claim", "verdict"], CLAIM_NUMBERS)
     for entry in entries:
-        shown.add_row(entry.claim.id, entry.verdict, *_claim_numbers(entry))
-        said = f"{entry.claim.id} ({entry.claim.place}): {entry.claim.says}"
-        shown.notes.append(f"{said}\n  {entry.verdict}: {_rests(entry, results)}")
+        table.add_row(entry.claim.id, entry.verdict, *_claim_numbers(entry))
+        table.notes.append(_claim_note(entry, _basis(entry, results)))
     counts = Counter(entry.verdict for entry in entries)
-    shown.notes.append(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
-    return shown
+    table.notes.append(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
+    return table
+
+
+def tuning_claims_table(entries: Sequence[TuningEntry], title: str) -> Table:
+    """Return the ledger of a tuned cell as a table: numbers in rows, each claim's words and basis in notes."""
+    rows = [
+        {
+            **{"claim": entry.claim.id, "place": entry.claim.place, "says": entry.claim.says},
+            **{"verdict": entry.verdict, "n": entry.finding.n, "effect": entry.finding.effect},
+            **{"low": entry.finding.low, "high": entry.finding.high, "p": entry.finding.p},
+            "notes": "; ".join(entry.finding.notes),
+        }
+        for entry in entries
+    ]
+    table = Table(title, pd.DataFrame(rows), ["claim", "verdict"], ["n", "effect", "95% interval", "p"])
+    for entry in entries:
+        finding = entry.finding
+        p = "-" if finding.p is None else _p(finding.p)
+        numbers = (str(finding.n), _effect(finding.effect), _claim_interval(finding), p)
+        table.add_row(entry.claim.id, entry.verdict, *numbers)
+        table.notes.append(_claim_note(entry, "; ".join(finding.notes)))
+    return table
+
+
+def _claim_note(entry: Entry | TuningEntry, basis: str) -> str:
+    """Return the words of a claim, its verdict, and what the verdict rests on."""
+    return f"{entry.claim.id} ({entry.claim.place}): {entry.claim.says}\n  {entry.verdict}: {basis}"
 
 
 def ledger_table(entries: Sequence[Entry], title: str, results: Results) -> Table:
-    """A ledger as a page shows it: what each claim says and rests on beside its numbers."""
+    """Return the ledger as a table for a page: each claim's words and basis beside its numbers."""
     words = ["claim", "place", "the paper says", "verdict", "by, or to be run by"]
-    shown = Table(title, _claim_data(entries, results), words, CLAIM_NUMBERS)
+    table = Table(title, _claim_data(entries, results), words, CLAIM_NUMBERS)
     for entry in entries:
         claim = entry.claim
-        shown.add_row(claim.id, claim.place, claim.says, entry.verdict, _rests(entry, results), *_claim_numbers(entry))
-    return shown
+        table.add_row(claim.id, claim.place, claim.says, entry.verdict, _basis(entry, results), *_claim_numbers(entry))
+    return table
 
 
 def _claim_numbers(entry: Entry) -> tuple[str, ...]:
-    found, claim = entry.finding, entry.claim
+    """Return the cells of `CLAIM_NUMBERS`."""
+    finding, claim = entry.finding, entry.claim
     return (
-        "-" if found is None else str(found.n),
-        "-" if found is None else _effect(found.effect, claim.ratio),
-        "-" if found is None or found.low is None else _claim_interval(found, claim.ratio),
+        "-" if finding is None else str(finding.n),
+        "-" if finding is None else _effect(finding.effect, claim.ratio),
+        "-" if finding is None else _claim_interval(finding, claim.ratio),
         "-" if entry.p_holm is None else _p(entry.p_holm),
-        _papers(entry),
+        _paper_number(entry),
     )
 
 
 def _claim_data(entries: Sequence[Entry], results: Results) -> pd.DataFrame:
-    return pd.DataFrame([_claim_row(entry, results) for entry in entries])
+    """Return the ledger's numbers and words, a row for each claim."""
+    rows = []
+    for entry in entries:
+        claim, finding = entry.claim, entry.finding or Finding(0)
+        rows.append(
+            {
+                **{"claim": claim.id, "place": claim.place, "says": claim.says, "verdict": entry.verdict},
+                **{"n": finding.n, "effect": finding.effect, "low": finding.low, "high": finding.high},
+                **{"p": finding.p, "p_holm": entry.p_holm, "unit": "ratio" if claim.ratio else "difference"},
+                **{"paper": claim.paper, "paper_p": claim.paper_p, "position": entry.position},
+                **{"records": entry.records, "notes": "; ".join(finding.notes), "command": claim.command(results)},
+            }
+        )
+    return pd.DataFrame(rows)
 
 
-def _claim_row(entry: Entry, results: Results) -> dict[str, Any]:
-    claim, found = entry.claim, entry.finding or Finding(0)
-    told = {"claim": claim.id, "place": claim.place, "says": claim.says, "verdict": entry.verdict, "n": found.n}
-    numbers = {"effect": found.effect, "low": found.low, "high": found.high, "p": found.p, "p_holm": entry.p_holm}
-    unit = {"unit": "ratio" if claim.ratio else "difference"}
-    paper = {"paper": claim.paper, "paper_p": claim.paper_p, "position": entry.position}
-    return {
-        **told,
-        **numbers,
-        **unit,
-        **paper,
-        "records": entry.found,
-        "notes": "; ".join(found.notes),
-        "command": claim.command(results),
-    }
-
-
-def _rests(entry: Entry, results: Results) -> str:
-    """On what a verdict rests, or how the claim would be run."""
+def _basis(entry: Entry, results: Results) -> str:
+    """Return the records and notes that a verdict rests on, or the command that would run the claim."""
     if entry.finding is None:
         return entry.claim.command(results)
-    return "; ".join([entry.found, *entry.finding.notes])
+    return "; ".join([entry.records, *entry.finding.notes])
 
 
-def _effect(value: float | None, ratio: bool) -> str:
+def _effect(value: float | None, ratio: bool = False) -> str:
     if value is None:
         return "-"
     return f"x{value:.3g}" if ratio else f"{value:+.3f}"
 
 
-def _claim_interval(found: Finding, ratio: bool) -> str:
-    return f"[{_effect(found.low, ratio)}, {_effect(found.high, ratio)}]"
+def _claim_interval(finding: Finding, ratio: bool = False) -> str:
+    return "-" if finding.low is None else f"[{_effect(finding.low, ratio)}, {_effect(finding.high, ratio)}]"
 
 
-def _papers(entry: Entry) -> str:
+def _paper_number(entry: Entry) -> str:
+    """Return the paper's own number and where it lies, or its p-value."""
     claim = entry.claim
     if claim.paper is None:
         return "-" if claim.paper_p is None else f"p = {claim.paper_p:g}"

@@ -1,1 +1,1 @@
-"""Statistics: frame in, frame out."""
+"""The statistics: each takes a frame of records and returns a frame."""

@@ -1,33 +1,33 @@
-"""The theory beside the measurement: (gamma/sigma)^2 against the ratio of squared gradient norms (Prop. 5.6).
+"""The predicted amplification of influence, (gamma/sigma)^2, beside the measured ratio of squared gradient norms.
 
-A comparison of orders of magnitude, not a test: the proposition is about one filter's gradient at equal margins, the
+This compares orders of magnitude and is no test. Proposition 5.6 is about one filter's gradient at equal margins, the
 measurement about all parameters of trained networks (`study.theory.influence_ratio` says what is held fixed).
 """
 
 import pandas as pd
 
-from analysis.cells import SETTINGS, STREAMS, varying
+from analysis.cells import PAIRING_KEYS, SETTINGS, varying_settings
 from study.errors import BadInputError
 
 
 def amplification(members: pd.DataFrame) -> pd.DataFrame:
-    """Predicted and measured amplification of per-sample influence by batch norm, cell by cell.
+    """Return the predicted and the measured amplification of influence by batch norm, cell by cell.
 
     The paper defines influence as the squared norm of a sample's gradient, and predicts that batch norm multiplies it
-    by (gamma/sigma)^2 where both arms give comparable margins. Predicted is the square of the network's mean
-    gamma/sigma; measured is the ratio of the squared mean gradient norms of the two arms, for S_out and for S_in. Each
-    is the median over seeds.
+    by (gamma/sigma)^2 where both arms give comparable margins. The predicted value is the square of the network's mean
+    gamma/sigma. The measured value is the ratio of the squared mean gradient norms of the two arms, for S_out and for
+    S_in. Each is the median over seeds.
 
     Args:
         members: rows of `members` with batch norm and without, recorded with `samples=gradients`.
 
     Returns:
-        One row a cell: the settings that vary, `n` pairs, `predicted`, `measured_out` and `measured_in`.
+        A row for each cell: the settings that vary, `n` pairs, `predicted`, `measured_out` and `measured_in`.
 
     Raises:
         BadInputError: no pair of members has both ratios and gradients.
     """
-    keys = [name for name in SETTINGS if name != "norm"] + STREAMS
+    keys = [name for name in SETTINGS if name != "norm"] + PAIRING_KEYS
     usable = members[members["grad_norm_in"].notna()]
     batch, none = (usable[usable["norm"] == norm] for norm in ("batch", "none"))
     columns = ["grad_norm_out", "grad_norm_in"]
@@ -37,11 +37,11 @@ def amplification(members: pd.DataFrame) -> pd.DataFrame:
             "amplification needs members with norm=batch and with norm=none, and samples=gradients; "
             "the sweep influence has them."
         )
-    settings = [name for name in varying(pairs.assign(norm="batch")) if name != "norm"] or ["k"]
+    settings = [name for name in varying_settings(pairs.assign(norm="batch")) if name != "norm"] or ["k"]
     rows = pairs.assign(
         predicted=pairs["gamma_over_sigma"] ** 2,
         measured_out=(pairs["grad_norm_out"] / pairs["grad_norm_out_none"]) ** 2,
         measured_in=(pairs["grad_norm_in"] / pairs["grad_norm_in_none"]) ** 2,
     ).groupby(settings)
-    found = rows[["predicted", "measured_out", "measured_in"]].median()
-    return found.assign(n=rows.size()).reset_index()
+    medians = rows[["predicted", "measured_out", "measured_in"]].median()
+    return medians.assign(n=rows.size()).reset_index()

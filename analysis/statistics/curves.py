@@ -1,4 +1,4 @@
-"""Training curves: the mean of each cell at each of its epochs."""
+"""Training curves: the mean over the members of each cell at each of its epochs."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.cells import varying
+from analysis.cells import varying_settings
 from analysis.load import KEY, Loaded
 from analysis.metrics import METRICS, Metric
 from study.errors import BadInputError
@@ -15,16 +15,16 @@ from study.record.schema import SCHEMAS
 
 
 def curves(loaded: Loaded, results: Results, metrics: Sequence[Metric] = METRICS) -> pd.DataFrame:
-    """Mean and standard deviation of each metric over the members of each cell, at every epoch with a measurement.
+    """Return mean and standard deviation of each metric over the members of each cell, at every evaluated epoch.
 
     Args:
         loaded: the sweep's members.
-        results: where they were loaded from.
-        metrics: the columns to take; those that are not measured along the way, such as `mia_auc`, are left out.
+        results: the folder that they were loaded from.
+        metrics: the metrics; those that are measured at the end alone, such as `mia_auc`, are left out.
 
     Returns:
         A row for each cell and epoch, in order: the settings that vary, `epoch`, `<metric>_mean` and `<metric>_sd`
-        (n - 1; missing for one member), `n`, the members with results, and `excluded`, those that failed or diverged.
+        (n - 1; missing for one member), `n` (the members with results) and `excluded` (those that failed or diverged).
 
     Raises:
         BadInputError: none of the metrics has a curve, a member with results has none, or one has an epoch twice.
@@ -34,7 +34,7 @@ def curves(loaded: Loaded, results: Results, metrics: Sequence[Metric] = METRICS
         raise BadInputError(
             f"{', '.join(metric.column for metric in metrics)} has no curve: it is measured at the end."
         )
-    settings = varying(loaded.members) or ["norm"]
+    settings = varying_settings(loaded.members) or ["norm"]
     cells = loaded.members.groupby(settings, sort=True)
     ok = (loaded.members["status"] == "ok").to_numpy()
     points = results.read(loaded.sweep, "epochs", [*KEY, "epoch", *columns])
@@ -55,7 +55,7 @@ def curves(loaded: Loaded, results: Results, metrics: Sequence[Metric] = METRICS
 
 
 def _members(points: pa.Table, members: pd.DataFrame) -> np.ndarray:
-    """Of each point, the place of its member among the members, or -1: int64 [points]."""
+    """Return the position of each point's member among the members, or -1 where it is none of them: int64 [points]."""
     trials = pa.chunked_array(points["trial"].chunks, pa.string()).dictionary_encode().combine_chunks()
     known = {trial: number for number, trial in enumerate(trials.dictionary.to_pylist())}
     number = points["member"].to_numpy().astype(np.int64)
@@ -65,11 +65,12 @@ def _members(points: pa.Table, members: pd.DataFrame) -> np.ndarray:
     trial = np.array([known.get(name, -1) for name in members["trial"]])
     recorded = trial >= 0
     places[trial[recorded] * width + of_member[recorded]] = np.flatnonzero(recorded)
-    found: np.ndarray = places[trials.indices.to_numpy().astype(np.int64) * width + number]
-    return found
+    of_points: np.ndarray = places[trials.indices.to_numpy().astype(np.int64) * width + number]
+    return of_points
 
 
 def _check(loaded: Loaded, member: np.ndarray, epoch: np.ndarray, ok: np.ndarray) -> None:
+    """Refuse a member with results that has no curve, and one that has an epoch twice."""
     known = member >= 0
     lacking = ok & (np.bincount(member[known], minlength=len(ok)) == 0)
     longest = int(epoch.max(initial=0)) + 1

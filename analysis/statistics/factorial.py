@@ -1,8 +1,8 @@
-"""What each setting does over the whole factorial, and how much more or less it does under another norm.
+"""The effect of each setting over the whole factorial, and how much it differs under another norm.
 
 A linear model has every axis as a category and every interaction of an axis with the norm. Its intercept is random over
-seeds, which all cells share. The intervals take what is left of a member as its own: they speak of the grid's average,
-and are narrower than those of `compare`, which ask how much the effect itself varies from seed to seed.
+seeds, which all cells share. The intervals take the residual of a member as independent: they speak of the grid's
+average, and are narrower than those of `paired.compare`, which ask how much the effect varies from seed to seed.
 """
 
 import warnings
@@ -17,17 +17,17 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from analysis.cells import switched_on, varying
+from analysis.cells import varying_settings, where_active
 from analysis.metrics import METRICS, Metric
 from analysis.statistics.paired import CONFIDENCE, holm, reference_level
 from study.errors import BadInputError
 
 Floats = NDArray[np.float64]
 Place = tuple[Any, ...]
-"""A column of the design: the axis and its level, and for an interaction the norm too."""
+"""The name of a column of the design: the axis and its level, and for an interaction the norm too."""
 
 BOUNDARY = 1e-3
-"""The seeds' variance over that of the rest below which it is at its boundary: the optimizer only comes close."""
+"""The seeds' variance over the residual's below which it counts as 0, which the optimizer only comes close to."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Fit:
     """A fitted linear model.
 
     Attributes:
-        coefficients: float64 [C].
-        covariance: theirs, float64 [C, C].
+        coefficients: the coefficients, float64 [C].
+        covariance: their covariance, float64 [C, C].
         freedom: the degrees of freedom of their t; 0 where there is no spread to test against.
-        why: why it is least squares rather than the mixed model; empty where it is not.
+        why: the reason why it is least squares rather than the mixed model; empty where it is the mixed model.
     """
 
     coefficients: Floats
@@ -48,18 +48,18 @@ class Fit:
 
 
 def effects(members: pd.DataFrame, metrics: Sequence[Metric] = METRICS) -> tuple[pd.DataFrame, list[str]]:
-    """Each axis's effect averaged over the levels of all others, and its interaction with the norm.
+    """Estimate each axis's effect, averaged over the levels of all others, and its interaction with the norm.
 
     Args:
-        members: rows of `members`, one a member.
-        metrics: what is modelled, each by itself.
+        members: rows of `members`, one for each member.
+        metrics: the metrics, each of which is modelled by itself.
 
     Returns:
-        A row for each metric and effect, and what is to be said of the models. The columns: `metric`, `axis`, `level`
-        and `reference`; `norm` and `norm_reference`, of an interaction, which is how much greater the effect is with
-        the one than with the other; `effect` with its 95% interval `low` to `high`; `p`, two-sided, and `p_holm` over
-        all rows; `n` and `excluded` members. What the grid can't tell from other effects is missing, as are intervals
-        where nothing is left to chance.
+        A row for each metric and effect, and notes on the models. The columns are `metric`, `axis`, `level` and
+        `reference`; `norm` and `norm_reference` of an interaction, which is how much greater the effect is with the
+        one norm than with the other; `effect` with its 95% interval `low` to `high`; `p`, two-sided, and `p_holm` over
+        all rows; `n` and `excluded` members. An effect that the grid can't tell from others is missing, as are
+        intervals where there is no residual.
 
     Raises:
         BadInputError: no setting has two levels.
@@ -68,14 +68,14 @@ def effects(members: pd.DataFrame, metrics: Sequence[Metric] = METRICS) -> tuple
     notes: list[str] = []
     for metric in metrics:
         usable = members[members[metric.column].notna()]
-        if not varying(usable):
+        if not varying_settings(usable):
             continue
         counts = {"n": len(usable), "excluded": int((members["status"] != "ok").sum())}
         design = Design(usable)
         fitted = fit(usable[metric.column].to_numpy(float), design.columns, usable["seed"].to_numpy())
         notes += [f"{metric.label}: {note}" for note in [fitted.why, *design.notes] if note]
-        for named, contrast in design.contrasts():
-            rows.append({"metric": metric.column, **named, **_tested(fitted, contrast, design), **counts})
+        for labels, contrast in design.contrasts():
+            rows.append({"metric": metric.column, **labels, **_contrast_test(fitted, contrast, design), **counts})
     if not rows:
         raise BadInputError("there is no setting with two levels that have results, so there is no effect to estimate.")
     table = pd.DataFrame(rows)
@@ -88,25 +88,30 @@ class Design:
 
     Attributes:
         axes: the levels of each axis, the reference first.
-        columns: float64 [N, C], those that don't follow from others.
+        crossed: the axes that have an interaction with the norm.
+        places: the position of each column among all, after the constant.
+        kept: the positions of the columns that don't follow from others.
+        estimable: the projection onto the contrasts that the grid can tell from others, float64 [all, all].
+        columns: the kept columns, float64 [N, C].
         notes: what the grid can't tell.
     """
 
     def __init__(self, members: pd.DataFrame) -> None:
-        self.axes = {name: _levels(members, name) for name in varying(members)}
+        self.axes = {name: _levels_from_reference(members, name) for name in varying_settings(members)}
         self.crossed = [name for name in self.axes if name != "norm" and self._is_crossed(members, name)]
-        found: dict[Place, NDArray[np.bool_]] = {
-            (name, at): (members[name] == at).to_numpy() for name in self.axes for at in self.axes[name][1:]
+        by_place: dict[Place, NDArray[np.bool_]] = {
+            (name, level): (members[name] == level).to_numpy() for name in self.axes for level in self.axes[name][1:]
         }
         for name in self.crossed:
-            for at in self.axes[name][1:]:
-                found |= {(name, at, norm): found[name, at] & found["norm", norm] for norm in self.axes["norm"][1:]}
-        every = np.column_stack([np.ones(len(members)), *found.values()]).astype(float)
-        points = np.unique(every, axis=0)
-        self.places: dict[Place, int] = {place: number for number, place in enumerate(found, start=1)}
+            for level in self.axes[name][1:]:
+                for norm in self.axes["norm"][1:]:
+                    by_place[name, level, norm] = by_place[name, level] & by_place["norm", norm]
+        columns = np.column_stack([np.ones(len(members)), *by_place.values()]).astype(float)
+        points = np.unique(columns, axis=0)
+        self.places: dict[Place, int] = {place: number for number, place in enumerate(by_place, start=1)}
         self.kept = _independent(points)
-        self.told = np.linalg.pinv(points) @ points
-        self.columns = every[:, self.kept]
+        self.estimable = np.linalg.pinv(points) @ points
+        self.columns = columns[:, self.kept]
         nested = [name for name in self.axes if "norm" in self.axes and name not in (*self.crossed, "norm")]
         self.notes = [
             f"{name} has no interaction with the norm, for not all of its levels are there with every norm."
@@ -114,51 +119,56 @@ class Design:
         ]
 
     def _is_crossed(self, members: pd.DataFrame, name: str) -> bool:
-        on = switched_on(members, name)
-        both = on[["norm", name]].drop_duplicates()
-        return "norm" in self.axes and len(both) == len(self.axes["norm"]) * on[name].nunique()
+        """Return whether every level of an axis occurs with every norm."""
+        active = where_active(members, name)
+        both = active[["norm", name]].drop_duplicates()
+        return "norm" in self.axes and len(both) == len(self.axes["norm"]) * active[name].nunique()
 
     def contrasts(self) -> list[tuple[Mapping[str, Any], Floats]]:
-        """Every effect with the weights [C of all columns] of the coefficients that make it."""
-        found: list[tuple[Mapping[str, Any], Floats]] = []
+        """Return every effect with its weights, one for each of all columns' coefficients."""
+        contrasts: list[tuple[Mapping[str, Any], Floats]] = []
         for axis, (reference, *others) in self.axes.items():
-            for at in others:
-                named = {"axis": axis, "level": at, "reference": reference, "norm": None, "norm_reference": None}
-                found.append((named, self._weights({(axis, at): 1.0, **self._averaged(axis, at)})))
+            for level in others:
+                labels = {"axis": axis, "level": level, "reference": reference, "norm": None, "norm_reference": None}
+                contrasts.append((labels, self._weights({(axis, level): 1.0, **self._mean_interactions(axis, level)})))
         for axis in self.crossed:
             reference, *others = self.axes[axis]
-            held, *norms = self.axes["norm"]
-            for at in others:
+            base, *norms = self.axes["norm"]
+            for level in others:
                 for norm in norms:
-                    named = {"axis": axis, "level": at, "reference": reference, "norm": norm, "norm_reference": held}
-                    found.append((named, self._weights({(axis, at, norm): 1.0})))
-        return found
+                    labels = {"axis": axis, "level": level, "reference": reference}
+                    labels |= {"norm": norm, "norm_reference": base}
+                    contrasts.append((labels, self._weights({(axis, level, norm): 1.0})))
+        return contrasts
 
-    def _averaged(self, axis: str, at: Any) -> dict[Place, float]:
-        """The interactions in an effect: averaged over all norms, or for a norm's own over the levels of each axis."""
+    def _mean_interactions(self, axis: str, level: Any) -> dict[Place, float]:
+        """Return the weights of an effect's interactions: means over norms, or for a norm over each axis's levels."""
         if axis != "norm":
             norms = self.axes["norm"] if axis in self.crossed else []
-            return {(axis, at, norm): 1 / len(norms) for norm in norms[1:]}
+            return {(axis, level, norm): 1 / len(norms) for norm in norms[1:]}
         return {
-            (other, there, at): 1 / len(self.axes[other]) for other in self.crossed for there in self.axes[other][1:]
+            (other, other_level, level): 1 / len(self.axes[other])
+            for other in self.crossed
+            for other_level in self.axes[other][1:]
         }
 
     def _weights(self, weights: Mapping[Place, float]) -> Floats:
+        """Return weights by column name as float64 [all columns]."""
         contrast = np.zeros(len(self.places) + 1)
         for place, weight in weights.items():
             contrast[self.places[place]] = weight
         return contrast
 
 
-def _levels(members: pd.DataFrame, axis: str) -> list[Any]:
-    """The levels where the axis means anything, the reference first."""
-    levels = sorted(switched_on(members, axis)[axis].unique().tolist())
-    held = reference_level(axis, levels)
-    return [held, *(at for at in levels if at != held)]
+def _levels_from_reference(members: pd.DataFrame, axis: str) -> list[Any]:
+    """Return the levels of an axis where it is active, the reference first."""
+    levels = sorted(where_active(members, axis)[axis].unique().tolist())
+    base = reference_level(axis, levels)
+    return [base, *(level for level in levels if level != base)]
 
 
 def _independent(points: Floats) -> list[int]:
-    """The columns that don't follow from those before them."""
+    """Return the positions of the columns that don't follow from those before them."""
     kept: list[int] = []
     basis = np.zeros((len(points), 0))
     for place, column in enumerate(points.T):
@@ -171,12 +181,12 @@ def _independent(points: Floats) -> list[int]:
 
 
 def fit(values: Floats, columns: Floats, seeds: NDArray[Any]) -> Fit:
-    """The mixed model by restricted maximum likelihood, or least squares where seeds make no difference.
+    """Fit the mixed model by restricted maximum likelihood, or least squares where seeds make no difference.
 
     Args:
-        values: float64 [N].
-        columns: float64 [N, C], linearly independent.
-        seeds: of each value, int64 [N].
+        values: the values of the metric, float64 [N].
+        columns: the design, float64 [N, C], linearly independent.
+        seeds: the seed of each value, int64 [N].
     """
     plain = OLS(values, columns).fit()
     freedom = len(values) - columns.shape[1]
@@ -185,31 +195,33 @@ def fit(values: Floats, columns: Floats, seeds: NDArray[Any]) -> Fit:
     least = Fit(plain.params, plain.cov_params(), freedom)
     groups = len(np.unique(seeds))
     if groups < 2:
-        return _because(least, "there is one seed.")
+        return _least_squares_because(least, "there is one seed.")
     if freedom <= groups - 1:
-        return _because(least, "there are too few members for a random intercept.")
+        return _least_squares_because(least, "there are too few members for a random intercept.")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the variance at its boundary, which is looked at here
+        warnings.simplefilter("ignore")  # it warns of a variance at its boundary, which is handled below
         try:
             mixed = MixedLM(values, columns, groups=seeds).fit(reml=True)
         except (np.linalg.LinAlgError, ValueError):
-            return _because(least, "the mixed model is singular.")
+            return _least_squares_because(least, "the mixed model is singular.")
     variance = float(np.asarray(mixed.cov_re)[0, 0])
     if not mixed.converged:
-        return _because(least, "the mixed model did not converge.")
+        return _least_squares_because(least, "the mixed model did not converge.")
     if not variance > BOUNDARY * mixed.scale:
-        return _because(least, "the seeds' variance is next to zero.")
+        return _least_squares_because(least, "the seeds' variance is next to zero.")
     count = columns.shape[1]
     covariance = np.asarray(mixed.cov_params())[:count, :count]
     return Fit(np.asarray(mixed.fe_params), covariance, freedom - (groups - 1))
 
 
-def _because(least: Fit, why: str) -> Fit:
+def _least_squares_because(least: Fit, why: str) -> Fit:
+    """Return the fit by least squares with the reason for it."""
     return Fit(least.coefficients, least.covariance, least.freedom, f"least squares without a random intercept: {why}")
 
 
-def _tested(fitted: Fit, contrast: Floats, design: Design) -> dict[str, float]:
-    if not np.allclose(contrast @ design.told, contrast, atol=1e-8):
+def _contrast_test(fitted: Fit, contrast: Floats, design: Design) -> dict[str, float]:
+    """Return an effect with its interval and p-value; all are missing where the grid can't tell it from others."""
+    if not np.allclose(contrast @ design.estimable, contrast, atol=1e-8):
         return dict.fromkeys(("effect", "low", "high", "p"), np.nan)
     weights = contrast[design.kept]
     effect = float(weights @ fitted.coefficients)

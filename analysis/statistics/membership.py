@@ -1,6 +1,6 @@
-"""The privacy audit of a sweep with `protocol=splits`: attacks computed anew from the scores that its models recorded.
+"""The privacy audit of a sweep with `protocol=splits`: attacks computed anew from the recorded membership scores.
 
-Nothing is trained, and no device is needed: what an attack makes of the scores can be changed after the fact.
+Nothing is trained, and no device is needed: an attack can be changed after the fact.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,33 +11,32 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.cells import SETTINGS, varying
+from analysis.cells import SETTINGS, varying_settings
 from analysis.load import Loaded
 from study.errors import BadInputError
-from study.mia import audit, counterfactual, intervals, roc
-from study.mia.audit import ATTACKS
-from study.mia.counterfactual import Memorization
-from study.mia.intervals import Interval
-from study.mia.roc import ALL
+from study.mia.audit import ATTACKS, attack_scores
+from study.mia.counterfactual import Memorization, counterfactual_memorization
+from study.mia.intervals import Interval, mean_auc, mean_auc_difference
+from study.mia.roc import ALL, AttackMetrics, metrics_by_group
 from study.record.results import Results
 
-SHOWN = tuple(name for name in ATTACKS if "/" not in name)
-"""The attacks of a table unless others are asked for: of each LiRA the one with shrunk variances."""
+DEFAULT_ATTACKS = tuple(name for name in ATTACKS if "/" not in name)
+"""The attacks of a table unless others are named: of each LiRA the one with shrunk variances."""
 TPRS = ("tpr_at_1e2fpr", "tpr_at_1e3fpr", "tpr_at_0fp")
 COLUMNS = ["member", "sample", "group", "is_member", "score", "mirror_score", "correct"]
 
 
 @dataclass(frozen=True)
-class Audited:
-    """The models of one cell and one seed, with what they say of every sample of their common D'.
+class CellAudit:
+    """The N models of one cell and one seed, with their scores of all S samples of their common D'.
 
     Attributes:
-        settings: the cell's, and the seed.
-        scores: float64 [Q, N, S], each model's membership scores, for each query that was made of a sample.
-        is_member: bool [N, S].
-        correct: bool [N, S], whether a model gives a sample its assigned label.
-        groups: names [S].
-        excluded: how many models failed or diverged, and are not among the N.
+        settings: the settings of the cell, and the seed.
+        scores: the membership scores, float64 [Q, N, S], for each of Q queries of a sample.
+        is_member: whether a model was trained on a sample, bool [N, S].
+        correct: whether a model gives a sample its assigned label, bool [N, S].
+        groups: the group of each sample, [S].
+        excluded: the number of further models, which failed or diverged.
     """
 
     settings: dict[str, Any]
@@ -49,49 +48,54 @@ class Audited:
 
     @property
     def norm(self) -> str:
-        """The arm."""
+        """The norm, which is the arm."""
         return str(self.settings["norm"])
 
-    def named_groups(self) -> list[str]:
-        """`all`, and every group if there are several."""
+    def group_names(self) -> list[str]:
+        """Return `all`, and every group if there are several."""
         names = sorted(set(self.groups.tolist()))
         return [ALL, *names] if len(names) > 1 else [ALL]
 
-    def of(self, group: str) -> NDArray[np.bool_]:
-        """Which samples a group has: bool [S]."""
+    def in_group(self, group: str) -> NDArray[np.bool_]:
+        """Return whether each sample is in a group: bool [S]."""
         chosen: NDArray[np.bool_] = np.full(len(self.groups), True) if group == ALL else self.groups == group
         return chosen
 
-    def memorized(self, group: str) -> Memorization:
-        """The counterfactual memorization of the samples of a group."""
-        chosen = self.of(group)
-        return counterfactual.counterfactual_memorization(self.correct[:, chosen], self.is_member[:, chosen])
+    def memorization(self, group: str) -> Memorization:
+        """Return the counterfactual memorization of a group's samples."""
+        chosen = self.in_group(group)
+        return counterfactual_memorization(self.correct[:, chosen], self.is_member[:, chosen])
 
 
-def has_halves(loaded: Loaded) -> bool:
-    """Whether any model of the sweep was trained on a half of D'."""
+def has_shadow_models(loaded: Loaded) -> bool:
+    """Return whether a sweep has models that were trained on halves of D', so that each has shadows for an attack."""
     return bool((loaded.members["protocol"] == "splits").any())
 
 
-def audits(loaded: Loaded, results: Results) -> list[Audited]:
-    """Every cell and seed of the sweep that was trained on halves.
+def audit_cells(loaded: Loaded, results: Results) -> list[CellAudit]:
+    """Return the audit of every cell and seed of a sweep whose models were trained on halves of D'.
+
+    Args:
+        loaded: the sweep's members.
+        results: the folder that they were loaded from.
 
     Raises:
-        BadInputError: there is none, one has no model left, or its samples are incomplete.
+        BadInputError: there is no such cell, all models of one failed, or its samples are incomplete.
     """
     members = loaded.members[loaded.members["protocol"] == "splits"]
     if members.empty:
         raise BadInputError(
             f"{loaded.sweep} has no models on halves of D'; the sweep membership has, or add --set protocol=splits."
         )
-    ordered = members.sort_values([*varying(members), "seed", "model"])
-    return [_audited(loaded.sweep, models, results) for _, models in ordered.groupby(["cell", "seed"], sort=False)]
+    ordered = members.sort_values([*varying_settings(members), "seed", "model"])
+    return [_audit_cell(loaded.sweep, models, results) for _, models in ordered.groupby(["cell", "seed"], sort=False)]
 
 
-def _audited(sweep: str, models: pd.DataFrame, results: Results) -> Audited:
+def _audit_cell(sweep: str, models: pd.DataFrame, results: Results) -> CellAudit:
+    """Return the audit of one cell and seed, whose rows of `members` are given."""
     usable = models[models["status"] == "ok"]
     first = models.iloc[0]
-    named = {name: first[name] for name in (*SETTINGS, "seed")}
+    settings = {name: first[name] for name in (*SETTINGS, "seed")}
     if usable.empty:
         raise BadInputError(f"{sweep}: all models of the cell {first['cell']} failed or diverged.")
     samples = results.read(sweep, "samples", COLUMNS, trials=set(usable["trial"])).to_pandas()
@@ -101,18 +105,18 @@ def _audited(sweep: str, models: pd.DataFrame, results: Results) -> Audited:
         raise BadInputError(f"{sweep}: the samples of the cell {first['cell']} are incomplete; run `retry {sweep}`.")
     shape = len(counts), int(counts.iloc[0])
     is_member, correct = (samples[name].to_numpy().reshape(shape) for name in ("is_member", "correct"))
-    asked = [name for name in ("score", "mirror_score") if samples[name].notna().all()]
-    scores = np.stack([samples[name].to_numpy(np.float64).reshape(shape) for name in asked])
+    queries = [name for name in ("score", "mirror_score") if samples[name].notna().all()]
+    scores = np.stack([samples[name].to_numpy(np.float64).reshape(shape) for name in queries])
     groups = samples["group"].astype(str).to_numpy().reshape(shape)[0]
-    return Audited(named, scores, is_member, correct, groups, len(models) - len(usable))
+    return CellAudit(settings, scores, is_member, correct, groups, len(models) - len(usable))
 
 
-def table(audited: Sequence[Audited], names: Iterable[str] = SHOWN) -> pd.DataFrame:
-    """What each attack achieves in each cell, over all samples and over each group.
+def attack_table(audited: Sequence[CellAudit], names: Iterable[str] = DEFAULT_ATTACKS) -> pd.DataFrame:
+    """Return what each attack achieves in each cell, over all samples and over each group.
 
     Args:
-        audited: of `audits`.
-        names: keys of `attacks.ATTACKS`.
+        audited: the audits of the cells.
+        names: the attacks, keys of `study.mia.audit.ATTACKS`.
 
     Returns:
         A row for each cell, attack and group: the settings that vary, the seed where there are several, `attack`,
@@ -124,74 +128,78 @@ def table(audited: Sequence[Audited], names: Iterable[str] = SHOWN) -> pd.DataFr
         BadInputError: there is no such attack, or it needs more models.
     """
     rows = []
-    for one in audited:
+    for cell in audited:
         for name in names:
-            found = audit.attack_scores(name, one.scores, one.is_member)
-            measures = roc.metrics_by_group(found, one.is_member, one.groups)
-            for group in one.named_groups():
-                chosen = one.of(group)
-                interval = intervals.mean_auc(found[:, chosen], one.is_member[:, chosen])
-                rows.append({**one.settings, "attack": name, "group": group, **_row(interval, measures[group])})
+            scores = attack_scores(name, cell.scores, cell.is_member)
+            measures = metrics_by_group(scores, cell.is_member, cell.groups)
+            for group in cell.group_names():
+                chosen = cell.in_group(group)
+                interval = mean_auc(scores[:, chosen], cell.is_member[:, chosen])
+                rows.append({**cell.settings, "attack": name, "group": group, **_row(interval, measures[group])})
     return _settings_first(pd.DataFrame(rows))
 
 
-def differences(audited: Sequence[Audited], names: Iterable[str] = SHOWN, reference: str = "none") -> pd.DataFrame:
-    """The AUC of every other arm minus that of the reference arm, whose models had the same members, cell by cell.
+def auc_differences(
+    audited: Sequence[CellAudit], names: Iterable[str] = DEFAULT_ATTACKS, reference: str = "none"
+) -> pd.DataFrame:
+    """Return the AUC of every other arm minus that of the reference arm, cell by cell.
+
+    The models of two arms have the same members, so that the difference is paired.
 
     Args:
-        audited: of `audits`.
-        names: keys of `attacks.ATTACKS`.
-        reference: the norm of the arm to hold the others against.
+        audited: the audits of the cells.
+        names: the attacks, keys of `study.mia.audit.ATTACKS`.
+        reference: the norm of the reference arm.
 
     Returns:
         A row for each pair of cells, attack and group: the settings that vary, `arm`, `reference`, `attack`, `group`,
-        `difference` with `low` and `high`, and `targets`. None where no arm has a partner.
+        `difference` with `low` and `high`, and `targets`. No rows where no arm has a partner.
 
     Raises:
-        BadInputError: the models of two arms have not the same members, or there is no such attack.
+        BadInputError: the models of two arms don't have the same members, or there is no such attack.
     """
     rows = []
-    for arm, other in _pairs(audited, reference):
+    for arm, partner in _pairs(audited, reference):
         for name in names:
-            found, held = (audit.attack_scores(name, each.scores, each.is_member) for each in (arm, other))
-            for group in arm.named_groups():
-                chosen = arm.of(group)
-                gained = intervals.mean_auc_difference(found[:, chosen], held[:, chosen], arm.is_member[:, chosen])
-                named = {"arm": arm.norm, "reference": reference, "attack": name, "group": group}
-                told = {"difference": gained.mean, "low": gained.low, "high": gained.high, "targets": gained.targets}
-                rows.append({**arm.settings, **named, **told})
+            scores, partner_scores = (attack_scores(name, cell.scores, cell.is_member) for cell in (arm, partner))
+            for group in arm.group_names():
+                chosen = arm.in_group(group)
+                interval = mean_auc_difference(scores[:, chosen], partner_scores[:, chosen], arm.is_member[:, chosen])
+                labels = {"arm": arm.norm, "reference": reference, "attack": name, "group": group}
+                numbers = {"difference": interval.mean, "low": interval.low, "high": interval.high}
+                rows.append({**arm.settings, **labels, **numbers, "targets": interval.targets})
     return _settings_first(pd.DataFrame(rows), but=("norm",))
 
 
-def _pairs(audited: Sequence[Audited], reference: str) -> Iterator[tuple[Audited, Audited]]:
-    """Each audit of another arm with that of the reference arm at the same settings, if there is one."""
-    held = {_without_norm(one): one for one in audited if one.norm == reference}
+def _pairs(audited: Sequence[CellAudit], reference: str) -> Iterator[tuple[CellAudit, CellAudit]]:
+    """Yield the audit of each other arm with that of the reference arm at the same settings, if there is one."""
+    references = {_settings_but_norm(cell): cell for cell in audited if cell.norm == reference}
     for arm in audited:
-        other = held.get(_without_norm(arm))
-        if other is None or arm.norm == reference:
+        partner = references.get(_settings_but_norm(arm))
+        if partner is None or arm.norm == reference:
             continue
-        if not np.array_equal(arm.is_member, other.is_member):
+        if not np.array_equal(arm.is_member, partner.is_member):
             raise BadInputError(
                 f"the models with norm={arm.norm} and norm={reference} have not the same members, for some failed or "
                 f"diverged: a difference between them would not be paired."
             )
-        yield arm, other
+        yield arm, partner
 
 
-def _without_norm(one: Audited) -> tuple[Any, ...]:
-    return tuple(value for name, value in one.settings.items() if name != "norm")
+def _settings_but_norm(cell: CellAudit) -> tuple[Any, ...]:
+    return tuple(value for name, value in cell.settings.items() if name != "norm")
 
 
 def most_memorized(loaded: Loaded, results: Results) -> pd.DataFrame:
-    """The images that each cell's models memorized most, with the settings of the cell."""
+    """Return the images that each cell's models memorized most, with the settings of the cell."""
     cells = loaded.members[loaded.members["protocol"] == "splits"].drop_duplicates("trial")
     images = results.read(loaded.sweep, "images", trials=set(cells["trial"])).to_pandas()
     merged: pd.DataFrame = images.merge(cells[["trial", *SETTINGS]], on="trial")
     return merged
 
 
-def _row(interval: Interval, measures: Sequence[roc.AttackMetrics]) -> dict[str, Any]:
-    """An interval, and the means over targets of those measures that every target has."""
+def _row(interval: Interval, measures: Sequence[AttackMetrics]) -> dict[str, Any]:
+    """Return an AUC with its interval, and the means over targets of the measures that every target has."""
     frame = pd.DataFrame([vars(measure) for measure in measures])
     means = {name: frame[name].astype(float).mean(skipna=False) for name in ("balanced_acc", *TPRS)}
     counts = {name: int(frame[name].median()) for name in ("n_in", "n_out")}
@@ -206,9 +214,9 @@ def _row(interval: Interval, measures: Sequence[roc.AttackMetrics]) -> dict[str,
 
 
 def _settings_first(rows: pd.DataFrame, but: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows with those settings that tell them apart, and the seed where there are several."""
+    """Return the rows with the settings that vary first, and the seed where there are several; other settings go."""
     if rows.empty:
         return rows
-    shown = [name for name in varying(rows) if name not in but]
+    shown = [name for name in varying_settings(rows) if name not in but]
     shown += ["seed"] if rows["seed"].nunique() > 1 else []
     return rows[[*shown, *(name for name in rows.columns if name not in (*SETTINGS, "seed"))]]

@@ -1,7 +1,7 @@
-"""The test: one arm against another, paired over matching cells and seeds.
+"""Paired t-tests of one arm against another, over matching cells and seeds.
 
-The arms share flips, split, batch order and initial weights seed by seed, so their difference within a pair is what
-the arm does; the spread between seeds is not in it.
+The arms share flips, split, batch order and initial weights seed by seed. So the difference within a pair is the arm's
+doing, and the spread between seeds is no part of it.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,10 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis.cells import SETTINGS, STREAMS, level, silenced, varying
+from analysis.cells import PAIRING_KEYS, SETTINGS, inactive_settings, varying_settings
 from analysis.metrics import METRICS, Metric
 from study.errors import BadInputError, unknown
+from study.settings import format_value
 from study.trial import parse
 
 CONFIDENCE = 0.95
@@ -43,13 +44,13 @@ class PairedTest:
 
 
 def paired_test(arm: np.ndarray, reference: np.ndarray, alternative: str) -> PairedTest:
-    """The test over pairs, both float64 [n] without NaN.
+    """Test the differences within pairs.
 
-    One pair has a difference but no interval; where all differences are equal there is no spread to test against.
+    One pair has a difference but no interval. Where all differences are equal there is no spread to test against.
 
     Args:
-        arm: the arm's values.
-        reference: the reference's values, in the same order.
+        arm: the arm's values, float64 [n] without NaN.
+        reference: the reference's values in the same order, likewise.
         alternative: `greater`, `less` or `two-sided`.
     """
     differences = arm - reference
@@ -78,24 +79,24 @@ def compare(
     partial: bool = False,
     metrics: Sequence[Metric] = METRICS,
 ) -> pd.DataFrame:
-    """Every other level of a factor against the reference, cell by cell and over all cells.
+    """Test every other level of a factor against the reference level, cell by cell and over all cells.
 
     The unit of a test is the seed, which over all cells counts with its mean over them.
 
     Args:
-        members: rows of `members`, one a member.
-        factor: a setting; its levels are the arms.
-        reference: the level to hold the others against; by default `none` for norms, else the first in order.
-        alternative: the hypothesis of every test; by default each metric's own where the factor is the norm and the
-            reference is `none`, for which the paper predicts a direction, and `two-sided` for anything else.
+        members: rows of `members`, one for each member.
+        factor: the setting whose levels are the arms.
+        reference: the level that the others are compared with; by default `none` where there is one, else the first.
+        alternative: the alternative of every test. By default it is each metric's own where the factor is the norm and
+            the reference is `none`, for which the paper predicts a direction, and `two-sided` for anything else.
         partial: leave out members that have no partner instead of refusing them.
-        metrics: what is compared.
+        metrics: the metrics that are compared.
 
     Returns:
-        One row for each metric, arm and cell, then one over all cells, with the columns `metric`, `arm`, `reference`,
-        one for each setting that varies (empty in the row over all cells), those of `PairedTest`, `p_holm`, corrected
-        over the rows of cells and over those over all cells, and `excluded`, the pairs left out because a member
-        failed, diverged or is missing.
+        A row for each metric, arm and cell, then a row over all cells. The columns are `metric`, `arm`, `reference`,
+        the settings that vary (empty in the row over all cells), those of `PairedTest`, `p_holm` (corrected over the
+        rows of cells, and over the rows over all cells) and `excluded` (the pairs left out because a member failed,
+        diverged or is missing).
 
     Raises:
         BadInputError: the factor is no setting or has one level, the reference is none of its levels, or a member has
@@ -104,23 +105,23 @@ def compare(
     if factor not in SETTINGS:
         raise unknown("factor", factor, SETTINGS)
     levels = sorted(members[factor].unique().tolist())
-    held = reference_level(factor, levels, reference)
-    strata = [name for name in varying(members) if name != factor]
+    base = reference_level(factor, levels, reference)
+    strata = [name for name in varying_settings(members) if name != factor]
     rows: list[dict[str, Any]] = []
-    for arm in (other for other in levels if other != held):
-        pairs = _pairs(members, factor, arm, held, partial)
+    for arm in (level for level in levels if level != base):
+        pairs = _pairs(members, factor, arm, base, partial)
         for metric in metrics:
-            expected = metric.alternative if (factor, held) == ("norm", "none") else "two-sided"
-            rows += _tests(pairs, metric, strata, alternative or expected, {"arm": arm, "reference": held})
+            expected = metric.alternative if (factor, base) == ("norm", "none") else "two-sided"
+            rows += _tests(pairs, metric, strata, alternative or expected, {"arm": arm, "reference": base})
     table = pd.DataFrame(rows)
-    measured = ["difference", "low", "high", "effect", "p"]
-    table[measured] = table[measured].astype(float)  # None, where the pairs don't determine a value, becomes NaN
+    numbers = ["difference", "low", "high", "effect", "p"]
+    table[numbers] = table[numbers].astype(float)  # None, where the pairs don't determine a value, becomes NaN
     corrected = [holm(part["p"]) for _, part in table.groupby("overall")]
     return table.assign(p_holm=pd.concat(corrected)).drop(columns="overall")
 
 
 def holm(p_values: pd.Series) -> pd.Series:
-    """Holm's correction over those p-values that there are; the others stay missing."""
+    """Return the p-values with Holm's correction; missing ones stay missing and don't count."""
     corrected = pd.Series(np.nan, index=p_values.index, dtype=float)
     known = p_values.notna()
     if known.any():
@@ -129,44 +130,51 @@ def holm(p_values: pd.Series) -> pd.Series:
 
 
 def reference_level(factor: str, levels: list[Any], reference: str | None = None) -> Any:
-    """The level to hold the others against, of all that a factor has: the one named, else `none`, else the first.
+    """Return the level that a factor's others are compared with: the named one, else `none`, else the first.
+
+    Args:
+        factor: the setting.
+        levels: all of its levels in order.
+        reference: the level that a user names.
 
     Raises:
-        BadInputError: there is one level, or the one named is none of them.
+        BadInputError: there is only one level, or the named one is not among them.
     """
     if len(levels) < 2:
-        raise BadInputError(f"{factor} has one level here, {level(levels[0])}, so there is nothing to compare.")
+        raise BadInputError(f"{factor} has one level here, {format_value(levels[0])}, so there is nothing to compare.")
     if reference is None:
         return "none" if "none" in levels else levels[0]
     named = parse([f"{factor}={reference}"])[factor]  # as a sweep takes it: 0.10 is 0.1
     if len(named) > 1 or named[0] not in levels:
-        raise unknown(f"level of {factor}", reference, map(level, levels))
+        raise unknown(f"level of {factor}", reference, map(format_value, levels))
     return named[0]
 
 
 def _pairs(members: pd.DataFrame, factor: str, arm: Any, reference: Any, partial: bool) -> pd.DataFrame:
-    """Both arms side by side, matched on every other setting and the seed: columns `<metric>_arm`, `<metric>_ref`.
+    """Pair the members of two arms by every other setting and the seed: columns `<metric>_arm` and `<metric>_ref`.
 
-    An arm that is switched off, such as k=0, is the partner of the other arm whatever it corrupts.
+    Settings that are inactive in an arm don't count: a member with k=0 is the partner of any kind of corruption.
     """
     columns = [name for name in SETTINGS if name != factor] + [
-        *STREAMS,
+        *PAIRING_KEYS,
         "status",
         *(metric.column for metric in METRICS),
     ]
-    silent = {at: silenced(factor, at) for at in (arm, reference)}
+    inactive = {level: inactive_settings(factor, level) for level in (arm, reference)}
     sides = [
-        members.loc[members[factor] == at, [name for name in columns if name not in silent[at]]]
-        for at in (arm, reference)
+        members.loc[members[factor] == level, [name for name in columns if name not in inactive[level]]]
+        for level in (arm, reference)
     ]
-    unmatched = {factor, *silent[arm], *silent[reference]}
-    keys = [name for name in SETTINGS if name not in unmatched] + STREAMS
+    unmatched = {factor, *inactive[arm], *inactive[reference]}
+    keys = [name for name in SETTINGS if name not in unmatched] + PAIRING_KEYS
     pairs: pd.DataFrame = sides[0].merge(sides[1], on=keys, how="outer", suffixes=("_arm", "_ref"), indicator=True)
-    alone = pairs[pairs["_merge"] != "both"]
-    if len(alone) and not partial:
-        cell = ", ".join(f"{name}={level(alone.iloc[0][name])}" for name in keys if members[name].nunique() > 1)
+    unpaired = pairs[pairs["_merge"] != "both"]
+    if len(unpaired) and not partial:
+        first, varying = unpaired.iloc[0], [name for name in keys if members[name].nunique() > 1]
+        cell = ", ".join(f"{name}={format_value(first[name])}" for name in varying)
+        arms = f"{factor}={format_value(arm)} and {factor}={format_value(reference)}"
         raise BadInputError(
-            f"{len(alone)} members have no partner across {factor}={level(arm)} and {factor}={level(reference)}, "
+            f"{len(unpaired)} members have no partner across {arms}, "
             f"such as {cell or 'the only one'}; --partial leaves them out."
         )
     return pairs
@@ -175,33 +183,33 @@ def _pairs(members: pd.DataFrame, factor: str, arm: Any, reference: Any, partial
 def _tests(
     pairs: pd.DataFrame, metric: Metric, strata: list[str], alternative: str, arms: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """The rows of one metric: a test in each cell, then one over all of them where there are several."""
-    named = {"metric": metric.column, **arms}
+    """Return the rows of one metric: a test in each cell, then one over all of them where there are several."""
+    labels = {"metric": metric.column, **arms}
     cells = list(pairs.groupby(strata)) if strata else []
     if len(cells) < 2:
         return [
             {
-                **named,
+                **labels,
                 **dict(zip(strata, *(cell for cell, _ in cells), strict=True)),
                 **_test(pairs, metric, alternative),
             }
         ]
     rows = [
-        {**named, **dict(zip(strata, cell, strict=True)), **_test(part, metric, alternative)} for cell, part in cells
+        {**labels, **dict(zip(strata, cell, strict=True)), **_test(part, metric, alternative)} for cell, part in cells
     ]
-    return [*rows, {**named, **_test(pairs, metric, alternative, overall=True)}]
+    return [*rows, {**labels, **_test(pairs, metric, alternative, overall=True)}]
 
 
 def _test(pairs: pd.DataFrame, metric: Metric, alternative: str, overall: bool = False) -> dict[str, Any]:
-    """One test; over several cells it is of each seed's mean over them.
+    """Return one test; over several cells it is a test of each seed's mean over them.
 
     Cells share flips, order and initial weights seed by seed, so that their differences go together: taken as pairs of
-    their own they would give p-values that are too small. A seed that lacks a cell which another has is left out. The
-    models of one seed, each on its half of D', count one by one.
+    their own they would give p-values that are too small. A seed that lacks a cell which another seed has is left out.
+    The models of one seed, each trained on its own half of D', count one by one.
     """
-    values = pairs[[*STREAMS, f"{metric.column}_arm", f"{metric.column}_ref"]].dropna()
+    values = pairs[[*PAIRING_KEYS, f"{metric.column}_arm", f"{metric.column}_ref"]].dropna()
     if overall:
-        streams = values.groupby(STREAMS)
+        streams = values.groupby(PAIRING_KEYS)
         values = streams.mean()[streams.size() == streams.size().max()].reset_index()
     excluded = (pairs[["status_arm", "status_ref"]] != "ok").any(axis=1)
     arm, reference = (values[f"{metric.column}_{side}"].to_numpy(float) for side in ("arm", "ref"))

@@ -1,1 +1,1 @@
-"""What a search for alpha found."""
+"""The results of tuning the regularizer: the trade-off, its figures, and the importance of parameters."""

@@ -1,4 +1,4 @@
-"""Which parameter of a search an objective hangs on: Optuna's own account, from the storage of the search."""
+"""The importance of each parameter of a search for each objective, computed by Optuna from the search's storage."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,29 +6,29 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.tuning.tradeoff import OBJECTIVES, Tuning
+from analysis.tuning.tradeoff import OBJECTIVES, TunedCell
 from study.errors import BadInputError
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STUDIES = "regularizer/tpe/"
-"""What the names of the studies begin with."""
+"""The prefix of the names of the studies."""
 FEWEST_TRIALS = 4
-"""Fewer tell nothing."""
+"""A study with fewer trials has no importance to speak of."""
 
 
-def importances(storage: Path, tuned: Sequence[Tuning]) -> pd.DataFrame:
-    """The importance of every parameter for every objective by fANOVA (Hutter et al., 2014), with a fixed seed.
+def importances(storage: Path, tuned: Sequence[TunedCell]) -> pd.DataFrame:
+    """Return the importance of every parameter for every objective by fANOVA (Hutter et al., 2014), with a fixed seed.
 
     Args:
         storage: the SQLite file of the studies.
-        tuned: the cells that they searched.
+        tuned: the cells that the studies searched.
 
     Returns:
-        A row for each study, objective and parameter: `study`, its name, `title`, that of the cell, `trials`, with a
-        result, `objective`, `parameter`, and `importance`, a share of 1. A study with too few results has none, nor has
-        an objective that is the same for all of them.
+        A row for each study, objective and parameter: `study` (its name), `title` (of the cell), `trials` (those with a
+        result), `objective`, `parameter` and `importance` (a share of 1). A study with too few results has no row, nor
+        has an objective that is the same in all of them.
 
     Raises:
         BadInputError: the file is no storage of Optuna's.
@@ -45,22 +45,24 @@ def importances(storage: Path, tuned: Sequence[Tuning]) -> pd.DataFrame:
             loaded = load_study(study_name=name, storage=url)
             complete = loaded.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             ids = [str(trial.user_attrs.get("trial")) for trial in complete]
-            title = next((titles[each] for each in ids if each in titles), None)
+            title = next((titles[trial] for trial in ids if trial in titles), None)
             if title is None or len(complete) < FEWEST_TRIALS:
                 continue
-            for place, objective in enumerate(OBJECTIVES):
-                if len({trial.values[place] for trial in complete}) == 1:
-                    continue  # where nothing varies there is nothing to account for
-                found = get_param_importances(loaded, evaluator=FanovaImportanceEvaluator(seed=0), target=_value(place))
-                shared = {"study": name, "title": title, "trials": len(complete), "objective": objective}
+            for position, objective in enumerate(OBJECTIVES):
+                if len({trial.values[position] for trial in complete}) == 1:
+                    continue  # an objective that doesn't vary has no variance to share out
+                evaluator = FanovaImportanceEvaluator(seed=0)
+                shares = get_param_importances(loaded, evaluator=evaluator, target=_objective_value(position))
+                labels = {"study": name, "title": title, "trials": len(complete), "objective": objective}
                 rows += [
-                    {**shared, "parameter": parameter, "importance": float(share)} for parameter, share in found.items()
+                    {**labels, "parameter": parameter, "importance": float(share)}
+                    for parameter, share in shares.items()
                 ]
     except SQLAlchemyError:
         raise BadInputError(f"{str(storage)!r} is no storage of Optuna's, or is damaged; move it away.") from None
     return pd.DataFrame(rows, columns=["study", "title", "trials", "objective", "parameter", "importance"])
 
 
-def _value(place: int) -> Callable[["FrozenTrial"], float]:
-    """What a trial came to in one of its objectives."""
-    return lambda trial: float(trial.values[place])
+def _objective_value(position: int) -> Callable[["FrozenTrial"], float]:
+    """Return the function that returns a trial's value in one objective."""
+    return lambda trial: float(trial.values[position])

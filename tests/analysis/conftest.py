@@ -17,7 +17,7 @@ from sweeps.plan import Plan
 from sweeps.sweep import Scale, Sweep, product
 
 Outcome = Mapping[str, Any]
-Measured = Callable[[Trial, int], Outcome]
+OutcomeOf = Callable[[Trial, int], Outcome]
 """What a member of a trial came to, by its seed: its metrics, or a status other than ok."""
 
 DIVERGED: Outcome = {"status": "diverged", "error": "the loss is not finite"}
@@ -41,14 +41,14 @@ def plausible(trial: Trial, seed: int) -> Outcome:
     }
 
 
-def rows(trial: Trial, measured: Measured = plausible) -> list[dict[str, Any]]:
+def rows(trial: Trial, measured: OutcomeOf = plausible) -> list[dict[str, Any]]:
     return [
         {"trial": trial.id, "member": member, **describe(trial, seed), "status": "ok", **measured(trial, seed)}
         for member, seed in enumerate(trial.seed)
     ]
 
 
-def frame(trials: Iterable[Trial], measured: Measured = plausible) -> pd.DataFrame:
+def frame(trials: Iterable[Trial], measured: OutcomeOf = plausible) -> pd.DataFrame:
     found = [row for trial in trials for row in rows(trial, measured)]
     members: pd.DataFrame = pa.Table.from_pylist(found, schema=SCHEMAS["members"]).to_pandas()
     return members
@@ -58,7 +58,7 @@ def plan(results: Results, trials: Iterable[Trial], sweep: str = "mine") -> None
     Plan(sweep, 1, tuple(trials)).save(results)
 
 
-def record(results: Results, trials: Iterable[Trial], measured: Measured = plausible, sweep: str = "mine") -> None:
+def record(results: Results, trials: Iterable[Trial], measured: OutcomeOf = plausible, sweep: str = "mine") -> None:
     for trial in trials:
         results.write(sweep, trial.id, {"members": rows(trial, measured), "epochs": []})
 

@@ -15,7 +15,7 @@ from study.record.results import Results
 from study.trial import Trial
 from sweeps.registry import SWEEPS
 from sweeps.sweep import Scale
-from tests.analysis.conftest import DIVERGED, Measured, Outcome, grid, plan, record, shard
+from tests.analysis.conftest import DIVERGED, Outcome, OutcomeOf, grid, plan, record, shard
 from tests.analysis.statistics import test_membership as halves
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -30,7 +30,7 @@ def memorized(trial: Trial, seed: int) -> Outcome:
     return {"mem_acc": 0.01 * 3**seed + gained, "test_acc": 0.5 + 0.01 * seed}
 
 
-def scattered(levels: Callable[[Trial], dict[str, float]]) -> Measured:
+def scattered(levels: Callable[[Trial], dict[str, float]]) -> OutcomeOf:
     """Results at levels that a trial gives, and a little beside them that depends on seed, arm and result."""
 
     def measured(trial: Trial, seed: int) -> Outcome:
@@ -40,7 +40,7 @@ def scattered(levels: Callable[[Trial], dict[str, float]]) -> Measured:
     return measured
 
 
-def planted(results: Results, sweep: str, trials: tuple[Trial, ...], measured: Measured = memorized) -> None:
+def planted(results: Results, sweep: str, trials: tuple[Trial, ...], measured: OutcomeOf = memorized) -> None:
     plan(results, trials, sweep)
     record(results, trials, measured, sweep)
 
@@ -107,16 +107,16 @@ def test_three_seeds_worked_out_by_hand(results):
         assert (entry.p_holm, entry.verdict) == (pytest.approx(3 * 0.017549, abs=1e-5), "undecided")
     assert (price.finding.effect, price.p_holm, price.verdict) == (0.0, None, "undecided")
     assert "no spread" in notes(price)
-    assert above.found == "quickstart on digits, lenet"
+    assert above.records == "quickstart on digits, lenet"
 
 
 def test_the_sweep_made_for_a_claim_comes_before_another_that_can_decide_it(results):
     planted(results, "quickstart", GRID)
     planted(results, "label_noise", GRID[:2])
     write_epochs(results, "label_noise", GRID[:2], {"batch": 0.1, "none": 1.0})
-    assert entries(results)["fig1-above"].found.startswith("label_noise")
+    assert entries(results)["fig1-above"].records.startswith("label_noise")
     assert set(entries(results, "quickstart")) == {"fig1-above", "fig1-margin", "fig18-gap", "fig18-price"}
-    assert entries(results, "quickstart")["fig1-above"].found.startswith("quickstart")
+    assert entries(results, "quickstart")["fig1-above"].records.startswith("quickstart")
 
 
 def test_every_norm_is_held_against_none(results):
@@ -227,7 +227,11 @@ def test_membership_has_the_interval_of_the_audit(results):
     halves.write(results, *halves.TRIALS, sweep="membership")
     (entry,) = (entry for entry in ledger(results) if entry.claim.id == "fig6-flips")
     loaded = load(results, "membership")
-    wanted = membership.differences(membership.audits(loaded, results), ["lira_online"]).query("group == 'all'").iloc[0]
+    wanted = (
+        membership.auc_differences(membership.audit_cells(loaded, results), ["lira_online"])
+        .query("group == 'all'")
+        .iloc[0]
+    )
     found = entry.finding
     assert (found.n, found.effect) == (halves.MODELS, pytest.approx(wanted["difference"]))
     assert (found.low, found.high) == pytest.approx((wanted["low"], wanted["high"]))

@@ -1,8 +1,9 @@
-"""What is to be seen in a figure, read back from what was drawn."""
+"""What a figure shows, read back from the drawing."""
 
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection
@@ -36,6 +37,11 @@ def points(axes: Axes) -> list[tuple[float, float]]:
     """The faint points of the members."""
     clouds = [collection for collection in axes.collections if isinstance(collection, PathCollection)]
     return sorted((float(x), float(y)) for cloud in clouds for x, y in cloud.get_offsets())
+
+
+def means(members: pd.DataFrame, norm: str) -> dict[float, float]:
+    """The mean memorization of an arm by k, which its line should have."""
+    return members[members["norm"] == norm].groupby("k")["mem_acc"].mean().to_dict()
 
 
 def legend(figure: Figure) -> list[str]:

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.figures.membership import memorized, most_memorized, roc_curves
+from analysis.figures.membership import memorization_histograms, most_memorized_images, roc_curves
 from analysis.figures.theme import COLORS
 from analysis.statistics import membership
 from tests.analysis.statistics.test_membership import GAP, SAMPLES, TRIALS, loaded
 
 
 def test_the_curves_of_both_arms_are_in_a_panel_for_each_group(results):
-    figure = roc_curves(membership.audits(loaded(results, *TRIALS), results), "lira_online")
+    figure = roc_curves(membership.audit_cells(loaded(results, *TRIALS), results), "lira_online")
     assert [axes.get_title() for axes in figure.axes] == ["all samples", "clean samples", "corrupted samples"]
     for axes in figure.axes:
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
@@ -24,7 +24,7 @@ def test_the_curves_of_both_arms_are_in_a_panel_for_each_group(results):
 def test_the_labels_of_a_small_group_do_not_run_into_each_other(results):
     small = [
         replace(one, groups=np.where(np.arange(SAMPLES) < 12, "corrupted", "clean"))
-        for one in membership.audits(loaded(results, *TRIALS), results)
+        for one in membership.audit_cells(loaded(results, *TRIALS), results)
     ]
     axes = roc_curves(small, "global_threshold").axes[-1]
     for axis in (axes.xaxis, axes.yaxis):
@@ -33,7 +33,7 @@ def test_the_labels_of_a_small_group_do_not_run_into_each_other(results):
 
 
 def test_the_histograms_add_up_to_all_samples(results):
-    figure = memorized(membership.audits(loaded(results, *TRIALS), results))
+    figure = memorization_histograms(membership.audit_cells(loaded(results, *TRIALS), results))
     assert [axes.get_title() for axes in figure.axes] == ["clean samples", "corrupted samples"]
     for axes in figure.axes:
         for line in axes.lines:
@@ -42,7 +42,7 @@ def test_the_histograms_add_up_to_all_samples(results):
 
 def test_the_images_come_by_cell_with_what_became_of_them(results):
     found = membership.most_memorized(loaded(results, *TRIALS), results)
-    figure = most_memorized(found)
+    figure = most_memorized_images(found)
     assert [part.get_suptitle() for part in figure.subfigs] == ["norm=batch", "norm=none"]
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["2 as 1\n+1.00"] * 24

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.metrics import named
-from analysis.report.output import Best, Output, Table, rendered
+from analysis.metrics import select_metrics
+from analysis.report.output import Best, Output, Table, render
 from analysis.report.tables import ablation_table
 from analysis.statistics.ablation import ablation
 from study.errors import BadInputError
@@ -20,7 +20,7 @@ SUFFIXES = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "json
 @pytest.fixture
 def table() -> Table:
     """Worked out in test_ablation; all clean accuracies are 0.5."""
-    levels = ablation(frame(TRIALS, outcome), "optimizer", metrics=named(["mem_acc", "clean_acc"]))
+    levels = ablation(frame(TRIALS, outcome), "optimizer", metrics=select_metrics(["mem_acc", "clean_acc"]))
     shown = ablation_table(levels, "optimizer", "mine: optimizer")
     shown.notes.append("mine: 50% & more.")
     return shown
@@ -29,13 +29,13 @@ def table() -> Table:
 @pytest.mark.parametrize("form", ["text", "markdown", "latex"])
 def test_what_a_person_reads_is_the_golden_table(table: Table, form: str):
     golden = GOLDEN / f"optimizer.{SUFFIXES[form]}"
-    assert rendered([table], form) == golden.read_text(encoding="utf-8")
+    assert render([table], form) == golden.read_text(encoding="utf-8")
 
 
 def test_what_a_program_reads_has_the_golden_numbers(table: Table):
     golden = pd.read_csv(GOLDEN / "optimizer.csv")
-    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(rendered([table], "csv"))), golden, rtol=1e-12)
-    (found,), (wanted,) = json.loads(rendered([table], "json")), json.loads((GOLDEN / "optimizer.json").read_text())
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(render([table], "csv"))), golden, rtol=1e-12)
+    (found,), (wanted,) = json.loads(render([table], "json")), json.loads((GOLDEN / "optimizer.json").read_text())
     assert (found["title"], found["notes"]) == (wanted["title"], wanted["notes"])
     assert [list(row) for row in found["rows"]] == [list(row) for row in wanted["rows"]]
     pd.testing.assert_frame_equal(pd.DataFrame(found["rows"]), pd.DataFrame(wanted["rows"]), rtol=1e-12)
@@ -44,7 +44,7 @@ def test_what_a_program_reads_has_the_golden_numbers(table: Table):
 def test_what_is_special_in_a_format_is_escaped():
     shown = Table("a_b | 5%", pd.DataFrame({"x": [1]}), ["a_b"], ["x & y"])
     shown.add_row("ood_100% {x}", Best("<1"))
-    latex, markdown = rendered([shown], "latex"), rendered([shown], "markdown")
+    latex, markdown = render([shown], "latex"), render([shown], "markdown")
     assert r"ood\_100\% \{x\} & \textbf{$<$1} \\" in latex
     assert r"a\_b & x \& y \\" in latex
     assert r"\caption{a\_b | 5\%.}" in latex
@@ -54,15 +54,15 @@ def test_what_is_special_in_a_format_is_escaped():
 
 def test_json_has_null_for_whatever_is_no_number():
     data = pd.DataFrame({"x": [1.5, float("nan"), float("inf")], "n": pd.array([1, None, 2], "Int64")})
-    (found,) = json.loads(rendered([Table("t", data, [], ["x"])], "json"))
+    (found,) = json.loads(render([Table("t", data, [], ["x"])], "json"))
     assert found["rows"] == [{"x": 1.5, "n": 1}, {"x": None, "n": None}, {"x": None, "n": 2}]
 
 
 def test_numbers_keep_all_their_digits():
     value = 0.1 + 0.2
     shown = Table("t", pd.DataFrame({"x": [value]}), [], ["x"])
-    assert json.loads(rendered([shown], "json"))[0]["rows"][0]["x"] == value
-    assert rendered([shown], "csv") == f"x\n{value!r}\n"
+    assert json.loads(render([shown], "json"))[0]["rows"][0]["x"] == value
+    assert render([shown], "csv") == f"x\n{value!r}\n"
 
 
 def test_several_tables_stand_in_one_file_in_order(table: Table, tmp_path: Path):

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.metrics import named
+from analysis.metrics import select_metrics
 from analysis.statistics.ablation import ablation
 from study.errors import BadInputError
 from study.trial import Trial
@@ -37,7 +37,7 @@ def test_levels_worked_out_by_hand():
     The two pairs differ by 0.25 and 0: mean 0.125, standard deviation 0.25 / sqrt 2, so d = 0.7071 and t = 1, which
     with one degree of freedom has p = 0.5; the interval is 12.7062 standard errors of 0.125 to either side.
     """
-    table = ablation(frame(TRIALS, outcome), "optimizer", metrics=named(["mem_acc"]))
+    table = ablation(frame(TRIALS, outcome), "optimizer", metrics=select_metrics(["mem_acc"]))
     adam, sgd = table.to_dict("records")
     assert (adam["optimizer"], adam["mean"], adam["n"], adam["excluded"], adam["best"]) == ("adam", 0.5, 3, 0, True)
     assert adam["sd"] == pytest.approx(0.25)
@@ -50,7 +50,7 @@ def test_levels_worked_out_by_hand():
 
 
 def test_the_reference_can_be_named_and_comes_first():
-    table = ablation(frame(TRIALS, outcome), "optimizer", "sgd", named(["mem_acc"]))
+    table = ablation(frame(TRIALS, outcome), "optimizer", "sgd", select_metrics(["mem_acc"]))
     assert table["optimizer"].tolist() == ["sgd", "adam"]
     assert table["difference"].tolist()[1] == -0.125
 
@@ -72,10 +72,10 @@ def test_over_all_cells_the_unit_is_the_seed():
         return {"mem_acc": seed + trial.k + (0.1 * (1 + seed) if trial.norm == "batch" else 0)}
 
     members = frame(grid(k=(0.1, 0.3), norm=("batch", "none"), seed=range(3)), measured)
-    none, batch = ablation(members, "norm", metrics=named(["mem_acc"]), marginal=True).to_dict("records")
+    none, batch = ablation(members, "norm", metrics=select_metrics(["mem_acc"]), marginal=True).to_dict("records")
     assert (none["n"], none["mean"], none["sd"]) == pytest.approx((3, 1.2, 1.0))  # 0.2, 1.2, 2.2
     assert (batch["pairs"], batch["difference"], batch["effect"]) == pytest.approx((3, 0.2, 2.0))  # 0.1, 0.2, 0.3
-    cells = ablation(members, "norm", metrics=named(["mem_acc"]))
+    cells = ablation(members, "norm", metrics=select_metrics(["mem_acc"]))
     assert cells[["k", "norm", "n"]].to_numpy().tolist() == [
         [k, norm, 3] for k in (0.1, 0.3) for norm in ("none", "batch")
     ]
@@ -99,7 +99,7 @@ def test_one_seed_has_a_mean_and_a_difference_and_no_test():
 
 def test_a_level_that_is_switched_off_is_held_against_every_cell_of_the_others():
     members = frame(grid(k=0, seed=(0, 1)) + grid(k=0.1, corruption=("label", "ood"), seed=(0, 1)))
-    table = ablation(members, "k", metrics=named(["clean_acc"]))
+    table = ablation(members, "k", metrics=select_metrics(["clean_acc"]))
     assert table[["corruption", "k", "n"]].to_numpy().tolist() == [
         [corruption, k, 2] for corruption in ("label", "ood") for k in (0.0, 0.1)
     ]

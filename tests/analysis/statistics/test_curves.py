@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.load import load
-from analysis.metrics import named
+from analysis.metrics import select_metrics
 from analysis.statistics.curves import curves
 from study.errors import BadInputError
 from study.record.results import Results
@@ -30,7 +30,7 @@ def write(results: Results, lost: int | None = None) -> None:
 
 def test_each_epoch_of_a_cell_is_a_mean_over_its_seeds(results: Results):
     write(results, lost=2)
-    table = curves(load(results, "mine"), results, named(["mem_acc", "mia_auc"]))
+    table = curves(load(results, "mine"), results, select_metrics(["mem_acc", "mia_auc"]))
     assert list(table.columns) == ["k", "norm", "epoch", "mem_acc_mean", "mem_acc_sd", "n", "excluded"]
     assert table.iloc[[0, 1, 3]].to_numpy().tolist() == [
         [0.1, "batch", 2, 1.0, 1.0, 3, 0],
@@ -58,13 +58,13 @@ def test_a_curve_that_is_missing_or_doubled_is_refused(results: Results):
 def test_what_is_measured_at_the_end_has_no_curve(results: Results):
     write(results)
     with pytest.raises(BadInputError, match="mia_auc has no curve"):
-        curves(load(results, "mine"), results, named(["mia_auc"]))
+        curves(load(results, "mine"), results, select_metrics(["mia_auc"]))
 
 
 def test_one_setting_that_varies_is_enough(results: Results):
     write(results)
     loaded = load(results, "mine")
     alone = replace(loaded, members=loaded.members[loaded.members["k"] == 0.1])
-    table = curves(alone, results, named(["mem_acc"]))
+    table = curves(alone, results, select_metrics(["mem_acc"]))
     assert table["norm"].tolist() == ["batch", "batch", "none", "none"]
     assert table["epoch"].tolist() == [2, 4, 2, 4]

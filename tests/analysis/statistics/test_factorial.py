@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.metrics import named
+from analysis.metrics import select_metrics
 from analysis.statistics.factorial import effects, fit
 from study.errors import BadInputError
 from study.trial import Trial
@@ -15,7 +15,7 @@ AXES = {
     "optimizer": ("adam", "rmsprop", "sgd"),
     "lr": (1e-4, 1e-3),
 }
-MEMORIZATION = named(["mem_acc"])
+MEMORIZATION = select_metrics(["mem_acc"])
 SGD, BATCH, BOTH = 0.1, 0.3, 0.06
 """What is planted: sgd over adam, batch norm over none, and what sgd adds where there is batch norm."""
 

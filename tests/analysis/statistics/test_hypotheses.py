@@ -9,10 +9,11 @@ from analysis.statistics.hypotheses import (
     Effects,
     Finding,
     above,
-    averaged,
+    as_ratios,
     every_cell,
-    in_ratios,
+    mean_of_intervals,
     most_cells,
+    rank_correlation,
     some_level,
     trend,
     within_factor,
@@ -84,11 +85,11 @@ def test_an_effect_of_nothing_has_no_sign():
 
 
 def test_a_mean_of_intervals_is_tested_with_their_mean_width():
-    found = averaged([(0.04, 0.02, 0.06), (0.06, 0.04, 0.08)], 16, "greater", 0.03)
+    found = mean_of_intervals([(0.04, 0.02, 0.06), (0.06, 0.04, 0.08)], 16, "greater", 0.03)
     assert (found.n, *numbers(found)[:3]) == (16, pytest.approx(0.05), pytest.approx(0.03), pytest.approx(0.07))
     # The half width is 1.96 errors, and the margin is one half width away.
     assert found.p == pytest.approx(0.025)
-    assert averaged([(0.01, 0.0, 0.02)], 16, "greater", 0.03).contradicted
+    assert mean_of_intervals([(0.01, 0.0, 0.02)], 16, "greater", 0.03).contradicted
 
 
 # Simulated effects
@@ -127,7 +128,7 @@ def test_the_best_of_several_levels_is_no_more_often_there_than_one():
 
 def test_the_p_of_intervals_is_right_where_their_error_is():
     generator = np.random.default_rng(1)
-    found = [averaged([(z, z - 1.959964, z + 1.959964)], 9, "greater") for z in generator.normal(size=DRAWS)]
+    found = [mean_of_intervals([(z, z - 1.959964, z + 1.959964)], 9, "greater") for z in generator.normal(size=DRAWS)]
     low, high = stats.binom.interval(0.99, DRAWS, 0.05)
     assert low <= sum((each.p or 1) < 0.05 for each in found) <= high
 
@@ -173,7 +174,7 @@ def test_within_a_factor_asks_for_both_sides():
     near, far, open_ = (np.log([row]) for row in ([1.1, 0.9, 1.0, 1.05], [5, 6, 5.5, 5.2], [0.2, 5.0, 1.0, 2.0]))
     verdicts = [(found := within_factor(effects(row), 2.0)).verdict(found.p) for row in (near, far, open_)]
     assert verdicts == ["held", "not held", "undecided"]
-    assert in_ratios(within_factor(effects(far), 2.0)).effect == pytest.approx(stats.gmean([5, 6, 5.5, 5.2]))
+    assert as_ratios(within_factor(effects(far), 2.0)).effect == pytest.approx(stats.gmean([5, 6, 5.5, 5.2]))
 
 
 # What doesn't determine a value
@@ -211,3 +212,16 @@ def test_a_seed_without_all_cells_is_left_out_and_said_to_be():
 def test_one_level_has_no_trend():
     found = trend(effects([[0.1, 0.2]]), "greater", "k")
     assert (found.n, found.notes) == (0, ("k has one level here",))
+
+
+# Rank correlation
+
+
+def test_a_rank_correlation_of_few_is_exact():
+    # In order are two of the six orders of three, counted on both sides.
+    assert rank_correlation(np.array([0.5, 0.9, 0.99]), np.array([0.1, 0.2, 0.9])) == pytest.approx((1, 1 / 3))
+    some, others = np.random.default_rng(1).normal(size=(2, 30))
+    rho, p = rank_correlation(some, others)
+    wanted = stats.spearmanr(some, others)
+    assert rho == pytest.approx(wanted.statistic)
+    assert p == pytest.approx(wanted.pvalue, abs=0.02)

@@ -78,7 +78,9 @@ def loaded(results: Results, *trials: Trial, **settings: object) -> Loaded:
 
 
 def test_each_attack_in_each_cell_and_group_is_what_it_makes_of_the_recorded_scores(results):
-    table = membership.table(membership.audits(loaded(results, *TRIALS), results), ["lira_online", "global_threshold"])
+    table = membership.attack_table(
+        membership.audit_cells(loaded(results, *TRIALS), results), ["lira_online", "global_threshold"]
+    )
     assert len(table) == 2 * 2 * 3
     trial = next(trial for trial in TRIALS if trial.norm == "batch")
     planted, is_member = scores(trial, 3)
@@ -92,16 +94,16 @@ def test_each_attack_in_each_cell_and_group_is_what_it_makes_of_the_recorded_sco
 
 
 def test_a_rate_that_a_target_can_not_resolve_is_missing(results):
-    table = membership.table(membership.audits(loaded(results, *TRIALS), results), ["global_threshold"]).set_index(
-        ["norm", "group"]
-    )
+    table = membership.attack_table(
+        membership.audit_cells(loaded(results, *TRIALS), results), ["global_threshold"]
+    ).set_index(["norm", "group"])
     assert table.loc[("batch", "all"), "tpr_at_1e2fpr"] > 0
     assert pd.isna(table.loc[("batch", "all"), "tpr_at_1e3fpr"])
     assert pd.isna(table.loc[("batch", "corrupted"), "tpr_at_1e2fpr"])
 
 
 def test_a_difference_is_paired_over_targets_and_samples(results):
-    found = membership.differences(membership.audits(loaded(results, *TRIALS), results), ["rmia_offline"])
+    found = membership.auc_differences(membership.audit_cells(loaded(results, *TRIALS), results), ["rmia_offline"])
     (row,) = found.query("group == 'all'").to_dict("records")
     assert (row["arm"], row["reference"]) == ("batch", "none")
     sides = {trial.norm: scores(trial, 3) for trial in TRIALS}
@@ -113,23 +115,26 @@ def test_a_difference_is_paired_over_targets_and_samples(results):
 
 def test_seeds_are_audits_of_their_own(results):
     trials = [replace(trial, seed=(3, 5)) for trial in TRIALS]
-    table = membership.table(membership.audits(loaded(results, *trials), results), ["global_threshold"])
+    table = membership.attack_table(membership.audit_cells(loaded(results, *trials), results), ["global_threshold"])
     assert sorted(table.query("norm == 'batch' and group == 'all'")["seed"]) == [3, 5]
-    assert len(membership.differences(membership.audits(load(results, "mine"), results), ["global_threshold"])) == 2 * 3
+    assert (
+        len(membership.auc_differences(membership.audit_cells(load(results, "mine"), results), ["global_threshold"]))
+        == 2 * 3
+    )
 
 
 def test_a_model_that_diverged_is_left_out_and_its_arm_has_no_paired_difference(results):
     plan(results, TRIALS)
     write(results, TRIALS[0], lost=(2,))
     write(results, TRIALS[1])
-    audited = membership.audits(load(results, "mine"), results)
+    audited = membership.audit_cells(load(results, "mine"), results)
     assert {(one.excluded, one.is_member.shape) for one in audited} == {(1, (7, SAMPLES)), (0, (8, SAMPLES))}
     with pytest.raises(BadInputError, match="not the same members"):
-        membership.differences(audited, ["global_threshold"])
+        membership.auc_differences(audited, ["global_threshold"])
 
 
 def test_without_a_partner_there_is_no_difference(results):
-    assert membership.differences(membership.audits(loaded(results, TRIALS[0]), results)).empty
+    assert membership.auc_differences(membership.audit_cells(loaded(results, TRIALS[0]), results)).empty
 
 
 def test_samples_that_are_incomplete_are_refused(results):
@@ -137,7 +142,7 @@ def test_samples_that_are_incomplete_are_refused(results):
     shard = results.read("mine", "samples")
     results.write("mine", TRIALS[0].id, {"samples": shard.slice(1)})
     with pytest.raises(BadInputError, match="incomplete; run `retry mine`"):
-        membership.audits(found, results)
+        membership.audit_cells(found, results)
 
 
 def test_a_sweep_without_halves_is_refused(results):
@@ -147,9 +152,9 @@ def test_a_sweep_without_halves_is_refused(results):
         "mine", trial.id, {"members": [{"trial": trial.id, "member": 0, **describe(trial, 0), "status": "ok"}]}
     )
     with pytest.raises(BadInputError, match="--set protocol=splits"):
-        membership.audits(load(results, "mine"), results)
+        membership.audit_cells(load(results, "mine"), results)
 
 
 def test_an_attack_that_is_none_is_refused(results):
     with pytest.raises(BadInputError, match="did you mean 'lira_online'"):
-        membership.table(membership.audits(loaded(results, *TRIALS), results), ["lira_onlin"])
+        membership.attack_table(membership.audit_cells(loaded(results, *TRIALS), results), ["lira_onlin"])

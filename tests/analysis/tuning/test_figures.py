@@ -7,15 +7,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.text import Annotation
 
-from analysis.cells import level
 from analysis.tuning import figures
-from analysis.tuning.tradeoff import Tuning, hypervolumes, reference_means
+from analysis.tuning.tradeoff import TunedCell, hypervolumes, reference_means
 from study.record.results import Results
+from study.settings import format_value
 from tests.analysis.figures.drawn import check_legible
 from tests.analysis.tuning.test_tradeoff import REFERENCES, everything, only, setting, write
 
 
-def many(results: Results, count: int) -> Tuning:
+def many(results: Results, count: int) -> TunedCell:
     """A search of so many settings, a third of which no other beats."""
     noise = np.random.default_rng(0).normal(scale=0.01, size=(count, 3))
     tried = {}
@@ -31,7 +31,7 @@ def many(results: Results, count: int) -> Tuning:
 @pytest.mark.parametrize("count", [1, 3, 40])
 def test_every_setting_is_a_point_and_every_name_is_legible(results: Results, count: int):
     tuning = many(results, count)
-    figure = figures.tradeoff([tuning, tuning])
+    figure = figures.tradeoff_figure([tuning, tuning])
     check_legible(figure)
     for axes in figure.axes[:2]:
         offsets = [np.asarray(cloud.get_offsets()) for cloud in axes.collections if isinstance(cloud, PathCollection)]
@@ -40,7 +40,7 @@ def test_every_setting_is_a_point_and_every_name_is_legible(results: Results, co
             assert np.isclose(clouds, [row["test_acc"], row["mem_acc"]]).all(axis=1).any()
         names = [text for text in axes.texts if isinstance(text, Annotation)]
         assert tuning.recommended is not None
-        alpha = f"alpha={level(tuning.recommended['alpha'])}"
+        alpha = f"alpha={format_value(tuning.recommended['alpha'])}"
         assert {text.get_text() for text in names} == {"batch norm", "no norm", alpha}
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
@@ -51,7 +51,7 @@ def test_every_setting_is_a_point_and_every_name_is_legible(results: Results, co
 def test_both_searches_are_drawn_over_their_trials(results: Results):
     everything(results)
     tuning = only(results)
-    figure = figures.hypervolume([tuning])
+    figure = figures.hypervolume_figure([tuning])
     check_legible(figure)
     tpe, random = (line.get_xydata() for line in sorted(figure.axes[0].lines, key=lambda line: -len(line.get_xdata())))
     table = hypervolumes(tuning)

@@ -57,7 +57,7 @@ def test_an_objective_hangs_on_what_decides_it(results: Results, storage: Path):
     assert shares["val_acc", "kind"] > 0.9
     assert "val_mia_auc" not in set(table["objective"])  # it is the same for all
     assert importances(storage, [tuning]).equals(table)
-    figure = figures.importance(table)
+    figure = figures.importance_figure(table)
     check_legible(figure)
     widths = [bar.get_width() for bar in figure.axes[0].patches if bar.get_width() == bar.get_width()]
     assert sorted(widths) == pytest.approx(sorted(table["importance"]))

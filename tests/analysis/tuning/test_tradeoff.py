@@ -1,4 +1,4 @@
-"""A tuning's answer, from records whose front, recommendation and differences are known by hand."""
+"""Tuned cells, from records whose front, recommendation and differences are known by hand."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -13,16 +13,13 @@ from analysis.load import load
 from analysis.report import tables
 from analysis.tuning import figures
 from analysis.tuning.tradeoff import (
-    Finding,
-    Tuning,
-    arms,
+    TunedCell,
+    arm_table,
     comparisons,
-    findings,
     front_table,
     hypervolumes,
-    rank_correlation,
-    tunings,
-    worst,
+    reference_point,
+    tuned_cells,
 )
 from study.errors import BadInputError
 from study.record.results import Results
@@ -101,14 +98,14 @@ def everything(results: Results) -> None:
     confirm(results, {**less, **rest})
 
 
-def found(results: Results, max_loss: float = 0.01) -> list[Tuning]:
+def found(results: Results, max_loss: float = 0.01) -> list[TunedCell]:
     names = [SWEEP, f"{SWEEP}_random", f"{SWEEP}_confirm"]
     frames = [load(results, name).members if name in results.sweeps() else None for name in names]
     assert frames[0] is not None
-    return tunings(frames[0], frames[1], frames[2], max_loss)
+    return tuned_cells(frames[0], frames[1], frames[2], max_loss)
 
 
-def only(results: Results, max_loss: float = 0.01) -> Tuning:
+def only(results: Results, max_loss: float = 0.01) -> TunedCell:
     (tuning,) = found(results, max_loss)
     return tuning
 
@@ -170,8 +167,7 @@ def test_one_setting_is_a_front_of_its_own(results: Results):
     write(results, {**REFERENCES, LOG: (0.3, 0.55, 0.93)})
     tuning = only(results)
     assert tuning.recommended_arm == "regularizer=log alpha=0.9"
-    assert findings(tuning)[1].verdict == "not decided"
-    check_legible(figures.tradeoff([tuning]))
+    check_legible(figures.tradeoff_figure([tuning]))
 
 
 def test_where_all_diverged_nothing_is_recommended_or_drawn(results: Results):
@@ -180,9 +176,8 @@ def test_where_all_diverged_nothing_is_recommended_or_drawn(results: Results):
     assert (len(tuning.usable), tuning.recommended) == (0, None)
     assert tables.recommendation(tuning) == "Nothing is recommended: no searched setting gave a result."
     assert hypervolumes(tuning)["hypervolume"].tolist() == [0, 0]
-    assert {finding.verdict for finding in findings(tuning)} <= {"not decided", "does not hold"}
     with pytest.raises(BadInputError, match="no searched setting gave a result"):
-        figures.tradeoff([tuning])
+        figures.tradeoff_figure([tuning])
 
 
 def test_a_reference_that_diverged_is_held_against_nobody(results: Results):
@@ -190,7 +185,7 @@ def test_a_reference_that_diverged_is_held_against_nobody(results: Results):
     tuning = only(results)
     assert tuning.recommended is None
     assert "norm=batch gave no result" in tables.recommendation(tuning)
-    check_legible(figures.tradeoff([tuning]))
+    check_legible(figures.tradeoff_figure([tuning]))
 
 
 def test_without_its_reference_a_tuning_is_not_over(results: Results):
@@ -242,7 +237,7 @@ def test_hypervolume_is_the_volume_by_hand_over_trials(results: Results):
     write(results, {**REFERENCES, LOG_LOW: (0.1, 0.52, 0.9), LOST: None, LOG: (0.3, 0.55, 0.93)})
     write(results, {setting("log", 0.7): (0.4, 0.6, 0.89)}, f"{SWEEP}_random")
     tuning = only(results)
-    assert worst(tuning) == pytest.approx({"mem_acc": 0.9, "val_mia_auc": 0.7, "val_acc": 0.89})
+    assert reference_point(tuning) == pytest.approx({"mem_acc": 0.9, "val_mia_auc": 0.7, "val_acc": 0.89})
     table = hypervolumes(tuning)
     alone, second, shared = 0.8 * 0.18 * 0.01, 0.6 * 0.15 * 0.04, 0.6 * 0.15 * 0.01
     assert table[table["search"] == "TPE"]["hypervolume"].tolist() == pytest.approx(
@@ -250,14 +245,14 @@ def test_hypervolume_is_the_volume_by_hand_over_trials(results: Results):
     )
     # What is as bad as the reference point in one objective dominates nothing before it.
     assert table[table["search"] == "random"]["hypervolume"].tolist() == pytest.approx([0], abs=1e-12)
-    assert tables.searches(tuning).startswith("Hypervolume after 1 trial: TPE 0.00144, random ")
+    assert tables.hypervolume_sentence(tuning).startswith("Hypervolume after 1 trial: TPE 0.00144, random ")
 
 
 def test_without_random_search_it_is_said(results: Results):
     write(results, REFERENCES | SEARCHED)
     tuning = only(results)
     assert set(hypervolumes(tuning)["search"]) == {"TPE"}
-    assert tables.searches(tuning).endswith("; there is no random search to hold it against.")
+    assert tables.hypervolume_sentence(tuning).endswith("; there is no random search to hold it against.")
 
 
 # On fresh seeds
@@ -281,7 +276,7 @@ def test_a_difference_on_fresh_seeds_is_paired(results: Results):
 
 def test_the_arms_are_shown_with_what_they_buy_and_cost(results: Results):
     everything(results)
-    table = arms(only(results))
+    table = arm_table(only(results))
     assert table["arm"].tolist()[:2] == ["", "regularizer=hinge alpha=0.95"]
     assert set(table["arm"].tolist()[2:]) == {
         *("norm=none", "norm=group", "weight_decay=0.0005", "stopping=best", "label_smoothing=0.1")
@@ -307,7 +302,7 @@ def test_an_arm_that_diverged_is_counted(results: Results):
     plan(results, [lost], f"{SWEEP}_confirm")
     record(results, [lost], lambda trial, seed: DIVERGED, f"{SWEEP}_confirm")
     tuning = only(results)
-    row = arms(tuning).set_index("arm").loc["norm=none"]
+    row = arm_table(tuning).set_index("arm").loc["norm=none"]
     assert (row["n"], row["excluded"]) == (0, 5)
     table = comparisons(tuning)
     assert table[table["arm"] == "norm=none"]["excluded"].tolist() == 4 * [5]
@@ -318,44 +313,3 @@ def test_without_confirmation_there_are_no_tests(results: Results):
     write(results, REFERENCES | SEARCHED)
     tuning = only(results)
     assert comparisons(tuning).empty
-    assert {finding.verdict for finding in findings(tuning)} == {"not decided"}
-
-
-# The paper's findings
-
-
-def verdicts(results: Results) -> tuple[Finding, ...]:
-    return tuple(findings(only(results)))
-
-
-def test_the_findings_hold_where_the_records_have_them(results: Results):
-    alphas = (0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
-    tried = {setting("log", alpha): (alpha / 5, 0.55, 0.93) for alpha in alphas}
-    write(results, {**REFERENCES, NONE: (0.15, 0.5, 0.92), **tried})
-    best = setting("log", 0.5)
-    confirm(results, {BASE: 5 * [0.0], best: [0.8, 0.81, 0.8, 0.8, 0.8], NONE: [0.6, 0.6, 0.6, 0.6, 0.61]})
-    without, order, cost = verdicts(results)
-    assert [finding.verdict for finding in (without, order, cost)] == ["holds", "holds", "holds"]
-    assert "3 of the 6 settings" in without.evidence
-    assert "rho +1.00, p 0.0028, 6 settings" in order.evidence  # two of the 720 orders
-    assert "regularizer=log alpha=0.5 -0.020 [" in cost.evidence
-
-
-def test_the_findings_do_not_hold_where_the_records_have_the_opposite(results: Results):
-    alphas = (0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
-    tried = {setting("hinge", alpha): (0.9 - alpha / 5, 0.55, 0.93) for alpha in alphas}
-    write(results, REFERENCES | tried)
-    best = setting("hinge", 0.99)
-    less = {BASE: 5 * [0.0], best: [0.2, 0.21, 0.2, 0.2, 0.2], NONE: [0.6, 0.6, 0.6, 0.6, 0.61]}
-    confirm(results, less, tested=0.01)
-    assert [finding.verdict for finding in verdicts(results)] == 3 * ["does not hold"]
-
-
-def test_a_rank_correlation_of_few_is_exact():
-    # In order are two of the six orders of three, counted on both sides.
-    assert rank_correlation(np.array([0.5, 0.9, 0.99]), np.array([0.1, 0.2, 0.9])) == pytest.approx((1, 1 / 3))
-    some, others = np.random.default_rng(1).normal(size=(2, 30))
-    rho, p = rank_correlation(some, others)
-    wanted = stats.spearmanr(some, others)
-    assert rho == pytest.approx(wanted.statistic)
-    assert p == pytest.approx(wanted.pvalue, abs=0.02)

@@ -1,0 +1,73 @@
+"""The effects that claims are about: what is measured of each pair of members, or of each member of one arm.
+
+An effect takes a frame of pairs, whose results end in `_arm` and `_ref`, or of members of one arm, and returns a number
+a row. An effect that is a ratio returns its logarithm.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from analysis.cells import PAIRING_KEYS
+from study.theory import predicted_amplification
+
+Effect = Callable[[pd.DataFrame], pd.Series]
+
+
+def difference(column: str) -> Effect:
+    """Return the effect: the arm's value less the reference's."""
+    return lambda pairs: pairs[f"{column}_arm"] - pairs[f"{column}_ref"]
+
+
+def ratio(column: str) -> Effect:
+    """Return the effect: the logarithm of the arm's value over the reference's."""
+    return lambda pairs: _log(pairs[f"{column}_arm"]) - _log(pairs[f"{column}_ref"])
+
+
+def value(column: str) -> Effect:
+    """Return the effect: the value of the claim's only arm."""
+    return lambda members: members[column]
+
+
+def layer_ratio(members: pd.DataFrame) -> pd.Series:
+    """Return the logarithm of a layer's mean gamma/sigma."""
+    return _log(members["ratio_mean"])
+
+
+def corrupted_over_clean_gradients(members: pd.DataFrame) -> pd.Series:
+    """Return the logarithm of a member's gradient norm on corrupted samples over that on clean ones."""
+    return _log(members["grad_norm_out"]) - _log(members["grad_norm_in"])
+
+
+def gradient_contrast(pairs: pd.DataFrame) -> pd.Series:
+    """Return how much further, as a logarithm, the arm's corrupted gradients stand out from its clean ones."""
+    return ratio("grad_norm_out")(pairs) - ratio("grad_norm_in")(pairs)
+
+
+def amplification_of_influence(pairs: pd.DataFrame) -> pd.Series:
+    """Return the logarithm of the ratio of the arms' influence, the squared gradient norm of corrupted samples."""
+    return 2 * ratio("grad_norm_out")(pairs)
+
+
+def amplification_over_prediction(pairs: pd.DataFrame) -> pd.Series:
+    """Return the logarithm of the measured amplification over (gamma/sigma)^2, the predicted one (Prop. 5.6)."""
+    return amplification_of_influence(pairs) - _log(pairs["gamma_over_sigma_arm"].map(predicted_amplification))
+
+
+def memorization_less_accuracy(pairs: pd.DataFrame) -> pd.Series:
+    """Return the arms' difference in memorization less the size of their difference in test accuracy."""
+    return difference("mem_acc")(pairs) - difference("test_acc")(pairs).abs()
+
+
+def auc_spread_ratio(pairs: pd.DataFrame) -> pd.Series:
+    """Return the logarithm of the ratio of the arms' standard deviations of the AUC over cells, for each model."""
+    models = pairs.groupby(PAIRING_KEYS)
+    return _log(models["mia_auc_arm"].transform("std")) - _log(models["mia_auc_ref"].transform("std"))
+
+
+def _log(values: pd.Series) -> pd.Series:
+    """Return the logarithm of values: minus infinity at 0."""
+    with np.errstate(divide="ignore"):
+        logarithms: pd.Series = values.astype(float).map(np.log)
+    return logarithms
