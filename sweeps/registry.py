@@ -1,4 +1,4 @@
-"""All sweeps by name. A new one is a file beside this one, with a `SWEEP`, and a line here."""
+"""All sweeps by name. A new one is a file in a paper's folder, with a `SWEEP`, and a line here."""
 
 from study.errors import unknown
 from sweeps.memorization import (
@@ -41,10 +41,10 @@ SWEEPS: dict[str, Sweep] = {
 
 
 def sweep(name: str) -> Sweep:
-    """The sweep of that name.
+    """Return the sweep of that name.
 
     Raises:
-        BadInputError: there is none, naming the nearest.
+        BadInputError: there is none; the message has the nearest.
     """
     if name not in SWEEPS:
         raise unknown("sweep", name, SWEEPS)

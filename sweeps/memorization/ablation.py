@@ -1,6 +1,6 @@
-"""Everything against everything: what each setting does, alone and together with normalization.
+"""What does each setting of training do to memorization and privacy, alone and together with normalization?
 
-`--fraction 0.25` runs a balanced quarter: all norms of a quarter of the other cells, every level as often as another.
+`--fraction 0.25` runs a balanced quarter: all norms on a quarter of the other cells, each level as often as any other.
 """
 
 from sweeps.memorization.grids import QUICK
@@ -8,7 +8,7 @@ from sweeps.sweep import Axes, Sweep, product
 
 
 def _grids(norms: tuple[str, ...], alphas: tuple[float, ...], **common: object) -> tuple[Axes, ...]:
-    """The norms as they are, and batch norm under the regularizer, which no other norm can have."""
+    """Return a grid of the norms without a regularizer, and one of batch norm with it, which no other norm can have."""
     return (
         product(**common, norm=norms),
         product(**common, norm="batch", regularizer="hinge", alpha=alphas),

@@ -1,4 +1,4 @@
-"""Does the finding hang on the size of the batch over which batch norm normalizes?
+"""Does batch norm memorize more at every batch size, that is, whatever number of samples it normalizes over?
 
 The paper gives the network and the ratio of its Fig. 15, but neither the sizes nor the dataset.
 """

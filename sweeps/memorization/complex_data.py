@@ -1,4 +1,4 @@
-"""Does the finding hold on street numbers and on 200 classes?"""
+"""Does batch norm memorize more on larger and harder datasets as well: street numbers, and 200 classes?"""
 
 from sweeps.memorization.grids import ARMS, KS, QUICK, SEEDS
 from sweeps.sweep import Sweep, product
@@ -7,7 +7,7 @@ SWEEP = Sweep(
     name="complex_data",
     question="Does batch norm memorize more on larger and harder datasets as well?",
     feeds="Fig. 19",
-    # No harder dataset comes inside a package: this only shows that the sweep runs.
+    # No harder dataset comes inside a package, so this only shows that the sweep runs.
     quick=(product(**QUICK, corruption="label", k=(0.1, 0.3), norm=ARMS),),
     paper=(
         product(

@@ -1,4 +1,4 @@
-"""Is gamma/sigma above 1 in every layer, as the theory asks?"""
+"""Is the ratio gamma/sigma of batch norm above 1 in every layer, as the theory requires for memorization?"""
 
 from sweeps.memorization.grids import DATASETS, KS, QUICK, SEEDS
 from sweeps.sweep import Sweep, product

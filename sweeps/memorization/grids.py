@@ -1,4 +1,4 @@
-"""The levels that several sweeps share: the paper's grid (sections 3 and 4.1) and the small one of the quick scale."""
+"""The levels that several sweeps share: those of the paper (sections 3 and 4.1) and those of the quick scale."""
 
 from typing import Any
 

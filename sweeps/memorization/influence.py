@@ -1,6 +1,6 @@
-"""Whose gradient stays large?
+"""Do mislabeled samples keep larger gradients than clean ones, and more so with batch norm?
 
-The paper names the four datasets and the amounts, but not the network; LeNet is the one that its Fig. 2 and 7 share.
+The paper names the four datasets and the amounts, but not the network. LeNet is the one that its Fig. 2 and 7 share.
 """
 
 from sweeps.memorization.grids import ARMS, DATASETS, FEW_KS, QUICK, SEEDS

@@ -1,4 +1,4 @@
-"""How much of the flipped labels does each network memorize, and how fast?"""
+"""Do networks with batch norm memorize more of the flipped labels, and faster?"""
 
 from sweeps.memorization.grids import ARMS, DATASETS, KS, NETWORKS, QUICK, SEEDS
 from sweeps.sweep import Sweep, product

@@ -1,4 +1,4 @@
-"""Does the finding of label_noise hold at ten times its learning rate?"""
+"""Does batch norm still memorize more at ten times the learning rate?"""
 
 from sweeps.memorization.grids import ARMS, DATASETS, KS, NETWORKS, QUICK, SEEDS
 from sweeps.sweep import Sweep, product

@@ -1,9 +1,9 @@
-"""Can an attacker tell who was in the training set, and from which arm better?"""
+"""Does batch norm make it easier to infer who was in the training set?"""
 
 from sweeps.memorization.grids import ARMS, FEW_KS, QUICK, RESNETS
 from sweeps.sweep import Sweep, product
 
-# The clean network is one cell, whatever corruption it is not given.
+# At k = 0 all corruptions give the same network, so the clean one is a grid of its own.
 PAPER = {"dataset": "cifar10", "architecture": RESNETS, "norm": ARMS, "protocol": "splits", "models": 32, "seed": 0}
 SMALL = {**QUICK, "norm": ARMS, "protocol": "splits", "models": 16, "seed": 0}
 

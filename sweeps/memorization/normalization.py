@@ -1,4 +1,4 @@
-"""Is it batch norm, or any normalization?"""
+"""Does every kind of normalization memorize more than none, or batch norm alone?"""
 
 from sweeps.memorization.grids import KS, QUICK, SEEDS
 from sweeps.sweep import Sweep, product

@@ -1,4 +1,4 @@
-"""Does batch norm help to memorize images that do not belong?"""
+"""Do networks with batch norm memorize more of the out-of-distribution images in their training set?"""
 
 from sweeps.memorization.grids import ARMS, KS, NETWORKS, QUICK, SEEDS
 from sweeps.sweep import Sweep, product

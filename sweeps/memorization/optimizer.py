@@ -1,4 +1,4 @@
-"""Does the finding hang on Adam?
+"""Does batch norm memorize more with other optimizers than Adam as well?
 
 The paper gives no learning rates for its Fig. 16. The adaptive optimizers keep Appendix D's; SGD with momentum, whose
 step is not normalized, has a hundred times that, and AdamW torch's own weight decay, without which it is Adam.

@@ -1,4 +1,4 @@
-"""Does batch norm memorize? The paper's first finding in two minutes, on real digits."""
+"""Does batch norm memorize flipped labels? The paper's first finding in two minutes, on real digits."""
 
 from sweeps.memorization.grids import ARMS, QUICK, SEEDS
 from sweeps.sweep import Sweep, product

@@ -1,4 +1,4 @@
-"""Does the penalty on gamma/sigma undo the memorization, and at what cost?
+"""Does penalizing gamma/sigma undo what batch norm memorizes, and what does it cost in accuracy?
 
 The paper gives neither the network nor the values of alpha of its Fig. 8. The grid here is even in the logarithm of
 1 - alpha; `log` is Eq. 12 as written and `hinge` penalizes only ratios above 1.

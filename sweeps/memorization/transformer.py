@@ -1,4 +1,4 @@
-"""Does the layer norm of a transformer do the same?"""
+"""Does the layer norm of a vision transformer make it memorize more as well?"""
 
 from sweeps.memorization.grids import DATASETS, FEW_KS, QUICK, SEEDS
 from sweeps.sweep import Sweep, product
