@@ -1,6 +1,7 @@
 """`python -m sweeps`: list, plan, run and look after sweeps."""
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -12,15 +13,16 @@ from study.terminal import DataDir, application, console, format_duration, main,
 from study.trial import parse
 from sweeps import estimate, registry
 from sweeps.console import (
+    explaining_ctrl_c,
     format_hours,
-    plan_size,
     print_tuning_summary,
     quarantine_damaged,
-    run_missing,
+    run_and_report,
     run_tunings,
-    stopping_at_ctrl_c,
+    size,
     trials_table,
 )
+from sweeps.launch.launch import Cluster, Launch
 from sweeps.lock import exclusive
 from sweeps.options import (
     Address,
@@ -29,7 +31,6 @@ from sweeps.options import (
     Device,
     DeviceOption,
     Fraction,
-    LaunchOptions,
     LogTo,
     Name,
     ResultsOption,
@@ -44,30 +45,27 @@ from sweeps.plan import Plan
 from sweeps.sweep import Scale
 from sweeps.tuning import space
 
-if TYPE_CHECKING:
-    pass
-
+PLAN_ROWS = 40
+"""The most trials that `plan` shows without `--all`."""
 
 app = application("List, plan and run sweeps on Ray Tune.")
-PLAN_ROWS = 40
 
 
 @app.command("list")
 def list_sweeps(teraflops: Teraflops = estimate.TERAFLOPS) -> None:
-    """Show every sweep: its question, what it feeds, and at both scales its size and the device-hours it takes.
+    """Show every sweep: its question, the figure it feeds, and its size and device-hours at both scales.
 
     Device-hours are counted operations at a sustained speed; `plan` reads them off earlier records where it can.
     """
     table = Table("sweep", "question", "feeds", "quick", "paper", show_lines=True)
-    nothing = estimate.Durations(None, {})
+    no_records = estimate.Durations(None, {})
     with console.status("counting operations ..."):
         for sweep in registry.SWEEPS.values():
-            plans = [sweep.plan(scale) for scale in Scale]
-            hours = [estimate.device_hours(plan.trials, nothing, teraflops).hours for plan in plans]
-            sizes = [
-                f"{len(plan.trials):,} trials\n{plan.members:,} members\n{format_hours(taken)}"
-                for plan, taken in zip(plans, hours, strict=True)
-            ]
+            sizes = []
+            for scale in Scale:
+                planned = sweep.plan(scale)
+                hours = estimate.device_hours(planned.trials, no_records, teraflops).hours
+                sizes.append(f"{len(planned.trials):,} trials\n{planned.members:,} members\n{format_hours(hours)}")
             table.add_row(sweep.name, sweep.question, sweep.feeds, *sizes)
     table.caption = f"device-hours: counted operations at {teraflops:g} teraflop/s sustained"
     print_table(table)
@@ -83,9 +81,9 @@ def plan(
     teraflops: Teraflops = estimate.TERAFLOPS,
     price: Annotated[float | None, typer.Option(help="Price of a device-hour, to print the total cost.")] = None,
     workers: Annotated[
-        list[int] | None, typer.Option(min=1, help="Print when so many devices would be done; repeatable.")
+        list[int] | None, typer.Option(min=1, help="Print when that many devices would be done; repeatable.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Show every trial, however many.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Show every trial, however many.")] = False,
 ) -> None:
     """Show what a run would do, what of it is done, and what the rest will take, without running anything.
 
@@ -97,15 +95,15 @@ def plan(
     durations = estimate.Durations.recorded(where)
     print_table(
         trials_table(
-            state, None if every else PLAN_ROWS, lambda trial: estimate.device_seconds(trial, durations, teraflops)
+            state, None if show_all else PLAN_ROWS, lambda trial: estimate.device_seconds(trial, durations, teraflops)
         )
     )
-    console.print(f"{plan_size(state.plan)}: {state}")
+    console.print(f"{size(state.plan.trials)}: {state}")
     if state.missing:
         rest = estimate.device_hours(state.missing, durations, teraflops)
         cost = "" if price is None else f", {rest.hours * price:,.2f} at {price:g} an hour"
-        unknown = f"; {rest.unknown} trials are like none recorded, and not counted" if rest.unknown else ""
-        console.print(f"missing: {format_hours(rest.hours)}{cost} ({rest.source}{unknown})")
+        left_out = f"; {rest.unknown} trials are like none recorded, and not counted" if rest.unknown else ""
+        console.print(f"missing: {format_hours(rest.hours)}{cost} ({rest.source}{left_out})")
         seconds = [estimate.device_seconds(trial, durations, teraflops) or 0.0 for trial in state.missing]
         for count in workers or ():
             until = estimate.makespan(seconds, count)
@@ -140,22 +138,31 @@ def run(
     where = Results.at(results)
     where.plans(name)  # those of a later version are refused
     where.check_writable()
-    options = LaunchOptions(
-        name, where, data_dir, workers, device, backend.value, address, log_to or [], yes, time_limit
-    )
     with exclusive(where, name, on_wait=console.print):
         try:
             state = planned.state(where)
         except DamagedError:
             quarantine_damaged(where, name)
             state = planned.state(where)
-        run_missing(state, state.missing[:limit], options)
+        launch = Launch(
+            sweep=name,
+            results=where,
+            data_dir=Path(data_dir),
+            trials=state.missing[:limit],
+            planned=planned.trials,
+            cluster=Cluster(address, workers, device.value),
+            backend=backend.value,
+            time_limit=time_limit,
+        )
+        run_and_report(state, launch, log_to or [], yes)
 
 
 @app.command()
 def retry(
     name: Name,
-    failed: Annotated[bool, typer.Option("--failed", help="Only the failed ones, not what else is missing.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Run only the failed trials, not what else is missing.")
+    ] = False,
     architecture: Annotated[
         list[str] | None,
         typer.Option(metavar=factories.FORM, help="Import this network, which the plan asks for; repeatable."),
@@ -178,28 +185,35 @@ def retry(
     Example: python -m sweeps retry quickstart --failed
     """
     where = Results.at(results)
-    saved = _saved(name, where)
-    saved.check_named(architecture or ())
+    planned = _saved(name, where)
+    planned.check_named(architecture or ())
     where.check_writable()
-    saved.check_unchanged()
-    options = LaunchOptions(
-        name, where, data_dir, workers, device, backend.value, address, log_to or [], yes, time_limit
-    )
+    planned.check_unchanged()
     with exclusive(where, name, on_wait=console.print):
         quarantine_damaged(where, name)
-        state = saved.state(where)
-        run_missing(state, state.failed if failed else state.failed + state.missing, options)
+        state = planned.state(where)
+        launch = Launch(
+            sweep=name,
+            results=where,
+            data_dir=Path(data_dir),
+            trials=state.failed if failed else state.failed + state.missing,
+            planned=planned.trials,
+            cluster=Cluster(address, workers, device.value),
+            backend=backend.value,
+            time_limit=time_limit,
+        )
+        run_and_report(state, launch, log_to or [], yes)
 
 
 @app.command()
 def status(name: Name, results: ResultsOption = "results") -> None:
-    """Count what is done, missing, failed and diverged of all that was planned.
+    """Count the trials that are done, missing, failed and diverged, of all that was planned.
 
     Example: python -m sweeps status quickstart --results results
     """
     where = Results.at(results)
     state = _saved(name, where).state(where)
-    console.print(f"{name}: {plan_size(state.plan)}: {state}")
+    console.print(f"{name}: {size(state.plan.trials)}: {state}")
 
 
 @app.command()
@@ -213,8 +227,8 @@ def compact(name: Name, results: ResultsOption = "results") -> None:
     where = Results.at(results)
     if name not in where.sweeps():
         raise unknown(f"sweep in {where}", name, where.sweeps())
-    plan = Plan.saved(name, where)
-    missing = plan.state(where).missing if plan else ()
+    planned = Plan.saved(name, where)
+    missing = planned.state(where).missing if planned else ()
     if missing:
         raise BadInputError(
             f"{name} has {len(missing)} missing trials; finish it first: "
@@ -229,7 +243,7 @@ def compact(name: Name, results: ResultsOption = "results") -> None:
 @app.command()
 def tune(
     name: Annotated[str, typer.Argument(metavar="NAME", help=f"What to tune: {', '.join(space.NAMES)}.")],
-    trials: Annotated[int, typer.Option(min=1, help="Settings that each search measures.")] = 8,
+    trials: Annotated[int, typer.Option(min=1, help="How many settings each search measures.")] = 8,
     random: Annotated[bool, typer.Option(help="Search at random as well, with the same budget.")] = True,
     tune_lr: Annotated[bool, typer.Option("--tune-lr", help="Search the learning rate as well.")] = False,
     max_accuracy_loss: Annotated[
@@ -263,32 +277,36 @@ def tune(
     from sweeps.tuning.search import Search
     from sweeps.tuning.stages import Tuning
 
-    names = list(space.SEARCHES)[: 1 + random]
+    samplers = list(space.SEARCHES)[: 1 + random]
     sweeps = (*space.SEARCHES.values(), space.CONFIRM)
     with exclusive(where, *sweeps):
         for sweep in sweeps:
             quarantine_damaged(where, sweep)
-        tunings = [
-            Tuning(cell, tuple(Search(cell, each, trials, seed, where) for each in names), max_accuracy_loss, where)
-            for cell in cells
-        ]
-        with stopping_at_ctrl_c():
-            run_tunings(
-                tunings,
-                LaunchOptions(name, where, data_dir, workers, device, backend.value, address, log_to or [], yes),
-            )
-        short = [print_tuning_summary(each) for each in tunings]
+        tunings = []
+        for cell in cells:
+            searches = tuple(Search(cell, sampler, trials, seed, where) for sampler in samplers)
+            tunings.append(Tuning(cell, searches, max_accuracy_loss, where))
+        launch = Launch(
+            sweep=name,
+            results=where,
+            data_dir=Path(data_dir),
+            cluster=Cluster(address, workers, device.value),
+            backend=backend.value,
+        )
+        with explaining_ctrl_c():
+            run_tunings(tunings, launch, log_to or [], yes)
+        finished = [print_tuning_summary(tuning) for tuning in tunings]
     console.print(f"records: {where.below(space.SEARCHES['tpe'])}")
     # A command that is broken over two lines can't be copied.
     console.print(f"next: python -m analysis tradeoff {where.argument}", soft_wrap=True)
-    if any(short):
+    if not all(finished):
         raise typer.Exit(1)
 
 
 @app.command()
 def bench(
-    trials: Annotated[int, typer.Option(min=1, help="How many trials.")] = 100,
-    seconds: Annotated[float, typer.Option(min=0.0, help="What each of them takes.")] = 0.5,
+    trials: Annotated[int, typer.Option(min=1, help="How many trials to run.")] = 100,
+    seconds: Annotated[float, typer.Option(min=0.0, help="How long each of them waits.")] = 0.5,
     workers: Workers = 2,
     address: Address = "local",
 ) -> None:
@@ -297,33 +315,37 @@ def bench(
     Example: python -m sweeps bench --trials 100 --seconds 0.5 --workers 2
     Example: python -m sweeps bench --trials 3000 --seconds 0
     """
-    from sweeps.launch.cluster import Cluster
-    from sweeps.launch.overhead import overhead
+    from sweeps.launch.overhead import measure_overhead
 
     with console.status(f"running {trials} trials of {seconds:g} s ..."):
-        measured = overhead(trials, seconds, Cluster(address, workers, "cpu"))
-    ratio = f", ratio {measured.took / measured.ideal:.3f}" if measured.ideal else ""
+        overhead = measure_overhead(trials, seconds, Cluster(address, workers, "cpu"))
+    ratio = f", ratio {overhead.took / overhead.ideal:.3f}" if overhead.ideal else ""
     console.print(
-        f"{trials} trials of {seconds:g} s on {measured.workers} workers: "
-        f"took {measured.took:.2f} s, ideal {measured.ideal:.2f} s{ratio}; start-up {measured.startup:.1f} s"
+        f"{trials} trials of {seconds:g} s on {overhead.workers} workers: "
+        f"took {overhead.took:.2f} s, ideal {overhead.ideal:.2f} s{ratio}; start-up {overhead.startup:.1f} s"
     )
     console.print(
-        f"a trial costs {measured.per_trial * 1e3:.1f} ms of its worker's time and "
-        f"{measured.memory / trials / 1e3:.1f} KB of the driver's memory, at most {measured.peak / 1e6:.0f} MB in all"
+        f"a trial costs {overhead.per_trial * 1e3:.1f} ms of its worker's time and "
+        f"{overhead.memory / trials / 1e3:.1f} KB of the driver's memory, at most {overhead.peak / 1e6:.0f} MB in all"
     )
 
 
 def _planned(name: str, scale: Scale, overrides: list[str] | None, fraction: float) -> Plan:
+    """Return the plan of a sweep as the options have it."""
     return registry.sweep(name).plan(scale, parse(overrides or []), fraction)
 
 
 def _saved(name: str, results: Results) -> Plan:
-    """What was planned into the results folder, whatever its scale and overrides."""
-    plan = Plan.saved(name, results)
-    if plan is None:
+    """Return all that was planned into the results folder, whatever its scale and overrides.
+
+    Raises:
+        BadInputError: nothing was.
+    """
+    saved = Plan.saved(name, results)
+    if saved is None:
         registry.sweep(name)
         raise BadInputError(f"{results} has no plan of {name}; start it with `python -m sweeps run {name}`.")
-    return plan
+    return saved
 
 
 if __name__ == "__main__":

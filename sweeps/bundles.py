@@ -1,4 +1,4 @@
-"""Bundles: trials that go to a worker as one unit, because one alone has too few members to fill its device.
+"""Bundle trials that go to a worker as one unit, because one alone has too few members to fill its device.
 
 Identity, records and retries stay those of each trial.
 """
@@ -15,17 +15,17 @@ OWN = names_where(lambda setting: setting.per_member)
 SPEED = names_where(lambda setting: setting.decides_speed)
 """The settings that decide the seconds of a step, and how members train fastest."""
 MEMBERS = {"cpu": 4, "cuda": 32}
-"""Members that a worker is given at once, if the trials have that many alike: more gain next to nothing."""
+"""How many members that can train side by side a worker is given at once, by device: more gain next to nothing."""
 
 
 @dataclass(frozen=True)
-class Advice:
+class Packing:
     """How a kind of trial trains fastest on a worker's device.
 
     Attributes:
-        members: how many are trained at once.
+        members: how many members are trained at once.
         sharing: how many tasks share the device.
-        choice: in words.
+        choice: the same in words.
     """
 
     members: int = 1
@@ -33,22 +33,22 @@ class Advice:
     choice: str = ""
 
 
-Known = Mapping[tuple[object, ...], Advice]
-"""Advice on bundles, by `SPEED`, for workers like those that it was found with."""
+Packings = Mapping[tuple[object, ...], Packing]
+"""The packing of each kind of trial, by its values of `SPEED`, on workers like those that it was timed on."""
 
 
-def alike(trials: Sequence[Trial]) -> list[Bundle]:
-    """The trials in groups whose members can train side by side, in the order in which each group first comes."""
+def packable_groups(trials: Sequence[Trial]) -> list[Bundle]:
+    """Return groups of trials whose members can train side by side, in the order in which each first comes."""
     groups: dict[tuple[object, ...], list[Trial]] = {}
     for trial in trials:
-        # Images that are added make D' as long as k says.
+        # With OOD corruption k images are added to D, so k changes the number of steps.
         shared = [name for name in SETTINGS if name not in OWN or (name == "k" and trial.corruption == "ood")]
         groups.setdefault(trial.values(shared), []).append(trial)
     return [tuple(group) for group in groups.values()]
 
 
 def worth_bundling(group: Bundle, share: int, device: str, backend: str) -> bool:
-    """Whether a worker is to have several trials of a group of `alike` at once.
+    """Whether a worker is to be given several trials of a group at once.
 
     Args:
         group: trials that can train side by side.
@@ -60,20 +60,20 @@ def worth_bundling(group: Bundle, share: int, device: str, backend: str) -> bool
     return len(group) > 1 and few and backend != "single" and share > 1
 
 
-def bundled(group: Bundle, members: int, share: int) -> list[Bundle]:
-    """A group of `alike` in bundles of about so many members.
+def split_into_bundles(group: Bundle, members: int, share: int) -> list[Bundle]:
+    """Split a group into bundles of about so many members.
 
     Args:
         group: trials that can train side by side.
-        members: how many pay on the device.
+        members: how many members at once are fastest on the device.
         share: the most trials that a bundle may have if no worker is to be left without work.
     """
-    each = max(len(trial.members) for trial in group)
-    size = max(1, min(members // each, share))
+    most = max(len(trial.members) for trial in group)
+    size = max(1, min(members // most, share))
     return [group[start : start + size] for start in range(0, len(group), size)]
 
 
 def halves(bundle: Bundle) -> list[Bundle]:
-    """A bundle of two trials or more as two."""
+    """Split a bundle of two trials or more in two."""
     middle = len(bundle) // 2
     return [bundle[:middle], bundle[middle:]]

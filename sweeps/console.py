@@ -1,10 +1,9 @@
-"""What the commands of `python -m sweeps` ask and print."""
+"""What the `python -m sweeps` commands print and ask before, during and after a launch."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,83 +14,81 @@ from study.settings import SETTINGS, format_value
 from study.terminal import console, format_duration, print_table, progress_bar
 from study.trial import Trial
 from sweeps import estimate
-from sweeps.bundles import Known
+from sweeps.bundles import Packings
 from sweeps.interrupt import CTRL_C
-from sweeps.options import LaunchOptions
+from sweeps.launch.launch import Callbacks, Launch
+from sweeps.options import Logger
 from sweeps.plan import Plan, State, command
 from sweeps.tuning import space
 
 if TYPE_CHECKING:
+    from sweeps.launch.tasks import Report
+    from sweeps.tuning.search import Search
     from sweeps.tuning.stages import Tuning
 
-
 MOST_FAILURES = 10
+"""The most failed trials whose reasons are printed."""
 
 
 def quarantine_damaged(results: Results, sweep: str) -> None:
-    """Have the trials whose shards can't be read run again."""
+    """Put aside the shards that can't be read, so that their trials are run again, and say which."""
     for trial in sorted(results.quarantine_damaged(sweep)):
         console.print(f"  damaged, and set aside: {trial}")
 
 
-def run_missing(state: State, trials: tuple[Trial, ...], options: LaunchOptions) -> None:
-    """Run the trials of a plan that have no record, after asking whether to."""
-    """Say what is about to run, run it, and say what came of it."""
-    console.print(f"{options.sweep}: {plan_size(state.plan)}: {state}")
-    if trials:
-        with stopping_at_ctrl_c():
-            _launch(trials, state.plan, options)
+def run_and_report(state: State, launch: Launch, loggers: Sequence[Logger], yes: bool) -> None:
+    """Say what is about to run, run it, and say what came of it.
+
+    Args:
+        state: the plan, held against the records.
+        launch: which of its trials to run, and how.
+        loggers: where else to log them.
+        yes: don't ask before running.
+
+    Raises:
+        typer.Exit: with 1 if one of the trials failed or is missing, with 130 if the user stopped the run.
+    """
+    console.print(f"{launch.sweep}: {size(state.plan.trials)}: {state}")
+    if launch.trials:
+        with explaining_ctrl_c():
+            _run(state.plan, launch, loggers, yes)
     else:
-        state.plan.save(options.results)
-    after = state.plan.state(options.results)
-    if trials:
-        console.print(f"{options.sweep}: {after}")
+        state.plan.save(launch.results)
+    after = state.plan.state(launch.results)
+    if launch.trials:
+        console.print(f"{launch.sweep}: {after}")
     for trial in after.failed[:MOST_FAILURES]:
         console.print(f"  failed: {trial}: {after.error(trial)}")
     if after.failed:
-        own = [part for network in after.plan.own_architectures for part in ("--architecture", network)]
-        again = command("-m", "sweeps", "retry", options.sweep, "--results", options.results.location, *own)
-        console.print(f"  again: {again}", soft_wrap=True)
-    console.print(f"records: {options.results.below(options.sweep)}", soft_wrap=True)
-    if any(after.of(trial) in ("failed", "missing") for trial in trials):
+        networks = [part for network in after.plan.custom_architectures for part in ("--architecture", network)]
+        retry = command("-m", "sweeps", "retry", launch.sweep, "--results", launch.results.location, *networks)
+        console.print(f"  again: {retry}", soft_wrap=True)
+    console.print(f"records: {launch.results.below(launch.sweep)}", soft_wrap=True)
+    if any(after.of(trial) in ("failed", "missing") for trial in launch.trials):
         raise typer.Exit(1)
 
 
-def _launch(trials: tuple[Trial, ...], plan: Plan, options: LaunchOptions) -> None:
+def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> None:
     """Estimate, ask, and run with a progress bar."""
-    # Ray and torch take seconds to import, and are not needed where nothing is run.
-    from sweeps.launch import cluster as cluster_module
+    # Ray takes seconds to import, and is not needed where nothing is run.
+    from sweeps.launch.cluster import connect
     from sweeps.launch.trials import run_trials
 
-    log = _sinks(options)
+    callbacks = _loggers(loggers, launch.results)
     with console.status("estimating ..."):
-        ahead = _ahead(trials, plan, options)
-    console.print(f"about to run {plan_size(Plan(plan.sweep, plan.version, trials))}: {ahead.time}")
-    tell = _Choices()
-    for trial, choice in ahead.engine:
-        tell(trial, choice)
-    if not options.yes and sys.stdin.isatty():
-        typer.confirm("run them?", default=True, abort=True)
-    cluster = cluster_module.Cluster(options.address, options.workers, options.device)
+        ahead = preflight(launch)
+    console.print(f"about to run {size(launch.trials)}: {ahead.time}")
+    on_packing = _packing_printer()
+    for trial, choice in ahead.choices:
+        on_packing(trial, choice)
+    _confirm(yes)
     with console.status("opening logs ..."):
-        callbacks = log(options.sweep)
-    with cluster_module.connected(cluster, console.print) as pool, progress_bar() as bar:
-        plan.save(options.results)
-        task = bar.add_task(options.sweep, total=1.0)
-        outcome = run_trials(
-            trials,
-            options.sweep,
-            options.results,
-            Path(options.data_dir),
-            pool,
-            lambda fraction: bar.update(task, completed=fraction),
-            options.backend,
-            plan.trials,
-            tell,
-            callbacks,
-            options.time_limit,
-            ahead.known,
-        )
+        callbacks(launch.sweep)  # a logger that refuses does so before Ray starts
+    launch = replace(launch, packings=ahead.packings, callbacks=callbacks, on_packing=on_packing)
+    with connect(launch.cluster, console.print) as pool, progress_bar() as bar:
+        plan.save(launch.results)
+        task = bar.add_task(launch.sweep, total=1.0)
+        outcome = run_trials(launch, pool, lambda fraction: bar.update(task, completed=fraction))
         if outcome.interrupted:
             raise KeyboardInterrupt
     console.print(
@@ -100,49 +97,64 @@ def _launch(trials: tuple[Trial, ...], plan: Plan, options: LaunchOptions) -> No
     )
 
 
-def run_tunings(tunings: Sequence["Tuning"], options: LaunchOptions) -> None:
-    """Estimate what is left of the tunings, ask, and train it with a progress bar."""
-    from sweeps.launch import cluster as cluster_module
-    from sweeps.launch import tasks
+def run_tunings(tunings: Sequence["Tuning"], launch: Launch, loggers: Sequence[Logger], yes: bool) -> None:
+    """Estimate what is left of the tunings, ask, and train it with a progress bar.
 
-    for each in tunings:
-        ranges = ", ".join(f"{number} {low:g} to {high:g}" for number, (low, high) in each.cell.ranges.items())
-        console.print(f"{each.cell}: {ranges}, kind {' or '.join(space.KINDS)}; {_searched(each)}")
-    left = tuple(trial for each in tunings for trial in each.left)
-    if not left:
+    Raises:
+        KeyboardInterrupt: the user stopped it.
+    """
+    from sweeps.launch.cluster import connect
+
+    for tuning in tunings:
+        ranges = ", ".join(f"{number} {low:g} to {high:g}" for number, (low, high) in tuning.cell.ranges.items())
+        console.print(f"{tuning.cell}: {ranges}, kind {' or '.join(space.KINDS)}; {_budgets(tuning.searches)}")
+    remaining = tuple(trial for tuning in tunings for trial in tuning.remaining)
+    if not remaining:
         return
-    log = _sinks(options)
-    unique = Plan(options.sweep, 1, tuple({trial.id: trial for trial in left}.values()))
+    callbacks = _loggers(loggers, launch.results)
+    unique = tuple({trial.id: trial for trial in remaining}.values())
     with console.status("estimating ..."):
-        ahead = _ahead(left, unique, options)
-    console.print(f"about to run {plan_size(Plan(options.sweep, 1, left))}: {ahead.time}")
-    if not options.yes and sys.stdin.isatty():
-        typer.confirm("run them?", default=True, abort=True)
-    cluster = cluster_module.Cluster(options.address, options.workers, options.device)
+        ahead = preflight(replace(launch, trials=remaining, planned=unique))
+    console.print(f"about to run {size(remaining)}: {ahead.time}")
+    _confirm(yes)
     with console.status("opening logs ..."):
-        log(space.SEARCHES["tpe"])  # a sink that refuses does so before Ray starts
-    with cluster_module.connected(cluster, console.print) as pool, progress_bar() as bar:
+        callbacks(space.SEARCHES["tpe"])  # a logger that refuses does so before Ray starts
+    launch = replace(launch, packings=ahead.packings, callbacks=callbacks)
+    with connect(launch.cluster, console.print) as pool, progress_bar() as bar:
 
-        def part(name: str) -> tasks.Report:
+        def add_bar(name: str) -> "Report":
             task = bar.add_task(name, total=1.0)
             return lambda fraction: bar.update(task, completed=fraction)
 
-        if not all(each.run(Path(options.data_dir), pool, part, options.backend, log, ahead.known) for each in tunings):
+        if not all(tuning.run(launch, pool, add_bar) for tuning in tunings):
             raise KeyboardInterrupt
 
 
-def _sinks(options: LaunchOptions) -> Callable[[str], Sequence[Any]]:
-    """What gives the callbacks of each sweep, none by default; what can't be is refused."""
-    if not options.log_to:
-        return lambda _: ()
-    from sweeps.launch.loggers import Sinks
+def _confirm(yes: bool) -> None:
+    if not yes and sys.stdin.isatty():
+        typer.confirm("run them?", default=True, abort=True)
 
-    return Sinks([sink.value for sink in options.log_to], options.results, console.print).of
+
+def _loggers(names: Sequence[Logger], results: Results) -> Callbacks:
+    """Return a function that opens the loggers of a sweep.
+
+    Raises:
+        BadInputError: a logger is not installed, or can't write beside these results.
+    """
+    if not names:
+        return lambda _: ()
+    from sweeps.launch.loggers import Loggers
+
+    return Loggers([name.value for name in names], results, console.print).of
 
 
 @contextmanager
-def stopping_at_ctrl_c() -> Iterator[None]:
-    """Say how to go on after Ctrl-C, wherever it came up, once the cluster has been let go."""
+def explaining_ctrl_c() -> Iterator[None]:
+    """Say how to go on after Ctrl-C, wherever it came up, once the cluster has been let go.
+
+    Raises:
+        typer.Exit: with 130, after Ctrl-C.
+    """
     try:
         with CTRL_C:
             yield
@@ -151,33 +163,38 @@ def stopping_at_ctrl_c() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _searched(tuned: "Tuning") -> str:
-    return ", ".join(f"{search.name} {len(search.found)} of {search.budget} settings" for search in tuned.searches)
+def print_tuning_summary(tuning: "Tuning") -> bool:
+    """Print the non-dominated settings of a tuning and its recommendation.
 
+    Returns:
+        Whether all of it is done: the searches, and every arm of the confirmation.
+    """
+    from sweeps.tuning.stages import non_dominated
 
-def print_tuning_summary(tuned: "Tuning") -> bool:
-    """Show the front and the recommendation of a tuning; whether anything of it is lacking."""
-    from sweeps.tuning.search import front
-
-    recommended, reference = tuned.recommended, tuned.reference
-    table = Table("setting", *space.OBJECTIVES, "", title=f"{tuned.cell}: what no other searched setting beats")
-    for row in front(tuned.searches[0].found):
+    recommended, reference = tuning.recommended, tuning.reference
+    table = Table("setting", *space.OBJECTIVES, "", title=f"{tuning.cell}: what no other searched setting beats")
+    for row in non_dominated(tuning.searches[0].measurements):
         chosen = recommended is not None and row["trial"].id == recommended.id
         table.add_row(_setting(row["trial"]), *_objectives(row), "recommended" if chosen else "")
     table.add_row("norm=batch", *_objectives(reference), "reference")
-    table.add_row("norm=none", *_objectives(tuned.without), "reference")
+    table.add_row("norm=none", *_objectives(tuning.without), "reference")
     print_table(table)
-    console.print(f"{tuned.cell}: {_searched(tuned)}")
-    budget = f"at most {tuned.max_loss:g} of validation accuracy lost"
+    console.print(f"{tuning.cell}: {_budgets(tuning.searches)}")
+    budget = f"at most {tuning.max_loss:g} of validation accuracy lost"
     if recommended is not None:
         console.print(f"recommended with {budget}: {_setting(recommended)}")
     elif reference is None:
-        console.print("recommended: none, for norm=batch itself was not trained to its end.")
+        console.print("recommended: none, because norm=batch itself was not trained to its end.")
     else:
-        console.print(f"recommended: none, for no searched setting has {budget}.")
-    state = tuned.confirmation
-    console.print(f"on {len(tuned.cell.fresh)} fresh seeds: {plan_size(state.plan)}: {state}")
-    return any(search.left for search in tuned.searches) or state.counts["done"] < len(state.plan.trials)
+        console.print(f"recommended: none, because no searched setting has {budget}.")
+    state = tuning.confirmation
+    console.print(f"on {len(tuning.cell.fresh)} fresh seeds: {size(state.plan.trials)}: {state}")
+    searched = not any(search.remaining for search in tuning.searches)
+    return searched and state.counts["done"] == len(state.plan.trials)
+
+
+def _budgets(searches: Sequence["Search"]) -> str:
+    return ", ".join(f"{search.name} {len(search.measurements)} of {search.budget} settings" for search in searches)
 
 
 def _setting(trial: Trial) -> str:
@@ -188,70 +205,82 @@ def _objectives(row: dict[str, Any] | None) -> list[str]:
     return [f"{row[name]:.3f}" if row else "-" for name in space.OBJECTIVES]
 
 
-def format_hours(hours: float) -> str:
-    """Return device-hours as text, with as many digits as they are worth."""
-    return f"{hours:,.0f} device-hours" if hours >= 10 else f"{hours:.2g} device-hours"
+def _packing_printer() -> Callable[[Trial, str], None]:
+    """Return a function that prints how the members of a trial train side by side, once for each kind of trial."""
+    printed: set[str] = set()
 
-
-class _Choices:
-    """Prints how the members of each kind of trial train side by side, once for each."""
-
-    def __init__(self) -> None:
-        self._told: set[str] = set()
-
-    def __call__(self, trial: Trial, choice: str) -> None:
+    def show_packing(trial: Trial, choice: str) -> None:
         line = f"  {trial.architecture}, norm {trial.norm}, batches of {trial.batch_size}: trained as {choice}"
-        if line not in self._told:
-            self._told.add(line)
+        if line not in printed:
+            printed.add(line)
             console.print(line)
+
+    return show_packing
 
 
 @dataclass(frozen=True)
-class _Ahead:
-    """What is known before a launch.
+class Preflight:
+    """What is known of a launch before it.
 
     Attributes:
-        time: an estimate in words.
-        engine: how members train side by side, in words, for a trial of each kind that was measured.
-        known: the same for the launch itself.
+        time: what it will take, in words.
+        choices: how members train side by side, in words, with a trial of each kind that was timed.
+        packings: the same for the launch itself.
     """
 
     time: str
-    engine: Sequence[tuple[Trial, str]] = ()
-    known: Known | None = None
+    choices: Sequence[tuple[Trial, str]] = ()
+    packings: Packings = field(default_factory=dict)
 
 
-def _ahead(trials: tuple[Trial, ...], plan: Plan, options: LaunchOptions) -> _Ahead:
-    """See that the trials can be run, and what they take.
+def preflight(launch: Launch) -> Preflight:
+    """Check that the trials of a launch can be run, and estimate what they take.
 
-    It is measured for CPUs of this machine, else read off records or counted.
+    That is timed where they will run on CPUs of this machine, else read off earlier records or counted in operations.
+
+    Raises:
+        BadInputError: a trial can't be run.
     """
-    device = options.device.value if options.address == "local" else None
-    measured = estimate.prepared(trials, Path(options.data_dir), device, options.backend, options.workers, plan.trials)
-    if measured is None:
-        rest = estimate.device_hours(trials, estimate.Durations.recorded(options.results), estimate.TERAFLOPS)
-        return _Ahead(f"{format_hours(rest.hours)} ({rest.source})")
-    workers = measured.workers
-    taken = f"about {format_duration(measured.seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
-    return _Ahead(taken, measured.engine, measured.known)
+    cluster = launch.cluster
+    device = cluster.device if cluster.address == "local" else None
+    timed = estimate.check_and_time(
+        launch.trials, launch.data_dir, device, launch.backend, cluster.workers, launch.planned
+    )
+    if timed is None:
+        hours = estimate.device_hours(launch.trials, estimate.Durations.recorded(launch.results), estimate.TERAFLOPS)
+        return Preflight(f"{format_hours(hours.hours)} ({hours.source})")
+    workers = timed.workers
+    time = f"about {format_duration(timed.seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
+    return Preflight(time, timed.choices, timed.packings)
 
 
 def trials_table(state: State, most: int | None, seconds: Callable[[Trial], float | None]) -> Table:
-    """Return the first trials of a plan with the settings that vary, what each takes and its state."""
-    shown = state.plan.trials[:most]
-    names = [name for name in SETTINGS if len({getattr(trial, name) for trial in state.plan.trials}) > 1]
+    """Return a table of the plan's trials, with the settings in which they differ.
+
+    Args:
+        state: the plan, held against the records.
+        most: how many trials to show; None for all.
+        seconds: returns what a trial takes, None if that is unknown.
+    """
+    trials = state.plan.trials
+    names = [name for name in SETTINGS if len({getattr(trial, name) for trial in trials}) > 1]
     table = Table("trial", *names, "members", "time", "state")
-    for trial in shown:
+    for trial in trials[:most]:
         taken = seconds(trial)
         time = "" if taken is None else format_duration(taken)
         settings = (format_value(getattr(trial, name)) for name in names)
         table.add_row(trial.id, *settings, str(len(trial.members)), time, state.of(trial))
-    if len(shown) < len(state.plan.trials):
-        table.caption = f"and {len(state.plan.trials) - len(shown)} more; --all shows them"
+    if most is not None and len(trials) > most:
+        table.caption = f"and {len(trials) - most} more; --all shows them"
     return table
 
 
-def plan_size(plan: Plan) -> str:
-    """Return how many trials and networks a plan has, in words."""
-    trials, members = len(plan.trials), plan.members
-    return f"{trials} trial{'s' * (trials != 1)}, {members} member{'s' * (members != 1)}"
+def size(trials: Sequence[Trial]) -> str:
+    """Return in words how many trials and members there are."""
+    members = sum(len(trial.members) for trial in trials)
+    return f"{len(trials)} trial{'s' * (len(trials) != 1)}, {members} member{'s' * (members != 1)}"
+
+
+def format_hours(hours: float) -> str:
+    """Return device-hours in words, to two digits below ten."""
+    return f"{hours:,.0f} device-hours" if hours >= 10 else f"{hours:.2g} device-hours"

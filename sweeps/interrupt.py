@@ -1,4 +1,4 @@
-"""Ctrl-C that no library can swallow."""
+"""Have Ctrl-C stop a launch even where a library swallows the exception."""
 
 import signal
 import threading
@@ -6,54 +6,55 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 INSIST_EVERY_S = 2.0
+"""Seconds between two exceptions, until one is acknowledged."""
 
 
 class CtrlC:
-    """Ctrl-C as an exception that comes again until it is heard: a library in which it comes up may swallow it.
+    """Raise KeyboardInterrupt at Ctrl-C, again and again until it is acknowledged: a library may swallow it.
 
-    Its `with` statements may be nested: the outermost one decides how long.
+    It does so within its `with` statements. These may be nested; the outermost decides how long it lasts.
     """
 
-    _depth, _held = 0, False
+    _depth, _deferred = 0, False
 
     def __enter__(self) -> None:
         self._depth += 1
         if self._depth == 1:
-            self._heard = threading.Event()
+            self._acknowledged = threading.Event()
             self._insisting: threading.Thread | None = None
             self._before = signal.signal(signal.SIGINT, self._interrupt)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._depth -= 1
         if not self._depth or kind is KeyboardInterrupt:
-            self.heard()
+            self.acknowledge()
         if not self._depth:
             signal.signal(signal.SIGINT, self._before)
 
-    def heard(self) -> None:
-        """It has reached who stops the run."""
-        self._heard.set()
+    def acknowledge(self) -> None:
+        """Raise it no more: it has reached the code that stops the run."""
+        self._acknowledged.set()
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """What is begun is done to its end; what came up meanwhile comes again after it."""
-        self._held = True
+    def defer(self) -> Iterator[None]:
+        """Let what is begun come to its end; a Ctrl-C meanwhile is raised after it."""
+        self._deferred = True
         try:
             yield
         finally:
-            self._held = False
+            self._deferred = False
 
     def _interrupt(self, *_: object) -> None:
         if self._insisting is None:
             self._insisting = threading.Thread(target=self._insist, daemon=True)
             self._insisting.start()
-        if not self._heard.is_set() and not self._held:
+        if not self._acknowledged.is_set() and not self._deferred:
             raise KeyboardInterrupt
 
     def _insist(self) -> None:
-        while not self._heard.wait(INSIST_EVERY_S):
+        while not self._acknowledged.wait(INSIST_EVERY_S):
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 CTRL_C = CtrlC()
-"""That of this process, from before a launch looks ahead until its cluster is let go."""
+"""The one of this process, in use from before a launch's preflight until its cluster is let go."""

@@ -1,4 +1,4 @@
-"""A plan, the trials that a launch of a sweep sets out to run, and what has become of each."""
+"""Plan a sweep's trials, and hold the plan against the records."""
 
 import hashlib
 import json
@@ -21,7 +21,13 @@ from study.trial import Trial
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials that one launch of a sweep sets out to have done."""
+    """The trials that a launch of a sweep sets out to have done.
+
+    Attributes:
+        sweep: the sweep's name.
+        version: the sweep's version.
+        trials: the trials, each once.
+    """
 
     sweep: str
     version: int
@@ -29,11 +35,11 @@ class Plan:
 
     @property
     def members(self) -> int:
-        """The number of networks that the plan trains."""
+        """How many networks the plan trains."""
         return sum(len(trial.members) for trial in self.trials)
 
     def save(self, results: Results) -> None:
-        """Keep the plan beside the records, so that the analysis knows what to expect of them."""
+        """Save the plan beside the records, so that the analysis knows what to expect of them."""
         content = {
             "sweep": self.sweep,
             "version": self.version,
@@ -44,7 +50,7 @@ class Plan:
 
     @classmethod
     def saved(cls, sweep: str, results: Results) -> "Plan | None":
-        """All that the launches of a sweep have planned into a results folder, together; None if nothing was.
+        """Return all that launches of a sweep have planned into a results folder, as one plan; None if nothing was.
 
         Raises:
             BadInputError: a plan is damaged.
@@ -53,25 +59,25 @@ class Plan:
         if not plans:
             return None
         try:
-            trials = {entry["id"]: _trial(entry) for plan in plans for entry in plan["trials"]}
+            trials = {entry["id"]: _saved_trial(entry) for plan in plans for entry in plan["trials"]}
             return cls(sweep, max(plan["version"] for plan in plans), tuple(trials.values()))
         except (KeyError, TypeError, AttributeError):
             raise BadInputError(f"a plan of {sweep} in {results} is damaged; remove it and run again.") from None
 
     @property
-    def own_architectures(self) -> tuple[str, ...]:
-        """The networks among its trials that are the user's own, `module:factory`, sorted."""
+    def custom_architectures(self) -> tuple[str, ...]:
+        """The networks of its trials that are the user's own, as `module:factory`, sorted."""
         return tuple(sorted({trial.architecture for trial in self.trials if factories.parse(trial.architecture)}))
 
     def check_named(self, architectures: Collection[str]) -> None:
-        """Refuse to run a saved plan with a network of the user's own that the user has not named.
+        """Refuse to run a saved plan with a custom network that the user has not named.
 
-        A results folder may come from someone else, and to run such a network is to run whatever its module does.
+        A results folder may come from someone else, and running such a network runs whatever its module does.
 
         Raises:
             BadInputError: there is one.
         """
-        for architecture in self.own_architectures:
+        for architecture in self.custom_architectures:
             if architecture not in architectures:
                 module, _, _ = architecture.partition(":")
                 raise BadInputError(
@@ -80,21 +86,21 @@ class Plan:
                 )
 
     def networks(self) -> set[tuple[str, int, int]]:
-        """Every network that the plan asks for, as its cell, its seed and its number among the models of that seed."""
+        """Return every network of the plan, as its cell, its seed and its number among the models of that seed."""
         return {(trial.cell, seed, model) for trial in self.trials for seed, model in trial.members}
 
     def check_unchanged(self) -> None:
-        """Refuse to go on with a saved plan whose dataset folders hold other files than when it was made.
+        """Refuse to continue a saved plan whose dataset folders have changed since it was made.
 
         Raises:
-            BadInputError: they do, or one is gone.
+            BadInputError: one has, or is gone.
         """
         for trial in self.trials:
             if any(folders.parse(getattr(trial, name)) for name in FOLDER_FIELDS) and replace(trial).cell != trial.cell:
                 raise BadInputError(f"the files of {trial.dataset} have changed since [{trial}] was planned.")
 
     def state(self, results: Results) -> "State":
-        """What has become of each trial of the plan.
+        """Hold the plan against the records.
 
         Raises:
             BadInputError: a shard can't be read.
@@ -106,12 +112,12 @@ class Plan:
 
 
 def command(*arguments: str) -> str:
-    """A command line as a user would type it; without the credentials that a URI may have."""
+    """Return a command line as a user would type it, without the credentials that a URI may have."""
     return shlex.join(["python", *map(public, arguments)])
 
 
-def _trial(entry: Mapping[str, Any]) -> Trial:
-    """A trial as a plan keeps it, with the identity it had when it was planned: its folder may be elsewhere now."""
+def _saved_trial(entry: Mapping[str, Any]) -> Trial:
+    """Return a trial of a saved plan with the identity it was planned with: its dataset folder may be elsewhere now."""
     trial = Trial.of({name: value for name, value in entry.items() if name not in ("id", "cell")})
     trial.__dict__.update(id=entry["id"], cell=entry["cell"])
     return trial
@@ -119,13 +125,13 @@ def _trial(entry: Mapping[str, Any]) -> Trial:
 
 @dataclass(frozen=True)
 class State:
-    """A plan held against the records. Every trial is done, missing, failed or diverged.
+    """A plan held against the records: every trial is done, missing, failed or diverged.
 
-    What counts is whether each network, a cell and a seed, is recorded, not the trial that it was recorded in: with
-    more seeds only the new ones are run.
+    What counts is whether each network, a cell and a seed, is recorded, whatever trial it was recorded in. A sweep with
+    more seeds thus runs only the new ones.
 
     Attributes:
-        plan: what should be there.
+        plan: the trials that should be recorded.
         recorded: the row of each recorded member, by cell and seed: `trial`, `status` and `error`.
     """
 
@@ -133,35 +139,37 @@ class State:
     recorded: Mapping[tuple[str, int], Mapping[str, Any]]
 
     def of(self, trial: Trial) -> str:
-        """What has become of a trial: the worst that has become of a member."""
-        found = [self.recorded.get((trial.cell, seed)) for seed in trial.seed]
-        states = {"missing" if row is None else row["status"] for row in found}
+        """Return the state of a trial, the worst of its members'."""
+        rows = [self.recorded.get((trial.cell, seed)) for seed in trial.seed]
+        states = {"missing" if row is None else row["status"] for row in rows}
         return next((state for state in ("missing", "failed", "diverged") if state in states), "done")
 
     @cached_property
     def missing(self) -> tuple[Trial, ...]:
-        """What running the sweep again will run: trials of the members that have no record."""
-        lacking = {
+        """The trials that running the sweep again will run, with the seeds that have no record."""
+        missing_seeds = {
             trial: tuple(seed for seed in trial.seed if (trial.cell, seed) not in self.recorded)
             for trial in self._in("missing")
         }
-        return tuple(trial if seeds == trial.seed else replace(trial, seed=seeds) for trial, seeds in lacking.items())
+        return tuple(
+            trial if seeds == trial.seed else replace(trial, seed=seeds) for trial, seeds in missing_seeds.items()
+        )
 
     @cached_property
     def failed(self) -> tuple[Trial, ...]:
-        """What `retry` will run: the trials that could not be run, as they were recorded."""
+        """The trials that `retry` will run: those that could not be run, as they were recorded."""
         cells = {trial.cell: trial for trial in self.plan.trials}
         seeds: dict[tuple[str, str], list[int]] = {}
         ids = {row["trial"] for row in self.recorded.values() if row["status"] == "failed"}
         for (cell, seed), row in self.recorded.items():
             if row["trial"] in ids and cell in cells:
                 seeds.setdefault((cell, row["trial"]), []).append(seed)
-        return tuple(replace(cells[cell], seed=tuple(found)) for (cell, _), found in seeds.items())
+        return tuple(replace(cells[cell], seed=tuple(recorded)) for (cell, _), recorded in seeds.items())
 
     def error(self, trial: Trial) -> str:
-        """Why a failed trial failed."""
-        found = (self.recorded.get((trial.cell, seed)) for seed in trial.seed)
-        return next((row["error"] for row in found if row and row["status"] == "failed"), "")
+        """Return why a failed trial failed."""
+        rows = (self.recorded.get((trial.cell, seed)) for seed in trial.seed)
+        return next((row["error"] for row in rows if row and row["status"] == "failed"), "")
 
     @cached_property
     def counts(self) -> Counter[str]:

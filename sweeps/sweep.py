@@ -1,4 +1,4 @@
-"""A sweep is a question and, at each scale, the trials that answer it; a plan is those trials, held against records."""
+"""Define a sweep: a question and, at each scale, the grids of trials that answer it."""
 
 import itertools
 from collections import Counter
@@ -27,11 +27,11 @@ class Sweep:
 
     Attributes:
         name: as the command line names it.
-        question: what it answers, in one sentence.
+        question: the question that it answers, in one sentence.
         feeds: the figure or table of the paper that it feeds.
-        quick: grids that a CPU runs in minutes, on data that lies inside an installed package.
+        quick: grids that a CPU runs in minutes, on data inside an installed package.
         paper: grids at the paper's exact setting.
-        factor: the factor that its comparison is about.
+        factor: the factor whose levels are compared.
         version: raised whenever the trials change.
     """
 
@@ -44,12 +44,12 @@ class Sweep:
     version: int = 1
 
     def plan(self, scale: Scale, overrides: Mapping[str, Sequence[Any]] | None = None, fraction: float = 1.0) -> "Plan":
-        """The sweep's trials at a scale.
+        """Plan the sweep's trials at a scale.
 
         Args:
-            scale: which grids.
-            overrides: axes to put in place of the sweep's own, or to add.
-            fraction: one over a whole number: run a balanced part of the cells (see `balanced`).
+            scale: which grids to take.
+            overrides: axes that replace the sweep's own, or are added.
+            fraction: one over a whole number, to take a balanced part of the cells (see `balanced_fraction`).
 
         Raises:
             BadInputError: a setting doesn't fit the others, or there is no balanced fraction of that size.
@@ -58,7 +58,9 @@ class Sweep:
         grids = [{**grid, **replaced} for grid in (self.quick if scale is Scale.quick else self.paper)]
         parts = _parts(fraction)
         cells = (
-            cell for grid in grids for cell in (balanced(grid, self.factor, parts) if parts > 1 else cells_of(grid))
+            cell
+            for grid in grids
+            for cell in (balanced_fraction(grid, self.factor, parts) if parts > 1 else cells_of(grid))
         )
         # Two grids of a sweep may share a cell, and an override may make two cells one.
         unique = {trial.id: trial for trial in map(Trial.of, cells)}
@@ -66,22 +68,22 @@ class Sweep:
 
 
 def product(**axes: Any) -> Axes:
-    """A full factorial: every axis by name, a single value standing for an axis of one level."""
+    """Return the axes of a full factorial, by name; a single value stands for an axis of one level."""
     return {name: (value,) if isinstance(value, str | int | float) else tuple(value) for name, value in axes.items()}
 
 
 def cells_of(axes: Axes) -> Iterable[dict[str, Any]]:
-    """The settings of each cell of the factorial, the first axis varying slowest; all seeds go to every cell."""
+    """Yield the settings of each cell of the factorial, the first axis varying slowest; all seeds go to each cell."""
     crossed, seeds = _split(axes)
     for values in itertools.product(*crossed.values()):
         yield {**dict(zip(crossed, values, strict=True)), **seeds}
 
 
-def balanced(axes: Axes, factor: str, parts: int) -> list[dict[str, Any]]:
-    """A regular fraction of the factorial: all levels of the factor on one in `parts` of the other cells.
+def balanced_fraction(axes: Axes, factor: str, parts: int) -> list[dict[str, Any]]:
+    """Return a regular fraction of the factorial: all levels of the factor on one in `parts` of the other cells.
 
-    Those cells are kept whose levels' positions add up to a multiple of `parts`, so that every level of every axis
-    comes as often as any other of that axis, and no arm lacks its partner.
+    A cell is kept if the positions of its levels add up to a multiple of `parts`. Every level of an axis then comes as
+    often as any other of that axis, and no arm lacks its partner.
 
     Raises:
         BadInputError: the axes are not long enough for a balanced fraction of that size.
@@ -106,13 +108,18 @@ def balanced(axes: Axes, factor: str, parts: int) -> list[dict[str, Any]]:
 
 
 def _split(axes: Axes) -> tuple[dict[str, tuple[Any, ...]], dict[str, tuple[Any, ...]]]:
-    """The axes that are crossed, and the seeds, which are the members of each trial."""
+    """Return the axes that are crossed, and that of the seeds, which are the members of each trial."""
     crossed = {name: values for name, values in axes.items() if name != "seed"}
     return crossed, {"seed": axes["seed"]} if "seed" in axes else {}
 
 
 def _parts(fraction: float) -> int:
+    """Return in how many parts the fraction divides the cells.
+
+    Raises:
+        BadInputError: it is not one over a whole number.
+    """
     parts = round(1 / fraction) if 0 < fraction <= 1 else 0
     if parts < 1 or abs(parts * fraction - 1) > 0.01:
-        raise BadInputError(f"a fraction is 1/2, 1/3, 1/4 and so on, such as 0.25, not {fraction:g}.")
+        raise BadInputError(f"a fraction is one over a whole number, such as 0.25, not {fraction:g}.")
     return parts

@@ -35,8 +35,10 @@ WITH_RAY = {
         "tests/test_stores.py",
     ),
     "launches": (
-        "tests/sweeps/launch/test_overhead.py",
+        "tests/sweeps/launch/test_cluster.py",
         "tests/sweeps/launch/test_faults.py",
+        "tests/sweeps/launch/test_overhead.py",
+        "tests/sweeps/launch/test_schedule.py",
         "tests/sweeps/launch/test_trials.py",
     ),
 }

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import sweeps.launch
+
 ROOT = Path(__file__).parents[1]
 TINY = ["--set", "epochs=3", "--set", "seed=0,1", "--workers", "1"]
 """The quickstart in a few seconds: each worker takes some to start."""

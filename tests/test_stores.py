@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import ray
 
 from analysis.load import load
 from study.record.leases import holder_of
 from study.record.results import Results
 from study.trial import Trial
 from sweeps import registry
-from sweeps.launch import schedule, trials
-from sweeps.launch.cluster import Cluster, Pool, connected
+from sweeps.launch import trials
+from sweeps.launch.cluster import Pool, connect
+from sweeps.launch.launch import Cluster, Launch
 from sweeps.sweep import Scale
 from tests.ray_runs import ROOT, Command, command
 from tests.stores import ACCESS_KEY, ENVIRONMENT, SECRET_KEY, Store
@@ -53,9 +55,9 @@ def cluster() -> Iterator[Running]:
     with pytest.MonkeyPatch.context() as patched:
         for name, value in {**ENVIRONMENT, "AWS_ACCESS_KEY_ID": "NODE", "AWS_SECRET_ACCESS_KEY": "node"}.items():
             patched.setenv(name, value)
-        with connected(Cluster(workers=2, device="cpu")) as pool:
-            logs = Path(trials.ray._private.worker._global_node.get_session_dir_path())
-            yield Running(pool, trials.ray.get_runtime_context().gcs_address, logs)
+        with connect(Cluster(workers=2, device="cpu")) as pool:
+            logs = Path(ray._private.worker._global_node.get_session_dir_path())
+            yield Running(pool, ray.get_runtime_context().gcs_address, logs)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,9 @@ def local(cluster: Running, tmp_path_factory: pytest.TempPathFactory) -> Results
     results = Results.at(tmp_path_factory.mktemp("local"))
     plan = registry.sweep("quickstart").plan(Scale.quick, {name: _levels(value) for name, value in AXES.items()})
     plan.save(results)
-    trials.run_trials(plan.trials, "quickstart", results, Path(), cluster.pool, lambda _: None, "single")
+    trials.run_trials(
+        Launch("quickstart", results, Path(), plan.trials, backend="single"), cluster.pool, lambda _: None
+    )
     return results
 
 
@@ -124,11 +128,11 @@ def test_a_killed_driver_is_taken_up_again_on_a_store_that_fails_now_and_then(
 def test_a_store_that_refuses_the_records_is_told_of_without_a_secret(
     cluster: Running, store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(schedule, "MAX_FAILURES", 0)
+    monkeypatch.setattr(trials, "MAX_FAILURES", 0)
     results = Results.at(store.uri(f"URIKEY:{SECRET_KEY}@"))
     store.left = 0
-    trial = Trial(k=0.1, epochs=1, batch_size=256)
+    launch = Launch("test", results, Path(), (Trial(k=0.1, epochs=1, batch_size=256),), backend="single")
     with pytest.raises(OSError, match="403 Forbidden") as caught:
-        trials.run_trials([trial], "test", results, Path(), cluster.pool, lambda _: None, "single")
+        trials.run_trials(launch, cluster.pool, lambda _: None)
     cluster.assert_nothing_tells(["URIKEY", SECRET_KEY], {"error": str(caught.value).encode()})
     assert os.environ["RAY_AUTH_TOKEN"] not in str(caught.value)

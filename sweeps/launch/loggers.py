@@ -1,7 +1,7 @@
-"""Where else the means of a sweep go, if its user has it: TensorBoard, MLflow or W&B, through Ray's own loggers.
+"""Log a sweep's trials to TensorBoard, MLflow or W&B as well, through Ray's own loggers.
 
-Tune's trials are tasks: one may carry several trials of the plan, and is tried again or taken apart if it fails. So
-Ray's loggers are shown the trials of the plan instead, each when its record has been written: a run is a record.
+Tune's trials are tasks: one may carry several trials of the plan, and is tried again or taken apart if it fails. Ray's
+loggers are therefore shown the trials of the plan, each when its record has been written: a run is a record.
 """
 
 import logging
@@ -12,141 +12,139 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sweeps.launch.tasks import Task  # first, for Ray reads the environment that it sets
-
-# isort: split
 import ray
 from ray import tune
 from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 from ray.tune.result import TRAINING_ITERATION
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.errors import BadInputError
 from study.record.location import is_uri, public
 from study.record.results import Results
 from study.settings import format_value
 from sweeps.interrupt import CTRL_C
+from sweeps.launch import ray_internals
+from sweeps.launch.tasks import Task
 
-NEEDED = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
-"""The module that each sink needs; the extra of the sink's name has it."""
+PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
+"""The module that each logger needs; the extra of the logger's name installs it."""
 FOLDER = "tensorboard"
-INTERRUPTED_S = 20  # what W&B has for its last runs after Ctrl-C
+"""The folder for TensorBoard, beside the records of a sweep."""
 
-Tell = Callable[[str], None]
+OnGivenUp = Callable[[str], None]
 
 
-class Sinks:
-    """The sinks of a launch, with an experiment or project for each sweep, opened when it is first asked for.
+class Loggers:
+    """The loggers of a launch, with an experiment or project for each sweep, opened when it is first asked for.
 
     Args:
-        names: those wanted, of `NEEDED`.
+        names: the loggers wanted, of `PACKAGES`.
         results: where the records are.
-        tell: told in one line if a sink is given up.
+        on_given_up: called with a sentence if a logger is given up.
 
     Raises:
         BadInputError: one of them is not installed, or can't write beside these results.
     """
 
-    def __init__(self, names: Iterable[str], results: Results, tell: Tell) -> None:
-        self._names, self._results, self._tell = tuple(dict.fromkeys(names)), results, tell
-        self._opened: dict[str, list[_Sink]] = {}
+    def __init__(self, names: Iterable[str], results: Results, on_given_up: OnGivenUp) -> None:
+        self._names, self._results, self._on_given_up = tuple(dict.fromkeys(names)), results, on_given_up
+        self._open: dict[str, list[_RecordLogger]] = {}
         for name in self._names:
-            if find_spec(NEEDED[name]) is None:
-                raise BadInputError(f"{name} logging needs {NEEDED[name]}; pip install 'normleak[{name}]'.")
+            if find_spec(PACKAGES[name]) is None:
+                raise BadInputError(f"{name} logging needs {PACKAGES[name]}; pip install 'normleak[{name}]'.")
         if "tensorboard" in self._names and is_uri(results.location):
             raise BadInputError(
                 f"tensorboard logs go to a results folder, not to {results}; mlflow and wandb need none."
             )
 
     def of(self, sweep: str) -> Sequence[tune.Callback]:
-        """What Tune is to call while it runs that sweep.
+        """Return what Tune is to call while it runs that sweep.
 
         Raises:
-            BadInputError: a sink refuses to begin.
+            BadInputError: a logger can't begin.
         """
-        if sweep not in self._opened:
-            self._opened[sweep] = [self._open(name, sweep) for name in self._names]
-        return self._opened[sweep]
+        if sweep not in self._open:
+            self._open[sweep] = [self._begin(name, sweep) for name in self._names]
+        return self._open[sweep]
 
-    def _open(self, name: str, sweep: str) -> "_Sink":
+    def _begin(self, name: str, sweep: str) -> "_RecordLogger":
         folder = Path(self._results.below(sweep, FOLDER)) if name == "tensorboard" else None
-        sink = _Sink(name, folder, self._tell)
+        logger = _RecordLogger(name, folder, self._on_given_up)
         try:
-            sink.logger = _logger(name, sweep, sink.give_up)
-            sink.logger.setup()
+            logger.ray_logger = _ray_logger(name, sweep, logger.give_up)
+            logger.ray_logger.setup()
         except Exception as error:
-            raise BadInputError(f"{name} logging can't begin: {_line(error)}") from None
-        return sink
+            raise BadInputError(f"{name} logging can't begin: {_one_line(error)}") from None
+        return logger
 
 
-class _Sink(tune.Callback):  # type: ignore[misc]
-    """Hears of Tune's trials, and writes those of the plan that they carried with one of Ray's loggers.
+class _RecordLogger(tune.Callback):  # type: ignore[misc]
+    """Log the trials of the plan that Tune's trials carried, with one of Ray's loggers.
 
-    If that fails it is given up, for training neither stops nor waits for it.
+    If that fails the logger is given up, for training neither stops nor waits for it.
 
     Args:
         name: as the user knows it.
         folder: where each run gets a folder; None for the working directory.
-        tell: told if it is given up.
+        on_given_up: called with a sentence if it is given up.
     """
 
-    logger: LoggerCallback | None = None
+    ray_logger: LoggerCallback | None = None
 
-    def __init__(self, name: str, folder: Path | None, tell: Tell) -> None:
-        self._name, self._folder, self._tell = name, folder, tell
+    def __init__(self, name: str, folder: Path | None, on_given_up: OnGivenUp) -> None:
+        self._name, self._folder, self._on_given_up = name, folder, on_given_up
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing, as for every callback of ours that Tune would keep."""
+        """Return nothing: Tune pickles its callbacks to restore an experiment, which the records do for us."""
         return {}
 
     def give_up(self, error: BaseException) -> None:
-        """Write no more, and say why."""
-        if self.logger is not None:
-            self.logger = None
-            self._tell(f"{self._name} logging is given up, records are not: {_line(error)}")
+        """Log no more, and say why."""
+        if self.ray_logger is not None:
+            self.ray_logger = None
+            self._on_given_up(f"{self._name} logging is given up, records are not: {_one_line(error)}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         task: Task = trial.config["task"]
-        found = trial.last_result["result"]["trials"]
-        # What is recorded is not run again, and so not written again either.
-        with CTRL_C.held():
-            for planned, settings in zip(task["ids"], task["trials"], strict=True):
-                if planned in found:
-                    known = {name: value for name, value in found[planned].items() if value is not None}
-                    self._write(self._run(planned, settings, trial), known)
+        means_by_trial = trial.last_result["result"]["trials"]
+        # A recorded trial is not run again, so what is not logged now never is.
+        with CTRL_C.defer():
+            for trial_id, settings in zip(task["ids"], task["trials"], strict=True):
+                if trial_id in means_by_trial:
+                    means = {name: value for name, value in means_by_trial[trial_id].items() if value is not None}
+                    self._log(self._run(trial_id, settings, trial), means)
 
-    def _run(self, planned: str, settings: Mapping[str, Any], trial: Any) -> "_Run":
-        own = Path.cwd() if self._folder is None else self._folder / planned
+    def _run(self, trial_id: str, settings: Mapping[str, Any], trial: Any) -> "_Run":
+        folder = Path.cwd() if self._folder is None else self._folder / trial_id
         parameters = {
             name: format_value(value) if isinstance(value, tuple) else value for name, value in settings.items()
         }
-        return _Run(planned, f"{planned}-{trial.trial_id}", parameters, str(own), trial.experiment_dir_name)
+        return _Run(trial_id, f"{trial_id}-{trial.trial_id}", parameters, str(folder), trial.experiment_dir_name)
 
     def on_experiment_end(self, trials: list[Any], interrupted: bool = False, **info: Any) -> None:
-        if self.logger is not None:
+        if self.ray_logger is not None:
             try:
-                self.logger.on_experiment_end(trials=[], interrupted=interrupted)
+                self.ray_logger.on_experiment_end(trials=[], interrupted=interrupted)
             except Exception as error:
                 self.give_up(error)
 
-    def _write(self, run: "_Run", means: Mapping[str, float]) -> None:
-        if self.logger is not None:
+    def _log(self, run: "_Run", means: Mapping[str, float]) -> None:
+        if self.ray_logger is not None:
             try:
-                self.logger.log_trial_start(run)
+                self.ray_logger.log_trial_start(run)
                 # Their step is the epoch after which they were measured.
-                self.logger.log_trial_result(1, run, {**means, TRAINING_ITERATION: run.config["epochs"]})
-                self.logger.log_trial_end(run)
+                self.ray_logger.log_trial_result(1, run, {**means, TRAINING_ITERATION: run.config["epochs"]})
+                self.ray_logger.log_trial_end(run)
             except Exception as error:
                 self.give_up(error)
 
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """A trial of the plan with what Ray's loggers read of one of Tune's.
+    """A trial of the plan, with what Ray's loggers read of one of Tune's trials.
 
     Attributes:
         name: its id.
-        trial_id: another for each time that it is run, as W&B wants it.
+        trial_id: unique to each time that it is run, as W&B wants it.
         config: its settings.
         local_path: the run's folder.
         experiment_dir_name: the launch.
@@ -167,79 +165,29 @@ class _Run:
         return self.config
 
     def init_local_path(self) -> None:
-        """Make its folder."""
+        """Make the run's folder."""
         Path(self.local_path).mkdir(parents=True, exist_ok=True)
 
 
-GiveUp = Callable[[BaseException], None]
-
-
-def _logger(name: str, sweep: str, give_up: GiveUp) -> LoggerCallback:
+def _ray_logger(name: str, sweep: str, give_up: Callable[[BaseException], None]) -> LoggerCallback:
+    """Return Ray's logger of that name, which logs to an experiment or project named after the sweep."""
     if name == "tensorboard":
         return TBXLoggerCallback()
-    return _mlflow(sweep) if name == "mlflow" else _wandb(sweep, give_up)
+    return _mlflow_logger(sweep) if name == "mlflow" else ray_internals.wandb_logger(sweep, give_up)
 
 
-def _mlflow(sweep: str) -> LoggerCallback:
+def _mlflow_logger(sweep: str) -> LoggerCallback:
     # Loads mlflow.
     from ray.air.integrations.mlflow import MLflowLoggerCallback, mlflow
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    # A server that doesn't answer is tried for minutes by default, and training waits.
+    # By default a server that doesn't answer is tried for minutes, and training waits.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     # Without an address Ray would have mlflow forget that of its environment.
     return MLflowLoggerCallback(mlflow.get_tracking_uri(), experiment_name=sweep)
 
 
-def _wandb(sweep: str, give_up: GiveUp) -> LoggerCallback:
-    # Loads wandb.
-    from ray.air.integrations.wandb import WandbLoggerCallback, _WandbLoggingActor
-
-    class Logger(WandbLoggerCallback):  # type: ignore[misc]
-        """Ray's, whose writers are on this machine and know of W&B what this process does.
-
-        Ray's own would be given the key through their runtime environment, which Ray writes into its logs.
-        """
-
-        _remote_logger_class: Any
-
-        def _start_logging_actor(self, *args: Any, **kwargs: Any) -> None:
-            if self._remote_logger_class is None:
-                known = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
-                here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-                remote = ray.remote(num_cpus=0, scheduling_strategy=here)
-                self._remote_logger_class = remote(_knowing(_WandbLoggingActor, ray.put(known)))
-            super()._start_logging_actor(*args, **kwargs)
-
-        def _cleanup_logging_actor(self, trial: Any) -> None:
-            written = self._trial_logging_futures[trial]
-            super()._cleanup_logging_actor(trial)
-            try:
-                ray.get(written, timeout=0)
-            except ray.exceptions.GetTimeoutError:
-                give_up(TimeoutError(f"run {trial} was not written in time"))
-            except Exception as error:
-                give_up(error)
-
-        def on_experiment_end(self, trials: list[Any], interrupted: bool = False, **info: Any) -> None:
-            within = INTERRUPTED_S if interrupted else self._upload_timeout
-            self._cleanup_logging_actors(timeout=within, kill_on_timeout=True)
-
-    return Logger(sweep, excludes=[TRAINING_ITERATION])
-
-
-def _knowing(writer: type, known: Any) -> type:
-    """A writer whose process has these variables, which go from memory to memory alone."""
-
-    class Writer(writer):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            os.environ.update(ray.get(known))
-            super().__init__(*args, **kwargs)
-
-    return Writer
-
-
-def _line(error: BaseException) -> str:
-    """What went wrong in one line; Ray tells of an actor's error last."""
+def _one_line(error: BaseException) -> str:
+    """Return what went wrong in one line, without credentials; Ray puts an actor's own error last."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return public((lines[-1] if isinstance(error, ray.exceptions.RayError) else lines[0]).strip())

@@ -1,4 +1,4 @@
-"""What Ray Tune adds to the work itself: many short trials against the time they would take without it."""
+"""Measure what Ray Tune adds to the work itself: many short trials, against the time they would take without it."""
 
 import math
 import time
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from study.worker import peak_memory
-from sweeps.launch.cluster import Cluster, connected
+from sweeps.launch.cluster import connect
+from sweeps.launch.launch import Cluster
 from sweeps.launch.schedule import schedule
 from sweeps.launch.tasks import Report, Task
 
@@ -17,12 +18,12 @@ class Overhead:
 
     Attributes:
         ideal: what the trials take on that many workers if nothing comes between them.
-        took: from the first trial's begin to the last one's end.
-        startup: from the call to the first trial's begin.
+        took: from the start of the first trial to the end of the last one.
+        startup: from the call to the start of the first trial.
         trials: how many there were.
         workers: how many of them ran at once.
-        memory: by how much the most that the driver had has grown over them.
-        peak: the most memory that the driver had.
+        memory: by how much the driver's peak memory grew over them.
+        peak: the driver's peak memory.
     """
 
     ideal: float
@@ -39,9 +40,9 @@ class Overhead:
         return (self.took - self.ideal) * min(self.workers, self.trials) / self.trials
 
 
-def overhead(trials: int, seconds: float, cluster: Cluster) -> Overhead:
-    """Run trials that only wait, through the same path as real ones."""
-    with connected(cluster) as pool:
+def measure_overhead(trials: int, seconds: float, cluster: Cluster) -> Overhead:
+    """Run so many trials that only wait for so many seconds, the way real ones are run."""
+    with connect(cluster) as pool:
         before = peak_memory()
         outcome = schedule([{"seconds": seconds}] * trials, wait, pool, on_progress=lambda _: None)
         peak = peak_memory()

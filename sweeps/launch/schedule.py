@@ -1,4 +1,4 @@
-"""Tasks given to reused workers by Ray Tune, and what becomes of each."""
+"""Have Ray Tune give tasks to reused workers, and collect what came of each."""
 
 import faulthandler
 import gc
@@ -24,9 +24,10 @@ from sweeps.launch.cluster import Pool
 from sweeps.launch.tasks import NotWrittenError, Report, Task, Work
 
 MAX_FAILURES = 2
+"""How often a task that fails is tried again."""
 WORKER_DIED = "its worker process died: out of memory, a crash, or killed from outside"
-LETS_GO_S = 5.0
-"""What a process whose task is over time has to say so before it ends."""
+EXIT_GRACE_S = 5.0
+"""How long a process whose task is over its time limit has to report it before it is ended."""
 REPORT_EVERY_S = 0.5
 
 
@@ -35,42 +36,42 @@ class TaskError(RuntimeError):
 
 
 class OverTimeError(Exception):
-    """A task took longer than it was given."""
+    """A task took longer than its time limit."""
 
 
 @dataclass
 class Outcome:
-    """What came of the tasks, by their position in the list.
+    """What came of a list of tasks, by their position in it.
 
     Attributes:
         results: what each finished task returned.
-        errors: why each task failed that was tried in vain.
-        early: those among them that Tune gave up before they had all their tries.
+        errors: why each failed task failed the last time.
+        given_up_early: the failed tasks that Tune gave up before they had all their tries.
         interrupted: whether the user stopped the run.
-        refused: why a record could not be written, which ended the run.
-        began: when the first task was being worked on, as `time.time` has it.
-        ended: when the last one was done.
+        write_error: why a record could not be written, which ended the run; empty if all could.
+        began: when the first task began, as `time.time` has it.
+        ended: when the last one ended.
     """
 
     results: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
-    early: set[int] = field(default_factory=set)
+    given_up_early: set[int] = field(default_factory=set)
     interrupted: bool = False
-    refused: str = ""
+    write_error: str = ""
     began: float = math.inf
     ended: float = -math.inf
 
     @property
     def seconds(self) -> float:
-        """From the begin of the first task until the end of the last one; 0 if none was done."""
+        """Seconds from the start of the first task to the end of the last one; 0 if none was done."""
         return max(0.0, self.ended - self.began)
 
     def startup_s(self, pool: Pool) -> float:
-        """Seconds from asking for the workers until the first task was being worked on; 0 if none was done."""
-        return self.began - pool.asked if self.ended >= self.began else 0.0
+        """Return the seconds from asking for the workers to the start of the first task; 0 if none was done."""
+        return self.began - pool.asked_at if self.ended >= self.began else 0.0
 
-    def add(self, later: "Outcome") -> None:
-        """Take over what came of later tasks; what each of them returned is in the records, and not kept."""
+    def extend(self, later: "Outcome") -> None:
+        """Take over when later tasks were worked on and whether they were interrupted; the records have the rest."""
         self.interrupted |= later.interrupted
         self.began, self.ended = min(self.began, later.began), max(self.ended, later.ended)
 
@@ -94,21 +95,21 @@ def schedule(
             `time_limit` fails after so many seconds, and the worker's process ends.
         work: a function of a module that the workers can import.
         pool: the workers.
-        on_progress: told the weighted fraction of the work that is done; what has failed is not.
+        on_progress: called with the weighted fraction of the work that is done; failed tasks are not.
         weights: how much work each task is; all the same by default.
         storage: where Tune keeps its own account of the experiment, a folder or URI that all nodes see; by default
             it is thrown away.
         tries: how often a task that fails is tried again; `MAX_FAILURES` by default.
-        sharing: how many tasks like it share a worker's device, for each; 1 by default.
+        sharing: for each task, how many tasks like it share a worker's device; 1 by default.
         common: what all tasks have beside their own. It goes from memory to memory alone, for it may have credentials,
             and Tune writes down what each task has of its own.
-        callbacks: what Tune is to call besides; at its end they are told whether it was `interrupted`.
+        callbacks: further Tune callbacks; at the end they are told whether it was `interrupted`.
     """
     sharing = sharing or [1] * len(tasks)
-    given = [{**task, "device": pool.device, "task": position} for position, task in enumerate(tasks)]
-    return _fit(
+    numbered = [{**task, "device": pool.device, "task": position} for position, task in enumerate(tasks)]
+    return _run_tune(
         _trainable(work, ray.put(dict(common or {}))),
-        {"task": tune.grid_search(given)},
+        {"task": tune.grid_search(numbered)},
         pool,
         _Tracker(weights or [1.0] * len(tasks), on_progress),
         callbacks,
@@ -118,7 +119,7 @@ def schedule(
     )
 
 
-def search(
+def schedule_suggestions(
     searcher: Any,
     count: int,
     work: Work,
@@ -128,7 +129,7 @@ def search(
     sharing: int = 1,
     callbacks: Sequence[tune.Callback] = (),
 ) -> Outcome:
-    """Give reused workers tasks that a searcher suggests one by one, and the searcher what came of them.
+    """Give reused workers the tasks that a searcher suggests one by one, and tell the searcher what came of them.
 
     Args:
         searcher: one of Tune's, with objectives and directions of its own: Tune's configuration names none, for it
@@ -137,17 +138,26 @@ def search(
         count: how many tasks to ask for.
         work: as in `schedule`; what it returns has the objectives.
         pool: the workers.
-        on_progress: told the fraction of the work that is done; what has failed is not.
+        on_progress: called with the fraction of the tasks that is done; failed tasks are not.
         storage: as in `schedule`.
         sharing: how many tasks share a worker's device.
-        callbacks: what Tune is to call besides; at its end they are told whether it was `interrupted`.
+        callbacks: as in `schedule`.
     """
-    tracker = _Tracker([1.0] * count, on_progress)
-    trainable, shared = _trainable(work, ray.put({})), [sharing] * count
-    return _fit(trainable, {}, pool, tracker, callbacks, shared, MAX_FAILURES, storage, searcher, count)
+    return _run_tune(
+        _trainable(work, ray.put({})),
+        {},
+        pool,
+        _Tracker([1.0] * count, on_progress),
+        callbacks,
+        [sharing] * count,
+        MAX_FAILURES,
+        storage,
+        searcher,
+        count,
+    )
 
 
-def _fit(
+def _run_tune(
     trainable: Callable[[dict[str, Any]], None],
     space: Mapping[str, Any],
     pool: Pool,
@@ -159,14 +169,14 @@ def _fit(
     searcher: Any = None,
     count: int = 1,
 ) -> Outcome:
-    """Have Tune carry out the tasks of a space, or so many of a searcher's."""
+    """Have Tune carry out the tasks of a space, or as many of a searcher's as `count` says."""
     device = "GPU" if pool.device == "cuda" else "CPU"
 
     def part_of_device(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([{device: 1 / sharing[config["task"]["task"]]}])
 
-    with nullcontext(storage) if storage else tempfile.TemporaryDirectory(prefix="normleak-") as kept_in:
-        backend_choice = tune.Tuner(
+    with nullcontext(storage) if storage else tempfile.TemporaryDirectory(prefix="normleak-") as storage_path:
+        tuner = tune.Tuner(
             tune.with_resources(trainable, part_of_device),
             param_space=space,
             tune_config=tune.TuneConfig(
@@ -180,17 +190,17 @@ def _fit(
             ),
             run_config=tune.RunConfig(
                 name=f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}",
-                storage_path=kept_in,
+                storage_path=storage_path,
                 verbose=0,
                 callbacks=[tracker, *callbacks],
                 failure_config=tune.FailureConfig(max_failures=tries),
-                stop=_Stopper(tracker.outcome),
+                stop=_StopAtWriteError(tracker.outcome),
             ),
         )
         try:
-            backend_choice.fit()
+            tuner.fit()
         except KeyboardInterrupt:
-            CTRL_C.heard()
+            CTRL_C.acknowledge()
             tracker.outcome.interrupted = True
             for callback in callbacks:
                 callback.on_experiment_end(trials=[], interrupted=True)
@@ -202,11 +212,11 @@ def _fit(
 
 
 def _trainable(work: Work, common: Any) -> Callable[[dict[str, Any]], None]:
-    """The work as Tune calls it in a worker, reporting at most twice a second and cleaning up after each task.
+    """Wrap the work as Tune calls it in a worker, with a report at most twice a second and a clean-up after each task.
 
     Args:
         work: what is done with a task.
-        common: a reference to what all tasks have.
+        common: a Ray reference to what all tasks have.
     """
 
     def trainable(config: dict[str, Any]) -> None:
@@ -222,10 +232,10 @@ def _trainable(work: Work, common: Any) -> Callable[[dict[str, Any]], None]:
             try:
                 return work({**ray.get(common), **config["task"]}, report)
             finally:
-                _clean_up()
+                _free_gpu_memory()
 
         try:
-            result = dict(_within(config["task"].get("time_limit"), attempt))
+            result = dict(_run_within(config["task"].get("time_limit"), attempt))
         except Exception as error:
             # Tune rebuilds exceptions from their text, which not every class survives.
             raise TaskError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
@@ -235,11 +245,11 @@ def _trainable(work: Work, common: Any) -> Callable[[dict[str, Any]], None]:
     return trainable
 
 
-def _within(seconds: float | None, work: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-    """What the work comes to; if it is not done in time, this process ends soon, for no thread of it can be ended.
+def _run_within(seconds: float | None, work: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Run the work and return its result; if it takes too long, this process ends soon, for threads can't be ended.
 
     Raises:
-        OverTimeError: it is not.
+        OverTimeError: it took longer than so many seconds.
     """
     if not seconds:
         return work()
@@ -253,8 +263,8 @@ def _within(seconds: float | None, work: Callable[[], Mapping[str, Any]]) -> Map
         except BaseException as error:
             done.set_exception(error)
 
-    # Its watch is no thread of Python's, which compiled code that hangs may keep from running.
-    faulthandler.dump_traceback_later(seconds + LETS_GO_S, exit=True)
+    # This watch is no Python thread, which compiled code that hangs may keep from running.
+    faulthandler.dump_traceback_later(seconds + EXIT_GRACE_S, exit=True)
     threading.Thread(target=run, daemon=True).start()
     if not wait([done], seconds).done:
         raise OverTimeError(f"it took longer than its limit of {seconds:g} s")
@@ -262,7 +272,7 @@ def _within(seconds: float | None, work: Callable[[], Mapping[str, Any]]) -> Map
     return done.result()
 
 
-def _clean_up() -> None:
+def _free_gpu_memory() -> None:
     """Leave nothing on a GPU to the next task of the same process."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
@@ -281,8 +291,8 @@ class _KeepStartingWorkers(FIFOScheduler):  # type: ignore[misc]
         return None
 
 
-class _Stopper(tune.Stopper):  # type: ignore[misc]
-    """Ends the run once records could not be written: what is trained from then on would be lost."""
+class _StopAtWriteError(tune.Stopper):  # type: ignore[misc]
+    """End the run once records could not be written: what is trained from then on would be lost."""
 
     def __init__(self, outcome: Outcome) -> None:
         self._outcome = outcome
@@ -291,18 +301,18 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
-        return bool(self._outcome.refused)
+        return bool(self._outcome.write_error)
 
 
 class _Tracker(tune.Callback):  # type: ignore[misc]
-    """Hears of every report, end and failure of Tune's trials."""
+    """Collect the outcome and the progress of the tasks from the reports, ends and failures of Tune's trials."""
 
     def __init__(self, weights: Sequence[float], on_progress: Report) -> None:
         self.outcome = Outcome()
         self._weights, self._fractions, self._on_progress = weights, [0.0] * len(weights), on_progress
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks to restore an experiment, which the records do for us."""
+        """Return nothing: Tune pickles its callbacks to restore an experiment, which the records do for us."""
         return {}
 
     def on_trial_result(
@@ -315,14 +325,14 @@ class _Tracker(tune.Callback):  # type: ignore[misc]
         self._advance(trial, 1.0)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.outcome.refused = self.outcome.refused or _refused(_reason(trial))
+        self.outcome.write_error = self.outcome.write_error or _write_error(_last_error(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.outcome.errors[_position(trial)] = reason = _reason(trial)
-        self.outcome.refused = self.outcome.refused or _refused(reason)
-        # Of a worker that dies while it is made ready for a trial, Tune hears twice, and takes the second for the last.
-        if trial.run_metadata.num_failures <= trial.max_failures:
-            self.outcome.early.add(_position(trial))
+        self.outcome.errors[_position(trial)] = error = _last_error(trial)
+        self.outcome.write_error = self.outcome.write_error or _write_error(error)
+        # Tune hears twice of a worker that dies while it is made ready for a trial, and takes the second for the last.
+        if trial.num_failures <= trial.max_failures:
+            self.outcome.given_up_early.add(_position(trial))
         self._advance(trial, 0.0)
 
     def _advance(self, trial: Any, fraction: float) -> None:
@@ -332,11 +342,12 @@ class _Tracker(tune.Callback):  # type: ignore[misc]
 
 
 def _position(trial: Any) -> int:
+    """Return the position of Tune's trial in the list of tasks."""
     return int(trial.config["task"]["task"])
 
 
-def _reason(trial: Any) -> str:
-    """Why the last try failed, in one line."""
+def _last_error(trial: Any) -> str:
+    """Return in one line why the last try of Tune's trial failed."""
     # `trial.get_error()` reads a copy that is not there yet while callbacks run.
     path = Path(trial.error_file or "")
     lines = [line.strip() for line in path.read_text().splitlines() if line.strip()] if path.is_file() else []
@@ -347,6 +358,6 @@ def _reason(trial: Any) -> str:
     return lines[-1].rpartition(f"{TaskError.__name__}: ")[2]
 
 
-def _refused(reason: str) -> str:
-    """What the results folder said, if that was the reason."""
-    return reason.partition(f"{NotWrittenError.__name__}: ")[2]
+def _write_error(error: str) -> str:
+    """Return what the results folder said if a record could not be written; empty if the error is another."""
+    return error.partition(f"{NotWrittenError.__name__}: ")[2]

@@ -1,4 +1,4 @@
-"""What a worker does with the trials that it is given: run them and write their records."""
+"""What a worker does with a task: run the trials of a unit and record them, or time how they train fastest."""
 
 import faulthandler
 import os
@@ -11,46 +11,35 @@ from study.errors import BadInputError
 from study.record.results import Results
 from study.trial import Trial
 from study.worker import use_one_thread
-from sweeps.bundles import Advice
+from sweeps.bundles import Packing
 
-ADVISES_WITHIN_S = 600.0
+RECOMMENDS_WITHIN_S = 600.0
+"""How long a worker may take to time a kind of network."""
 WRITES_AGAIN_AFTER_S = (1.0, 3.0)
 REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc", "seconds")
+"""The columns of `members` whose means Ray and its loggers see."""
+
 Report = Callable[[float], None]
 Task = Mapping[str, Any]
 Work = Callable[[Task, Report], Mapping[str, Any]]
-"""What a worker does with a task: it may report the fraction done, and returns what Ray's users will see of it."""
+"""A function that carries out a task in a worker. It may report the fraction done, and returns what Ray sees of it."""
 
 
 class NotWrittenError(OSError):
-    """The results folder has refused a record, which says nothing of its trial."""
-
-
-def advise(trial: Trial, data_dir: str, device: str, members: int, backend: str, most_sharing: int) -> Advice:
-    """How so many members of that kind train fastest on this process's device, which up to so many may share.
-
-    A network that hangs takes the process with it, and its trials are then run one by one, each within its limit.
-    """
-    from study.data.load import load
-    from study.speed import backend_choice
-
-    use_one_thread()
-    faulthandler.dump_traceback_later(ADVISES_WITHIN_S, exit=True)
-    try:
-        data = load(trial.dataset, Path(data_dir), trial.subset)
-        choice = backend_choice.choose(
-            trial, data.shape, data.classes, members, device, backend, sharing=most_sharing > 1
-        )
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-    sharing = min(choice.workers or 1, most_sharing)
-    return Advice(choice.members, sharing, f"{choice}, {sharing} to a device" if sharing > 1 else str(choice))
+    """The results folder refused a record, which says nothing about its trial."""
 
 
 def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
-    """Run a unit in a worker and write its shards; Ray's users see means over all of its members and over each trial's.
+    """Run a unit in a worker and write its shards.
 
-    A unit that takes long is kept in the results folder now and then, and goes on from there when it is tried again.
+    A unit that takes long is checkpointed in the results folder now and then, and a later try continues from there.
+
+    Returns:
+        Means over all members of the unit and, under `trials`, over those of each trial that was recorded.
+
+    Raises:
+        BadInputError: the files of a dataset are not those that the trials were planned with.
+        NotWrittenError: the results folder refuses a record.
     """
     from study.run import run_together
 
@@ -62,21 +51,21 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
             raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")
     results = Results(task["results"])
     checkpoints = results.checkpoints(task["sweep"])
-    found = run_together(trials, Path(task["data_dir"]), task["device"], report, task["backend"], checkpoints)
-    for trial, records in zip(trials, found, strict=True):
+    records = run_together(trials, Path(task["data_dir"]), task["device"], report, task["backend"], checkpoints)
+    for trial, tables in zip(trials, records, strict=True):
         if trial.id in task["recorded"]:
-            for row in records.members:
+            for row in tables.members:
                 row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
-            write(results, task["sweep"], trial, vars(records))
+            write(results, task["sweep"], trial, vars(tables))
     for trial in trials:
         checkpoints.drop(trial.id)
-    recorded = {trial.id: _means(records.members) for trial, records in zip(trials, found, strict=True)}
-    means = _means([row for records in found for row in records.members])
-    return {**means, "trials": {trial: recorded[trial] for trial in task["recorded"]}}
+    by_trial = {trial.id: _means(tables.members) for trial, tables in zip(trials, records, strict=True)}
+    means = _means([row for tables in records for row in tables.members])
+    return {**means, "trials": {trial: by_trial[trial] for trial in task["recorded"]}}
 
 
 def write(results: Results, sweep: str, trial: Trial, tables: Mapping[str, Any]) -> None:
-    """Write a trial's shards in its worker, again if need be: to train it once more takes longer.
+    """Write a trial's shards from its worker, trying again if the folder refuses: training anew would take longer.
 
     Raises:
         NotWrittenError: the folder still refuses them.
@@ -91,10 +80,42 @@ def write(results: Results, sweep: str, trial: Trial, tables: Mapping[str, Any])
             time.sleep(wait_s)
 
 
+def recommend_packing(
+    trial: Trial, data_dir: str, device: str, members: int, backend: str, most_sharing: int
+) -> Packing:
+    """Time how the members of such trials train fastest on this process's device.
+
+    A network that hangs ends the process. Its trials are then run one by one, each within its time limit.
+
+    Args:
+        trial: one of the kind.
+        data_dir: where torchvision's datasets lie.
+        device: this process's device, `cpu` or `cuda`.
+        members: how many members there are to be packed.
+        backend: how members train side by side, or `auto`.
+        most_sharing: the most tasks that may share the device.
+    """
+    from study.data.load import load
+    from study.speed import backend_choice
+
+    use_one_thread()
+    faulthandler.dump_traceback_later(RECOMMENDS_WITHIN_S, exit=True)
+    try:
+        data = load(trial.dataset, Path(data_dir), trial.subset)
+        choice = backend_choice.choose(
+            trial, data.shape, data.classes, members, device, backend, sharing=most_sharing > 1
+        )
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    sharing = min(choice.workers or 1, most_sharing)
+    return Packing(choice.members, sharing, f"{choice}, {sharing} to a device" if sharing > 1 else str(choice))
+
+
 def _means(members: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     return {name: _mean([row.get(name) for row in members]) for name in REPORTED}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values that are there; None if none is."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None

@@ -1,106 +1,77 @@
-"""Ray Tune as a scheduler of trials.
+"""Run the trials of a launch: bundle them into units, have those scheduled, and retry what failed."""
 
-A launch is a flat list of tasks, one a trial or a bundle of small ones, given to as many reused workers as the machine
-or the cluster carries.
-Records are written by the workers; what comes back here is progress, and the reason where a task failed for good.
-"""
-
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
 
 from study.record.results import Results
 from study.trial import Trial
-from sweeps.bundles import MEMBERS, SPEED, Advice, Bundle, Known, alike, bundled, halves, worth_bundling
+from sweeps.bundles import MEMBERS, SPEED, Bundle, Packing, halves, packable_groups, split_into_bundles, worth_bundling
 from sweeps.launch.cluster import Pool, store_environment
+from sweeps.launch.launch import Launch
 from sweeps.launch.schedule import MAX_FAILURES, WORKER_DIED, Outcome, schedule
-from sweeps.launch.tasks import Report, Task, advise, run_and_record
+from sweeps.launch.tasks import Report, Task, recommend_packing, run_and_record
 
 NEARLY_DONE = 0.999
-AT_ONCE, AT_ONCE_EACH = 1000, 8
-"""Tune keeps all that it knows of every task until the last one is done, so it is given so many at once, or so many a
-worker where that is more: then few workers are left without a task while the last ones are finished."""
+"""The most progress shown before the last record is written."""
+WAVE, WAVE_PER_WORKER = 1000, 8
+"""How many units Tune is given at once: so many in all, or so many a worker where that is more.
+
+Tune keeps all that it knows of a task until the last one is done. With several a worker, few workers are idle while the
+last ones are finished.
+"""
 
 
-def run_trials(
-    trials: Sequence[Trial],
-    sweep: str,
-    results: Results,
-    data_dir: Path,
-    pool: Pool,
-    on_progress: Report,
-    backend: str = "auto",
-    planned: Sequence[Trial] = (),
-    on_choice: Callable[[Trial, str], None] = lambda *_: None,
-    callbacks: Sequence[tune.Callback] = (),
-    time_limit: float | None = None,
-    known: Known | None = None,
-) -> Outcome:
-    """Run the trials and have their workers write the records; a trial that can't be run is recorded as failed.
+def run_trials(launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
+    """Run the trials of a launch, whose workers write the records; a trial that can't be run is recorded as failed.
 
-    A bundle that fails is tried again in halves, or as it is where its worker died and left a checkpoint, and a trial
-    whose worker dies, as it does where memory runs out, at last member by member. What is recorded by then stays.
-
-    Which trials train side by side depends on all that is planned, not on what of it is missing: a sweep that was
-    stopped thus ends with the numbers of one that was not.
+    A bundle that fails is tried again in halves, or as it is where its worker died and left a checkpoint. A trial whose
+    worker dies, as it does where memory runs out, is at last tried member by member. What is recorded by then stays.
 
     Args:
-        trials: what to run.
-        sweep: the sweep under which to record.
-        results: where.
-        data_dir: where torchvision's datasets lie, on every node.
+        launch: what to run, and how.
         pool: the workers.
-        on_progress: told the fraction of all the training that is done and need not be done again.
-        backend: how members train side by side, or `auto`.
-        planned: all trials of the plan that these belong to; by default these alone.
-        on_choice: told how members train side by side, for a trial of each kind of which a worker was asked.
-        callbacks: what Tune is to call besides; at its end they are told whether it was `interrupted`.
-        time_limit: seconds that a try of a trial may take; a bundle may take the sum of its trials'.
-        known: how kinds of trials train fastest on such workers, who are then not asked.
+        on_progress: called with the fraction of all the training that is done and need not be done again.
 
     Raises:
-        OSError: records could not be written; their trials are missing, and none is begun any more.
+        OSError: records could not be written; their trials are missing, and no other is begun any more.
     """
-    whole, told = Outcome(), 0.0
-    asked = {trial.cell: trial for trial in trials}
-    # Of a cell that has got more seeds, only those are run.
-    whole_plan = [asked.get(trial.cell, trial) for trial in planned or trials]
-    units = in_units(whole_plan, data_dir, pool, backend, frozenset(asked), on_choice, known or {})
+    whole, shown = Outcome(), 0.0
+    units = make_units(launch, pool)
     total = left = sum(unit.work for unit in units)
     underway = 0.0
 
     def advance(fraction: float) -> None:
         # A task that is tried again starts from nothing.
-        nonlocal told
-        told = max(told, (total - left + fraction * underway) / total)
-        # Once trained, a trial is still to be recorded.
-        on_progress(min(told, NEARLY_DONE))
+        nonlocal shown
+        shown = max(shown, (total - left + fraction * underway) / total)
+        on_progress(min(shown, NEARLY_DONE))
 
+    results = launch.results
     # Tune's own account is a convenience; a store that refuses it now and then must not end a run.
-    storage = results.below(sweep, "ray") if results.is_local else None
+    storage = results.below(launch.sweep, "ray") if results.is_local else None
     common = {
-        "sweep": sweep,
+        "sweep": launch.sweep,
         "results": results.location,
-        "data_dir": str(data_dir.absolute()),
+        "data_dir": str(launch.data_dir.absolute()),
         "environment": {} if results.is_local else store_environment(),
     }
-    at_once = max(AT_ONCE, AT_ONCE_EACH * pool.workers)
+    callbacks = launch.callbacks(launch.sweep)
+    size = max(WAVE, WAVE_PER_WORKER * pool.workers)
     while units and not whole.interrupted:
-        wave, later = units[:at_once], units[at_once:]
+        wave, later = units[:size], units[size:]
         underway = sum(unit.work for unit in wave)
-        tasks = [_task(unit, time_limit) for unit in wave]
+        tasks = [_task(unit, launch.time_limit) for unit in wave]
         # A bundle is taken apart rather than tried again as it is.
         tries = MAX_FAILURES if all(len(unit.trials) == 1 for unit in wave) else 0
-        shared, work = [unit.sharing for unit in wave], [unit.work for unit in wave]
-        outcome = schedule(tasks, run_and_record, pool, advance, work, storage, tries, shared, common, callbacks)
-        whole.add(outcome)
-        with written(outcome, results):
-            units = [*later, *_again(wave, outcome, tries, sweep, results)]
+        sharing, work = [unit.sharing for unit in wave], [unit.work for unit in wave]
+        outcome = schedule(tasks, run_and_record, pool, advance, work, storage, tries, sharing, common, callbacks)
+        whole.extend(outcome)
+        with reporting_write_errors(outcome, results):
+            units = [*later, *_units_to_retry(wave, outcome, tries, launch)]
         left = sum(unit.work for unit in units)
     if not whole.interrupted:
         on_progress(1.0)
@@ -108,15 +79,15 @@ def run_trials(
 
 
 @contextmanager
-def written(outcome: Outcome, results: Results) -> Iterator[None]:
-    """Where more is recorded of an outcome whose records could be written.
+def reporting_write_errors(outcome: Outcome, results: Results) -> Iterator[None]:
+    """Raise one clear error if the records of an outcome, or those written within, could not be written.
 
     Raises:
-        OSError: they could not, or no more can.
+        OSError: they could not.
     """
     try:
-        if outcome.refused:
-            raise OSError(outcome.refused)
+        if outcome.write_error:
+            raise OSError(outcome.write_error)
         yield
     except OSError as error:
         raise OSError(
@@ -127,21 +98,21 @@ def written(outcome: Outcome, results: Results) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Unit:
-    """What goes to a worker at once.
+    """The trials that go to a worker as one task.
 
     Attributes:
         trials: whose members train side by side.
         cells: those to be recorded.
         backend: how members are to train.
         sharing: how many such units share a device.
-        again: how often it was tried again as it is.
+        retries: how often it was tried again as it is.
     """
 
     trials: Bundle
     cells: frozenset[str]
     backend: str
     sharing: int = 1
-    again: int = 0
+    retries: int = 0
 
     @property
     def recorded(self) -> Bundle:
@@ -154,64 +125,70 @@ class _Unit:
         return sum(len(trial.members) * trial.epochs for trial in self.trials)
 
 
-def in_units(
-    trials: Sequence[Trial],
-    data_dir: Path,
-    pool: Pool,
-    backend: str,
-    cells: frozenset[str],
-    on_choice: Callable[[Trial, str], None],
-    known: Known,
-) -> list[_Unit]:
-    """The trials that have one of the cells, bundled where one alone has fewer members than pay on the device."""
+def make_units(launch: Launch, pool: Pool) -> list[_Unit]:
+    """Return the units of a launch: its trials, bundled where one alone has fewer members than pay on the device.
+
+    A bundle may have trials of the plan that the launch does not ask for: they train along, and are not recorded.
+    """
+    asked_for = {trial.cell: trial for trial in launch.trials}
+    # Of a cell that has got more seeds, only those are run.
+    trials = [asked_for.get(trial.cell, trial) for trial in launch.planned or launch.trials]
+    cells, backend = frozenset(asked_for), launch.backend
     share = -(-len(trials) // pool.workers)
-    # Asked of the workers: this machine may have another device than theirs.
-    resources = {"num_gpus": 1} if pool.device == "cuda" else {"num_cpus": 1}
-    ask = ray.remote(**resources, max_retries=0)(advise).remote
-    groups = [group for group in alike(trials) if _any_of(group, cells)]
-    asked, told = {}, {}
+    groups = [group for group in packable_groups(trials) if _has_any(group, cells)]
+    known: dict[Bundle, Packing] = {}
+    asked: dict[Bundle, Any] = {}
     for group in groups:
         several = worth_bundling(group, share, pool.device, backend)
-        if several and (kind := group[0].values(SPEED)) in known:
-            told[group] = known[kind]
+        if several and (kind := group[0].values(SPEED)) in launch.packings:
+            known[group] = launch.packings[kind]
         elif several or pool.device == "cuda":
             members = MEMBERS[pool.device] if several else len(group[0].members)
             # Where each task has a device of its own, nobody need know how many it could carry.
-            most_sharing = min(pool.each, share)
-            asked[group] = ask(group[0], str(data_dir.absolute()), pool.device, members, backend, most_sharing)
+            asked[group] = _ask(group[0], members, min(pool.most_sharing, share), launch, pool)
     units = []
     for group in groups:
-        advice = told.get(group) or _answer(asked.get(group))
-        if advice.choice:
-            on_choice(group[0], advice.choice)
-        share = -(-len(trials) // (pool.workers * advice.sharing))
-        bundles = bundled(group, advice.members, share)
-        units += [_Unit(bundle, cells, backend, advice.sharing) for bundle in bundles if _any_of(bundle, cells)]
+        packing = known.get(group) or _answer(asked.get(group))
+        if packing.choice:
+            launch.on_packing(group[0], packing.choice)
+        share = -(-len(trials) // (pool.workers * packing.sharing))
+        bundles = split_into_bundles(group, packing.members, share)
+        units += [_Unit(bundle, cells, backend, packing.sharing) for bundle in bundles if _has_any(bundle, cells)]
     return units
 
 
-def _any_of(trials: Bundle, cells: Collection[str]) -> bool:
+def _has_any(trials: Bundle, cells: Collection[str]) -> bool:
     return any(trial.cell in cells for trial in trials)
 
 
-def sharing(trial: Trial, data_dir: Path, pool: Pool, backend: str) -> int:
-    """How many tasks like that trial are to share a worker's device."""
-    if pool.each == 1:
+def tasks_per_device(trial: Trial, launch: Launch, pool: Pool) -> int:
+    """Return how many tasks like that trial are to share a worker's device."""
+    if pool.most_sharing == 1:
         return 1
-    ask = ray.remote(num_gpus=1, max_retries=0)(advise).remote
-    return _answer(ask(trial, str(data_dir.absolute()), pool.device, len(trial.members), backend, pool.each)).sharing
+    return _answer(_ask(trial, len(trial.members), pool.most_sharing, launch, pool)).sharing
 
 
-def _answer(asked: Any) -> Advice:
-    """What a worker said; one by one where it was not asked or failed, as the trial itself will."""
+def _ask(trial: Trial, members: int, most_sharing: int, launch: Launch, pool: Pool) -> Any:
+    """Have a worker time how such trials train fastest, for this machine may have another device.
+
+    Returns:
+        A Ray reference to its `Packing`.
+    """
+    resources = {"num_gpus": 1} if pool.device == "cuda" else {"num_cpus": 1}
+    ask = ray.remote(**resources, max_retries=0)(recommend_packing).remote
+    return ask(trial, str(launch.data_dir.absolute()), pool.device, members, launch.backend, most_sharing)
+
+
+def _answer(asked: Any) -> Packing:
+    """Return what a worker recommends; one by one if none was asked, or it failed, as the trial itself will."""
     try:
-        return Advice() if asked is None else ray.get(asked)
+        return Packing() if asked is None else ray.get(asked)
     except ray.exceptions.RayError:
-        return Advice()
+        return Packing()
 
 
 def _task(unit: _Unit, time_limit: float | None) -> Task:
-    """The unit as JSON-like values, which is what Tune's users see of it."""
+    """Return the unit as JSON-like values, which is what Ray's users see of it."""
     return {
         "trials": [trial.settings() for trial in unit.trials],
         "ids": [trial.id for trial in unit.trials],
@@ -222,18 +199,18 @@ def _task(unit: _Unit, time_limit: float | None) -> Task:
     }
 
 
-def _again(units: Sequence[_Unit], outcome: Outcome, tries: int, sweep: str, results: Results) -> Iterator[_Unit]:
-    """What of the failed units is worth another try, with a device to itself; the rest is recorded as failed."""
+def _units_to_retry(units: Sequence[_Unit], outcome: Outcome, tries: int, launch: Launch) -> Iterator[_Unit]:
+    """Yield what of the failed units is worth another try, with a device to itself; record the rest as failed."""
+    sweep, results = launch.sweep, launch.results
     for position, error in outcome.errors.items():
         unit = units[position]
         # A task may fail with some of its records written, or all of them; those are good.
         left = frozenset(trial.cell for trial in unit.recorded if not results.ran(sweep, trial.id))
         if not left:
             continue
-        if unit.again < MAX_FAILURES and (
-            position in outcome.early or (error == WORKER_DIED and _kept(unit, sweep, results))
-        ):
-            yield replace(unit, cells=left, again=unit.again + 1)
+        continues = position in outcome.given_up_early or (error == WORKER_DIED and _has_checkpoint(unit, launch))
+        if continues and unit.retries < MAX_FAILURES:
+            yield replace(unit, cells=left, retries=unit.retries + 1)
         elif len(unit.trials) > 1:
             parts = (_Unit(half, left, unit.backend) for half in halves(unit.trials))
             yield from (part for part in parts if part.recorded)
@@ -248,7 +225,7 @@ def _again(units: Sequence[_Unit], outcome: Outcome, tries: int, sweep: str, res
             results.write(sweep, trial.id, vars(failed(trial, error)))
 
 
-def _kept(unit: _Unit, sweep: str, results: Results) -> bool:
+def _has_checkpoint(unit: _Unit, launch: Launch) -> bool:
     """Whether a bundle has a checkpoint, which its halves would have no use for; Tune has tried others again."""
-    checkpoints = results.checkpoints(sweep)
+    checkpoints = launch.results.checkpoints(launch.sweep)
     return len(unit.trials) > 1 and any(checkpoints.holds(trial.id) for trial in unit.trials)

@@ -1,6 +1,6 @@
-"""The decision between privacy and accuracy: what no other setting beats, how good a front is, and what to recommend.
+"""Weigh privacy against accuracy: find the Pareto front, measure its hypervolume, and recommend a setting.
 
-Every objective is to be made small: who wants accuracy large hands over its negative, and the reference likewise.
+Every objective is to be made small. To make one large, such as accuracy, pass its negative, and that of the reference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,37 +11,37 @@ from numpy.typing import ArrayLike, NDArray
 
 Row = TypeVar("Row", bound=Mapping[str, Any])
 ROUNDING = 1e-12
-"""What a difference of two accuracies may be off by: a setting that loses exactly what it may is within the budget."""
+"""The rounding error of a difference of two accuracies: a setting that loses exactly the budget is within it."""
 
 
 def front(points: ArrayLike) -> NDArray[np.bool_]:
-    """Which points no other dominates, that is, is nowhere larger than and somewhere smaller.
+    """Say which points no other dominates; one that dominates is nowhere larger and somewhere smaller.
 
     Args:
         points: float64 [N, D], smaller is better in every column.
 
     Returns:
-        bool [N]; of equal points all are in the front or none.
+        bool [N]; equal points are all in the front, or none of them is.
 
     Raises:
         ValueError: the points are no matrix, or have a NaN.
     """
-    array = _checked(points)
+    array = _as_points(points)
     no_worse = (array[:, None] <= array[None]).all(axis=2)
     better = (array[:, None] < array[None]).any(axis=2)
     return np.logical_not((no_worse & better).any(axis=0))
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """The volume that the points dominate within a reference point (Zitzler & Thiele 1998, their S metric), exactly.
+    """Compute exactly the volume that the points dominate, up to a reference point (Zitzler & Thiele 1998, S metric).
 
-    The points are cut along the last objective into slabs, each of which is as deep as the gap to the next point and
-    as large as what the points up to there dominate in the other objectives.
+    The points are cut along the last objective into slabs. Each slab is as deep as the gap to the next point, and as
+    large as the volume that the points up to there dominate in the other objectives.
 
     Args:
         points: float64 [N, D], smaller is better in every column; one that is not below the reference in all of them
             adds nothing.
-        reference: float64 [D], the worst that counts; the same for all fronts that are compared.
+        reference: float64 [D], the worst point that counts; the same for all fronts that are compared.
 
     Returns:
         The volume, 0 for no points.
@@ -49,7 +49,7 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     Raises:
         ValueError: a NaN, or a reference of another length.
     """
-    array, corner = _checked(points), np.asarray(reference, dtype=np.float64)
+    array, corner = _as_points(points), np.asarray(reference, dtype=np.float64)
     if corner.shape != array.shape[1:] or np.isnan(corner).any():
         raise ValueError(f"the reference is a number for each of {array.shape[1]} objectives, not {corner}")
     inside = array[(array < corner).all(axis=1)]
@@ -69,18 +69,18 @@ def _volume(points: NDArray[np.float64], corner: NDArray[np.float64]) -> float:
 
 
 def recommend(rows: Sequence[Row], reference_accuracy: float, max_loss: float) -> Row | None:
-    """The setting that memorizes least among those that lose no more accuracy than may be lost.
+    """Return the setting that memorizes least among those within the budget of accuracy.
 
     Args:
         rows: settings, each with its means over seeds: `mem_acc`, `val_mia_auc` and `val_acc`, the latter two on the
-            validation samples; and its `alpha`. Of equal memorization the lower membership AUC decides, then the higher
+            validation samples; and its `alpha`. Ties are broken by the lower membership AUC, then the higher
             accuracy, so that no other row dominates the recommended one; then the larger alpha, which is the weaker
             intervention.
-        reference_accuracy: the mean `val_acc` of what is to be improved on.
+        reference_accuracy: the mean `val_acc` of the setting to be improved on.
         max_loss: how much lower the accuracy may be, 0.01 for one point.
 
     Returns:
-        One of the rows, None where all lose more.
+        One of the rows; None if all lose more.
     """
     allowed = [row for row in rows if row["val_acc"] >= reference_accuracy - max_loss - ROUNDING]
     return min(
@@ -88,7 +88,12 @@ def recommend(rows: Sequence[Row], reference_accuracy: float, max_loss: float) -
     )
 
 
-def _checked(points: ArrayLike) -> NDArray[np.float64]:
+def _as_points(points: ArrayLike) -> NDArray[np.float64]:
+    """Return the points as a float64 matrix [N, D].
+
+    Raises:
+        ValueError: they are none, or have a NaN.
+    """
     array = np.asarray(points, dtype=np.float64)
     if array.ndim != 2 or np.isnan(array).any():
         raise ValueError(f"points are [N, D] numbers without a NaN, not {array.shape} with {np.isnan(array).sum()}")

@@ -1,23 +1,17 @@
-"""The search of a tuning: Tune's workers train what Optuna suggests, and Optuna's storage says how far it is.
+"""Search a cell's settings: Tune's workers train what Optuna suggests, and Optuna's storage keeps what was measured.
 
-A study in the storage outlives whoever searches: killed, it is taken up again where it was.
+A study in the storage outlives the process that searches: a search that was killed goes on where it was.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps.launch import schedule, tasks  # first, for Ray reads the environment that it sets
-from sweeps.launch import trials as trials_module
-
-# isort: split
 import optuna
 from optuna.trial import TrialState
-from ray.tune import Callback
-from ray.tune.search.optuna import OptunaSearch
 from sqlalchemy.exc import SQLAlchemyError
 
 from study import seeds
@@ -26,28 +20,27 @@ from study.record.results import Results
 from study.trial import Trial
 from study.worker import use_one_thread
 from sweeps.launch.cluster import Pool
-from sweeps.launch.tasks import Report, Task
-from sweeps.tuning import pareto
-from sweeps.tuning.space import KINDS, OBJECTIVES, SEARCHES, Cell, measured, storage_path
+from sweeps.launch.launch import Launch
+from sweeps.launch.optuna_searcher import OptunaSearcher
+from sweeps.launch.schedule import Outcome, schedule_suggestions
+from sweeps.launch.tasks import Report, Task, write
+from sweeps.launch.trials import reporting_write_errors, tasks_per_device
+from sweeps.tuning.space import KINDS, OBJECTIVES, SEARCHES, Cell, recorded_objectives, storage_path
 
-Callbacks = Callable[[str], Sequence[Callback]]
-"""Gives what Tune is to call besides while it runs a sweep."""
 MODES = {"minimize": "min", "maximize": "max"}
-
+"""Tune's names of Optuna's directions."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 @dataclass(frozen=True)
 class Search:
-    """One search of a cell, as its study in the storage has it.
+    """One search of a cell, as its study in Optuna's storage has it.
 
     Attributes:
         cell: what is searched.
-        name: `tpe` or `random`.
+        name: the sampler, `tpe` or `random`.
         budget: how many settings are to be measured.
         seed: of the sampler.
         results: where the records and the storage are.
@@ -60,28 +53,28 @@ class Search:
     results: Results
 
     @property
-    def folder(self) -> str:
+    def sweep(self) -> str:
         """The sweep under which its trials are recorded."""
         return SEARCHES[self.name]
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """How many settings are still to be measured; nothing is written to find out."""
-        return max(0, self.budget - len(self.found))
+        return max(0, self.budget - len(self.measurements))
 
     @property
-    def found(self) -> list[dict[str, Any]]:
+    def measurements(self) -> list[dict[str, Any]]:
         """The measured settings in their order: `trial`, `alpha` and the objectives."""
-        with _readable(storage_path(self.results)):
-            study = self._opened() if storage_path(self.results).exists() else None
-            done = study.get_trials(states=(TrialState.COMPLETE,)) if study else []
-        settings = [self.cell.setting(**each.params) for each in done]
+        with _reporting_bad_storage(storage_path(self.results)):
+            study = self._saved_study() if storage_path(self.results).exists() else None
+            complete = study.get_trials(states=(TrialState.COMPLETE,)) if study else []
+        settings = [self.cell.setting(**suggestion.params) for suggestion in complete]
         return [
-            {"trial": trial, "alpha": trial.alpha, **dict(zip(OBJECTIVES, each.values, strict=True))}
-            for trial, each in zip(settings, done, strict=True)
+            {"trial": trial, "alpha": trial.alpha, **dict(zip(OBJECTIVES, suggestion.values, strict=True))}
+            for trial, suggestion in zip(settings, complete, strict=True)
         ]
 
-    def _opened(self) -> optuna.Study | None:
+    def _saved_study(self) -> optuna.Study | None:
         try:
             return optuna.load_study(study_name=self.cell.study(self.name, self.seed), storage=self._storage())
         except KeyError:
@@ -90,48 +83,41 @@ class Search:
     def _storage(self) -> optuna.storages.RDBStorage:
         return optuna.storages.RDBStorage(f"sqlite:///{storage_path(self.results)}")
 
-    def run(
-        self,
-        data_dir: Path,
-        pool: Pool,
-        on_progress: Report,
-        backend: str = "auto",
-        callbacks: Callbacks = lambda _: (),
-    ) -> schedule.Outcome:
+    def run(self, launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
         """Measure what is left of the budget; a setting that diverges or fails is made up for by another.
 
-        It is given up once a whole round has measured none.
+        The search gives up once a whole round has measured none.
 
         Args:
-            data_dir: where torchvision's datasets lie, on every node.
+            launch: how to; its sweep and its trials are not used, for the search has its own.
             pool: the workers.
-            on_progress: told the fraction of the budget that is done.
-            backend: how members train side by side, or `auto`.
-            callbacks: gives what Tune is to call besides, for the sweep that is recorded.
-        """
-        with _readable(storage_path(self.results)):
-            return self._rounds(data_dir, pool, on_progress, backend, callbacks)
+            on_progress: called with the fraction of the budget that is done.
 
-    def _rounds(
-        self, data_dir: Path, pool: Pool, on_progress: Report, backend: str, callbacks: Callbacks
-    ) -> schedule.Outcome:
-        whole = schedule.Outcome()
+        Raises:
+            BadInputError: the storage can't be used.
+            OSError: records could not be written.
+        """
+        with _reporting_bad_storage(storage_path(self.results)):
+            return self._run_rounds(launch, pool, on_progress)
+
+    def _run_rounds(self, launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
+        whole = Outcome()
         storage, study_name = self._storage(), self.cell.study(self.name, self.seed)
         study = optuna.create_study(
             storage=storage, study_name=study_name, directions=list(OBJECTIVES.values()), load_if_exists=True
         )
         study.set_metric_names(list(OBJECTIVES))
-        self._settle(study)
-        sharing = trials_module.sharing(self.cell.setting(0.1, KINDS[0]), data_dir, pool, backend)
-        left = self.left
+        self._settle_running(study)
+        sharing = tasks_per_device(self.cell.setting(0.1, KINDS[0]), launch, pool)
+        left = self.remaining
         while left and not whole.interrupted:
             done = self.budget - left
 
             def advance(fraction: float, done: int = done, left: int = left) -> None:
                 on_progress((done + fraction * left) / self.budget)
 
-            suggest = _Suggest(self.cell, {**self._task(data_dir, pool, backend), "sharing": sharing})
-            searcher = _Searcher(
+            suggest = _Suggest(self.cell, self._task(launch, pool, sharing))
+            searcher = OptunaSearcher(
                 suggest,
                 metric=list(OBJECTIVES),
                 mode=[MODES[direction] for direction in OBJECTIVES.values()],
@@ -139,57 +125,68 @@ class Search:
                 study_name=study_name,
                 storage=storage,
             )
-            ray = self.results.below(self.folder, "ray")
-            own = callbacks(self.folder)
-            outcome = schedule.search(searcher, left, measure, pool, advance, ray, sharing, own)
-            whole.add(outcome)
-            with trials_module.written(outcome, self.results):
-                self._settle(study)
+            ray_folder, callbacks = self.results.below(self.sweep, "ray"), launch.callbacks(self.sweep)
+            outcome = schedule_suggestions(searcher, left, run_suggested, pool, advance, ray_folder, sharing, callbacks)
+            whole.extend(outcome)
+            with reporting_write_errors(outcome, self.results):
+                self._settle_running(study)
                 self._record_failures(suggest.trials, outcome.errors)
-            before, left = left, self.left
+            before, left = left, self.remaining
             if left == before:
                 break
         return whole
 
-    def _sampler(self, asked: int) -> optuna.samplers.BaseSampler:
-        """One that goes on after so many suggestions with others than it began with."""
-        seed = seeds.key(self.seed, "sampler", self.name, asked) % 2**32
+    def _sampler(self, suggested: int) -> optuna.samplers.BaseSampler:
+        """Return a sampler that, after so many suggestions, continues with others than it began with."""
+        seed = seeds.key(self.seed, "sampler", self.name, suggested) % 2**32
         if self.name == "random":
             return optuna.samplers.RandomSampler(seed)
         # What is still being trained counts as bad, so that workers are not sent to the same place at once.
         start = max(4, self.budget // 4)
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=start, multivariate=True, constant_liar=True)
 
-    def _task(self, data_dir: Path, pool: Pool, backend: str) -> Task:
+    def _task(self, launch: Launch, pool: Pool, sharing: int) -> Task:
+        """Return what the tasks of all suggestions have in common."""
         return {
-            "sweep": self.folder,
+            "sweep": self.sweep,
             "results": str(self.results),
-            "data_dir": str(data_dir.absolute()),
+            "data_dir": str(launch.data_dir.absolute()),
             "device": pool.device,
-            "backend": backend,
+            "backend": launch.backend,
+            "sharing": sharing,
         }
 
-    def _settle(self, study: optuna.Study) -> None:
-        """Give every trial that whoever asked for it has left behind its outcome: what is recorded, else a failure."""
-        for each in study.get_trials(states=(TrialState.RUNNING,)):
-            known = "trial" in each.user_attrs
-            means = measured(self.results, self.folder, self.cell.setting(**each.params)) if known else None
-            if means:
-                study.tell(each.number, list(means.values()))
+    def _settle_running(self, study: optuna.Study) -> None:
+        """Give every suggestion that a process left behind its outcome: what is recorded, else a failure."""
+        for suggestion in study.get_trials(states=(TrialState.RUNNING,)):
+            objectives = None
+            if "trial" in suggestion.user_attrs:
+                objectives = recorded_objectives(self.results, self.sweep, self.cell.setting(**suggestion.params))
+            if objectives:
+                study.tell(suggestion.number, list(objectives.values()))
             else:
-                study.tell(each.number, state=TrialState.FAIL)
+                study.tell(suggestion.number, state=TrialState.FAIL)
 
     def _record_failures(self, trials: list[Trial], errors: Mapping[int, str]) -> None:
+        """Record as failed each trial whose task failed without leaving a record; `errors` is by its position."""
         from study.record.rows import failed
 
         for position, error in errors.items():
             trial = trials[position]
-            if not self.results.ran(self.folder, trial.id):
-                self.results.write(self.folder, trial.id, vars(failed(trial, error)))
+            if not self.results.ran(self.sweep, trial.id):
+                self.results.write(self.sweep, trial.id, vars(failed(trial, error)))
 
 
-def measure(task: Task, report: Report) -> Mapping[str, Any]:
-    """Run a suggested trial in a worker unless its record is there, and return its objectives; none if it diverged."""
+def run_suggested(task: Task, report: Report) -> Mapping[str, Any]:
+    """Run a suggested trial in a worker, unless its record is there.
+
+    Returns:
+        Its objectives, and the same under `trials`; none if it diverged.
+
+    Raises:
+        BadInputError: the files of its dataset are not those that it was planned with.
+        NotWrittenError: the results folder refuses its record.
+    """
     from study.run import run
 
     use_one_thread()
@@ -201,47 +198,34 @@ def measure(task: Task, report: Report) -> Mapping[str, Any]:
         records = run(trial, Path(task["data_dir"]), task["device"], report, task["backend"], checkpoints)
         for row in records.members:
             row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
-        tasks.write(results, task["sweep"], trial, vars(records))
+        write(results, task["sweep"], trial, vars(records))
         checkpoints.drop(trial.id)
-    means = measured(results, task["sweep"], trial) or {}
-    return {**means, "trials": {trial.id: means}}
+    objectives = recorded_objectives(results, task["sweep"], trial) or {}
+    return {**objectives, "trials": {trial.id: objectives}}
 
 
 class _Suggest:
-    """What Optuna calls with each new trial of a study, to have it suggest a setting: define-by-run."""
+    """Suggest a setting for each new trial of a study: Optuna calls it (define-by-run).
+
+    Attributes:
+        trials: all that were suggested, in their order.
+    """
 
     def __init__(self, cell: Cell, task: Task) -> None:
         self.trials: list[Trial] = []
         self._cell, self._task = cell, task
 
-    def __call__(self, asked: optuna.Trial) -> dict[str, Any]:
-        numbers = {name: asked.suggest_float(name, *ends, log=True) for name, ends in self._cell.ranges.items()}
-        trial = self._cell.setting(**numbers, kind=asked.suggest_categorical("kind", KINDS))
-        asked.set_user_attr("trial", trial.id)
+    def __call__(self, suggestion: optuna.Trial) -> dict[str, Any]:
+        numbers = {name: suggestion.suggest_float(name, *ends, log=True) for name, ends in self._cell.ranges.items()}
+        trial = self._cell.setting(**numbers, kind=suggestion.suggest_categorical("kind", KINDS))
+        suggestion.set_user_attr("trial", trial.id)
         self.trials.append(trial)
         position = len(self.trials) - 1
         return {"task": {**self._task, "trials": [trial.settings()], "ids": [trial.id], "task": position}}
 
 
-class _Searcher(OptunaSearch):  # type: ignore[misc]
-    """Optuna, to whom a trial without all of its objectives has failed."""
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        whole = result is not None and all(name in result for name in OBJECTIVES)
-        super().on_trial_complete(trial_id, result if whole else None, error or not whole)
-
-
-def front(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The settings that no other beats, each once, by their memorization."""
-    distinct = list({row["trial"].id: row for row in found}.values())
-    signs = [1 if direction == "minimize" else -1 for direction in OBJECTIVES.values()]
-    points = [[sign * row[name] for sign, name in zip(signs, OBJECTIVES, strict=True)] for row in distinct]
-    kept = [row for row, best in zip(distinct, pareto.front(points) if points else [], strict=True) if best]
-    return sorted(kept, key=lambda row: row["mem_acc"])
-
-
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _reporting_bad_storage(path: Path) -> Iterator[None]:
     """Say clearly that the storage can't be used.
 
     Raises:

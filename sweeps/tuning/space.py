@@ -1,7 +1,7 @@
-"""What a tuning searches, by which objectives, and what it holds the result against: one cell, without Ray or Optuna.
+"""What a tuning searches, by which objectives, and what it compares the result with. Needs neither Ray nor Optuna.
 
-Objectives are means over several seeds, on training samples and on a validation set that no arm trains on; the test
-set is left to what is reported of fresh seeds afterwards.
+Objectives are means over several seeds, on training samples and on a validation set that no arm trains on. The test set
+is kept for the comparison on fresh seeds afterwards.
 """
 
 import hashlib
@@ -22,24 +22,30 @@ from study.trial import Trial
 from sweeps.memorization.grids import QUICK
 
 NAMES = ("regularizer",)
+"""What can be tuned."""
 SEARCHES = {"tpe": "tune_regularizer", "random": "tune_regularizer_random"}
-"""The folder of each search's records."""
+"""The sweep under which each search is recorded, by its sampler."""
 MAX_LOSS = 0.01
 """The validation accuracy that the recommended setting may lose, unless another budget is stated."""
 STORAGE = "optuna.db"
+"""The file of Optuna's storage, beside the records of the first search."""
 CONFIRM = "tune_regularizer_confirm"
+"""The sweep under which the confirmation is recorded."""
 OBJECTIVES: Mapping[str, Literal["minimize", "maximize"]] = {
     "mem_acc": "minimize",
     "val_mia_auc": "minimize",
     "val_acc": "maximize",
 }
+"""What is to be made small or large; `val_` columns are measured on the validation set."""
 VALIDATION = 0.2
+"""The share of the training set that is set aside for validation."""
 KINDS = ("log", "hinge")
+"""The regularizers that are searched."""
 RANGES = {"one_minus_alpha": (1e-4, 0.5), "lr": (1e-4, 1e-2)}
-"""Searched evenly in the logarithm."""
+"""The range of each number that is searched, evenly in its logarithm."""
 DIGITS = 3
-"""Of a suggestion, so that its trial can be typed."""
-OWN = (
+"""The digits to which a suggestion is rounded, so that its trial can be typed."""
+DECIDED = (
     "norm",
     "regularizer",
     "alpha",
@@ -54,20 +60,21 @@ OWN = (
 CELLS = ("dataset", "architecture", "k")
 """The settings of which each combination of levels is a tuning of its own."""
 DEFAULTS: dict[str, Any] = {**QUICK, "corruption": "label", "k": 0.1, "seed": range(3)}
+"""The settings of a cell that the user doesn't set."""
 
 
 def check_name(name: str) -> None:
-    """Refuse the name of no tuning.
+    """Refuse a name that is not among `NAMES`.
 
     Raises:
-        BadInputError: it is none, naming the nearest.
+        BadInputError: it is not; the message has the nearest.
     """
     if name not in NAMES:
         raise unknown("tuning", name, NAMES)
 
 
 def storage_path(results: Results) -> Path:
-    """Where the studies are kept.
+    """Return the file that Optuna's studies are kept in.
 
     Raises:
         BadInputError: the results are not in a local folder.
@@ -79,11 +86,11 @@ def storage_path(results: Results) -> Path:
 
 @dataclass(frozen=True)
 class Cell:
-    """One dataset, architecture and k.
+    """What is tuned at once: one dataset, architecture and k.
 
     Attributes:
-        base: what is to be improved on: batch norm without a regularizer, on the seeds of the search.
-        fresh: the seeds of the confirmation, none of the search's.
+        base: the trial to be improved on: batch norm without a regularizer, on the seeds of the search.
+        fresh: the seeds of the confirmation, none of which the search uses.
         tune_lr: whether the learning rate is searched as well.
     """
 
@@ -93,17 +100,17 @@ class Cell:
 
     @property
     def references(self) -> tuple[Trial, ...]:
-        """What the search is held against, on its seeds."""
+        """The trials that the search is compared with, on its seeds: batch norm alone, and no normalization."""
         return self.base, replace(self.base, norm="none")
 
     def setting(self, one_minus_alpha: float, kind: str, lr: float | None = None) -> Trial:
-        """The trial of a suggestion, its numbers rounded."""
-        # The difference has digits of its own in binary.
-        alpha = round(1 - _rounded(one_minus_alpha), 9)
-        return replace(self.base, alpha=alpha, regularizer=kind, lr=self.base.lr if lr is None else _rounded(lr))
+        """Return the trial of a suggestion, its numbers rounded."""
+        # The subtraction leaves binary digits behind.
+        alpha = round(1 - _round(one_minus_alpha), 9)
+        return replace(self.base, alpha=alpha, regularizer=kind, lr=self.base.lr if lr is None else _round(lr))
 
     def confirmation(self, recommended: Trial | None) -> tuple[Trial, ...]:
-        """What is trained on the fresh seeds, all arms on the same samples."""
+        """Return the trials of the confirmation: all arms, on the fresh seeds and the same samples."""
         base = replace(self.base, seed=self.fresh)
         return (
             base,
@@ -117,11 +124,11 @@ class Cell:
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Of the numbers that are searched."""
+        """The range of each number that is searched."""
         return {name: RANGES[name] for name in ("one_minus_alpha", *(["lr"] if self.tune_lr else []))}
 
     def study(self, search: str, seed: int) -> str:
-        """The name of the search's study: another one wherever anything that it keeps fixed is another."""
+        """Return the name of a search's study, a different one for anything that the search keeps fixed."""
         fixed = [self.base.id, OBJECTIVES, self.ranges, KINDS, DIGITS, seed]
         digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:8]
         return f"regularizer/{search}/{self}-{digest}"
@@ -131,7 +138,7 @@ class Cell:
 
 
 def cells(overrides: Mapping[str, Sequence[Any]], fresh: int, tune_lr: bool) -> list[Cell]:
-    """A cell for each combination of the levels of `CELLS`.
+    """Return a cell for each combination of the levels of `CELLS`.
 
     Args:
         overrides: levels by setting, in place of those of the quick scale.
@@ -139,36 +146,37 @@ def cells(overrides: Mapping[str, Sequence[Any]], fresh: int, tune_lr: bool) -> 
         tune_lr: whether the learning rate is searched as well.
 
     Raises:
-        BadInputError: a setting is the tuning's own, has several levels, or doesn't fit the others.
+        BadInputError: the tuning itself decides a setting, or it has several levels, or doesn't fit the others.
     """
-    own = (*OWN, "lr") if tune_lr else OWN
+    decided = (*DECIDED, "lr") if tune_lr else DECIDED
     for name, levels in overrides.items():
-        if name in own:
+        if name in decided:
             raise BadInputError(f"{name} is what the tuning decides; leave it out.")
         if len(levels) > 1 and name not in (*CELLS, "seed"):
             raise BadInputError(f"{name} takes one level in a tuning; {', '.join(CELLS)} and seed take several.")
-    given = {
+    settings = {
         **DEFAULTS,
         **{name: levels if name in (*CELLS, "seed") else levels[0] for name, levels in overrides.items()},
     }
-    levels = [given[name] if name in overrides else [given[name]] for name in CELLS]
+    levels = [settings[name] if name in overrides else [settings[name]] for name in CELLS]
     return [
-        _cell({**given, **dict(zip(CELLS, cell, strict=True))}, fresh, tune_lr) for cell in itertools.product(*levels)
+        _cell({**settings, **dict(zip(CELLS, values, strict=True))}, fresh, tune_lr)
+        for values in itertools.product(*levels)
     ]
 
 
 def _cell(settings: Mapping[str, Any], fresh: int, tune_lr: bool) -> Cell:
     base = Trial.of({**settings, "validation": VALIDATION, "norm": "batch", "seed": tuple(settings["seed"])})
     if base.k == 0:
-        raise BadInputError("with k=0 there is nothing atypical whose memorization could be made less; take k above 0.")
+        raise BadInputError("with k=0 nothing is atypical, so there is no memorization to reduce; take k above 0.")
     first = base.seed[-1] + 1
     cell = Cell(base, tuple(range(first, first + fresh)), tune_lr)
     cell.confirmation(cell.setting(0.1, KINDS[0]))  # an arm that the network can't have is refused now
     return cell
 
 
-def measured(results: Results, sweep: str, trial: Trial) -> dict[str, float] | None:
-    """The objectives of a recorded trial, each a mean over its members; None unless all of them have all."""
+def recorded_objectives(results: Results, sweep: str, trial: Trial) -> dict[str, float] | None:
+    """Return the objectives of a recorded trial, means over its members; None unless each member has them all."""
     if not results.ran(sweep, trial.id):
         return None
     rows = results.read(sweep, "members", [*OBJECTIVES, "status"], {trial.id}).to_pylist()
@@ -178,5 +186,5 @@ def measured(results: Results, sweep: str, trial: Trial) -> dict[str, float] | N
     return means if all(map(isfinite, means.values())) else None
 
 
-def _rounded(value: float) -> float:
+def _round(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")

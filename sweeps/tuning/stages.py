@@ -1,32 +1,30 @@
-"""The stages of a tuning: its search, and the trials that confirm it on fresh seeds."""
+"""The stages of a tuning: references, searches, and a confirmation of the recommended setting on fresh seeds."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sweeps.launch import trials as trials_module
-from sweeps.tuning.search import Callbacks, Search
-
-# isort: split
 from study.record.results import Results
 from study.trial import Trial
-from sweeps.bundles import Known
 from sweeps.launch.cluster import Pool
+from sweeps.launch.launch import Launch
 from sweeps.launch.tasks import Report
+from sweeps.launch.trials import run_trials
 from sweeps.plan import Plan, State
 from sweeps.tuning import pareto
-from sweeps.tuning.space import CONFIRM, KINDS, SEARCHES, Cell, measured
+from sweeps.tuning.search import Search
+from sweeps.tuning.space import CONFIRM, KINDS, OBJECTIVES, SEARCHES, Cell, recorded_objectives
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """A cell from its references over its searches to its confirmation.
+    """The tuning of a cell, from its references over its searches to its confirmation.
 
     Attributes:
         cell: what is tuned.
-        searches: that of `tpe` first.
+        searches: the searches, that of `tpe` first.
         max_loss: how much validation accuracy the recommended setting may lose.
-        results: where.
+        results: where the records are.
     """
 
     cell: Cell
@@ -36,19 +34,21 @@ class Tuning:
 
     @property
     def reference(self) -> dict[str, float] | None:
-        """The objectives of what is to be improved on; None unless it was trained to its end."""
-        return measured(self.results, SEARCHES["tpe"], self.cell.base)
+        """The objectives of batch norm alone, to be improved on; None unless it was trained to its end."""
+        return recorded_objectives(self.results, SEARCHES["tpe"], self.cell.base)
 
     @property
     def without(self) -> dict[str, float] | None:
         """The objectives without normalization; None unless it was trained to its end."""
-        return measured(self.results, SEARCHES["tpe"], self.cell.references[1])
+        return recorded_objectives(self.results, SEARCHES["tpe"], self.cell.references[1])
 
     @property
     def recommended(self) -> Trial | None:
-        """The searched setting that memorizes least within the budget of accuracy."""
+        """The searched setting that memorizes least within the budget of accuracy; None if there is none."""
         reference = self.reference
-        best = pareto.recommend(self.searches[0].found, reference["val_acc"], self.max_loss) if reference else None
+        if reference is None:
+            return None
+        best = pareto.recommend(self.searches[0].measurements, reference["val_acc"], self.max_loss)
         return best["trial"] if best else None
 
     @property
@@ -62,64 +62,53 @@ class Tuning:
         return Plan(CONFIRM, 1, self.cell.confirmation(self.recommended)).state(self.results)
 
     @property
-    def left(self) -> list[Trial]:
-        """What is still to be trained, one setting standing for all that are still to be suggested."""
-        some = self.cell.setting(0.1, KINDS[0])
-        searched = [some for search in self.searches for _ in range(search.left)]
-        plan = Plan(CONFIRM, 1, self.cell.confirmation(self.recommended or (some if searched else None)))
-        return [*_left(self.references), *searched, *_left(plan.state(self.results))]
+    def remaining(self) -> list[Trial]:
+        """The trials still to be trained, one setting standing for all that are still to be suggested."""
+        stand_in = self.cell.setting(0.1, KINDS[0])
+        searched = [stand_in for search in self.searches for _ in range(search.remaining)]
+        arms = self.cell.confirmation(self.recommended or (stand_in if searched else None))
+        confirmation = Plan(CONFIRM, 1, arms).state(self.results)
+        return [*_to_train(self.references), *searched, *_to_train(confirmation)]
 
-    def run(
-        self,
-        data_dir: Path,
-        pool: Pool,
-        bar: Callable[[str], Report],
-        backend: str,
-        callbacks: Callbacks = lambda _: (),
-        known: Known | None = None,
-    ) -> bool:
-        """Train what is left of all three; False if the user has stopped it.
+    def run(self, launch: Launch, pool: Pool, add_bar: Callable[[str], Report]) -> bool:
+        """Train what is left of all three stages.
 
         Args:
-            data_dir: where torchvision's datasets lie, on every node.
+            launch: how to; its sweep and trials are those of each stage in turn.
             pool: the workers.
-            bar: gives each part of it, by its name, something to tell its progress.
-            backend: how members train side by side, or `auto`.
-            callbacks: gives what Tune is to call besides, for each sweep that is recorded.
-            known: how kinds of trials train fastest on such workers, who are then not asked.
+            add_bar: returns, for the name of a stage, what to call with its progress.
+
+        Returns:
+            Whether it came to its end; False if the user stopped it.
         """
-
-        def done(state: State, part: str) -> bool:
-            sweep, trials = state.plan.sweep, _left(state)
-            if not trials:
-                return True
-            report = bar(f"{self.cell} {part}")
-            planned = state.plan.trials
-            return not trials_module.run_trials(
-                trials,
-                sweep,
-                self.results,
-                data_dir,
-                pool,
-                report,
-                backend,
-                planned,
-                callbacks=callbacks(sweep),
-                known=known,
-            ).interrupted
-
-        if not done(self.references, "references"):
+        if not self._train(self.references, "references", launch, pool, add_bar):
             return False
         for search in self.searches:
-            if not search.left:
+            if not search.remaining:
                 continue
-            report = bar(f"{self.cell} {search.name}")
-            if search.run(data_dir, pool, report, backend, callbacks).interrupted:
+            if search.run(launch, pool, add_bar(f"{self.cell} {search.name}")).interrupted:
                 return False
-        state = self.confirmation
-        state.plan.save(self.results)
-        return done(state, "confirmation")
+        confirmation = self.confirmation
+        confirmation.plan.save(self.results)
+        return self._train(confirmation, "confirmation", launch, pool, add_bar)
+
+    def _train(self, state: State, stage: str, launch: Launch, pool: Pool, add_bar: Callable[[str], Report]) -> bool:
+        trials = _to_train(state)
+        if not trials:
+            return True
+        stage_launch = replace(launch, sweep=state.plan.sweep, trials=trials, planned=state.plan.trials)
+        return not run_trials(stage_launch, pool, add_bar(f"{self.cell} {stage}")).interrupted
 
 
-def _left(state: State) -> Sequence[Trial]:
+def non_dominated(measurements: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the settings that no other dominates, each once, ordered by their memorization."""
+    distinct = list({row["trial"].id: row for row in measurements}.values())
+    signs = [1 if direction == "minimize" else -1 for direction in OBJECTIVES.values()]
+    points = [[sign * row[name] for sign, name in zip(signs, OBJECTIVES, strict=True)] for row in distinct]
+    kept = [row for row, best in zip(distinct, pareto.front(points) if points else [], strict=True) if best]
+    return sorted(kept, key=lambda row: row["mem_acc"])
+
+
+def _to_train(state: State) -> tuple[Trial, ...]:
+    """Return the trials that are missing or have failed."""
     return state.missing + state.failed

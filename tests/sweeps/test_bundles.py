@@ -2,21 +2,21 @@ import pytest
 
 from study.settings import SETTINGS
 from study.trial import Trial
-from sweeps.bundles import OWN, alike, bundled, halves, worth_bundling
+from sweeps.bundles import OWN, halves, packable_groups, split_into_bundles, worth_bundling
 
 
 def trials(count: int, **settings: object) -> tuple[Trial, ...]:
     return tuple(Trial.of({"k": 0.1, "lr": 1e-4 * (number + 1), **settings}) for number in range(count))
 
 
-def test_trials_that_differ_in_what_members_may_differ_in_are_alike():
+def test_trials_that_differ_in_what_members_may_differ_in_are_packable_groups():
     group = [
         Trial(k=0.1),
         Trial(k=0.2, lr=1e-3),
         Trial(k=0.1, weight_decay=0.1),
         Trial(k=0.1, seed=(1, 2)),
     ]
-    assert alike(group) == [tuple(group)]
+    assert packable_groups(group) == [tuple(group)]
 
 
 @pytest.mark.parametrize(
@@ -40,20 +40,20 @@ def test_trials_that_differ_in_anything_else_are_not(name):
         "precision": "bf16",
     }
     settings = {"k": 0.1, "validation": 0.2}
-    assert len(alike([Trial.of(settings), Trial.of({**settings, name: other[name]})])) == 2
+    assert len(packable_groups([Trial.of(settings), Trial.of({**settings, name: other[name]})])) == 2
 
 
 def test_regularizers_are_kept_apart_and_their_weights_are_not():
     log, also_log = (Trial(regularizer="log", alpha=alpha) for alpha in (0.5, 0.9))
-    assert alike([log, Trial(regularizer="hinge", alpha=0.5), also_log]) == [
+    assert packable_groups([log, Trial(regularizer="hinge", alpha=0.5), also_log]) == [
         (log, also_log),
         (Trial(regularizer="hinge", alpha=0.5),),
     ]
 
 
 def test_images_that_are_added_make_k_a_number_of_steps():
-    assert len(alike([Trial(corruption="ood", k=0.1), Trial(corruption="ood", k=0.2)])) == 2
-    assert len(alike([Trial(corruption="natural", k=0.1), Trial(corruption="natural", k=0.2)])) == 1
+    assert len(packable_groups([Trial(corruption="ood", k=0.1), Trial(corruption="ood", k=0.2)])) == 2
+    assert len(packable_groups([Trial(corruption="natural", k=0.1), Trial(corruption="natural", k=0.2)])) == 1
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_images_that_are_added_make_k_a_number_of_steps():
 )
 def test_bundles_have_about_so_many_members_and_leave_work_for_others(count, seeds, members, share, sizes):
     group = trials(count, seed=tuple(range(seeds)))
-    found = bundled(group, members, share)
-    assert [len(bundle) for bundle in found] == sizes
-    assert tuple(trial for bundle in found for trial in bundle) == group
+    bundles = split_into_bundles(group, members, share)
+    assert [len(bundle) for bundle in bundles] == sizes
+    assert tuple(trial for bundle in bundles for trial in bundle) == group
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from study.record.results import Results
 from study.record.rows import failed
 from study.trial import Trial
 from sweeps.bundles import SPEED
-from sweeps.estimate import Durations, device_hours, device_seconds, flops, makespan, prepared
+from sweeps.estimate import Durations, check_and_time, device_hours, device_seconds, flops, makespan
 
 
 def record(results: Results, trial: Trial, seconds: float, device: str) -> None:
@@ -36,7 +36,7 @@ def test_what_is_set_aside_is_measured_and_not_trained_on():
 def test_what_does_not_fit_the_data_or_the_network_is_found_in_any_of_the_trials(tmp_path, settings, said):
     plain = Trial(architecture=settings.get("architecture", "lenet"), k=0.1)
     with pytest.raises(BadInputError, match=said):
-        prepared([plain, Trial.of({"k": 0.1, **settings}), plain], tmp_path, device=None)
+        check_and_time([plain, Trial.of({"k": 0.1, **settings}), plain], tmp_path, device=None)
 
 
 def without_gamma(shape: tuple[int, int, int], classes: int) -> torch.nn.Module:
@@ -91,7 +91,7 @@ def test_a_results_folder_that_is_not_there_has_no_durations(tmp_path):
 
 def test_measured_seconds_grow_with_epochs_and_members(tmp_path):
     short, long = (
-        prepared([Trial(k=0.1, epochs=epochs, seed=range(seeds))], tmp_path).seconds
+        check_and_time([Trial(k=0.1, epochs=epochs, seed=range(seeds))], tmp_path).seconds
         for epochs, seeds in ((1, 1), (100, 5))
     )
     assert long > 20 * short > 0
@@ -99,19 +99,19 @@ def test_measured_seconds_grow_with_epochs_and_members(tmp_path):
 
 def test_how_members_train_is_told_for_each_kind_as_workers_will_find_it(tmp_path):
     few = [Trial(k=k, norm=norm, batch_size=64) for k in (0.1, 0.2) for norm in ("batch", "none")]
-    ahead = prepared(few, tmp_path, backend="grouped", workers=1)
-    told = ahead.engine
-    # The launch need not ask its workers what these are found to do.
-    assert ahead.known.keys() == {trial.values(SPEED) for trial in few}
-    assert [advice.choice for advice in ahead.known.values()] == [choice for _, choice in told]
-    assert [(trial.norm, choice.partition(" x ")[0]) for trial, choice in told] == [
+    timing = check_and_time(few, tmp_path, backend="grouped", workers=1)
+    choices = timing.choices
+    # The launch need not ask its workers how these train fastest.
+    assert timing.packings.keys() == {trial.values(SPEED) for trial in few}
+    assert [packing.choice for packing in timing.packings.values()] == [choice for _, choice in choices]
+    assert [(trial.norm, choice.partition(" x ")[0]) for trial, choice in choices] == [
         ("batch", "grouped"),
         ("none", "grouped"),
     ]
     # On one worker, trials of one member are trained together; with a worker for each, one by one.
-    single = prepared(few, tmp_path, backend="grouped", workers=4)
-    assert [choice for _, choice in single.engine] == ["grouped x 1"] * 2
-    assert single.known == {}
-    assert all(choice != "grouped x 1" for _, choice in told)
+    single = check_and_time(few, tmp_path, backend="grouped", workers=4)
+    assert [choice for _, choice in single.choices] == ["grouped x 1"] * 2
+    assert single.packings == {}
+    assert all(choice != "grouped x 1" for _, choice in choices)
     # What is bundled is so by the plan, of which one trial may be left.
-    assert prepared(few[:1], tmp_path, backend="grouped", workers=1, planned=few).engine == told[:1]
+    assert check_and_time(few[:1], tmp_path, backend="grouped", workers=1, planned=few).choices == choices[:1]

@@ -15,7 +15,7 @@ def test_ctrl_c_comes_again_until_it_is_heard():
             signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             time.sleep(10 * INSIST_EVERY_S)
-        insisting.heard()
+        insisting.acknowledge()
         time.sleep(1.5 * INSIST_EVERY_S)
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -26,7 +26,7 @@ def test_what_holds_it_is_done_to_its_end(monkeypatch):
 
     def work() -> None:
         with holding:
-            with holding.held():
+            with holding.defer():
                 signal.raise_signal(signal.SIGINT)
                 time.sleep(0.3)
                 done.append("what was begun")

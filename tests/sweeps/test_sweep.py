@@ -11,7 +11,7 @@ from study.record.rows import failed
 from study.trial import Trial
 from sweeps.memorization import quickstart
 from sweeps.plan import Plan
-from sweeps.sweep import Scale, Sweep, balanced, product
+from sweeps.sweep import Scale, Sweep, balanced_fraction, product
 
 GRID = product(k=(0.1, 0.3), norm=("batch", "none"), seed=range(3))
 
@@ -176,7 +176,7 @@ WIDE = product(norm=("batch", "none"), k=(0.1, 0.2, 0.3, 0.4), lr=(1e-4, 1e-3), 
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_a_balanced_fraction_has_every_level_equally_often_and_every_arm(parts: int):
-    cells = balanced(WIDE, "norm", parts)
+    cells = balanced_fraction(WIDE, "norm", parts)
     assert len(cells) == 64 / parts
     for axis in ("norm", "k", "lr", "batch_size"):
         assert len(set(Counter(cell[axis] for cell in cells).values())) == 1
@@ -186,7 +186,7 @@ def test_a_balanced_fraction_has_every_level_equally_often_and_every_arm(parts: 
 
 def test_a_fraction_that_cannot_be_balanced_is_refused():
     with pytest.raises(BadInputError, match="no balanced fraction of 1/3"):
-        balanced(WIDE, "norm", 3)
+        balanced_fraction(WIDE, "norm", 3)
 
 
 @pytest.mark.parametrize("fraction", [0, -1, 0.4, 2])

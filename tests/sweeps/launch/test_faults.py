@@ -17,10 +17,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-
-from sweeps.launch.cluster import OBJECT_STORE_BYTES  # first, for Ray reads the environment that it sets
-
-# isort: split
 from ray.cluster_utils import Cluster
 
 from analysis.__main__ import app as analysis_app
@@ -31,6 +27,7 @@ from study.run import run
 from study.trial import parse
 from sweeps import registry
 from sweeps.__main__ import app
+from sweeps.launch.cluster import OBJECT_STORE_BYTES
 from sweeps.plan import Plan
 from sweeps.sweep import Scale
 from tests.ray_runs import ROOT, command
@@ -43,11 +40,10 @@ KILLED_WITHIN_S = 12.0
 STOPPED_AFTER_S = 5.0
 NETWORKS = ("lags", "hangs", "exhausts", "diverges", "fills")
 FEW_TRIES = """
-import sys
-from sweeps import launch
 from sweeps.__main__ import app, main
+from sweeps.launch import trials
 
-launch.MAX_FAILURES = 0  # each further try starts another worker
+trials.MAX_FAILURES = 0  # each further try starts another worker
 main(app, "python -m sweeps")
 """
 

@@ -17,7 +17,7 @@ from study.record.results import Results
 from study.terminal import main
 from sweeps.__main__ import app
 from sweeps.launch import loggers
-from sweeps.launch.loggers import NEEDED, Sinks
+from sweeps.launch.loggers import PACKAGES, Loggers
 from tests.ray_runs import ROOT, TINY, command
 
 MEANS = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc", "seconds")
@@ -26,7 +26,7 @@ KEY = secrets.token_hex(20)  # of a length that W&B takes for a key
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which two trials, one task of Tune's, were run and logged to all sinks that are installed."""
+    """A folder in which two trials, one task of Tune's, were run and logged to all loggers that are installed."""
     pytest.importorskip("mlflow")
     pytest.importorskip("wandb")
     folder = tmp_path_factory.mktemp("logged")
@@ -37,7 +37,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "WANDB_MODE": "offline",
         "WANDB_API_KEY": KEY,
     }
-    log_to = [part for sink in NEEDED for part in ("--log-to", sink)]
+    log_to = [part for name in PACKAGES for part in ("--log-to", name)]
     arguments = ["run", "quickstart", *TINY, "--limit", "2", "--results", folder / "results", *log_to]
     done = subprocess.run(
         command("sweeps", *arguments), cwd=folder, env=environment, capture_output=True, text=True, timeout=200
@@ -111,7 +111,7 @@ def test_wandb_has_a_run_of_each_trial_and_its_key_is_nowhere(logged: Path, reco
 
 def test_without_the_option_none_of_the_packages_is_loaded():
     modules = "sweeps.launch.trials, sweeps.tuning.search, sweeps.launch.loggers"
-    code = f"import {modules}, sys; print({set(NEEDED.values())} & set(sys.modules))"
+    code = f"import {modules}, sys; print({set(PACKAGES.values())} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.stdout == "set()\n", done.stderr
 
@@ -135,7 +135,7 @@ def test_a_package_that_is_missing_is_named_with_what_brings_it(
 
 def test_tensorboard_is_refused_where_there_is_no_folder_for_it():
     with pytest.raises(BadInputError, match=r"go to a results folder, not to s3://bucket/study;"):
-        Sinks(["tensorboard"], Results.at("s3://key:secret@bucket/study"), print)
+        Loggers(["tensorboard"], Results.at("s3://key:secret@bucket/study"), print)
 
 
 TASK = SimpleNamespace(
@@ -147,21 +147,21 @@ TASK = SimpleNamespace(
 """One of Tune's trials, which has carried one of the plan."""
 
 
-def test_a_sink_that_fails_is_given_up_and_said_once(tmp_path: Path):
-    told: list[str] = []
-    (sink,) = Sinks(["tensorboard"], Results.at(tmp_path), told.append).of("sweep")
+def test_a_logger_that_fails_is_given_up_and_said_once(tmp_path: Path):
+    messages: list[str] = []
+    (logger,) = Loggers(["tensorboard"], Results.at(tmp_path), messages.append).of("sweep")
     (tmp_path / "sweep").write_text("no folder")
     for _ in range(2):
-        sink.on_trial_complete(1, [], TASK)
-    sink.on_experiment_end([])
-    (said,) = told
-    assert said.startswith("tensorboard logging is given up, records are not: ")
+        logger.on_trial_complete(1, [], TASK)
+    logger.on_experiment_end([])
+    (message,) = messages
+    assert message.startswith("tensorboard logging is given up, records are not: ")
 
 
 def test_what_was_not_measured_is_left_out(tmp_path: Path):
-    loggers = Sinks(["tensorboard", "tensorboard"], Results.at(tmp_path), print)
-    (sink,) = loggers.of("sweep")
-    assert loggers.of("sweep") == [sink]
-    sink.on_trial_complete(1, [], TASK)
+    loggers = Loggers(["tensorboard", "tensorboard"], Results.at(tmp_path), print)
+    (logger,) = loggers.of("sweep")
+    assert loggers.of("sweep") == [logger]
+    logger.on_trial_complete(1, [], TASK)
     (file,) = (tmp_path / "sweep" / "tensorboard" / "a").iterdir()
     assert [tag for tag, _ in scalars(file) if tag.startswith("ray/")] == ["ray/tune/mem_acc"]

@@ -14,12 +14,13 @@ from study.errors import BadInputError
 from study.record.results import Results
 from study.terminal import main
 from sweeps.__main__ import app
-from sweeps.launch.cluster import Cluster, connected
+from sweeps.launch.cluster import connect
+from sweeps.launch.launch import Cluster, Launch
 from sweeps.lock import exclusive
 from sweeps.plan import Plan
-from sweeps.tuning.search import Search, front
+from sweeps.tuning.search import Search
 from sweeps.tuning.space import cells
-from sweeps.tuning.stages import Tuning
+from sweeps.tuning.stages import Tuning, non_dominated
 from tests.ray_runs import ROOT, Command, command
 from tests.sweeps.test_main import refused, wait_for
 
@@ -144,15 +145,15 @@ def test_a_setting_that_diverges_is_a_failed_trial_and_a_record_that_is_refused_
     refusing = Search(CELL, "tpe", 2, 0, Results.at(tmp_path / "refusing"))
     (tmp_path / "refusing" / "tune_regularizer").mkdir(parents=True)
     (tmp_path / "refusing" / "tune_regularizer" / "epochs").touch()  # no folder
-    with exclusive(search.results, search.folder), connected(Cluster(workers=2, device="cpu")) as pool:
+    with exclusive(search.results, search.sweep), connect(Cluster(workers=2, device="cpu")) as pool:
         with pytest.raises(OSError, match=r"records could not be written to .*none is half-written"):
-            refusing.run(tmp_path, pool, lambda _: None)
+            refusing.run(Launch("refusing", refusing.results, tmp_path), pool, lambda _: None)
         assert refusing.results.done("tune_regularizer") == set()
-        search.run(tmp_path, pool, lambda _: None)
+        search.run(Launch("diverging", search.results, tmp_path), pool, lambda _: None)
         # A round that measured nothing is the last.
         states = [trial.state for trial in studies(tmp_path)["tpe"].trials]
         assert states == [TrialState.FAIL] * 2
-    assert search.left == 2
+    assert search.remaining == 2
     assert set(members(tmp_path, "tune_regularizer")["status"]) == {"diverged"}
     with sqlite3.connect(tmp_path / "tune_regularizer" / "optuna.db") as storage:
         assert storage.execute("select count(*) from trial_values").fetchone() == (0,)
@@ -160,12 +161,12 @@ def test_a_setting_that_diverges_is_a_failed_trial_and_a_record_that_is_refused_
 
 
 def test_the_front_is_of_small_memorization_and_auc_and_large_accuracy():
-    found = [
+    measurements = [
         {"trial": CELL.setting(share, "log"), "mem_acc": mem_acc, "val_mia_auc": 0.5, "val_acc": val_acc}
         for share, mem_acc, val_acc in ((0.1, 0.5, 0.9), (0.1, 0.5, 0.9), (0.2, 0.6, 0.8), (0.3, 0.1, 0.7))
     ]
-    assert [row["mem_acc"] for row in front(found)] == [0.1, 0.5]
-    assert front([]) == []
+    assert [row["mem_acc"] for row in non_dominated(measurements)] == [0.1, 0.5]
+    assert non_dominated([]) == []
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_a_file_that_is_no_storage_is_named(tmp_path: Path):
     path.parent.mkdir()
     path.write_text("mine, and no database at all")
     with pytest.raises(BadInputError, match=f"{path} can't be used as Optuna's storage"):
-        _ = Search(CELL, "tpe", 2, 0, Results.at(tmp_path)).left
+        _ = Search(CELL, "tpe", 2, 0, Results.at(tmp_path)).remaining
 
 
 def test_a_tuning_and_a_retry_of_its_comparison_do_not_run_at_once(

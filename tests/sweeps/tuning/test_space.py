@@ -7,7 +7,7 @@ from study.errors import BadInputError
 from study.record.results import Results
 from study.record.rows import describe
 from study.trial import Trial
-from sweeps.tuning.space import OBJECTIVES, OWN, cells, check_name, measured, storage_path
+from sweeps.tuning.space import DECIDED, OBJECTIVES, cells, check_name, recorded_objectives, storage_path
 
 
 def test_each_dataset_architecture_and_k_is_a_tuning_of_its_own():
@@ -66,9 +66,9 @@ def test_a_suggestion_is_rounded_to_what_can_be_typed():
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        *[({name: [getattr(Trial(), name)]}, f"{name} is what the tuning decides") for name in OWN],
+        *[({name: [getattr(Trial(), name)]}, f"{name} is what the tuning decides") for name in DECIDED],
         ({"lr": [1e-3, 1e-2]}, "lr takes one level in a tuning"),
-        ({"k": [0.0]}, "with k=0 there is nothing"),
+        ({"k": [0.0]}, "with k=0 nothing is atypical"),
         ({"architecture": ["vit"]}, "norm=batch"),
     ],
 )
@@ -112,12 +112,12 @@ def test_objectives_are_means_over_members_that_all_have_them(
     tmp_path: Path, second: dict[str, Any], expected: dict[str, float] | None
 ):
     results, trial = Results.at(tmp_path), Trial(k=0.1, validation=0.2, seed=(0, 1))
-    assert measured(results, "tune", trial) is None
+    assert recorded_objectives(results, "tune", trial) is None
     rows = [
         {"trial": trial.id, "member": seed, **describe(trial, seed), **GOOD, **(second if seed else {})}
         for seed in trial.seed
     ]
     results.write("tune", trial.id, {"members": rows})
-    found = measured(results, "tune", trial)
+    found = recorded_objectives(results, "tune", trial)
     assert found == (expected and pytest.approx(expected))
     assert found is None or list(found) == list(OBJECTIVES)

@@ -1,0 +1,95 @@
+"""All of Ray's private names that the project uses, each with its reason.
+
+A release of Ray may move any of it, so Ray is pinned exactly, and a test looks up each of `PRIVATE_NAMES`.
+"""
+
+import os
+from collections.abc import Callable, Collection
+from typing import Any
+
+import ray
+from ray.tune.execution import class_cache
+from ray.tune.logger import LoggerCallback
+from ray.tune.result import TRAINING_ITERATION
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+WANDB = "ray.air.integrations.wandb"
+PRIVATE_NAMES = {
+    "ray._private.worker:_worker_logs_enabled": "switches the raylet's messages, for which there is no public switch",
+    "ray.tune.execution.class_cache:ENV_VARS_TO_PROPAGATE": "names the variables that Tune would write into its logs",
+    f"{WANDB}:_WandbLoggingActor": "writes a W&B run, here in a process that gets the key from memory",
+    f"{WANDB}:WandbLoggerCallback._remote_logger_class": "is the Ray actor of the W&B writers",
+    f"{WANDB}:WandbLoggerCallback._start_logging_actor": "starts a W&B writer, with the key in its runtime environment",
+    f"{WANDB}:WandbLoggerCallback._trial_logging_futures": "says whether a W&B writer has failed",
+    f"{WANDB}:WandbLoggerCallback._cleanup_logging_actor": "ends a W&B writer, without a word if it has failed",
+    f"{WANDB}:WandbLoggerCallback._cleanup_logging_actors": "waits for the W&B writers at the end",
+    f"{WANDB}:WandbLoggerCallback._upload_timeout": "is how long Ray waits for the W&B writers",
+}
+"""What each private name is used for, by `module:name` or `module:class.name`."""
+
+INTERRUPTED_S = 20
+"""How long W&B may take to write its last runs after Ctrl-C."""
+
+
+def silence_raylet() -> None:
+    """Have Ray print none of its raylet's messages; what happens to a task is known by its outcome."""
+    ray._private.worker._worker_logs_enabled = False
+
+
+def keep_out_of_logs(variables: Collection[str]) -> None:
+    """Have Tune not hand these variables on to its workers.
+
+    It would do so through the workers' runtime environment, which Ray writes into its logs.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(variables)
+
+
+def wandb_logger(project: str, give_up: Callable[[BaseException], None]) -> LoggerCallback:
+    """Return Ray's W&B logger, whose writers are on this machine and get what this process knows of W&B from memory.
+
+    Ray's own logger would give them the key through their runtime environment, which Ray writes into its logs.
+
+    Args:
+        project: the W&B project.
+        give_up: called with the error if a run could not be written.
+    """
+    # Loads wandb.
+    from ray.air.integrations.wandb import WandbLoggerCallback, _WandbLoggingActor
+
+    class Logger(WandbLoggerCallback):  # type: ignore[misc]
+        _remote_logger_class: Any
+
+        def _start_logging_actor(self, *args: Any, **kwargs: Any) -> None:
+            if self._remote_logger_class is None:
+                variables = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+                here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+                remote = ray.remote(num_cpus=0, scheduling_strategy=here)
+                self._remote_logger_class = remote(_with_environment(_WandbLoggingActor, ray.put(variables)))
+            super()._start_logging_actor(*args, **kwargs)
+
+        def _cleanup_logging_actor(self, trial: Any) -> None:
+            writing = self._trial_logging_futures[trial]
+            super()._cleanup_logging_actor(trial)
+            try:
+                ray.get(writing, timeout=0)
+            except ray.exceptions.GetTimeoutError:
+                give_up(TimeoutError(f"run {trial} was not written in time"))
+            except Exception as error:
+                give_up(error)
+
+        def on_experiment_end(self, trials: list[Any], interrupted: bool = False, **info: Any) -> None:
+            timeout = INTERRUPTED_S if interrupted else self._upload_timeout
+            self._cleanup_logging_actors(timeout=timeout, kill_on_timeout=True)
+
+    return Logger(project, excludes=[TRAINING_ITERATION])
+
+
+def _with_environment(writer: type, variables: Any) -> type:
+    """Return a subclass whose process sets these variables, a reference, so they go from memory to memory alone."""
+
+    class Writer(writer):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            os.environ.update(ray.get(variables))
+            super().__init__(*args, **kwargs)
+
+    return Writer

@@ -1,0 +1,74 @@
+import subprocess
+import sys
+
+import pytest
+import ray
+
+from study.errors import BadInputError
+from sweeps.launch import cluster as cluster_module
+from sweeps.launch.cluster import connect
+from sweeps.launch.launch import Cluster
+
+
+@pytest.mark.parametrize(
+    ("resources", "asked", "expected"),
+    [
+        ({"CPU": 16.0, "GPU": 2.0}, Cluster(), (2, "cuda", 8)),
+        ({"CPU": 1.0, "GPU": 2.0}, Cluster(), (2, "cuda", 1)),
+        ({"CPU": 16.0, "GPU": 2.0}, Cluster(workers=2), (2, "cuda", 1)),
+        ({"CPU": 16.0, "GPU": 2.0}, Cluster(device="cpu"), (16, "cpu", 1)),
+        ({"CPU": 4.0}, Cluster(), (4, "cpu", 1)),
+        # A running cluster may grow to what was asked for, and then as many share a GPU as do today.
+        ({"CPU": 8.0, "GPU": 1.0}, Cluster("auto", 4, "cuda"), (4, "cuda", 8)),
+        ({"CPU": 8.0, "GPU": 4.0}, Cluster("auto", 2, "cuda"), (2, "cuda", 2)),
+        ({"CPU": 8.0, "GPU": 1.0}, Cluster("auto", 4), (1, "cuda", 1)),
+    ],
+)
+def test_a_gpu_is_shared_by_as_many_as_have_a_core_unless_the_user_has_said_how_many(
+    monkeypatch, resources, asked, expected
+):
+    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+    pool = cluster_module._pool(asked, 0.0)
+    assert (pool.workers, pool.device, pool.most_sharing) == expected
+
+
+def test_a_cluster_that_does_not_grow_is_not_waited_for_without_end(pool, monkeypatch):
+    monkeypatch.setattr(cluster_module, "GROWS_WITHIN_S", 0.2)
+    messages: list[str] = []
+    with pytest.raises(BadInputError, match="no cuda worker came to 'auto' within"):
+        cluster_module._pool(Cluster("auto", 2, "cuda"), 0.0, messages.append)
+    assert messages == ["waiting for the first of 2 cuda workers at 'auto' ..."]
+
+
+def test_a_cluster_without_workers_says_how_it_is_waited_for(monkeypatch):
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {})
+    with pytest.raises(BadInputError, match=r"no cpu for a worker at 'auto'; .* with --workers and --device"):
+        cluster_module._pool(Cluster("auto"), 0.0)
+
+
+def test_the_workers_of_a_running_cluster_start_with_the_environment_of_ours(pool):
+    """The variable is one that this Ray was not started with; glibc reads its own when a process starts."""
+    script = """
+import sys
+from pathlib import Path
+from sweeps.launch import cluster
+from sweeps.launch.launch import Cluster
+from sweeps.launch.schedule import schedule
+
+def environment(task, report):
+    return {"started": Path("/proc/self/environ").read_text().split(chr(0))}
+
+cluster.ENVIRONMENT = {"NORMLEAK_TEST": "there"}
+with cluster.connect(Cluster(sys.argv[1], 1, "cpu")) as pool:
+    print("NORMLEAK_TEST=there" in schedule([{}], environment, pool, print).results[0]["started"])
+"""
+    address = ray.get_runtime_context().gcs_address
+    done = subprocess.run(
+        [sys.executable, "-c", script, address], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.stdout.split("\n")[-2:] == ["True", ""], done.stderr
+
+
+def test_a_cluster_that_is_not_there_is_one_clear_sentence():
+    with pytest.raises(BadInputError, match=r"no Ray cluster at '127\.0\.0\.1:9'"), connect(Cluster("127.0.0.1:9")):
+        pass

@@ -1,0 +1,126 @@
+import ast
+import inspect
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import ray
+
+from sweeps.launch import ray_internals
+from sweeps.launch.environment import RAY_ENVIRONMENT
+from sweeps.launch.ray_internals import PRIVATE_NAMES
+from tests.ray_runs import ROOT
+
+HERE = Path(inspect.getfile(ray_internals))
+
+
+def moved(name: str, purpose: str) -> str:
+    """What to say if Ray has the name no more; nothing if it has."""
+    module, _, path = name.partition(":")
+    try:
+        value = import_module(module)
+        *owners, last = path.split(".")
+        for owner in owners:
+            value = getattr(value, owner)("project")  # some attributes are those of an instance
+        getattr(value, last)
+    except (ImportError, AttributeError) as error:
+        return (
+            f"Ray {ray.__version__} has moved {name}, which {purpose} ({error}): "
+            "find its new place, and mend sweeps/launch/ray_internals.py."
+        )
+    return ""
+
+
+@pytest.mark.parametrize("name", PRIVATE_NAMES)
+def test_ray_has_every_private_name_that_is_used(name: str):
+    if "wandb" in name:
+        pytest.importorskip("wandb")
+    message = moved(name, PRIVATE_NAMES[name])
+    assert not message, message
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ray._private.no_such_module:name", "ray._private.worker:_no_such_name", "ray.tune.logger:_NoSuchClass.name"],
+)
+def test_a_name_that_moves_is_told_with_its_use_and_the_remedy(name: str):
+    message = moved(name, "turns something off")
+    assert name in message
+    assert "which turns something off" in message
+    assert "mend sweeps/launch/ray_internals.py" in message
+
+
+def test_the_raylet_is_silenced_and_variables_are_kept_out_of_the_logs(monkeypatch: pytest.MonkeyPatch):
+    printed: list[str] = []
+    monkeypatch.setattr(ray._private.worker, "_worker_logs_enabled", True)
+    ray_internals.silence_raylet()
+    ray._private.worker.print_worker_logs({"ip": "1", "pid": "raylet", "lines": ["noise"], "job": None}, printed.append)
+    assert printed == []
+    from ray.tune.execution import class_cache
+
+    monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", {"AWS_SECRET_ACCESS_KEY", "ANOTHER"})
+    ray_internals.keep_out_of_logs(["AWS_SECRET_ACCESS_KEY"])
+    assert list(class_cache.ENV_VARS_TO_PROPAGATE) == ["ANOTHER"]
+
+
+@cache
+def source_of_ray() -> str:
+    folders = ("_private", "_common", "air", "train", "tune")
+    files = (path for folder in folders for path in (Path(ray.__file__).parent / folder).rglob("*.py"))
+    return "\n".join(path.read_text() for path in files)
+
+
+@pytest.mark.parametrize("variable", RAY_ENVIRONMENT)
+def test_ray_still_knows_the_variables_that_are_set_for_it(variable: str):
+    assert f'"{variable}"' in source_of_ray(), f"Ray {ray.__version__} reads {variable} no more; find its successor."
+
+
+def private_names(source: str) -> Iterator[str]:
+    """The private names that a module reaches into Ray for: by import, or through `ray` itself."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ray":
+            parts = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            yield from (part for part in parts if part.startswith("_") or part == "class_cache")
+        elif isinstance(node, ast.Import):
+            parts = [part for alias in node.names for part in alias.name.split(".") if alias.name.startswith("ray.")]
+            yield from (part for part in parts if part.startswith("_"))
+        elif (
+            isinstance(node, ast.Attribute)
+            and ast.unparse(node).startswith("ray.")
+            and node.attr.startswith("_")
+            and not node.attr.startswith("__")
+        ):
+            yield node.attr
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("ray._private.worker.x = 1", ["_private"]),
+        ("from ray.tune.execution import class_cache", ["class_cache"]),
+        ("from ray.air.integrations.wandb import _WandbLoggingActor", ["_WandbLoggingActor"]),
+        ("import ray._private.worker", ["_private"]),
+        ("import ray\nray.get(self._x)\nself._ray.y", []),
+    ],
+)
+def test_private_names_are_seen(line: str, names: list[str]):
+    assert list(private_names(line)) == names
+
+
+def test_ray_s_private_names_are_used_in_one_file_alone():
+    files = [path for path in (ROOT / "sweeps").rglob("*.py") if list(private_names(path.read_text()))]
+    assert files == [HERE]
+
+
+def test_every_private_name_that_is_used_has_its_reason():
+    tree = ast.parse(HERE.read_text())
+    ours = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    (logger,) = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "Logger")
+    methods = {node.name for node in logger.body if isinstance(node, ast.FunctionDef)}
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    used = {*private_names(HERE.read_text()), *methods, *attributes}
+    used = {name for name in used - ours if name.startswith("_") and not name.startswith("__")} - {"_private"}
+    stated = {name.rpartition(":")[2].rpartition(".")[2] for name in PRIVATE_NAMES}
+    assert used == stated - {"ENV_VARS_TO_PROPAGATE"}
