@@ -155,7 +155,8 @@ def test_a_new_setting_is_an_axis_of_every_sweep_and_tells_trials_and_cells_apar
     assert "4 missing" in plan
     imports = (
         "from study.trial import Trial\nfrom study.training.loop import SHARED\n"
-        "from sweeps.bundles import alike\nfrom analysis.cells import SETTINGS"
+        "from sweeps.bundles import packable_groups\nfrom analysis.cells import SETTINGS"
     )
-    expression = "['mixup' in SHARED, len(alike([Trial(mixup=0), Trial(mixup=0.5)])), 'mixup' in SETTINGS]"
+    groups = "packable_groups([Trial(mixup=0), Trial(mixup=0.5)])"
+    expression = f"['mixup' in SHARED, len({groups}), 'mixup' in SETTINGS]"
     assert evaluate(tree, imports, expression) == [True, 2, True]
