@@ -123,7 +123,7 @@ class Setting:
 
     @property
     def values(self) -> str:
-        """What it takes, in words."""
+        """The values that it takes, in words."""
         return ", ".join(self.all_choices) or (self.kind if self.within is None else f"{self.kind} {self.within}")
 
 
