@@ -4,14 +4,13 @@ from typing import Any
 
 import pandas as pd
 
-from study.settings import DEFAULTS, format_value, names_where
-from study.settings import SETTINGS as STATED
+from study.settings import DEFAULTS, SETTINGS, format_value, names_where
 
-SETTINGS = list(names_where(lambda setting: setting.name != "seed"))
+CELL_SETTINGS = list(names_where(lambda setting: setting.name != "seed"))
 """The settings that make a cell: all but the seed."""
 PAIRING_KEYS = ["seed", "model"]
 """The columns by which the arms of a comparison are paired: members that share them share their random streams."""
-SWITCHES = {name: setting.only_where for name, setting in STATED.items() if setting.only_where is not None}
+SWITCHES = {name: setting.only_where for name, setting in SETTINGS.items() if setting.only_where is not None}
 """The settings that matter only where another setting has a certain level; elsewhere they are inactive."""
 
 
@@ -20,12 +19,12 @@ def varying_settings(members: pd.DataFrame) -> list[str]:
 
     Levels count only where the setting is active: at k=0 the kind of corruption tells no cells apart.
     """
-    return [name for name in SETTINGS if where_active(members, name)[name].nunique() > 1]
+    return [name for name in CELL_SETTINGS if where_active(members, name)[name].nunique() > 1]
 
 
 def shared_settings(members: pd.DataFrame) -> str:
     """Return the settings that all members share, as a user would type them; defaults are left out."""
-    levels = {name: where_active(members, name)[name].unique().tolist() for name in SETTINGS}
+    levels = {name: where_active(members, name)[name].unique().tolist() for name in CELL_SETTINGS}
     shared = {name: of_setting[0] for name, of_setting in levels.items() if len(of_setting) == 1}
     shown = [name for name in shared if shared[name] != DEFAULTS[name] or name in ("dataset", "architecture")]
     return " ".join(f"{name}={format_value(shared[name])}" for name in shown)

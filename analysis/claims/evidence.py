@@ -5,7 +5,7 @@ from math import isfinite, nan
 
 import pandas as pd
 
-from analysis.cells import PAIRING_KEYS, SETTINGS, varying_settings
+from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, varying_settings
 from analysis.claims.claim import Claim, Levels, inactive_at, levels_text
 from analysis.load import KEY, Loaded
 from analysis.metrics import NEAR_ONE
@@ -64,10 +64,10 @@ def _pair_members(claim: Claim, arm: pd.DataFrame, reference: pd.DataFrame, part
     """
     sides = {**dict(claim.arm), **dict(claim.reference or {})}
     unmatched = {*sides, *(name for side in (claim.arm, claim.reference or {}) for name in inactive_at(side))}
-    keys = [name for name in [*SETTINGS, *PAIRING_KEYS] if name not in unmatched]
+    keys = [name for name in [*CELL_SETTINGS, *PAIRING_KEYS] if name not in unmatched]
     columns = ["status", *(name for name in RESULTS if name in arm)]
     paired, left_over = [], []
-    of_arm = [name for name in SETTINGS if name in unmatched]
+    of_arm = [name for name in CELL_SETTINGS if name in unmatched]
     for _, part in arm.groupby(of_arm):
         left, right = part[[*keys, *of_arm, *columns]], reference[[*keys, *columns]]
         pairs = left.merge(right, on=keys, how="outer", suffixes=("_arm", "_ref"), indicator=True)
@@ -117,7 +117,7 @@ def attack_evidence(claim: Claim, loaded: Loaded, results: Results, partial: boo
 
 def _with_partners(claim: Claim, members: pd.DataFrame) -> pd.DataFrame:
     """Return the members whose partner has results too, so that both arms have the same models."""
-    keys = [name for name in [*SETTINGS, *PAIRING_KEYS] if name not in claim.arm]
+    keys = [name for name in [*CELL_SETTINGS, *PAIRING_KEYS] if name not in claim.arm]
     usable = members[members["status"] == "ok"]
     partners = usable.groupby(keys)["status"].transform("size")
     return usable[partners == len({*members["norm"]})]

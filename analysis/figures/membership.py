@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 from PIL import Image
 
-from analysis.cells import SETTINGS, varying_settings
+from analysis.cells import CELL_SETTINGS, varying_settings
 from analysis.figures.bars import ARMS_WIDTH, MIXTURE, mixture_label
 from analysis.figures.panels import (
     LEGEND_WIDTH,
@@ -265,7 +265,7 @@ def _write_in_corner(axes: Axes, text: str, color: str, line: int) -> None:
 
 
 def _occurs_in(settings: Mapping[str, Any], rows: pd.DataFrame) -> bool:
-    return all(settings[name] in set(rows[name]) for name in SETTINGS)
+    return all(settings[name] in set(rows[name]) for name in CELL_SETTINGS)
 
 
 def auc_boxes(rows: pd.DataFrame) -> Figure:

@@ -6,7 +6,7 @@ measurement about all parameters of trained networks (`study.theory.influence_ra
 
 import pandas as pd
 
-from analysis.cells import PAIRING_KEYS, SETTINGS, varying_settings
+from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, varying_settings
 from study.errors import BadInputError
 
 
@@ -27,7 +27,7 @@ def amplification(members: pd.DataFrame) -> pd.DataFrame:
     Raises:
         BadInputError: no pair of members has both ratios and gradients.
     """
-    keys = [name for name in SETTINGS if name != "norm"] + PAIRING_KEYS
+    keys = [name for name in CELL_SETTINGS if name != "norm"] + PAIRING_KEYS
     usable = members[members["grad_norm_in"].notna()]
     batch, none = (usable[usable["norm"] == norm] for norm in ("batch", "none"))
     columns = ["grad_norm_out", "grad_norm_in"]

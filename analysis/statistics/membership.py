@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.cells import SETTINGS, varying_settings
+from analysis.cells import CELL_SETTINGS, varying_settings
 from analysis.load import Loaded
 from study.errors import BadInputError
 from study.mia.audit import ATTACKS, attack_scores
@@ -95,7 +95,7 @@ def _audit_cell(sweep: str, models: pd.DataFrame, results: Results) -> CellAudit
     """Return the audit of one cell and seed, whose rows of `members` are given."""
     usable = models[models["status"] == "ok"]
     first = models.iloc[0]
-    settings = {name: first[name] for name in (*SETTINGS, "seed")}
+    settings = {name: first[name] for name in (*CELL_SETTINGS, "seed")}
     if usable.empty:
         raise BadInputError(f"{sweep}: all models of the cell {first['cell']} failed or diverged.")
     samples = results.read(sweep, "samples", COLUMNS, trials=set(usable["trial"])).to_pandas()
@@ -194,7 +194,7 @@ def most_memorized(loaded: Loaded, results: Results) -> pd.DataFrame:
     """Return the images that each cell's models memorized most, with the settings of the cell."""
     cells = loaded.members[loaded.members["protocol"] == "splits"].drop_duplicates("trial")
     images = results.read(loaded.sweep, "images", trials=set(cells["trial"])).to_pandas()
-    merged: pd.DataFrame = images.merge(cells[["trial", *SETTINGS]], on="trial")
+    merged: pd.DataFrame = images.merge(cells[["trial", *CELL_SETTINGS]], on="trial")
     return merged
 
 
@@ -219,4 +219,4 @@ def _settings_first(rows: pd.DataFrame, but: Sequence[str] = ()) -> pd.DataFrame
         return rows
     shown = [name for name in varying_settings(rows) if name not in but]
     shown += ["seed"] if rows["seed"].nunique() > 1 else []
-    return rows[[*shown, *(name for name in rows.columns if name not in (*SETTINGS, "seed"))]]
+    return rows[[*shown, *(name for name in rows.columns if name not in (*CELL_SETTINGS, "seed"))]]

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis.cells import PAIRING_KEYS, SETTINGS, inactive_settings, varying_settings
+from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, inactive_settings, varying_settings
 from analysis.metrics import METRICS, Metric
 from study.errors import BadInputError, unknown
 from study.settings import format_value
@@ -102,8 +102,8 @@ def compare(
         BadInputError: the factor is no setting or has one level, the reference is none of its levels, or a member has
             no partner in the other arm.
     """
-    if factor not in SETTINGS:
-        raise unknown("factor", factor, SETTINGS)
+    if factor not in CELL_SETTINGS:
+        raise unknown("factor", factor, CELL_SETTINGS)
     levels = sorted(members[factor].unique().tolist())
     base = reference_level(factor, levels, reference)
     strata = [name for name in varying_settings(members) if name != factor]
@@ -155,7 +155,7 @@ def _pairs(members: pd.DataFrame, factor: str, arm: Any, reference: Any, partial
 
     Settings that are inactive in an arm don't count: a member with k=0 is the partner of any kind of corruption.
     """
-    columns = [name for name in SETTINGS if name != factor] + [
+    columns = [name for name in CELL_SETTINGS if name != factor] + [
         *PAIRING_KEYS,
         "status",
         *(metric.column for metric in METRICS),
@@ -166,7 +166,7 @@ def _pairs(members: pd.DataFrame, factor: str, arm: Any, reference: Any, partial
         for level in (arm, reference)
     ]
     unmatched = {factor, *inactive[arm], *inactive[reference]}
-    keys = [name for name in SETTINGS if name not in unmatched] + PAIRING_KEYS
+    keys = [name for name in CELL_SETTINGS if name not in unmatched] + PAIRING_KEYS
     pairs: pd.DataFrame = sides[0].merge(sides[1], on=keys, how="outer", suffixes=("_arm", "_ref"), indicator=True)
     unpaired = pairs[pairs["_merge"] != "both"]
     if len(unpaired) and not partial:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.cells import PAIRING_KEYS, SETTINGS
+from analysis.cells import CELL_SETTINGS, PAIRING_KEYS
 from analysis.load import Loaded, load
 from analysis.statistics.paired import PairedTest, holm, paired_test
 from study.errors import BadInputError
@@ -126,7 +126,7 @@ def tuned_cells(
     searched = _add_seeds(searched)
     regularized = searched["regularizer"] != "none"
     references = searched[~regularized]
-    fixed = [name for name in SETTINGS if name not in ("norm", "regularizer", "alpha")]
+    fixed = [name for name in CELL_SETTINGS if name not in ("norm", "regularizer", "alpha")]
     if not set(searched.loc[regularized, "lr"]) <= set(references["lr"]):
         fixed.remove("lr")  # the learning rate was tuned as well
     cells = list(searched[regularized].groupby([*fixed, "seeds"], sort=True))
@@ -316,7 +316,7 @@ def _reference_settings(references: pd.DataFrame, title: str) -> dict[str, Any]:
         )
     if batch["lr"].nunique() > 1:
         raise BadInputError(f"the tuning of {title} has references with several learning rates; use a folder for each.")
-    return {name: batch.iloc[0][name] for name in SETTINGS}
+    return {name: batch.iloc[0][name] for name in CELL_SETTINGS}
 
 
 def _mean_accuracy(references: pd.DataFrame) -> float:
@@ -346,7 +346,7 @@ def _fresh_arms(members: pd.DataFrame | None, base: Mapping[str, Any], seen: set
     """
     if members is None:
         return pd.DataFrame(columns=[*PAIRING_KEYS, *COMPARED_RESULTS, "status", "arm"])
-    names = [_arm_name(row, base) for row in _row_dicts(members[SETTINGS])]
+    names = [_arm_name(row, base) for row in _row_dicts(members[CELL_SETTINGS])]
     kept = np.array([name is not None for name in names]) & ~members["seed"].isin(seen).to_numpy()
     return members.assign(arm=pd.Series(names, index=members.index, dtype=object))[kept]
 
@@ -356,7 +356,7 @@ def _arm_name(row: Mapping[str, Any], base: Mapping[str, Any]) -> str | None:
 
     It is empty for the reference itself, and None for a member that is no arm but of another cell.
     """
-    changed = [name for name in SETTINGS if row[name] != base[name]]
+    changed = [name for name in CELL_SETTINGS if row[name] != base[name]]
     is_arm = not changed or any(name in changed and set(changed) <= {name} | along for name, along in ARMS.items())
     return " ".join(f"{name}={format_value(row[name])}" for name in changed) if is_arm else None
 

@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.cells import SETTINGS, inactive_settings, shared_settings, varying_settings
+from analysis.cells import CELL_SETTINGS, inactive_settings, shared_settings, varying_settings
 from study.record.schema import SCHEMAS
 from study.settings import format_value
 from study.trial import Trial
@@ -8,8 +8,8 @@ from tests.analysis.conftest import frame, grid
 
 
 def test_a_cell_is_every_setting_but_the_seed():
-    assert {*SETTINGS, "seed"} == set(Trial().settings())
-    assert set(SETTINGS) <= set(SCHEMAS["members"].names)
+    assert {*CELL_SETTINGS, "seed"} == set(Trial().settings())
+    assert set(CELL_SETTINGS) <= set(SCHEMAS["members"].names)
 
 
 def test_settings_vary_in_the_order_of_a_trial():
