@@ -20,7 +20,7 @@ from sweeps.lock import exclusive
 from sweeps.plan import Plan
 from sweeps.tuning.search import Search
 from sweeps.tuning.space import cells
-from sweeps.tuning.stages import Tuning, non_dominated
+from sweeps.tuning.stages import Tuning
 from tests.ray_runs import ROOT, Command, command
 from tests.sweeps.test_main import refused, wait_for
 
@@ -158,15 +158,6 @@ def test_a_setting_that_diverges_is_a_failed_trial_and_a_record_that_is_refused_
     with sqlite3.connect(tmp_path / "tune_regularizer" / "optuna.db") as storage:
         assert storage.execute("select count(*) from trial_values").fetchone() == (0,)
     storage.close()
-
-
-def test_the_front_is_of_small_memorization_and_auc_and_large_accuracy():
-    measurements = [
-        {"trial": CELL.setting(share, "log"), "mem_acc": mem_acc, "val_mia_auc": 0.5, "val_acc": val_acc}
-        for share, mem_acc, val_acc in ((0.1, 0.5, 0.9), (0.1, 0.5, 0.9), (0.2, 0.6, 0.8), (0.3, 0.1, 0.7))
-    ]
-    assert [row["mem_acc"] for row in non_dominated(measurements)] == [0.1, 0.5]
-    assert non_dominated([]) == []
 
 
 @pytest.mark.parametrize(
