@@ -88,8 +88,9 @@ def print_table(table: Table) -> None:
         console.print(table)
         return
     width = console.measure(table, options=console.options.update(max_width=1_000)).maximum
-    # Rich prints nothing wider than its console.
-    Console(file=console.file, highlight=False, markup=False, emoji=False, width=max(width, 1)).print(table)
+    # Rich prints no table wider than its console, and wraps a title that is wider than its table unless told not to.
+    wide = Console(file=console.file, highlight=False, markup=False, emoji=False, width=max(width, 1))
+    wide.print(table, soft_wrap=True)
 
 
 def progress_bar() -> Progress:
