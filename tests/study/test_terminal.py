@@ -28,3 +28,10 @@ def test_on_a_pipe_a_row_of_a_table_is_one_line_however_wide(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
     assert ("word " * 60).strip() in lines[3]
+
+
+def test_on_a_pipe_a_title_wider_than_its_table_stays_on_its_line(capsys):
+    table = Table("k", title="quickstart: dataset=digits architecture=lenet")
+    table.add_row("0.1")
+    print_table(table)
+    assert capsys.readouterr().out.splitlines()[0].strip() == table.title
