@@ -84,9 +84,9 @@ def _stratified_split(train: Split, size: int) -> tuple[Split, Split]:
     from sklearn.model_selection import train_test_split
 
     labels = train.labels.numpy()
-    drawn = train_test_split(np.arange(len(labels)), train_size=size, stratify=labels, random_state=0)
-    kept, rest = (torch.from_numpy(np.sort(side)) for side in drawn)
-    return Split(train.images[kept], train.labels[kept]), Split(train.images[rest], train.labels[rest])
+    indices = train_test_split(np.arange(len(labels)), train_size=size, stratify=labels, random_state=0)
+    first, rest = (torch.from_numpy(np.sort(side)) for side in indices)
+    return Split(train.images[first], train.labels[first]), Split(train.images[rest], train.labels[rest])
 
 
 def _to_dataset(name: str, train: Split, test: Split) -> Dataset:

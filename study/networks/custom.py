@@ -69,6 +69,6 @@ def check_logits(what: str, network: nn.Module, shape: Shape, classes: int) -> N
         raise BadInputError(f"{what} fails on two {size} images: {factories.reason(error)}.") from error
     finally:
         network.train(was_training)
-    given = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-    if given != [2, classes]:
-        raise BadInputError(f"{what} must give logits of shape [2, {classes}] for two images, not {given}.")
+    actual = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+    if actual != [2, classes]:
+        raise BadInputError(f"{what} must give logits of shape [2, {classes}] for two images, not {actual}.")

@@ -95,16 +95,16 @@ class _NormReLUPool(torch.autograd.Function):
         inverse = (variance + eps).rsqrt()
         scale = weight * inverse
         result = _empty_windows(features, features.dtype)
-        taken, where = torch.empty_like(result), _empty_windows(features, torch.uint8)
+        source, where = torch.empty_like(result), _empty_windows(features, torch.uint8)
         shift = bias - scale * mean
         kernels.pool(
             channels_last(features),
             *_arrays(scale, shift),
             channels_last(result),
-            channels_last(taken),
+            channels_last(source),
             channels_last(where),
         )
-        ctx.save_for_backward(features, taken, where, mean, inverse, scale)
+        ctx.save_for_backward(features, source, where, mean, inverse, scale)
         ctx.mark_non_differentiable(mean, variance)
         return result, mean, variance
 
@@ -112,10 +112,10 @@ class _NormReLUPool(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         from study.engine.cpu import kernels
 
-        features, taken, where, mean, inverse, scale = ctx.saved_tensors
+        features, source, where, mean, inverse, scale = ctx.saved_tensors
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         total, projection = torch.empty_like(mean), torch.empty_like(mean)
-        kernels.sum_gradient(_rows(gradient), _rows(taken), _rows(where), *_arrays(mean, total, projection))
+        kernels.sum_gradient(_rows(gradient), _rows(source), _rows(where), *_arrays(mean, total, projection))
         # Ioffe and Szegedy (2015), section 3: the gradient loses its components along the mean and along x.
         count = features.numel() // features.shape[1]
         offset = -scale * total / count

@@ -58,7 +58,7 @@ def moments(features: Features, mean: Features, variance: Features) -> None:
 
 @compiled
 def pool(
-    features: Features, scale: Features, shift: Features, largest: Features, taken: Features, where: Features
+    features: Features, scale: Features, shift: Features, largest: Features, source: Features, where: Features
 ) -> None:
     """Compute ReLU of the largest of scale * x + shift in each window of 2 x 2 pixels.
 
@@ -67,7 +67,7 @@ def pool(
         scale: [C].
         shift: [C].
         largest: [N, H/2, W/2, C], filled with the result.
-        taken: of the same shape, filled with the x that the result comes from.
+        source: of the same shape, filled with the x that the result comes from.
         where: uint8 of the same shape, filled with the position of that x in its window, row by row; `OFF` where ReLU
             lets nothing through.
     """
@@ -78,7 +78,7 @@ def pool(
             for j in range(width):
                 x0, x1 = features[n, 2 * i, 2 * j], features[n, 2 * i, 2 * j + 1]
                 x2, x3 = features[n, 2 * i + 1, 2 * j], features[n, 2 * i + 1, 2 * j + 1]
-                best_of, taken_from, at = largest[n, i, j], taken[n, i, j], where[n, i, j]
+                best_of, from_x, at = largest[n, i, j], source[n, i, j], where[n, i, j]
                 for c in range(channels):
                     best, x, position = scale[c] * x0[c] + shift[c], x0[c], np.uint8(0)
                     other = scale[c] * x1[c] + shift[c]
@@ -93,18 +93,18 @@ def pool(
                     # Not `max`: a NaN must stay one.
                     if best <= 0:
                         best, position = zero, np.uint8(OFF)
-                    best_of[c], taken_from[c], at[c] = best, x, position
+                    best_of[c], from_x[c], at[c] = best, x, position
 
 
 @compiled
 def sum_gradient(
-    gradient: Features, taken: Features, where: Features, mean: Features, total: Features, projection: Features
+    gradient: Features, source: Features, where: Features, mean: Features, total: Features, projection: Features
 ) -> None:
     """Sum over rows the gradient that ReLU lets through, and its product with x - mean.
 
     Args:
         gradient: [rows, C], at the result of `pool`.
-        taken: [rows, C], from `pool`.
+        source: [rows, C], from `pool`.
         where: uint8 [rows, C], from `pool`.
         mean: [C].
         total: [C], filled with the sum of the gradient.
@@ -121,7 +121,7 @@ def sum_gradient(
             for c in range(channels):
                 through = gradient[row, c] if where[row, c] < OFF else zero
                 block[c] += through
-                product[c] += through * (taken[row, c] - mean[c])
+                product[c] += through * (source[row, c] - mean[c])
         for c in range(channels):
             sums[c] += block[c]
             products[c] += product[c]

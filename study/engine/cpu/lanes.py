@@ -137,8 +137,8 @@ class _Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             group = vectors.group_size(outputs, members, features.itemsize)
             at_once = max(count for count in (1, 2, 3, 4) if outputs // group % count == 0)
-            like = split.unflatten(1, (-1, group)).permute(1, 4, 3, 5, 2, 0)
-            packed = torch.zeros_like(like, memory_format=torch.contiguous_format)
+            layout = split.unflatten(1, (-1, group)).permute(1, 4, 3, 5, 2, 0)
+            packed = torch.zeros_like(layout, memory_format=torch.contiguous_format)
             add_gradient = vectors.weight_gradient(width, columns, members, group, at_once)
             add_gradient(channels_last(gradient), channels_last(features), packed.numpy())
             at_weight = packed.permute(5, 0, 4, 2, 1, 3).flatten(0, 2).contiguous(memory_format=torch.channels_last)

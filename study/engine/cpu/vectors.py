@@ -150,9 +150,9 @@ def _weights(
             for p in range(width):
                 values.append(emit.load(x, emit.index(from_x, (x_step, p + taps - 1)), members, lanes))
                 for block in range(blocks):
-                    given = emit.load(gradient, emit.index(from_g, (lanes, block), (g_step, p)), lanes, lanes)
+                    of_gradient = emit.load(gradient, emit.index(from_g, (lanes, block), (g_step, p)), lanes, lanes)
                     for j in range(taps):
-                        sums[block, j] = emit.add_product(sums[block, j], given, values[p + j])
+                        sums[block, j] = emit.add_product(sums[block, j], of_gradient, values[p + j])
             for place in places:
                 builder.store(sums[place], totals[place])
         for block, j in places:
@@ -182,17 +182,17 @@ def convolution(width: int, columns: int, members: int, group: int) -> Callable[
 
     @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
     def convolve(x: Any, weights: Any, bias: Any, result: Any) -> None:
-        images, height, across, given = x.shape
+        images, x_height, x_width, x_size = x.shape
         blocks, rows, channels = weights.shape[:3]
-        high, made = result.shape[1], result.shape[3]
+        height, size = result.shape[1], result.shape[3]
         arrays = result.reshape(-1), bias, x.reshape(-1), weights.reshape(-1)
         w_channel = columns * lanes
         w_row = channels * w_channel
-        steps = made, given, across * given, members, w_row, w_channel
+        steps = size, x_size, x_width * x_size, members, w_row, w_channel
         for n in range(images):
             for block in range(blocks):
-                for h in range(high):
-                    at, x_at = (n * high + h) * width * made + block * lanes, (n * height + h) * across * given
+                for h in range(height):
+                    at, x_at = (n * height + h) * width * size + block * lanes, (n * x_height + h) * x_width * x_size
                     places = (at, block * lanes, x_at, block * rows * w_row)
                     _row(arrays, places, steps, (rows, channels), 0, width, columns, members, lanes)
 
@@ -209,20 +209,20 @@ def input_gradient(width: int, columns: int, members: int, group: int) -> Callab
 
     @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
     def spread(gradient: Any, weights: Any, zeros: Any, result: Any) -> None:
-        images, height, across, made = result.shape
+        images, height, result_width, size = result.shape
         blocks, rows, channels = weights.shape[:3]
-        high, given = gradient.shape[1], gradient.shape[3]
+        g_height, g_size = gradient.shape[1], gradient.shape[3]
         arrays = result.reshape(-1), zeros, gradient.reshape(-1), weights.reshape(-1)
         w_channel = columns * lanes
         w_row = channels * w_channel
-        steps = made, given, -width * given, members, w_row, w_channel
+        steps = size, g_size, -width * g_size, members, w_row, w_channel
         for n in range(images):
             for block in range(blocks):
                 for h in range(height):
                     # The rows of weights through which a row of the gradient reaches this one.
-                    first, end = max(0, h - high + 1), min(rows, h + 1)
-                    at = (n * height + h) * across * made + block * lanes
-                    places = (at, 0, (n * high + h - first) * width * given, (block * rows + first) * w_row)
+                    first, end = max(0, h - g_height + 1), min(rows, h + 1)
+                    at = (n * height + h) * result_width * size + block * lanes
+                    places = (at, 0, (n * g_height + h - first) * width * g_size, (block * rows + first) * w_row)
                     _row(arrays, places, steps, (end - first, channels), 1, width, columns, members, lanes)
 
     return spread  # type: ignore[no-any-return]
@@ -238,19 +238,19 @@ def weight_gradient(width: int, columns: int, members: int, group: int, at_once:
 
     @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
     def add_gradient(gradient: Any, x: Any, result: Any) -> None:
-        images, height, across, given = x.shape
+        images, x_height, x_width, x_size = x.shape
         blocks, rows, channels = result.shape[:3]
-        high, made = gradient.shape[1], gradient.shape[3]
+        g_height, g_size = gradient.shape[1], gradient.shape[3]
         arrays = result.reshape(-1), gradient.reshape(-1), x.reshape(-1)
-        size = columns * lanes
-        steps = rows * channels * size, made, width * made, given, across * given
+        w_size = columns * lanes
+        steps = rows * channels * w_size, g_size, width * g_size, x_size, x_width * x_size
         for n in range(images):
             for block in range(0, blocks, at_once):
                 for row in range(rows):
                     for channel in range(channels):
-                        at = ((block * rows + row) * channels + channel) * size
-                        g_at = n * high * width * made + block * lanes
-                        x_at = (n * height + row) * across * given + channel * members
-                        _weights(arrays, (at, g_at, x_at), steps, high, width, columns, members, lanes, at_once)
+                        at = ((block * rows + row) * channels + channel) * w_size
+                        g_at = n * g_height * width * g_size + block * lanes
+                        x_at = (n * x_height + row) * x_width * x_size + channel * members
+                        _weights(arrays, (at, g_at, x_at), steps, g_height, width, columns, members, lanes, at_once)
 
     return add_gradient  # type: ignore[no-any-return]

@@ -67,17 +67,17 @@ class SmallVGG(nn.Sequential):
 
 
 def network(architecture: str, data: Dataset, norm: str, seed: int) -> nn.Module:
-    own = {"small_resnet": SmallResNet, "small_vgg": SmallVGG}
-    if architecture not in own:
+    small = {"small_resnet": SmallResNet, "small_vgg": SmallVGG}
+    if architecture not in small:
         return build.build(architecture, data.shape, data.classes, norm, seed).double()
     torch.manual_seed(seed)
-    return norms.swap(own[architecture](data.shape[0], data.classes), norm, data.shape).double()
+    return norms.swap(small[architecture](data.shape[0], data.classes), norm, data.shape).double()
 
 
 def members(data: Dataset, *trials: Trial, source: Tensor | None = None, device: str = "cpu") -> list[Member]:
-    asked = [(trial.k, seed) for seed, trial in enumerate(trials)]
-    corrupted = corrupt_each(data.train, data.classes, trials[0].corruption, asked, source, device)
-    return [Member(trial, seed, found) for seed, (trial, found) in enumerate(zip(trials, corrupted, strict=True))]
+    k_and_seed = [(trial.k, seed) for seed, trial in enumerate(trials)]
+    corrupted = corrupt_each(data.train, data.classes, trials[0].corruption, k_and_seed, source, device)
+    return [Member(trial, seed, of_seed) for seed, (trial, of_seed) in enumerate(zip(trials, corrupted, strict=True))]
 
 
 def trained(backend: str, networks: Sequence[nn.Module], runs: Sequence[Member], data: Dataset) -> Pack:
@@ -92,24 +92,23 @@ def trial(**settings: object) -> Trial:
     return Trial.of({"k": 0.25, "batch_size": 8, "epochs": -(-STEPS // 3), "lr": 1e-3, **settings})
 
 
-def difference(one: nn.Module, other: nn.Module) -> float:
-    """The largest over parameters and running statistics, relative to the size of each tensor."""
-    found, wanted = one.state_dict(), other.state_dict()
-    assert found.keys() == wanted.keys()
+def difference(network: nn.Module, reference: nn.Module) -> float:
+    """Return the largest difference of a parameter or running statistic, relative to the size of its tensor."""
+    state, expected = network.state_dict(), reference.state_dict()
+    assert state.keys() == expected.keys()
     return max(
-        ((found[name] - wanted[name]).abs().max() / wanted[name].abs().max().clamp(min=1)).item() for name in found
+        ((state[name] - expected[name]).abs().max() / expected[name].abs().max().clamp(min=1)).item() for name in state
     )
 
 
 def assert_each_as_if_alone(backend: str, architecture: str, data: Dataset, *trials: Trial) -> None:
     runs = members(data, *trials)
-    start = [network(architecture, data, each.norm, seed) for seed, each in enumerate(trials)]
-    together = trained(backend, copy.deepcopy(start), runs, data)
-    for own, run, one in zip(start, [[run] for run in runs], together.networks, strict=True):
-        begun = copy.deepcopy(own)
-        alone = trained("single", [own], run, data)
-        assert difference(one, alone.networks[0]) < 1e-10
-        assert difference(one, begun) > 1e-3
+    initial = [network(architecture, data, trial.norm, seed) for seed, trial in enumerate(trials)]
+    pack = trained(backend, copy.deepcopy(initial), runs, data)
+    for untrained, run, packed in zip(initial, runs, pack.networks, strict=True):
+        alone = trained("single", [copy.deepcopy(untrained)], [run], data)
+        assert difference(packed, alone.networks[0]) < 1e-10
+        assert difference(packed, untrained) > 1e-3
 
 
 # The shift of a norm that a later norm takes out has a gradient of nothing but rounding, which all but SGD scale up to
@@ -151,13 +150,13 @@ def test_members_may_differ_in_rate_decay_and_labels(backend, optimizer):
 def test_members_may_differ_in_their_images(backend):
     settings = trial(norm="batch", optimizer="sgd", corruption="ood")
     runs = members(GREYS, settings, settings, source=COLOURS.test.images[:, :1])
-    start = [network("lenet", GREYS, "batch", seed) for seed in (0, 1)]
-    together = trained(backend, copy.deepcopy(start), runs, GREYS)
-    for own, run, one in zip(start, runs, together.networks, strict=True):
-        assert difference(one, trained("single", [own], [run], GREYS).networks[0]) < 1e-10
-    logits = predict(together, runs[0].corrupted.pool, [run.corrupted.rows for run in runs])
-    for found, run, one in zip(logits, runs, together.networks, strict=True):
-        assert torch.allclose(found, predict(Single([one]), run.corrupted.images)[0], atol=1e-10)
+    initial = [network("lenet", GREYS, "batch", seed) for seed in (0, 1)]
+    pack = trained(backend, copy.deepcopy(initial), runs, GREYS)
+    for untrained, run, packed in zip(initial, runs, pack.networks, strict=True):
+        assert difference(packed, trained("single", [untrained], [run], GREYS).networks[0]) < 1e-10
+    logits = predict(pack, runs[0].corrupted.pool, [run.corrupted.rows for run in runs])
+    for of_member, run, packed in zip(logits, runs, pack.networks, strict=True):
+        assert torch.allclose(of_member, predict(Single([packed]), run.corrupted.images)[0], atol=1e-10)
     assert not torch.equal(runs[0].corrupted.images, runs[1].corrupted.images)
 
 
@@ -172,32 +171,32 @@ def test_a_transformer_trains_under_vmap_as_it_does_alone():
     assert_each_as_if_alone("vmap", "vit", COLOURS, *runs)
 
 
-# What a pack is to those who measure
+# Measuring a pack
 
 
 @pytest.mark.parametrize("backend", PACKED)
 def test_the_members_networks_are_what_the_pack_has_trained(backend):
     runs = members(COLOURS, *[trial(optimizer="sgd", epochs=4)] * 3)
     pack = trained(backend, [network("small_vgg", COLOURS, "batch", seed) for seed in range(3)], runs, COLOURS)
-    together = predict(pack, COLOURS.test.images)
-    for logits, own in zip(together, pack.networks, strict=True):
-        assert torch.allclose(logits, predict(Single([own]), COLOURS.test.images)[0], atol=1e-10)
-    found = ratios(pack.networks)
-    assert found == [ratios([copy.deepcopy(own)])[0] for own in pack.networks]
-    assert len({layers[0]["ratio_mean"] for layers in found}) == 3
+    logits = predict(pack, COLOURS.test.images)
+    for of_member, packed in zip(logits, pack.networks, strict=True):
+        assert torch.allclose(of_member, predict(Single([packed]), COLOURS.test.images)[0], atol=1e-10)
+    layers = ratios(pack.networks)
+    assert layers == [ratios([copy.deepcopy(packed)])[0] for packed in pack.networks]
+    assert len({of_member[0]["ratio_mean"] for of_member in layers}) == 3
 
 
 @pytest.mark.parametrize("backend", PACKED)
 def test_a_member_that_diverges_takes_no_other_with_it(backend):
     runs = [trial(norm="none", optimizer="sgd", lr=lr) for lr in (1e-2, 1e30, 1e-2)]
-    start = [network("lenet", GREYS, "none", seed) for seed in range(3)]
-    pack = trained(backend, copy.deepcopy(start), members(GREYS, *runs), GREYS)
+    initial = [network("lenet", GREYS, "none", seed) for seed in range(3)]
+    pack = trained(backend, copy.deepcopy(initial), members(GREYS, *runs), GREYS)
     assert list(pack.diverged) == [1]
     assert pack.alive == [0, 2]
     assert "the training loss is" in pack.diverged[1]
-    for own, run in ((0, 0), (2, 2)):
-        alone = trained("single", [start[own]], [members(GREYS, *runs)[run]], GREYS)
-        assert difference(pack.networks[own], alone.networks[0]) < 1e-10
+    for member in (0, 2):
+        alone = trained("single", [initial[member]], [members(GREYS, *runs)[member]], GREYS)
+        assert difference(pack.networks[member], alone.networks[0]) < 1e-10
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,9 @@ def trained_on(device: str, backend: str, *trials: Trial) -> Pack:
 
 
 def assert_as_on_a_cpu(backend: str, *trials: Trial) -> None:
-    found, wanted = (trained_on(device, backend, *trials) for device in ("cuda", "cpu"))
-    for one, other in zip(found.networks, wanted.networks, strict=True):
-        assert difference(one.cpu(), other) < 1e-9
+    on_gpu, on_cpu = (trained_on(device, backend, *trials) for device in ("cuda", "cpu"))
+    for network, reference in zip(on_gpu.networks, on_cpu.networks, strict=True):
+        assert difference(network.cpu(), reference) < 1e-9
 
 
 # Of 24 samples, batches of 8 leave none over and batches of 7 three, which are a graph of their own.
@@ -57,16 +57,16 @@ def test_a_replayed_step_has_each_member_at_its_own_rate(backend, optimizer):
 
 def resumed_on(device: str, backend: str, *trials: Trial) -> Pack:
     """Train a member for each trial, but stop them halfway and go on with new networks from their state."""
-    runs, kept = members(GREYS, *trials, device=device), None
+    runs, checkpoint = members(GREYS, *trials, device=device), None
     for epochs in (4, 8):
         networks = [build.build("lenet", GREYS.shape, 4, run.trial.norm, run.seed).double().to(device) for run in runs]
         pack = engine.pack(backend, networks, GREYS.shape)
         training = Training(pack, runs)
-        if kept:
-            training.restore(decode(kept))
+        if checkpoint:
+            training.restore(decode(checkpoint))
         for epoch in training:
             if epoch == epochs:
-                kept = encode(training.state())
+                checkpoint = encode(training.state())
                 break
     return pack
 
@@ -77,28 +77,28 @@ def resumed_on(device: str, backend: str, *trials: Trial) -> Pack:
 def test_training_that_is_resumed_is_replayed_as_if_it_had_never_been_stopped(backend, optimizer, device):
     settings = {"optimizer": optimizer, "norm": "none", "epochs": 8, "batch_size": 7}
     trials = [trial(lr=lr, **settings) for lr in (1e-3, 3e-3)]
-    found, wanted = resumed_on(device, backend, *trials), trained_on("cpu", backend, *trials)
-    for one, other in zip(found.networks, wanted.networks, strict=True):
-        assert difference(one.cpu(), other) < (1e-9 if device == "cuda" else 1e-300)
+    resumed, whole = resumed_on(device, backend, *trials), trained_on("cpu", backend, *trials)
+    for network, reference in zip(resumed.networks, whole.networks, strict=True):
+        assert difference(network.cpu(), reference) < (1e-9 if device == "cuda" else 1e-300)
 
 
 @ON_GPU
 def test_the_graphs_of_a_step_share_their_memory():
-    """Of a step that needs 64 MiB for itself, graphs for two shapes hold it once."""
+    """The graphs for two shapes of a step that needs 64 MiB hold these once."""
     total = torch.zeros((), device="cuda")
 
-    def step(rows: Tensor) -> None:
-        total.add_((torch.ones(2**24, device="cuda") * rows.sum()).sum())
+    def step(samples: Tensor) -> None:
+        total.add_((torch.ones(2**24, device="cuda") * samples.sum()).sum())
 
-    taken = with_cuda_graphs(step, total.device)
+    graphed = with_cuda_graphs(step, total.device)
     torch.cuda.empty_cache()
     before = torch.cuda.memory_reserved()
     for size in (3, 2):
         for _ in range(WARM_UP + 1):
-            taken(torch.ones(1, size, dtype=torch.int64, device="cuda"))
+            graphed(torch.ones(1, size, dtype=torch.int64, device="cuda"))
         torch.cuda.empty_cache()
         if size == 3:
-            one = torch.cuda.memory_reserved() - before
-    assert one > 2**26
-    assert torch.cuda.memory_reserved() - before < 1.5 * one
+            of_one_graph = torch.cuda.memory_reserved() - before
+    assert of_one_graph > 2**26
+    assert torch.cuda.memory_reserved() - before < 1.5 * of_one_graph
     assert total.item() == (WARM_UP + 1) * (3 + 2) * 2**24

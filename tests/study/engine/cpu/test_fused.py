@@ -29,23 +29,23 @@ def features(dtype: torch.dtype = torch.float64, samples: int = 7, height: int =
     return 3 + torch.randn(samples, CHANNELS, height, width, generator=generator, dtype=dtype)
 
 
-def passed(network: nn.Module, given: Tensor) -> dict[str, Tensor]:
+def training_step(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Return everything that a training step takes from the layers: result, gradients and running statistics."""
-    given = given.clone().requires_grad_()
-    result = network(given)
+    images = images.clone().requires_grad_()
+    result = network(images)
     weights = torch.randn(result.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     (result * weights.to(result.dtype)).sum().backward()
     norm = next(layer for layer in network if isinstance(layer, nn.BatchNorm2d))
-    gradients = {"features": given.grad, **{name: parameter.grad for name, parameter in norm.named_parameters()}}
+    gradients = {"features": images.grad, **{name: parameter.grad for name, parameter in norm.named_parameters()}}
     return {"result": result.detach(), **gradients, **{f"state {k}": v for k, v in norm.state_dict().items()}}
 
 
-def assert_same(separate: nn.Sequential, given: Tensor, **tolerance: float) -> None:
-    together = NormReLUPool(*copy.deepcopy(separate))
-    wanted, found = passed(separate, given), passed(together, given)
-    assert wanted.keys() == found.keys()
-    for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, **(tolerance or {"rtol": 1e-10, "atol": 1e-10}), msg=name)
+def assert_same(separate: nn.Sequential, images: Tensor, **tolerance: float) -> None:
+    fused = NormReLUPool(*copy.deepcopy(separate))
+    expected, actual = training_step(separate, images), training_step(fused, images)
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name], value, **(tolerance or {"rtol": 1e-10, "atol": 1e-10}), msg=name)
 
 
 @pytest.fixture
@@ -71,10 +71,10 @@ def test_many_rows_are_added_up_as_well_as_few(calls):
 
 
 def test_float32_stays_near_float64(calls):
-    together = NormReLUPool(*layers(torch.float32))
-    found, wanted = passed(together, features().float()), passed(layers(), features().float().double())
-    for name, value in wanted.items():
-        torch.testing.assert_close(found[name].to(value.dtype), value, rtol=1e-4, atol=1e-4, msg=name)
+    fused = NormReLUPool(*layers(torch.float32))
+    actual, expected = training_step(fused, features().float()), training_step(layers(), features().float().double())
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name].to(value.dtype), value, rtol=1e-4, atol=1e-4, msg=name)
     assert calls
 
 
@@ -96,19 +96,19 @@ def test_where_the_relu_is_off_no_gradient_comes_through(calls):
 
 def test_a_hundred_steps_leave_the_same_running_statistics():
     separate = layers(momentum=0.3)
-    together = NormReLUPool(*copy.deepcopy(separate))
+    fused = NormReLUPool(*copy.deepcopy(separate))
     for step in range(100):
-        given = features(samples=2 + step % 3)
-        separate(given), together(given)
+        images = features(samples=2 + step % 3)
+        separate(images), fused(images)
     for name, value in separate[0].state_dict().items():
-        torch.testing.assert_close(together[0].state_dict()[name], value, rtol=1e-12, atol=1e-12, msg=name)
+        torch.testing.assert_close(fused[0].state_dict()[name], value, rtol=1e-12, atol=1e-12, msg=name)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_does_not_become_a_number(value, calls):
-    given = features()
-    given[3, 2, 1, 1] = value
-    result = NormReLUPool(*layers())(given)
+    images = features()
+    images[3, 2, 1, 1] = value
+    result = NormReLUPool(*layers())(images)
     assert torch.isnan(result[:, 2]).all()
     assert torch.isfinite(result[:, [0, 1, 3, 4]]).all()
     assert calls

@@ -26,33 +26,33 @@ def images(members: int, channels: int, height: int, width: int, samples: int = 
     return torch.randn(samples, members * channels, height, width, generator=generator, dtype=torch.float64)
 
 
-def convolution(members: int, given: int, made: int, kernel: object, **settings: object) -> nn.Conv2d:
+def convolution(members: int, inputs: int, outputs: int, kernel: object, **settings: object) -> nn.Conv2d:
     torch.manual_seed(0)
-    return nn.Conv2d(members * given, members * made, kernel, groups=members, **settings).double()
+    return nn.Conv2d(members * inputs, members * outputs, kernel, groups=members, **settings).double()
 
 
-def passed(layers: nn.Module, given: Tensor) -> dict[str, Tensor]:
+def training_step(layers: nn.Module, features: Tensor) -> dict[str, Tensor]:
     """Return everything that a training step takes from the layers: result, gradients and running statistics."""
-    given = given.clone().requires_grad_()
-    result = layers(given)
+    features = features.clone().requires_grad_()
+    result = layers(features)
     weights = torch.randn(result.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     (result * weights.to(result.dtype)).sum().backward()
     gradients = {name: parameter.grad for name, parameter in layers.named_parameters()}
-    return {"result": result.detach(), "images": given.grad, **gradients, **dict(layers.named_buffers())}
+    return {"result": result.detach(), "images": features.grad, **gradients, **dict(layers.named_buffers())}
 
 
-def assert_same(members: int, layers: list[nn.Module], given: Tensor) -> None:
+def assert_same(members: int, layers: list[nn.Module], features: Tensor) -> None:
     apart = nn.Sequential(*copy.deepcopy(layers))
-    wanted, found = passed(apart, given), passed(Lanes(members, *layers), given)
-    assert wanted.keys() == found.keys()
-    for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10, msg=name)
+    expected, actual = training_step(apart, features), training_step(Lanes(members, *layers), features)
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name], value, rtol=1e-10, atol=1e-10, msg=name)
 
 
 @pytest.mark.parametrize("members", [1, 2, 3, 4, 5, 8, 16])
-@pytest.mark.parametrize(("given", "made"), [(1, 6), (3, 6), (6, 16), (5, 7)])
-def test_a_convolution_gives_what_torch_gives(members, given, made, calls):
-    assert_same(members, [convolution(members, given, made, 5)], images(members, given, 11, 9))
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 6), (3, 6), (6, 16), (5, 7)])
+def test_a_convolution_gives_what_torch_gives(members, inputs, outputs, calls):
+    assert_same(members, [convolution(members, inputs, outputs, 5)], images(members, inputs, 11, 9))
     assert calls
 
 
@@ -100,22 +100,22 @@ def test_the_layers_between_know_whose_channels_they_have(members, size, calls):
 
 def test_float32_stays_near_float64(calls):
     layers = Lanes(8, *network(8))
-    found, wanted = (
-        passed(copy.deepcopy(layers).float(), images(8, 2, 12, 16).float()),
-        passed(layers, images(8, 2, 12, 16)),
+    actual, expected = (
+        training_step(copy.deepcopy(layers).float(), images(8, 2, 12, 16).float()),
+        training_step(layers, images(8, 2, 12, 16)),
     )
-    for name, value in wanted.items():
-        torch.testing.assert_close(found[name].to(value.dtype), value, rtol=1e-3, atol=1e-3, msg=name)
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name].to(value.dtype), value, rtol=1e-3, atol=1e-3, msg=name)
     assert calls
 
 
 def test_a_member_that_is_not_a_number_keeps_it_to_itself(calls):
-    layers, given = Lanes(4, *network(4)), images(4, 2, 12, 12)
-    given[2, 2 * 2] = torch.nan
-    found = passed(layers, given)
-    output = found["result"].unflatten(1, (4, -1)).transpose(0, 1)
-    for each in (output, found["0.weight"].unflatten(0, (4, -1))):
-        assert each.flatten(1).isnan().any(dim=1).tolist() == [False, False, True, False]
+    layers, features = Lanes(4, *network(4)), images(4, 2, 12, 12)
+    features[2, 2 * 2] = torch.nan
+    actual = training_step(layers, features)
+    output = actual["result"].unflatten(1, (4, -1)).transpose(0, 1)
+    for values in (output, actual["0.weight"].unflatten(0, (4, -1))):
+        assert values.flatten(1).isnan().any(dim=1).tolist() == [False, False, True, False]
     assert calls
 
 
@@ -136,10 +136,12 @@ def _watched_before(layers: Lanes) -> Lanes:
 @pytest.mark.parametrize("changed", [_evaluated, _watched, _watched_before])
 def test_where_the_kernels_do_not_apply_the_layers_are_called(changed, calls):
     layers = Lanes(3, *network(3))
-    wanted = passed(nn.Sequential(*copy.deepcopy(layers)).train(changed is not _evaluated), images(3, 2, 12, 12))
-    found = passed(changed(layers), images(3, 2, 12, 12))
-    for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10, msg=name)
+    expected = training_step(
+        nn.Sequential(*copy.deepcopy(layers)).train(changed is not _evaluated), images(3, 2, 12, 12)
+    )
+    actual = training_step(changed(layers), images(3, 2, 12, 12))
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name], value, rtol=1e-10, atol=1e-10, msg=name)
     assert not calls
 
 
@@ -178,5 +180,5 @@ def test_only_narrow_and_plain_convolutions_are_taken(layer, fit):
 )
 def test_a_run_ends_at_the_first_layer_that_asks_about_channels(norm, kinds):
     first, second = nn.Conv2d(2, 4, 3, groups=2), nn.Conv2d(4, 8, 3, groups=2)
-    made = in_lanes([nn.ReLU(), first, nn.ReLU(), norm, second, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()], 2)
-    assert [type(layer) for layer in made] == kinds
+    result = in_lanes([nn.ReLU(), first, nn.ReLU(), norm, second, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()], 2)
+    assert [type(layer) for layer in result] == kinds
