@@ -97,7 +97,10 @@ class Plan:
         """
         for trial in self.trials:
             if any(folders.parse(getattr(trial, name)) for name in FOLDER_FIELDS) and replace(trial).cell != trial.cell:
-                raise BadInputError(f"the files of {trial.dataset} have changed since [{trial}] was planned.")
+                raise BadInputError(
+                    f"the files of {trial.dataset} have changed since [{trial}] was planned; "
+                    "restore them, or run the sweep into another results folder."
+                )
 
     def state(self, results: Results) -> "State":
         """Hold the plan against the records.

@@ -46,9 +46,8 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     use_one_thread()
     os.environ.update(task["environment"])
     trials = [Trial.of(settings) for settings in task["trials"]]
-    for trial, planned in zip(trials, task["ids"], strict=True):
-        if trial.id != planned:
-            raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")
+    for trial, planned_id in zip(trials, task["ids"], strict=True):
+        check_unchanged(trial, planned_id)
     results = Results(task["results"])
     checkpoints = results.checkpoints(task["sweep"])
     records = run_together(trials, Path(task["data_dir"]), task["device"], report, task["backend"], checkpoints)
@@ -62,6 +61,16 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     by_trial = {trial.id: _means(tables.members) for trial, tables in zip(trials, records, strict=True)}
     means = _means([row for tables in records for row in tables.members])
     return {**means, "trials": {trial: by_trial[trial] for trial in task["recorded"]}}
+
+
+def check_unchanged(trial: Trial, planned_id: str) -> None:
+    """Refuse a trial whose dataset folders have other files on this node than when it was planned.
+
+    Raises:
+        BadInputError: they have.
+    """
+    if trial.id != planned_id:
+        raise BadInputError(f"the files of {trial.dataset} on this node are not those that the trial was planned with.")
 
 
 def write(results: Results, sweep: str, trial: Trial, tables: Mapping[str, Any]) -> None:

@@ -92,7 +92,7 @@ def reporting_write_errors(outcome: Outcome, results: Results) -> Iterator[None]
     except OSError as error:
         raise OSError(
             f"records could not be written to {results}: {str(error).rstrip('.')}; "
-            "none is half-written, and once they can be the same command goes on where it was."
+            "none is half-written, and the same command goes on where it was once they can be."
         ) from None
 
 

@@ -23,7 +23,7 @@ from sweeps.launch.cluster import Pool
 from sweeps.launch.launch import Launch
 from sweeps.launch.optuna_searcher import OptunaSearcher
 from sweeps.launch.schedule import Outcome, schedule_suggestions
-from sweeps.launch.tasks import Report, Task, write
+from sweeps.launch.tasks import Report, Task, check_unchanged, write
 from sweeps.launch.trials import reporting_write_errors, tasks_per_device
 from sweeps.tuning.space import KINDS, OBJECTIVES, SEARCHES, Cell, recorded_objectives, storage_path
 
@@ -191,8 +191,7 @@ def run_suggested(task: Task, report: Report) -> Mapping[str, Any]:
 
     use_one_thread()
     trial, results = Trial.of(task["trials"][0]), Results(task["results"])
-    if trial.id != task["ids"][0]:
-        raise BadInputError(f"the files of {trial.dataset} are not those that were planned with")
+    check_unchanged(trial, task["ids"][0])
     if not results.ran(task["sweep"], trial.id):
         checkpoints = results.checkpoints(task["sweep"])
         records = run(trial, Path(task["data_dir"]), task["device"], report, task["backend"], checkpoints)
