@@ -188,7 +188,9 @@ def draw_ood_images(
     """
     delta = amount(k, samples)
     if delta > source:
-        raise BadInputError(f"k={k:g} takes {delta} images of the OOD source, which has {source}.")
+        raise BadInputError(
+            f"k={k:g} takes {delta} images of the OOD source, which has {source}; take a smaller k, or another ood=..."
+        )
     label = int(generator.integers(classes))
     return torch.from_numpy(generator.permutation(source)[:delta]), label
 

@@ -110,9 +110,9 @@ def decode_split(encoded: Sequence[bytes], labels: Sequence[int], source: str, m
         except Exception as error:  # what Pillow raises on a broken file depends on the format
             raise BadInputError(f"image {position} of {source!r} can't be decoded: {error}.") from None
         if images[-1].mode.startswith(("I", "F")):
-            raise BadInputError(f"image {position} of {source!r} has more than 8 bits a channel.")
+            raise BadInputError(f"image {position} of {source!r} has more than 8 bits a channel; convert it to 8.")
     if None in labels:
-        raise BadInputError(f"a label of {source!r} is null.")
+        raise BadInputError(f"a label of {source!r} is null; give every image a label.")
     if not images:
         raise BadInputError(f"{source!r} holds no images.")
     mode = mode or ("L" if all(image.mode in ("1", "L") for image in images) else "RGB")

@@ -198,7 +198,10 @@ def _token_norm(name: str, layer: nn.LayerNorm) -> nn.Module:
     """Return the RMS norm that replaces a layer norm."""
     if type(layer) is not nn.LayerNorm:
         kind = type(layer).__name__
-        raise BadInputError(f"layer norm {name!r} is a {kind} with a forward pass of its own, which rms can't replace.")
+        raise BadInputError(
+            f"layer norm {name!r} is a {kind} with a forward pass of its own, which rms can't replace: "
+            "use norm=layer or none."
+        )
     return TokenRMSNorm(layer)
 
 

@@ -23,7 +23,7 @@ def check(kind: str, architecture: str, network: nn.Module) -> None:
         if not layer.affine:
             raise BadInputError(
                 f"regularizer={kind} needs a gamma, which batch norm {name!r} of architecture={architecture} lacks: "
-                f"build it with affine=True."
+                "build it with affine=True."
             )
 
 
