@@ -31,7 +31,7 @@ def exclusive(results: Results, *sweeps: str, on_wait: Callable[[str], None] = l
 
     Raises:
         BadInputError: another process holds one of them.
-        LostLeaseError: one was lost meanwhile; what runs within is stopped as by Ctrl-C.
+        LostLeaseError: one was lost meanwhile. What runs within is stopped as by Ctrl-C.
         OSError: the folder can't be written.
     """
     with ExitStack() as held:

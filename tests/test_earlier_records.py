@@ -8,7 +8,7 @@ import pytest
 from analysis.load import load
 from analysis.report.tables import summary
 from analysis.statistics.curves import curves
-from analysis.statistics.membership import audits
+from analysis.statistics.membership import audit_cells
 from study.record.results import Results
 from sweeps import registry
 from sweeps.__main__ import app
@@ -37,8 +37,8 @@ def test_they_are_tabulated(folder: Path):
 @pytest.mark.parametrize("form", ["shards", "compacted"])
 def test_their_models_are_audited(folder: Path, form: str):
     results = Results.at(folder / form)
-    audited = audits(load(results, "membership"), results)
-    assert [one.scores.shape for one in audited] == [(1, 6, 120)] * 2
+    audited = audit_cells(load(results, "membership"), results)
+    assert [cell.scores.shape for cell in audited] == [(1, 6, 120)] * 2
     assert results.read("membership", "images").num_rows == 24
 
 

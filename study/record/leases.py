@@ -24,14 +24,14 @@ from study.record.store import Store
 RENEW_EVERY_S = 10.0
 EXPIRES_S = 60.0
 """How long a lease holds that is not renewed."""
-SAFE_S = EXPIRES_S - RENEW_EVERY_S
-"""How long its holder relies on it, which allows for clocks that tell whole seconds."""
+SAFE_S = 45.0
+"""How long its holder relies on a lease. The rest is for clocks that tell whole seconds, and for a slow renewal."""
 LOOK_EVERY_S = 2.0
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
-class LostLeaseError(BadInputError):
-    """Another process may have taken over what this one was running."""
+class LostLeaseError(OSError):
+    """Another process has taken over what this one was running, or soon may."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Lease:
         try:
             renewed = self._put(replace(self._me, renewed=self._me.renewed + 1), self._version)
         except OSError as error:
-            if time.monotonic() < self._safe_until:
+            if time.monotonic() + RENEW_EVERY_S < self._safe_until:
                 return  # there is time for another attempt
             raise LostLeaseError(
                 f"the lease on {where} can't be renewed: {str(error).rstrip('.')}; "

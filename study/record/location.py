@@ -1,4 +1,4 @@
-"""Where results are kept: a local path, or a URI, of which credentials are used and never shown.
+"""Locations of results: local paths and URIs, whose credentials are used and never shown.
 
 Whatever is printed, recorded or logged of a location has gone through `public`.
 """
@@ -10,12 +10,12 @@ from urllib.parse import unquote, urlsplit
 from study.errors import BadInputError
 
 _USER = re.compile(r"(?<=://)(?:[^/]*@|[^/:]*:.*@)", re.DOTALL)
-"""Whoever a URI names before its host; also where a secret with a slash in it, which no URI may have, was pasted in."""
+"""The user and password of a URI, also where the password has a slash in it, which no URI may have."""
 _SECRET = re.compile(r"([?&])[^=&?]*(?:secret|token|password|key|sig)[^=&?]*=[^&]*", re.IGNORECASE)
 
 
 def is_uri(location: str) -> bool:
-    """Whether it is no path."""
+    """Return whether a location is a URI, and no path."""
     return "://" in location
 
 
@@ -34,7 +34,7 @@ def file_path(uri: str) -> Path:
 
 
 def public(text: str) -> str:
-    """A location, or an argument with one in it, as anyone may see it: without user, password, key or token."""
+    """Return a location, or an argument with one in it, without its user, password, key or token."""
     if not is_uri(text):
         return text
     # Each parameter goes with the mark before it; where that was the first, the next one takes its place.
@@ -43,13 +43,13 @@ def public(text: str) -> str:
 
 
 def below(location: str, *parts: str) -> str:
-    """The location of something in a folder; a URI's query stays at its end."""
+    """Return the location of something in a folder. A URI's query stays at its end."""
     place, mark, query = location.partition("?") if is_uri(location) else (location, "", "")
     return "/".join([place.rstrip("/"), *parts]) + mark + query
 
 
 def without_secrets(message: str, location: str) -> str:
-    """What a library says of a location, without what only that location's user knows."""
+    """Return a message about a location without the credentials that the location has."""
     shown = message.replace(location, public(location))
     hidden = _USER.search(location)
     return shown.replace(hidden[0], "") if hidden and hidden[0] != "@" else shown

@@ -31,7 +31,7 @@ Version = Mapping[str, str]
 
 RETRY: Any = {
     "max_retries": 10,
-    "retry_timeout": timedelta(seconds=60),
+    "retry_timeout": timedelta(seconds=30),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2},
 }
 """How a request that fails for a passing reason is repeated: here and nowhere else."""

@@ -1,4 +1,4 @@
-"""Where a record came from: the code, the libraries and the device."""
+"""The provenance of a record: the code, the libraries and the device that made it."""
 
 import json
 import platform
@@ -14,7 +14,13 @@ LIBRARIES = ("normleak", "torch", "torchvision", "numpy", "scikit-learn", "pyarr
 
 @cache
 def provenance(device: str | None = None, backend: str | None = None, pack: int | None = None) -> dict[str, Any]:
-    """The columns of `members` that say which code ran where, and how; nothing of the device where it is not known."""
+    """Return the columns of `members` that say which code ran, on what and how.
+
+    Args:
+        device: the device as torch names it; null in the record where it is not known.
+        backend: how members trained side by side.
+        pack: how many of them.
+    """
     return {
         "backend": backend,
         "pack": pack,
@@ -27,12 +33,12 @@ def provenance(device: str | None = None, backend: str | None = None, pack: int 
 
 @cache
 def device_name(device: str) -> str:
-    """The device as its maker calls it; Python's own `platform` does not know the processor's model on Linux."""
+    """Return the maker's name of a device, such as `cuda` or `cpu`."""
     if device.startswith("cuda"):
         import torch
 
         return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
+    info = Path("/proc/cpuinfo")  # on Linux, Python's own `platform` does not know the model
     model = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.is_file() else None
     return f"{platform.machine()} {model[1] if model else 'cpu'}"
 
@@ -53,7 +59,7 @@ def _dirty() -> bool | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the folder that this code lies in; None where it isn't a checkout."""
+    """Return git's answer about the folder of this code; None where it isn't a checkout."""
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10

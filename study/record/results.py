@@ -58,7 +58,7 @@ class Results:
 
     @property
     def argument(self) -> str:
-        """As a user would type it in a command."""
+        """The location as a user types it in a command."""
         return shlex.quote(str(self))
 
     def below(self, *parts: str) -> str:

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.errors import BadInputError
+from study.settings import DEFAULTS as DEFAULT_SETTINGS
 from study.settings import SETTINGS
-from study.trial import Trial
 
 SCHEMA_VERSION = 2
 IDENTITY = [("trial", pa.string()), ("member", pa.int32())]
@@ -117,7 +117,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 }
 COMMIT = "members"
 """The table whose shard is written last, and so says that a trial is done."""
-DEFAULTS: Mapping[str, Any] = {name: getattr(Trial(), name) for name in SETTINGS if name != "seed"}
+DEFAULTS: Mapping[str, Any] = {name: value for name, value in DEFAULT_SETTINGS.items() if name != "seed"}
 """What a setting was before there was one."""
 EVER = {"trial", "member", "cell", "seed", "model", "status"}
 """The columns that a shard of any version has, if its table has them."""

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from study.errors import BadInputError
 from study.record import leases
 from study.record.leases import Holder, LostLeaseError, holder_of, name_of
 from study.record.results import Results
+from sweeps.interrupt import CTRL_C
 from sweeps.lock import exclusive
 from tests.stores import Store
 
@@ -117,12 +119,15 @@ def test_a_holder_renews_its_lease(store: Store, monkeypatch: pytest.MonkeyPatch
             time.sleep(0.05)
 
 
-def test_a_lost_lease_ends_what_runs_with_one_sentence(store: Store, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("within", [nullcontext(), CTRL_C], ids=["compact", "run"])
+def test_a_lost_lease_ends_what_runs_with_one_sentence(
+    within: AbstractContextManager[None], store: Store, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.2)
     results, started = Results.at(store.uri()), time.monotonic()
 
     def run() -> None:
-        with exclusive(results, "test"):
+        with exclusive(results, "test"), within:
             results.store.put(name_of("test"), Holder("theirs", "elsewhere").encode())
             time.sleep(60)
 

@@ -18,6 +18,12 @@ def place(store: Store, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     return open_object_store(store.uri())
 
 
+def tell_the_time(monkeypatch: pytest.MonkeyPatch, *after_s: float) -> None:
+    """Have the store's clock say that so many seconds have passed since the start, one look after the other."""
+    start, looks = time.time_ns(), iter(after_s)
+    monkeypatch.setattr(ObjectStore, "now_ns", lambda self: start + round(next(looks) * 1e9))
+
+
 @pytest.fixture
 def theirs(place: ObjectStore) -> Lease:
     """The lease of a process on another machine."""
@@ -42,7 +48,10 @@ def test_a_lease_is_taken_renewed_and_let_go(place: ObjectStore):
     Lease(place, "test").take()
 
 
-def test_a_process_of_another_machine_that_renews_its_lease_has_it(place: ObjectStore, theirs: Lease):
+def test_a_process_of_another_machine_that_renews_its_lease_has_it(
+    place: ObjectStore, theirs: Lease, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ObjectStore, "now_ns", lambda self: 0)
     over = threading.Event()
 
     def renew() -> None:
@@ -63,7 +72,7 @@ def test_a_process_of_another_machine_that_renews_its_lease_has_it(place: Object
 def test_one_that_does_not_is_waited_for_and_taken_over_and_has_lost_it(
     place: ObjectStore, theirs: Lease, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(leases, "EXPIRES_S", 1.5)
+    tell_the_time(monkeypatch, 0, 30, 90)
     waits: list[str] = []
     lease = Lease(place, "test")
     lease.take(waits.append)
@@ -77,8 +86,7 @@ def test_one_that_does_not_is_waited_for_and_taken_over_and_has_lost_it(
 def test_a_lease_that_has_expired_by_the_stores_own_clock_is_taken_over_at_once(
     place: ObjectStore, theirs: Lease, monkeypatch: pytest.MonkeyPatch
 ):
-    now = place.now_ns()
-    monkeypatch.setattr(ObjectStore, "now_ns", lambda self: now + round(61e9))
+    tell_the_time(monkeypatch, 90)
     waits: list[str] = []
     Lease(place, "test").take(waits.append)
     assert waits == []
@@ -88,7 +96,7 @@ def test_a_lease_that_has_expired_by_the_stores_own_clock_is_taken_over_at_once(
 def test_a_lease_that_can_not_be_read_is_waited_for(
     place: ObjectStore, content: bytes, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(leases, "EXPIRES_S", 0.5)
+    tell_the_time(monkeypatch, 0, 90)
     place.put(name_of("test"), content)
     waits: list[str] = []
     Lease(place, "test").take(waits.append)
