@@ -79,7 +79,7 @@ def run(
     first = records.members[0]
     console.print(f"trained as {first['backend']}, {first['pack']} at once")
     if records_to:
-        records_to.write(sweep, trial.id, vars(records))
+        records_to.write(sweep, trial.id, records.tables)
         records_to.checkpoints(sweep).drop(trial.id)
         console.print(f"records: {records_to.below(sweep)}", soft_wrap=True)
 

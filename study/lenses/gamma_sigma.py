@@ -6,9 +6,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from study.lenses.trained import Trained
 from study.networks.norms import gamma_over_sigma
+from study.record.rows import Measurement, Measurements
+from study.trial import Trial
 
 QUANTILES = {"ratio_median": 0.5, "ratio_q05": 0.05, "ratio_q95": 0.95}
+
+
+def wanted(trial: Trial) -> bool:  # noqa: ARG001
+    """Return True: a network without batch norm has no rows, whatever norm was asked for."""
+    return True
+
+
+def at_epoch(trained: Trained) -> Measurements:
+    """Measure each layer's distribution, the rows of `layers`."""
+    return {member: Measurement(tables={"layers": rows}) for member, rows in enumerate(ratios(trained.pack.networks))}
+
+
+def at_end(trained: Trained) -> Measurements:
+    """Measure the mean over layers, a column of `members`."""
+    return {
+        member: Measurement(members={"gamma_over_sigma": overall(rows)})
+        for member, rows in enumerate(ratios(trained.pack.networks))
+    }
 
 
 def ratios(networks: Sequence[nn.Module]) -> list[list[dict[str, Any]]]:

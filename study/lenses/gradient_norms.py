@@ -6,8 +6,8 @@ backward pass over weights is left out. One forward and one backward pass over a
 the gradient at its output, and from these two follows the norm of each sample's weight gradient
 (`study.lenses.ghost_norms`).
 
-Whether that is exact for a network is tried rather than believed: see `check`. Where it isn't, `torch.func` computes
-each sample's whole gradient, which is exact for every network that it can run, and slower.
+Whether that is exact for a network is tried rather than believed: see `check_exact`. Where it isn't, `torch.func`
+computes each sample's whole gradient, which is exact for every network that it can run, and slower.
 
 Members that a pack has side by side in one network go through it together, if that is exact too; any others go alone.
 """
@@ -24,24 +24,55 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from study import engine
-from study.data.dataset import to_float
+from study.data.corruption import Corrupted
+from study.data.dataset import Dataset, to_float
 from study.engine.pack import Pack, Single
 from study.engine.vmap import plain_attention
 from study.errors import BadInputError
-from study.lenses import ghost_norms, gradient_norms
+from study.lenses import ghost_norms
+from study.lenses.trained import Trained
 from study.networks.factories import reason
 from study.networks.probes import perturbed_copy
-from study.training.loop import Member
+from study.record.rows import Measurement, Measurements
+from study.trial import Trial
 
 CPU_CHUNK, GPU_CHUNK = 64, 256
 """Samples of each member in one pass: what is fastest on a CPU, and a GPU's share of the memory for training."""
 AT_ONCE = 1024
-"""Samples of all members in one pass: as many as a pack of a few takes in training, however many a pack has."""
+"""Samples of all members in one pass: as many as a pack of a few takes in training, however many a tuner packs."""
 WHOLE = 2**26
 """Numbers that whole gradients may take up at once."""
+
 Way = Callable[[Pack, Tensor, Tensor], Tensor]
 """What gives the norms, float64 [M, N], for images, float [M, N, C, H, W], and labels [M, N] of each member."""
+
+
+def wanted(trial: Trial) -> bool:
+    """Return whether the trial asks for gradient norms."""
+    return trial.samples == "gradients"
+
+
+def check(trial: Trial, network: nn.Module, data: Dataset) -> None:  # noqa: ARG001
+    """Refuse a network without exact gradient norms; see `check_exact`."""
+    check_exact(network, data.shape, data.classes)
+
+
+def at_end(trained: Trained) -> Measurements:
+    """Measure the gradient norm of each sample, a column of `samples`, and the means over S_out and S_in."""
+    corrupted = trained.corrupted
+    rows, labels = [each.rows for each in corrupted], [each.labels for each in corrupted]
+    norms = grad_norms(trained.pack, corrupted[0].pool, rows, labels)
+    return {member: _measurement(norms[member].cpu(), corrupted[member]) for member in trained.pack.alive}
+
+
+def _measurement(norms: Tensor, corrupted: Corrupted) -> Measurement:
+    out, seen = corrupted.atypical.cpu(), corrupted.is_member.cpu()
+    means = {"grad_norm_out": _mean(norms[out & seen]), "grad_norm_in": _mean(norms[~out & seen])}
+    return Measurement(members=means, samples={"grad_norm": norms})
+
+
+def _mean(values: Tensor) -> float | None:
+    return values.mean().item() if len(values) else None
 
 
 def grad_norms(
@@ -65,7 +96,7 @@ def grad_norms(
         float64 [M, N] on the pack's device; of a member that has diverged, NaN.
 
     Raises:
-        BadInputError: single samples have no gradient in these networks, or it can't be had; see `check`.
+        BadInputError: single samples have no gradient in these networks, or it can't be had; see `check_exact`.
     """
     norms = torch.full((len(pack), len(rows[0])), torch.nan, dtype=torch.float64, device=pack.device)
     if not pack.alive or not norms.numel():
@@ -84,7 +115,7 @@ def grad_norms(
     return norms
 
 
-def check(network: nn.Module, shape: tuple[int, int, int], classes: int) -> None:
+def check_exact(network: nn.Module, shape: tuple[int, int, int], classes: int) -> None:
     """Refuse a network whose per-sample gradient norms can't be had exactly, before it is trained.
 
     A float64 copy with slightly disturbed parameters, so that no branch is switched off by a zero, must give for two
@@ -209,6 +240,8 @@ def _logit_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # The whole network at once ------------------------------------------------------------------------------------------
+
+
 def _by_vmap(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
     """Norms [M, N], one member after the other."""
     return _each(_whole, pack, images, labels)
@@ -245,6 +278,8 @@ def _whole(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 # Layer by layer -----------------------------------------------------------------------------------------------------
+
+
 class _UnfitError(BadInputError):
     """Hooks on the layers don't see all of this network's gradient; the message says where and why."""
 
@@ -398,16 +433,3 @@ class _Anchor(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> tuple[None, None]:  # noqa: ARG004
         return None, None
-
-
-def influences(pack: engine.Pack, members: Sequence[Member]) -> Sequence[Tensor | None]:
-    """The gradient norms [N] of each member on its D', where they are asked for.
-
-    A gradient that isn't finite is a divergence as well, of that member alone.
-    """
-    if members[0].trial.samples != "gradients":
-        return [None] * len(members)
-    corrupted = [member.corrupted for member in members]
-    rows, labels = [each.rows for each in corrupted], [each.labels for each in corrupted]
-    norms = gradient_norms.grad_norms(pack, corrupted[0].pool, rows, labels)
-    return norms.unbind()

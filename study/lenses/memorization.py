@@ -1,4 +1,4 @@
-"""The first lens: what a member has learned of the atypical, of the clean and of the unseen."""
+"""The first lens: what a member has learned of the atypical, of the clean and of the unseen samples."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,24 @@ from torch.nn.functional import cross_entropy
 
 from study.data.corruption import Corrupted
 from study.data.dataset import Split
+from study.lenses.trained import Trained
+from study.record.rows import Measurement, Measurements
+from study.trial import Trial
+
+
+def wanted(trial: Trial) -> bool:  # noqa: ARG001
+    """Return True: every trial has its curves."""
+    return True
+
+
+def at_epoch(trained: Trained) -> Measurements:
+    """Measure accuracy and loss by group, the columns of `epochs`."""
+    logits, data = trained.logits, trained.data
+    unseen = {"test": (logits.test, data.test), "val": (logits.validation, data.validation)}
+    return {
+        member: Measurement(epochs=columns)
+        for member, columns in enumerate(memorization(logits.train, trained.corrupted, unseen))
+    }
 
 
 def memorization(

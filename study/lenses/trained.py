@@ -1,41 +1,90 @@
-"""The logits of trained members for their training, test and validation samples."""
+"""What a lens is given: the members of a pack as they are now, with logits that are computed once for all lenses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import pyarrow as pa
+import torch
 from torch import Tensor
 
-from study import engine
+from study.data.corruption import Corrupted
 from study.data.dataset import Dataset
+from study.engine import Pack
+from study.record.schema import conform_to_schema
 from study.training.loop import Member, predict
+from study.trial import Trial
+
+GROUPS = {"none": "clean", "label": "corrupted", "ood": "ood", "natural": "natural"}
+"""What S_out is called in the column `group` of `samples`, by corruption."""
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the members of a pack say, in eval mode.
+class Logits:
+    """The logits of the members of a pack, in eval mode.
 
     Attributes:
-        own: [M, N, classes], of each one's D'.
-        test: [M, T, classes], of the test set.
-        validation: [M, V, classes], of what was set aside.
+        train: [M, N, classes] for each member's D', with the samples of it that the member was not trained on.
+        test: [M, T, classes] for the test set.
+        validation: [M, V, classes] for the validation set.
     """
 
-    own: Tensor
+    train: Tensor
     test: Tensor
     validation: Tensor
 
 
-def answers(pack: engine.Pack, members: Sequence[Member], data: Dataset) -> Answers:
-    """The logits of the members as they are now."""
-    own = predict(pack, members[0].corrupted.pool, [member.corrupted.rows for member in members])
+class Trained:
+    """The members of a pack as they are now; for other weights make another.
+
+    Attributes:
+        pack: their networks; `pack.alive` has the positions of those that have not diverged.
+        members: what each one is trained on.
+        data: the test and validation sets, on the pack's device.
+    """
+
+    def __init__(self, pack: Pack, members: Sequence[Member], data: Dataset) -> None:
+        self.pack, self.members, self.data = pack, members, data
+
+    @property
+    def trial(self) -> Trial:
+        """The settings that the members of a pack share: what is measured is among them."""
+        return self.members[0].trial
+
+    @property
+    def corrupted(self) -> list[Corrupted]:
+        """Each member's D'."""
+        return [member.corrupted for member in self.members]
+
+    @cached_property
+    def logits(self) -> Logits:
+        """The logits of all members; one whose logits are not finite is entered in `pack.diverged`."""
+        return predict_all(self.pack, self.members, self.data)
+
+    @cached_property
+    def mirror_logits(self) -> Tensor:
+        """The logits [M, N, classes] for the mirror images of each member's D'; divergence as in `logits`."""
+        images = self.members[0].corrupted.pool.flip(3)
+        return predict(self.pack, images, [each.rows for each in self.corrupted])
+
+
+def predict_all(pack: Pack, members: Sequence[Member], data: Dataset) -> Logits:
+    """Return the logits of the members as they are now."""
+    train = predict(pack, members[0].corrupted.pool, [member.corrupted.rows for member in members])
     test = predict(pack, data.test.images)
     validation = predict(pack, data.validation.images) if len(data.validation) else test[:, :0]
-    return Answers(own, test, validation)
+    return Logits(train, test, validation)
 
 
-def mirrored(pack: engine.Pack, members: Sequence[Member]) -> Sequence[Tensor | None]:
-    """The logits [N, classes] of each member for the mirror images of its D', where they are asked for."""
-    if members[0].trial.queries != "mirror":
-        return [None] * len(members)
-    images = members[0].corrupted.pool.flip(3)
-    return predict(pack, images, [member.corrupted.rows for member in members]).unbind()
+def sample_table(member: Member, columns: Mapping[str, Tensor]) -> pa.Table:
+    """Return the rows of `samples` of one member: what each sample of its D' is, and what the lenses measured of it."""
+    corrupted = member.corrupted
+    described = {
+        "sample": torch.arange(len(corrupted)),
+        "label": corrupted.labels,
+        "original_label": corrupted.original_labels,
+        "is_member": corrupted.is_member,
+    }
+    arrays = {name: pa.array(column.cpu().numpy()) for name, column in {**described, **columns}.items()}
+    groups = [GROUPS[member.trial.corruption] if outside else "clean" for outside in corrupted.atypical.tolist()]
+    return conform_to_schema("samples", pa.table({**arrays, "group": groups}))

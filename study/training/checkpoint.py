@@ -14,7 +14,7 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO, Any, Protocol
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from study.record.provenance import provenance
+from study.record.rows import Measurements, Records, Row, Rows
 from study.record.schema import SCHEMAS
 from study.training.early_stopping import State
 from study.training.loop import Member, Training
@@ -33,8 +34,7 @@ SAVE_EVERY_S = 180.0
 SAVE_TAKES_S = 9.0
 """The seconds that a checkpoint may take to save: where it takes longer, checkpoints are rarer in proportion."""
 
-Row = dict[str, Any]
-Tables = Mapping[str, list[Row] | pa.Table]
+Tables = dict[str, Rows]
 
 
 class Keeper(Protocol):
@@ -48,32 +48,41 @@ class Keeper(Protocol):
 
 
 @dataclass
-class Course:
-    """What has become of a pack, beside its training itself.
+class PackProgress:
+    """What has been recorded of a pack while it trains.
 
     Attributes:
-        epochs: the curve of each member, rows of `epochs`.
-        layers: each one's rows of `layers`.
+        records: the rows of each member so far.
         best: the state in which each member did best, by its position, where early stopping asks for it.
-        started: when it was begun.
-        earlier: the seconds that processes before this one had spent on it.
+        started: when training began.
+        earlier: the seconds that processes before this one spent on the pack.
     """
 
-    epochs: list[list[Row]]
-    layers: list[list[Row]]
+    records: list[Records]
     best: dict[int, State] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     earlier: float = 0.0
     _clock: float = field(default_factory=time.perf_counter)
 
     @classmethod
-    def begun(cls, members: int) -> "Course":
-        """That of a pack of so many, now."""
-        return cls([[] for _ in range(members)], [[] for _ in range(members)])
+    def begin(cls, members: int) -> "PackProgress":
+        """Return the progress of a pack of so many members that begins now."""
+        return cls([Records() for _ in range(members)])
+
+    def add(self, measurements: Measurements, epoch: int, step: int) -> None:
+        """Record what was measured of members after an epoch."""
+        for member, measured in measurements.items():
+            rows = {"epochs": [{"step": step, **measured.epochs}], **measured.tables}
+            self.records[member].extend({name: [{"epoch": epoch, **row} for row in rows[name]] for name in rows})
+
+    def curve(self, member: int) -> list[Row]:
+        """Return the rows of `epochs` of a member."""
+        rows: list[Row] = self.records[member].tables["epochs"]
+        return rows
 
     @property
     def seconds(self) -> float:
-        """All that were spent on it."""
+        """The seconds that were spent on the pack."""
         return self.earlier + time.perf_counter() - self._clock
 
 
@@ -138,37 +147,35 @@ class Checkpoint:
         usable = isinstance(records, list) and len(records) == members and all(map(_is_record, records))
         self.records: list[Tables] | None = records if usable else None
 
-    def resume(self, course: Course, training: Training) -> None:
+    def resume(self, progress: PackProgress, training: Training) -> None:
         """Put the pack back to where it was saved, or leave it as it is where there is no checkpoint of use."""
         saved, self._saved = self._saved, {}
         try:
-            of_course, state = saved["course"], saved["training"]
-            for table in ("epochs", "layers"):
-                if len(of_course[table]) != len(course.epochs):
-                    raise ValueError(f"the rows of {table} belong to other members")
-            for member, best in of_course["best"]:
+            earlier, state = saved["progress"], saved["training"]
+            if len(earlier["tables"]) != len(progress.records) or not all(map(_are_tables, earlier["tables"])):
+                raise ValueError("the rows belong to other members")
+            for member, best in earlier["best"]:
                 shapes = [(tensor.shape, tensor.dtype) for tensor in state["networks"][member]]
                 if [(tensor.shape, tensor.dtype) for tensor in best] != shapes:
                     raise ValueError("the best state belongs to another network")
             # These must be of the right types, too, before anything is put back.
-            started, earlier = of_course["started"].astimezone(UTC), float(of_course["seconds"])
+            started, seconds = earlier["started"].astimezone(UTC), float(earlier["seconds"])
             training.restore(state)
         except Exception:  # the file may be wrong in any manner
             return
-        course.epochs, course.layers, course.best = of_course["epochs"], of_course["layers"], dict(of_course["best"])
-        course.started, course.earlier = started, earlier
+        progress.records, progress.best = [Records(tables) for tables in earlier["tables"]], dict(earlier["best"])
+        progress.started, progress.earlier = started, seconds
 
-    def save_if_due(self, course: Course, training: Training) -> None:
+    def save_if_due(self, progress: PackProgress, training: Training) -> None:
         """Save the pack as it is after an epoch, if it is time to."""
         if self._run.due:
-            kept = {
-                "epochs": course.epochs,
-                "layers": course.layers,
-                "best": list(course.best.items()),
-                "started": course.started,
-                "seconds": course.seconds,
+            content = {
+                "tables": [records.tables for records in progress.records],
+                "best": list(progress.best.items()),
+                "started": progress.started,
+                "seconds": progress.seconds,
             }
-            self._run.save(self._name, {"identity": self._identity, "course": kept, "training": training.state()})
+            self._run.save(self._name, {"identity": self._identity, "progress": content, "training": training.state()})
 
     def add_records(self, records: Sequence[Tables]) -> None:
         """Replace the pack in training by the tables of its members, now that it has been measured."""
@@ -176,14 +183,19 @@ class Checkpoint:
 
 
 def _is_record(tables: Any) -> bool:
-    """Whether an object is the tables of one member."""
+    """Whether an object is the tables of one member that has been measured."""
+    return _are_tables(tables) and len(tables["members"]) == 1
+
+
+def _are_tables(tables: Any) -> bool:
+    """Whether an object is tables of a record, with rows or without."""
     return (
         isinstance(tables, dict)
         and tables.keys() == SCHEMAS.keys()
-        and isinstance(tables["samples"], pa.Table)
-        and tables["samples"].schema.equals(SCHEMAS["samples"])
-        and all(isinstance(rows, list) for name, rows in tables.items() if name != "samples")
-        and len(tables["members"]) == 1
+        and all(
+            isinstance(rows, list) or (isinstance(rows, pa.Table) and rows.schema.equals(SCHEMAS[table]))
+            for table, rows in tables.items()
+        )
     )
 
 

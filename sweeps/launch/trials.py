@@ -222,7 +222,7 @@ def _units_to_retry(units: Sequence[_Unit], outcome: Outcome, tries: int, launch
             from study.record.rows import failed
 
             (trial,) = unit.trials
-            results.write(sweep, trial.id, vars(failed(trial, error)))
+            results.write(sweep, trial.id, failed(trial, error).tables)
 
 
 def _has_checkpoint(unit: _Unit, launch: Launch) -> bool:

@@ -174,7 +174,7 @@ class Search:
         for position, error in errors.items():
             trial = trials[position]
             if not self.results.ran(self.sweep, trial.id):
-                self.results.write(self.sweep, trial.id, vars(failed(trial, error)))
+                self.results.write(self.sweep, trial.id, failed(trial, error).tables)
 
 
 def run_suggested(task: Task, report: Report) -> Mapping[str, Any]:
@@ -197,7 +197,7 @@ def run_suggested(task: Task, report: Report) -> Mapping[str, Any]:
         records = run(trial, Path(task["data_dir"]), task["device"], report, task["backend"], checkpoints)
         for row in records.members:
             row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
-        write(results, task["sweep"], trial, vars(records))
+        write(results, task["sweep"], trial, records.tables)
         checkpoints.drop(trial.id)
     objectives = recorded_objectives(results, task["sweep"], trial) or {}
     return {**objectives, "trials": {trial.id: objectives}}

@@ -1,11 +1,9 @@
 import json
 import platform
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -14,21 +12,17 @@ from study import run
 from study.data.corruption import corrupt
 from study.data.dataset import Dataset, to_float
 from study.data.load import load
-from study.lenses import gradient_norms, membership
-from study.lenses.membership import score
-from study.mia.audit import ATTACKS
-from study.mia.roc import attack_metrics
+from study.lenses import gradient_norms
 from study.networks import build
 from study.networks.catalog import NORMS
-from study.record.results import Results
 from study.record.rows import Records, Row
 from study.record.schema import SCHEMAS
 from study.settings import SETTINGS
 from study.training.loop import Member
 from study.trial import Trial
+from tests.study.records import NOWHERE, read_back, small_trial
 from tests.study.training.alone import train
 
-NOWHERE = Path("no data folder is needed")
 PROVENANCE = {"backend", "pack", "device", "seconds", "started", "git_commit", "git_dirty", "versions"}
 RESULTS = {
     *("mem_acc", "mem_loss", "true_label_acc", "clean_acc", "clean_loss", "test_acc", "test_loss"),
@@ -37,13 +31,9 @@ RESULTS = {
 VALIDATION = {"val_acc", "val_loss", "val_mia_auc"}
 
 
-def small_trial(**settings: object) -> Trial:
-    return Trial.of({"k": 0.25, "epochs": 2, "batch_size": 8, "lr": 1e-3, **settings})
-
-
 def member(data: Dataset, seed: int = 0, **settings: object) -> tuple[Row, list[Row]]:
     records = alone(small_trial(**settings), data, seed, lambda _: None)
-    return records.members[0], records.epochs
+    return records.members[0], records.tables["epochs"]
 
 
 def alone(trial: Trial, data: Dataset, seed: int, progress: run.Progress) -> Records:
@@ -54,12 +44,6 @@ def alone(trial: Trial, data: Dataset, seed: int, progress: run.Progress) -> Rec
 
 def scientific(row: Row) -> Row:
     return {name: value for name, value in row.items() if name not in PROVENANCE}
-
-
-def read_back(records: Records, trial: Trial, folder: Path) -> dict[str, list[Row]]:
-    results = Results.at(folder)
-    results.write("sweep", trial.id, vars(records))
-    return {table: results.read("sweep", table).to_pylist() for table in SCHEMAS}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +63,7 @@ def test_a_trial_leaves_a_row_for_each_member_and_each_evaluated_epoch(digits):
         (trial.id, 0, 3),
         (trial.id, 1, 5),
     ]
-    points = [(row["member"], row["epoch"], row["step"]) for row in records.epochs]
+    points = [(row["member"], row["epoch"], row["step"]) for row in records.tables["epochs"]]
     assert points == [(0, 1, 45), (0, 2, 90), (1, 1, 45), (1, 2, 90)]
 
 
@@ -94,7 +78,7 @@ def test_the_rows_of_a_trial_fit_the_schemas_to_the_last_column(digits, tmp_path
         unmeasured = {"error", "mia_tpr_at_1e3fpr", "grad_norm_out", "grad_norm_in", *VALIDATION}
         assert missing - {"git_commit", "git_dirty"} == unmeasured
         assert set(row) | {"schema_version"} | unmeasured == set(SCHEMAS["members"].names)
-    for row, found in zip(records.epochs, tables["epochs"], strict=True):
+    for row, found in zip(records.tables["epochs"], tables["epochs"], strict=True):
         assert found == row
 
 
@@ -132,7 +116,7 @@ def test_a_member_on_digits_has_learned_something(digits):
 def test_the_last_point_of_a_curve_is_the_result(digits):
     _, records, _ = digits
     for row in records.members:
-        last = [point for point in records.epochs if point["member"] == row["member"]][-1]
+        last = [point for point in records.tables["epochs"] if point["member"] == row["member"]][-1]
         assert {name: row[name] for name in last.keys() & RESULTS} == {
             name: last[name] for name in last.keys() & RESULTS
         }
@@ -147,7 +131,7 @@ def test_the_same_trial_gives_the_same_science(digits):
     torch.manual_seed(1234)
     again = run.run(trial, NOWHERE, backend="single")
     assert [scientific(row) for row in again.members] == [scientific(row) for row in records.members]
-    assert again.epochs == records.epochs
+    assert again.tables["epochs"] == records.tables["epochs"]
 
 
 def test_a_member_does_not_depend_on_the_other_members_of_its_trial(digits):
@@ -280,7 +264,7 @@ def test_members_are_corrupted_and_trained_on_what_is_left(tmp_path):
         original = [each["original_label"] for each in tables["samples"] if each["member"] == row["member"]]
         assert original == data.train.labels.tolist()
     aside = {image.numpy().tobytes() for image in data.validation.images}
-    for of_member in run._members([trial], data, NOWHERE, "cpu"):
+    for of_member in run.make_members([trial], data, NOWHERE, "cpu"):
         assert not aside & {image.numpy().tobytes() for image in of_member.corrupted.images}
 
 
@@ -301,7 +285,7 @@ def test_a_member_that_diverges_is_an_outcome_without_results(tiny, norm, epochs
     fractions: list[float] = []
     trial = small_trial(norm=norm, lr=1e30, epochs=epochs)
     records = alone(trial, tiny, 0, fractions.append)
-    (row,), curve = records.members, records.epochs
+    (row,), curve = records.members, records.tables["epochs"]
     assert row["status"] == "diverged"
     assert "finite" in row["error"] or "loss is" in row["error"]
     assert not RESULTS & row.keys()
@@ -339,13 +323,13 @@ def test_samples_have_the_score_and_the_group_of_every_sample_of_every_member(tm
 
 
 def test_samples_are_kept_only_where_they_are_asked_for(digits):
-    assert len(digits[1].samples) == 0
+    assert len(digits[1].tables["samples"]) == 0
 
 
 @pytest.mark.parametrize(("corruption", "group"), [("ood", "ood"), ("natural", "natural")])
 def test_the_other_corruptions_go_by_their_own_name(corruption, group):
     records = run.run(Trial(corruption=corruption, k=0.1, epochs=1, samples="scores"), NOWHERE)
-    groups = records.samples["group"].to_pylist()
+    groups = records.tables["samples"]["group"].to_pylist()
     assert groups.count(group) == records.members[0]["n_out"] == 144
     assert groups.count("clean") == records.members[0]["n_in"]
     assert (records.members[0]["true_label_acc"] is None) == (corruption == "ood")
@@ -353,8 +337,10 @@ def test_the_other_corruptions_go_by_their_own_name(corruption, group):
 
 def test_layers_have_a_row_for_each_norm_and_evaluated_epoch():
     batch, none = (run.run(Trial(k=0.1, epochs=4, eval_every=2, norm=norm), NOWHERE) for norm in ("batch", "none"))
-    assert [(row["epoch"], row["depth"]) for row in batch.layers] == [(e, d) for e in (2, 4) for d in range(4)]
-    assert none.layers == []
+    assert [(row["epoch"], row["depth"]) for row in batch.tables["layers"]] == [
+        (e, d) for e in (2, 4) for d in range(4)
+    ]
+    assert none.tables["layers"] == []
 
 
 def test_gradient_norms_are_recorded_for_each_sample_and_as_the_means_of_both_groups(tmp_path):
@@ -393,8 +379,8 @@ def together(backend: str, data: Dataset) -> list[Records]:
 @pytest.mark.parametrize("backend", ["grouped", "vmap"])
 def test_members_side_by_side_have_the_gradient_norms_that_they_have_alone(tiny, backend):
     for found, alone in zip(together(backend, tiny), together("single", tiny), strict=True):
-        wanted = alone.samples["grad_norm"].to_pylist()
-        assert found.samples["grad_norm"].to_pylist() == pytest.approx(wanted, rel=1e-3)
+        wanted = alone.tables["samples"]["grad_norm"].to_pylist()
+        assert found.tables["samples"]["grad_norm"].to_pylist() == pytest.approx(wanted, rel=1e-3)
         assert found.members[0]["grad_norm_in"] == pytest.approx(alone.members[0]["grad_norm_in"], rel=1e-3)
 
 
@@ -411,137 +397,6 @@ def test_a_gradient_that_is_not_finite_is_the_outcome_of_that_member_alone(tiny,
     broken, sound = together("grouped", tiny)
     assert (broken.members[0]["status"], broken.members[0]["error"]) == ("diverged", "a gradient is not finite")
     assert not RESULTS & broken.members[0].keys()
-    assert len(broken.samples) == 0
+    assert len(broken.tables["samples"]) == 0
     assert sound.members[0]["status"] == "ok"
-    assert sound.samples == expected[1].samples
-
-
-# Halves of D'
-
-
-SPLITS = Trial(
-    k=0.1, subset=61, epochs=2, batch_size=16, lr=1e-2, eval_every=2, protocol="splits", models=6, seed=(2, 4)
-)
-
-
-@pytest.fixture(scope="module")
-def split() -> Records:
-    """Two seeds of six models each, on real digits, of which an odd number."""
-    return run.run(SPLITS, NOWHERE, backend="single")
-
-
-def by_model(records: Records, column: str, seed: int) -> np.ndarray:
-    """[6, 61] of one seed."""
-    return records.samples[column].to_numpy().reshape(2, 6, 61)[SPLITS.seed.index(seed)]
-
-
-def test_each_seed_has_its_models_in_order(split):
-    assert [(row["member"], row["seed"], row["model"]) for row in split.members] == [
-        (number, *member) for number, member in enumerate(SPLITS.members)
-    ]
-    assert {row["status"] for row in split.members} == {"ok"}
-
-
-@pytest.mark.parametrize("seed", SPLITS.seed)
-def test_every_sample_is_in_the_training_sets_of_half_of_the_models(split, seed):
-    is_member = by_model(split, "is_member", seed)
-    assert (is_member.sum(axis=0) == 3).all()
-    assert set(is_member.sum(axis=1)) == {30, 31}
-    sizes = [row["n_in"] + row["n_out"] for row in split.members if row["seed"] == seed]
-    assert sizes == is_member.sum(axis=1).tolist()
-
-
-def test_all_models_of_a_seed_have_one_d_prime_and_seeds_have_their_own(split):
-    labels = split.samples["label"].to_numpy().reshape(2, 6, 61)
-    assert (labels == labels[:, :1]).all()
-    assert (labels[0] != labels[1]).any()
-    assert (by_model(split, "is_member", 2) != by_model(split, "is_member", 4)).any()
-
-
-def test_arms_have_the_same_members(split):
-    other = run.run(replace(SPLITS, norm="none"), NOWHERE, backend="single")
-    assert other.samples["is_member"] == split.samples["is_member"]
-    assert other.samples["label"] == split.samples["label"]
-    assert other.samples["score"] != split.samples["score"]
-
-
-def test_what_is_memorized_is_what_a_model_was_trained_on(split):
-    row, model = split.members[3], 3
-    group, correct, inside = (by_model(split, name, 2)[model] for name in ("group", "correct", "is_member"))
-    assert row["mem_acc"] == pytest.approx(correct[(group == "corrupted") & inside].mean())
-    assert row["clean_acc"] == pytest.approx(correct[(group == "clean") & inside].mean())
-
-
-def test_each_model_is_attacked_with_the_others_of_its_seed_as_shadows(split):
-    scores, is_member = by_model(split, "score", 4), by_model(split, "is_member", 4)
-    found = ATTACKS["lira_online"](scores, is_member)
-    for model, row in enumerate(row for row in split.members if row["seed"] == 4):
-        assert row["mia_attack"] == "lira_online"
-        assert row["mia_auc"] == attack_metrics(found[model], is_member[model]).auc
-        (of_model,) = (
-            each
-            for each in split.attacks
-            if (each["member"], each["attack"], each["group"]) == (row["member"], "lira_online", "all")
-        )
-        assert of_model["auc"] == row["mia_auc"]
-
-
-def test_the_images_of_each_seed_are_kept(split, tmp_path):
-    tables = read_back(split, SPLITS, tmp_path)
-    assert [row["seed"] for row in tables["images"]] == [2] * 12 + [4] * 12
-    assert all(row["image"].startswith(b"\x89PNG") for row in tables["images"])
-    assert len(tables["attacks"]) == len(split.attacks) > 0
-
-
-def test_a_model_never_sees_what_it_was_not_trained_on(tiny):
-    corrupted = corrupt(tiny.train, tiny.classes, "label", 0.25, 0)
-    inside = torch.arange(len(corrupted)) % 2 == 0
-    # Whatever else there is in D', and however it is labelled, training is the same.
-    other = replace(
-        corrupted,
-        pool=torch.where(inside[:, None, None, None], corrupted.pool, 255 - corrupted.pool),
-        labels=torch.where(inside, corrupted.labels, (corrupted.labels + 1) % tiny.classes),
-    )
-    networks = [build.build("lenet", tiny.shape, tiny.classes, "batch", 0) for _ in range(2)]
-    for network, given in zip(networks, (corrupted, other), strict=True):
-        assert list(train(network, given.with_training_set(inside), small_trial(), 0)) == [1, 2]
-    for one, same in zip(*(network.state_dict().values() for network in networks), strict=True):
-        assert torch.equal(one, same)
-
-
-def test_models_that_diverged_are_left_out_of_the_attacks(split):
-    trial = replace(SPLITS, seed=(2,), models=8)
-    ordinary = run.run(trial, NOWHERE, backend="single")
-    broken = run.run(trial, NOWHERE, backend="single")
-    broken.attacks, broken.images = [], []
-    broken.members[1] |= {"status": "diverged", "mia_auc": None}
-    broken.samples = broken.samples.filter(pc.not_equal(broken.samples["member"], 1))
-    members = run._members([trial], load("digits", NOWHERE, 61), NOWHERE, "cpu")
-    membership.infer_membership(trial, members, broken)
-    assert {row["member"] for row in broken.attacks} == set(range(8)) - {1}
-    assert broken.members[1]["mia_auc"] is None
-    assert broken.members[0]["mia_auc"] != ordinary.members[0]["mia_auc"]
-
-
-def test_mirror_images_are_scored_in_the_order_of_the_samples():
-    trial = replace(SPLITS, queries="mirror", seed=(2,))
-    records = run.run(trial, NOWHERE, backend="single")
-    data = load("digits", NOWHERE, 61)
-    member = run._members([trial], data, NOWHERE, "cpu")[0]
-    network = build.build("lenet", data.shape, data.classes, "batch", member.stream_seed)
-    assert list(train(network, member.corrupted, trial, member.seed)) == [1, 2]
-    with torch.no_grad():
-        logits = network.eval()(to_float(member.corrupted.images.flip(3), torch.float32))
-    wanted = score(logits, member.corrupted.labels)
-    found = torch.from_numpy(records.samples["mirror_score"].to_numpy()[:61].copy())
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("queries", ["image", "mirror"])
-def test_scores_do_not_depend_on_how_many_are_scored_at_once(monkeypatch, queries):
-    trial = replace(SPLITS, seed=(2,), queries=queries)
-    together = run.run(trial, NOWHERE, backend="single").samples
-    monkeypatch.setattr("study.training.loop.PREDICT_BATCH", 7)
-    apart = run.run(trial, NOWHERE, backend="single").samples
-    for name in ("score", "mirror_score") if queries == "mirror" else ("score",):
-        np.testing.assert_allclose(apart[name].to_numpy(), together[name].to_numpy(), rtol=1e-4, atol=1e-4)
+    assert sound.tables["samples"] == expected[1].tables["samples"]

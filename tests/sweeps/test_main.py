@@ -215,7 +215,7 @@ def test_a_failed_trial_of_a_compacted_sweep_is_run_again_and_compacted_again(
     subprocess.run(["cp", "-r", finished, results.location], check=True)
     plan = Plan.saved("quickstart", results)
     assert plan is not None
-    results.write("quickstart", plan.trials[0].id, vars(failed(plan.trials[0], "out of luck")))
+    results.write("quickstart", plan.trials[0].id, failed(plan.trials[0], "out of luck").tables)
     assert sweeps("compact", *where).stdout == "quickstart: 10 shards are now 3 files\n"
     assert sum(path.suffix == ".parquet" for path in Path(results.location).rglob("*")) == 3
 

@@ -39,7 +39,7 @@ def matrices(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_every_attack_on_every_model_and_group_has_a_row():
-    rows = membership.infer(samples(), MODELS)
+    rows = membership.attack_all(samples(), MODELS)
     found = {(row["member"], row["attack"], row["group"]) for row in rows}
     groups = ("all", "clean", "corrupted")
     assert found == {(model, attack, group) for model in range(MODELS) for attack in ATTACKS for group in groups}
@@ -51,13 +51,13 @@ def test_a_row_is_what_the_attack_achieves_on_the_group():
     found = ATTACKS["lira_online"](scores, is_member)
     (row,) = (
         row
-        for row in membership.infer(samples(), MODELS)
+        for row in membership.attack_all(samples(), MODELS)
         if (row["member"], row["attack"], row["group"]) == (5, "lira_online", "corrupted")
     )
     wanted = attack_metrics(found[5, :10], is_member[5, :10])
     assert (row["auc"], row["n_in"], row["n_out"]) == (wanted.auc, 5, 5)
     assert (
-        membership.headline(membership.infer(samples(), MODELS), 5)["mia_auc"]
+        membership.main_attack(membership.attack_all(samples(), MODELS), 5)["mia_auc"]
         == attack_metrics(found[5], is_member[5]).auc
     )
 
@@ -68,12 +68,12 @@ def test_a_mirror_image_is_a_query_of_its_own():
     mirrored = table["mirror_score"].to_numpy().reshape(MODELS, SAMPLES)
     attack = ATTACKS["lira_offline"]
     wanted = attack_metrics((attack(scores, is_member)[2] + attack(mirrored, is_member)[2]) / 2, is_member[2]).auc
-    of_two = (row for row in membership.infer(table, MODELS) if (row["member"], row["group"]) == (2, "all"))
+    of_two = (row for row in membership.attack_all(table, MODELS) if (row["member"], row["group"]) == (2, "all"))
     assert next(row for row in of_two if row["attack"] == "lira_offline")["auc"] == pytest.approx(wanted)
 
 
 def test_where_too_few_models_are_left_there_is_no_attack():
-    assert membership.infer(samples(models=2), 2) == []
+    assert membership.attack_all(samples(models=2), 2) == []
 
 
 def test_the_images_are_those_that_only_the_models_trained_on_them_know():

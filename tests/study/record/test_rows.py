@@ -6,7 +6,7 @@ from study.trial import Trial
 def test_a_trial_that_could_not_be_run_is_recorded_with_its_reason(tmp_path):
     trial = Trial(dataset="cifar10", k=0.1, norm="none", seed=(1, 4))
     results = Results.at(tmp_path)
-    results.write("sweep", trial.id, vars(failed(trial, "the disk\nis full")))
+    results.write("sweep", trial.id, failed(trial, "the disk\nis full").tables)
     rows = results.read("sweep", "members").to_pylist()
     assert [(row["trial"], row["member"], row["seed"]) for row in rows] == [(trial.id, 0, 1), (trial.id, 1, 4)]
     for row in rows:

@@ -113,10 +113,11 @@ def with_stops(
 
 def scientific(records: Sequence[Records]) -> list[dict[str, Any]]:
     """Return the records without the times."""
-    tables = [dict(vars(each)) for each in records]
+    tables = [dict(each.tables) for each in records]
     for each in tables:
         each["members"] = [{**row, "seconds": None, "started": None} for row in each["members"]]
-        each["samples"] = each["samples"].to_pylist()
+        if isinstance(each["samples"], pa.Table):
+            each["samples"] = each["samples"].to_pylist()
     return tables
 
 
@@ -303,9 +304,11 @@ def without_tree(before: bytes) -> bytes:
         changed(lambda tree: tree["training"].update(epoch=99)),
         changed(lambda tree: tree["training"].update(diverged=[[7, "lost"]])),
         changed(lambda tree: tree["training"].update(network="another")),
-        changed(lambda tree: tree["course"]["epochs"].pop()),
-        changed(lambda tree: tree["course"].update(started="yesterday")),
-        changed(lambda tree: tree["course"].update(best=[[0, [torch.zeros(2)]]])),
+        changed(lambda tree: tree["progress"]["tables"].pop()),
+        changed(lambda tree: tree["progress"]["tables"][0].pop("layers")),
+        changed(lambda tree: tree["progress"]["tables"][0].update(layers="none")),
+        changed(lambda tree: tree["progress"].update(started="yesterday")),
+        changed(lambda tree: tree["progress"].update(best=[[0, [torch.zeros(2)]]])),
         changed(lambda tree: tree.pop("training")),
         changed(lambda tree: tree.update(records=[{}, {}])),
         changed(lambda tree: tree.update(records=1)),
@@ -392,7 +395,7 @@ def test_a_command_that_is_killed_goes_on_where_it_was(tmp_path):
     assert [row["started"] < again for row in found["members"]] == [True, True]
     whole = run.run(Trial(epochs=2, k=0.1, subset=200, seed=(0, 1)), tmp_path, backend="single")
     for table, rows in found.items():
-        wanted = getattr(whole, table)
+        wanted = whole.tables[table]
         for row, other in zip(rows, wanted, strict=True):
             assert {name: row[name] for name in set(other) - {"seconds", "started"}} == {
                 name: other[name] for name in set(other) - {"seconds", "started"}

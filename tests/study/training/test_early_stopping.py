@@ -5,16 +5,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from study import run
 from study.data.corruption import corrupt
 from study.data.dataset import Dataset
 from study.data.splits import training_sets
 from study.engine import BACKENDS
-from study.lenses import membership
+from study.lenses import registry
+from study.lenses.trained import Trained
 from study.networks import build as build_module
-from study.record.rows import Records, Row
+from study.record.rows import Measurements, Records
 from study.training.early_stopping import reported_epoch, restore, snapshot
 from study.training.loop import Member
 from study.trial import Trial
@@ -55,16 +56,20 @@ def members(trial: Trial) -> list[Member]:
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[membership.Measured, nn.Module]]:
-    """What is made into results, with its network, in the order of `run_pack`; all networks are in float64."""
-    found: list[tuple[membership.Measured, nn.Module]] = []
-    results, build = run.results, build_module.build
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Tensor], nn.Module]]:
+    """Each member's logits and gradient norms at its end and its network, in the order of `run_pack`, in float64."""
+    found: list[tuple[dict[str, Tensor], nn.Module]] = []
+    at_end, build = registry.at_end, build_module.build
 
-    def seen(member: Member, network: nn.Module, measured: membership.Measured, *rest: object) -> Row:
-        found.append((measured, network))
-        return results(member, network, measured, *rest)
+    def seen(trained: Trained) -> Measurements:
+        measurements = at_end(trained)
+        logits = {**vars(trained.logits), "mirror": trained.mirror_logits}
+        for member, network in enumerate(trained.pack.networks):
+            of_member = {name: tensor[member] for name, tensor in logits.items()}
+            found.append(({**of_member, **measurements[member].samples}, network))
+        return measurements
 
-    monkeypatch.setattr(run, "results", seen)
+    monkeypatch.setattr(registry, "at_end", seen)
     monkeypatch.setattr(build_module, "build", lambda *given: build(*given).double())
     return found
 
@@ -87,25 +92,27 @@ def test_each_member_is_what_training_for_exactly_its_best_epochs_makes_of_it(ba
         for name in ("mem_acc", "clean_loss", "test_acc", "val_loss", "mia_auc", "val_mia_auc", "gamma_over_sigma"):
             assert found.members[0][name] == pytest.approx(wanted[name], abs=1e-10)
         (own, network), (other, twin) = measured[each], measured[-1]
-        for name in ("logits", "test_logits", "val_logits", "mirror_logits", "grad_norms"):
-            torch.testing.assert_close(getattr(own, name), getattr(other, name), rtol=1e-10, atol=1e-10)
+        for name in ("train", "test", "validation", "mirror", "grad_norm"):
+            torch.testing.assert_close(own[name], other[name], rtol=1e-10, atol=1e-10)
         for tensor, same in zip(network.state_dict().values(), twin.state_dict().values(), strict=True):
             # Members side by side share the count of their batches, which is of no consequence after training.
             if tensor.ndim:
                 torch.testing.assert_close(tensor, same, rtol=1e-10, atol=1e-10)
-        assert found.samples["correct"] == alone.samples["correct"]
-        assert found.samples["score"].to_pylist() == pytest.approx(alone.samples["score"].to_pylist(), rel=1e-6)
+        assert found.tables["samples"]["correct"] == alone.tables["samples"]["correct"]
+        assert found.tables["samples"]["score"].to_pylist() == pytest.approx(
+            alone.tables["samples"]["score"].to_pylist(), rel=1e-6
+        )
 
 
 def test_the_curves_are_whole_and_those_of_a_network_that_is_not_stopped():
     stopped, whole = (packed(members(replace(TRIAL, stopping=how)), "grouped") for how in ("best", "none"))
     for one, other in zip(stopped, whole, strict=True):
-        assert one.epochs == other.epochs
-        assert one.layers == other.layers
-        assert [point["epoch"] for point in one.epochs] == list(range(1, TRIAL.epochs + 1))
+        assert one.tables["epochs"] == other.tables["epochs"]
+        assert one.tables["layers"] == other.tables["layers"]
+        assert [point["epoch"] for point in one.tables["epochs"]] == list(range(1, TRIAL.epochs + 1))
         row = one.members[0]
-        best = one.epochs[row["epoch"] - 1]
-        assert best["val_acc"] == max(point["val_acc"] for point in one.epochs)
+        best = one.tables["epochs"][row["epoch"] - 1]
+        assert best["val_acc"] == max(point["val_acc"] for point in one.tables["epochs"])
         assert {name: row[name] for name in best if name != "step"} == {
             name: value for name, value in best.items() if name != "step"
         }

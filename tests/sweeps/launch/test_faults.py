@@ -138,7 +138,7 @@ def unharmed(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """A trial of each network, trained here, where nothing goes wrong."""
     results = Results.at(tmp_path_factory.mktemp("unharmed"))
     for trial in registry.sweep("quickstart").plan(Scale.quick, parse([*SETTINGS, setting(*NETWORKS)])).trials:
-        results.write("quickstart", trial.id, vars(run(trial, Path(), backend="single")))
+        results.write("quickstart", trial.id, run(trial, Path(), backend="single").tables)
     return results
 
 
