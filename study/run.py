@@ -137,12 +137,7 @@ def run_pack(
         report(1.0)
         return [Records(tables) for tables in checkpoint.records]
     trial = members[0].trial
-    networks = [
-        build.build(member.trial.architecture, data.shape, data.classes, member.trial.norm, member.stream_seed).to(
-            device
-        )
-        for member in members
-    ]
+    networks = [_build(member.trial, data, member.stream_seed).to(device) for member in members]
     pack = engine.pack(backend, networks, data.shape)
     training, progress = Training(pack, members), PackProgress.begin(len(members))
     checkpoint.resume(progress, training)
@@ -181,11 +176,15 @@ def run_pack(
     return progress.records
 
 
+def _build(trial: Trial, data: Dataset, seed: int) -> nn.Module:
+    """Return a network of the trial with initial weights of the seed."""
+    return build.build(trial.architecture, data.shape, data.classes, trial.norm, seed)
+
+
 def _check_regularizer(trial: Trial, data: Dataset) -> None:
     """Refuse a network that has no gamma for the regularizer that the trial asks for."""
     if trial.regularizer != "none":
-        network = build.build(trial.architecture, data.shape, data.classes, trial.norm, trial.seed[0])
-        regularizers.check(trial.regularizer, trial.architecture, network)
+        regularizers.check(trial.regularizer, trial.architecture, _build(trial, data, trial.seed[0]))
 
 
 def make_members(trials: Sequence[Trial], data: Dataset, data_dir: Path, device: str) -> list[Member]:

@@ -1,4 +1,4 @@
-"""gamma/sigma of each batch norm: the amplification that section 5 of the paper is about (Fig. 7 and 9)."""
+"""The lens on gamma/sigma: by how much each batch norm amplifies its input (section 5 of the paper, Fig. 7 and 9)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +33,7 @@ def at_end(trained: Trained) -> Measurements:
 
 
 def ratios(networks: Sequence[nn.Module]) -> list[list[dict[str, Any]]]:
-    """The distribution of |gamma| / sigma over the channels of each affine batch norm, in the columns of `layers`.
+    """Return the distribution of |gamma| / sigma over the channels of each affine batch norm, as rows of `layers`.
 
     sigma is the running standard deviation, epsilon within. `depth` counts the layers from 0 in the order of their
     registration. Networks without batch norm have no rows.
@@ -59,12 +59,12 @@ def ratios(networks: Sequence[nn.Module]) -> list[list[dict[str, Any]]]:
 
 
 def _distribution(ratio: Tensor) -> Tensor:
-    """The mean and the quantiles over the channels, [M, 4], of ratios [M, channels]."""
+    """Return the mean and the quantiles over the channels, [M, 4], of ratios [M, channels]."""
     levels = (ratio.quantile(level, dim=1) for level in QUANTILES.values())
     return torch.stack([ratio.mean(dim=1), *levels], dim=1)
 
 
 def overall(layers: Sequence[dict[str, Any]]) -> float | None:
-    """The mean over layers of each layer's mean over channels; None without batch norm."""
+    """Return the mean over layers of each layer's mean over channels; None without batch norm."""
     means = torch.tensor([layer["ratio_mean"] for layer in layers], dtype=torch.float64)
     return means.mean().item() if len(means) else None

@@ -1,4 +1,4 @@
-"""The squared norm of each sample's gradient of one layer's parameters, without that gradient.
+"""Compute the squared norm of each sample's gradient for one layer's parameters, without that gradient.
 
 It follows from what the layer was given and from the gradient at its output (Goodfellow, 2015, "Efficient per-example
 gradient computations"); where several positions share a weight, by the Gram form, or "ghost norm", of Li et al. (2022)
@@ -20,15 +20,15 @@ from study.engine.grouped import PackedLinear, PackedRMSNorm
 from study.networks.norms import ChannelRMSNorm
 
 PATCHES = 2**26
-"""Numbers that one layer's unfolded inputs may take up at once."""
+"""The most numbers that one layer's unfolded inputs may take up at once."""
 LARGE_CONVOLUTION = 2**20
-"""Multiplications from which, on a CPU, a sample's weight gradient is worth a call of its own."""
+"""The multiplications from which, on a CPU, a sample's weight gradient is worth a call of its own."""
 
 Rule = Callable[[Any, frozenset[str], Tensor, Tensor, int], Tensor]
 
 
 def rule(layer: nn.Module, members: int = 1) -> Rule | None:
-    """What gives a layer's squared norms, float [N, M], by sample and member.
+    """Return the function that computes a layer's squared norms, float [N, M], by sample and member.
 
     It takes the layer, which maps one tensor to one tensor, sample by sample; the names of those of its own parameters
     that count; its input [N, ...]; the gradient at its output [N, ...]; and the number of members. These have their
@@ -46,7 +46,7 @@ def rule(layer: nn.Module, members: int = 1) -> Rule | None:
 
 
 def _any_layer(layer: nn.Module, own: frozenset[str], given: Tensor, gradient: Tensor, _: int) -> Tensor:
-    """For a network's layer without a rule: the gradient of each sample, from another pass through this layer alone."""
+    """Return the norms for a layer without a rule, from another pass of each sample through this layer alone."""
     parameters = {name: layer.get_parameter(name).detach() for name in own}
 
     def along(parameters: dict[str, Tensor], given: Tensor, gradient: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def _any_layer(layer: nn.Module, own: frozenset[str], given: Tensor, gradient: T
 
 
 def _linear(_: nn.Module, own: frozenset[str], given: Tensor, gradient: Tensor, members: int) -> Tensor:
-    """A sample's gradient is the outer product of gradient and input, added up over tokens if there are any."""
+    """Return the norms for a linear layer, whose gradient is the outer product of gradient and input, over tokens."""
     given, gradient = (tensor.unflatten(-1, (members, -1)) for tensor in (given, gradient))
     if gradient.ndim == 3:
         squares = gradient.square().sum(dim=2)
@@ -80,19 +80,19 @@ def _convolution(layer: nn.Conv2d, own: frozenset[str], given: Tensor, gradient:
 
 
 def _alone_is_faster(layer: nn.Conv2d, gradient: Tensor, members: int) -> bool:
-    """Whether each sample gets a call of its own: on a CPU, where its work is large and the Gram form saves none."""
+    """Return whether to call once a sample: on a CPU, where the work is large and the Gram form saves none."""
     taps, pixels = layer.weight[0].numel(), gradient[0, 0].numel()
     large = layer.weight.numel() // members * pixels >= LARGE_CONVOLUTION
     return gradient.device.type == "cpu" and large and not _gram_is_cheaper(taps, _outputs(layer), pixels)
 
 
 def _outputs(layer: nn.Conv2d) -> int:
-    """The output channels of one group."""
+    """Return the number of output channels of one group."""
     return layer.out_channels // layer.groups
 
 
 def _one_by_one_weight(layer: nn.Conv2d, given: Tensor, gradient: Tensor, members: int) -> Tensor:
-    """The library's own weight gradient of each sample, which makes no copies of overlapping patches."""
+    """Return the norms from torch's weight gradient of each sample, which makes no copies of overlapping patches."""
     squares = []
     for x, g in zip(given.split(1), gradient.split(1), strict=True):
         how = layer.stride, layer.padding, layer.dilation, layer.groups
@@ -101,7 +101,7 @@ def _one_by_one_weight(layer: nn.Conv2d, given: Tensor, gradient: Tensor, member
 
 
 def _unfolded_weight(layer: nn.Conv2d, given: Tensor, gradient: Tensor, members: int) -> Tensor:
-    """A convolution as a linear layer on patches, one patch for each pixel of the output."""
+    """Return the norms of a convolution as a linear layer on patches, one patch for each pixel of the output."""
     samples = max(1, PATCHES // (layer.groups * layer.weight[0].numel() * gradient[0, 0].numel()))
     # Patches of what lies with channels last would be gathered number by number.
     parts = zip(given.contiguous().split(samples), gradient.split(samples), strict=True)
@@ -114,7 +114,7 @@ def _unfolded_weight(layer: nn.Conv2d, given: Tensor, gradient: Tensor, members:
 
 
 def _patches(layer: nn.Conv2d, given: Tensor) -> Tensor:
-    """What the kernel sees at each pixel of the output: [N, groups, taps, pixels]."""
+    """Return what the kernel sees at each pixel of the output: [N, groups, taps, pixels]."""
     assert isinstance(layer.padding, tuple)
     (rows, columns), (down, right), (below, beside) = layer.padding, layer.stride, layer.dilation
     padded = F.pad(given, (columns, columns, rows, rows)) if rows or columns else given
@@ -131,7 +131,7 @@ def _patches(layer: nn.Conv2d, given: Tensor) -> Tensor:
 
 
 def _outer(given: Tensor, gradient: Tensor) -> Tensor:
-    """The squared norm [N, M] of gradient @ given.T of each sample and member, by the cheaper of two forms.
+    """Return the squared norm [N, M] of gradient @ given.T by sample and member, by the cheaper of two forms.
 
     Args:
         given: [N, M, ..., I, L].
@@ -146,18 +146,18 @@ def _outer(given: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _gram_is_cheaper(inputs: int, outputs: int, positions: int) -> bool:
-    """Whether two L x L matrices cost less than one O x I matrix."""
+    """Return whether two L x L matrices cost less than one O x I matrix."""
     return positions * (inputs + outputs) < inputs * outputs
 
 
 def _squares(gradient: Tensor, members: int) -> Tensor:
-    """The squared norm [N, M] of a gradient [N, M * C, ...]."""
+    """Return the squared norm [N, M] of a gradient [N, M * C, ...]."""
     of_each: Tensor = gradient.unflatten(1, (members, -1))
     return of_each.square().flatten(2).sum(dim=2)
 
 
 def _per_channel(own: frozenset[str], normalized: Tensor, gradient: Tensor, members: int) -> Tensor:
-    """Scale and shift of each channel: of features [N, M * C] or [N, M * C, ...]."""
+    """Return the norms for scale and shift of each channel of features [N, M * C] or [N, M * C, ...]."""
 
     def gathered(each: Tensor) -> Tensor:
         return each.flatten(2).sum(dim=2) if each.ndim > 2 else each
@@ -166,7 +166,7 @@ def _per_channel(own: frozenset[str], normalized: Tensor, gradient: Tensor, memb
 
 
 def _per_feature(shape: tuple[int, ...], own: frozenset[str], normalized: Tensor, gradient: Tensor) -> Tensor:
-    """Scale and shift of each feature: of one network's features [N, *shape] or [N, ..., *shape]."""
+    """Return the norms for scale and shift of each feature of one network: [N, *shape] or [N, ..., *shape]."""
     features = torch.Size(shape).numel()
     return _scale_and_shift(own, normalized, gradient, lambda each: each.reshape(len(each), -1, features).sum(dim=1), 1)
 
@@ -174,7 +174,7 @@ def _per_feature(shape: tuple[int, ...], own: frozenset[str], normalized: Tensor
 def _scale_and_shift(
     own: frozenset[str], normalized: Tensor, gradient: Tensor, gathered: Callable[[Tensor], Tensor], members: int
 ) -> Tensor:
-    """The squares of what each position of a scale or shift gathers."""
+    """Return the norms for scale and shift, whose gradients `gathered` adds up for each of their positions."""
     squares = gradient.new_zeros(len(gradient), members)
     if "weight" in own:
         squares = squares + _squares(gathered(normalized * gradient), members)

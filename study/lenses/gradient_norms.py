@@ -1,4 +1,4 @@
-"""The second lens (section 4.2 of the paper): how hard does one training sample pull at the weights?
+"""The lens on gradient norms: how hard one training sample pulls at the weights (section 4.2 of the paper).
 
 The measure is the l2 norm of the gradient of the cross-entropy on the assigned label, over all trainable parameters,
 of each sample alone, with the network in eval mode. No layer's gradient is ever added up over samples, so the ordinary
@@ -37,14 +37,14 @@ from study.record.rows import Measurement, Measurements
 from study.trial import Trial
 
 CPU_CHUNK, GPU_CHUNK = 64, 256
-"""Samples of each member in one pass: what is fastest on a CPU, and a GPU's share of the memory for training."""
+"""The samples of each member in one pass: the fastest number on a CPU, and what a GPU has memory for in training."""
 AT_ONCE = 1024
-"""Samples of all members in one pass: as many as a pack of a few takes in training, however many a tuner packs."""
+"""The most samples of all members in one pass, however many members are packed."""
 WHOLE = 2**26
-"""Numbers that whole gradients may take up at once."""
+"""The most numbers that whole gradients may take up at once."""
 
 Way = Callable[[Pack, Tensor, Tensor], Tensor]
-"""What gives the norms, float64 [M, N], for images, float [M, N, C, H, W], and labels [M, N] of each member."""
+"""A function that returns the norms, float64 [M, N], for images, float [M, N, C, H, W], and labels [M, N]."""
 
 
 def wanted(trial: Trial) -> bool:
@@ -78,7 +78,7 @@ def _mean(values: Tensor) -> float | None:
 def grad_norms(
     pack: Pack, images: Tensor, rows: Sequence[Tensor], labels: Sequence[Tensor], chunk: int | None = None
 ) -> Tensor:
-    """The gradient norm of each sample in each member, in eval mode.
+    """Return the gradient norm of each sample in each member, in eval mode.
 
     Parameters' `.grad` and `requires_grad` and every layer's training flag are left as they were. The scale of a
     sample's gradient is kept apart, in float64, from its direction, so that a float32 network does not lose the tiny
@@ -137,7 +137,7 @@ def check_exact(network: nn.Module, shape: tuple[int, int, int], classes: int) -
 
 
 def _exact_way(pack: Pack, shape: tuple[int, ...], classes: int | None = None) -> Way:
-    """The first way that agrees with the plain loop on two random images of each of up to two members.
+    """Return the first way that agrees with the plain loop on two random images of each of up to two members.
 
     All networks must be in eval mode.
     """
@@ -173,13 +173,13 @@ def _refuse_batch_statistics(network: nn.Module) -> None:
 
 
 def _noise(shape: tuple[int, ...]) -> Tensor:
-    """Images in float64, the same each time."""
+    """Return random images in float64, the same each time."""
     generator = torch.Generator().manual_seed(0)
     return to_float(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8), torch.float64)
 
 
 def _agreeing(name: str, probe: Pack, images: Tensor, labels: Tensor, wanted: Tensor) -> Way:
-    """The first way that finds the wanted norms, or the reasons why there is none."""
+    """Return the first way that finds the wanted norms, or refuse the network with the reasons why there is none."""
     reasons = []
     for way in (_by_layers, _by_vmap) if isinstance(probe, Single) else (_by_layers, _each_by_layers, _by_vmap):
         try:
@@ -197,7 +197,7 @@ def _agreeing(name: str, probe: Pack, images: Tensor, labels: Tensor, wanted: Te
 
 
 def _one_by_one(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The definition: logits and gradient norms by batches of one. Slow."""
+    """Return logits and gradient norms by batches of one: the definition, and slow."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     logits, norms = [], []
     for image, label in zip(images.split(1), labels.split(1), strict=True):
@@ -210,7 +210,7 @@ def _one_by_one(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Ten
 
 @contextmanager
 def _evaluated(pack: Pack) -> Iterator[None]:
-    """Eval mode of the pack and of its members' own networks, and afterwards the training flag that each layer had."""
+    """Put the pack and its members' networks into eval mode, and afterwards give each layer its training flag back."""
     networks = [*pack.networks, *([] if pack.joint_network is None else [pack.joint_network])]
     flags = {layer: layer.training for network in networks for layer in network.modules()}
     for layer in flags:
@@ -223,7 +223,7 @@ def _evaluated(pack: Pack) -> Iterator[None]:
 
 
 def _logit_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The cross-entropy's gradient at the logits as a direction, of the logits' dtype, and a length in float64.
+    """Return the cross-entropy's gradient at the logits as a direction, of their dtype, and a length in float64.
 
     The label's own entry is minus the sum of the others: 1 - p would be zero for a sample that is known well.
 
@@ -243,14 +243,14 @@ def _logit_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_vmap(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
-    """Norms [M, N], one member after the other."""
+    """Return norms [M, N] from whole gradients, one member after the other."""
     return _each(_whole, pack, images, labels)
 
 
 def _each(
     norms_of: Callable[[nn.Module, Tensor, Tensor], Tensor], pack: Pack, images: Tensor, labels: Tensor
 ) -> Tensor:
-    """Norms [M, N] from those [N] of each member that is alive."""
+    """Return norms [M, N] from those [N] of each member that has not diverged, and NaN for the others."""
     norms = torch.full(labels.shape, torch.nan, dtype=torch.float64, device=labels.device)
     for member in pack.alive:
         norms[member] = norms_of(pack.networks[member], images[member], labels[member])
@@ -258,7 +258,7 @@ def _each(
 
 
 def _whole(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Norms [N] from each sample's whole gradient, with as many samples at once as the memory for them allows."""
+    """Return norms [N] from each sample's whole gradient, as many samples at once as `WHOLE` allows."""
     parameters = {name: value.detach() for name, value in network.named_parameters() if value.requires_grad}
 
     def along(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -295,7 +295,7 @@ class _Layer:
 
 
 def _layers(network: nn.Module, members: int) -> list[_Layer]:
-    """The layers with trainable parameters of a network, or of several side by side.
+    """Return the layers with trainable parameters of a network, or of several side by side.
 
     Raises:
         _UnfitError: a parameter belongs to a module that has layers within, or to two modules, or there is no rule.
@@ -321,7 +321,7 @@ def _layers(network: nn.Module, members: int) -> list[_Layer]:
 
 
 def _each_by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
-    """Norms [M, N], one member after the other."""
+    """Return norms [M, N] from hooks on layers, one member after the other."""
 
     def alone(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return _by_layers(Single([network]), images[None], labels[None])[0]
@@ -330,7 +330,7 @@ def _each_by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def _by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
-    """Norms [M, N] from one forward and one backward pass with hooks on each layer's output.
+    """Return norms [M, N] from one forward and one backward pass with hooks on each layer's output.
 
     Raises:
         _UnfitError: a layer's gradient can't be told from its input and the gradient at its output.
@@ -353,7 +353,7 @@ def _by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
 
 @contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
-    """No parameter requires a gradient, so that the backward pass computes none and leaves every `.grad` alone."""
+    """Have no parameter require a gradient, so that the backward pass computes none and leaves every `.grad` alone."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     try:
         for parameter in trained:
@@ -366,9 +366,9 @@ def _frozen(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _tapped(layers: list[_Layer], squares: Tensor) -> Iterator[set[str]]:
-    """A forward pass within will, on its backward pass, add each layer's squared gradient norms to `squares`, [N, M].
+    """Hook every layer, so that a backward pass adds its squared gradient norms to `squares`, [N, M].
 
-    Gives the names of the layers to which no gradient has come yet.
+    Yields the names of the layers to which no gradient has come yet.
     """
     unseen = {layer.name for layer in layers}
     called: set[str] = set()
@@ -399,7 +399,7 @@ def _tapped(layers: list[_Layer], squares: Tensor) -> Iterator[set[str]]:
 
 
 def _open(output: Tensor) -> Tensor:
-    """The output as a tensor that a hook can be put on, whatever the network does with it next."""
+    """Return the output as a tensor that a hook can be put on, whatever the network does with it next."""
     # Work in place on a view rewrites the history of its base, and the view's hook would never be called.
     output = output.clone() if output._is_view() else output
     if output.requires_grad:
@@ -409,7 +409,7 @@ def _open(output: Tensor) -> Tensor:
 
 
 def _sample_first(layer: _Layer, inputs: tuple[Any, ...], output: Any, samples: int) -> Tensor:
-    """What the layer took, cut off from the graph, if it maps one tensor to one tensor, sample by sample."""
+    """Return the layer's input, detached; refuse a layer that doesn't map one tensor to one tensor by sample."""
     tensors = [*inputs, output]
     if len(tensors) != 2 or not all(isinstance(tensor, Tensor) for tensor in tensors):
         raise _UnfitError(f"layer {layer.name!r} does not map one tensor to one tensor")
@@ -420,7 +420,7 @@ def _sample_first(layer: _Layer, inputs: tuple[Any, ...], output: Any, samples: 
 
 
 class _Anchor(torch.autograd.Function):
-    """The same tensor, now requiring a gradient: where the backward pass ends, before the first layer.
+    """The identity, with an output that requires a gradient: the backward pass ends here, before the first layer.
 
     A leaf would do, were it not that the next layer may work in place, which a leaf forbids.
     """

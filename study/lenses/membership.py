@@ -1,7 +1,7 @@
-"""The fourth lens: can an attacker tell who was in the training set?
+"""The lens on membership: whether an attacker can tell who was in the training set (section 4.3 of the paper).
 
-One threshold on the membership score needs no other models, and is measured of every member. Where a trial has many
-models on halves of one D', each is attacked with the others as its shadows: see `audit_with_shadows`.
+One threshold on the membership score needs no other models, so it is measured of every member. Where a trial trains
+many models on halves of one D', each is attacked with the others as its shadows as well: see `audit_with_shadows`.
 """
 
 import io
@@ -35,7 +35,7 @@ def wanted(trial: Trial) -> bool:  # noqa: ARG001
 
 
 def at_end(trained: Trained) -> Measurements:
-    """Measure what one threshold tells of each member, and the scores of its samples where they are asked for."""
+    """Measure the attack with one threshold on each member, and the scores of its samples where they are asked for."""
     logits, trial = trained.logits, trained.trial
     mirror_logits = trained.mirror_logits if trial.queries == "mirror" else None
     measurements = {}
@@ -69,7 +69,7 @@ def _one_threshold(seen: Tensor, trained: Trained, member: int) -> Row:
 
 
 def score(logits: Tensor, labels: Tensor) -> Tensor:
-    """The membership score phi = z_y - logsumexp of the other logits (Carlini et al. 2022, in logit form).
+    """Return the membership score phi = z_y - logsumexp of the other logits (Carlini et al. 2022, in logit form).
 
     It is computed from logits and in float64: by way of float32 probabilities, a margin of 20 is already lost.
 
@@ -94,7 +94,7 @@ def score(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def global_threshold(members: Tensor, non_members: Tensor) -> AttackMetrics:
-    """The attack that needs no shadow models: one threshold on phi for everybody.
+    """Return the metrics of the attack that needs no shadow models: one threshold on phi for all samples.
 
     Args:
         members: scores of samples that the network was trained on.
@@ -137,11 +137,11 @@ def audit_with_shadows(trial: Trial, members: Sequence[Member], records: Records
 
 
 def attack_all(samples: pa.Table, models: int) -> list[Row]:
-    """Every attack on every model, as rows of `attacks` whose `member` is the model's position.
+    """Run every attack on every model, and return rows of `attacks` whose `member` is the model's position.
 
     Args:
-        samples: rows of `samples` of so many models, one after the other, over the same D'.
-        models: how many.
+        samples: rows of `samples`, one model after the other, all over the same D'.
+        models: the number of models.
 
     Returns:
         No rows where too few models are left to attack one with the others.
@@ -155,13 +155,13 @@ def attack_all(samples: pa.Table, models: int) -> list[Row]:
 
 
 def main_attack(rows: list[Row], model: int) -> Row:
-    """The columns of `members` that tell how the main attack did on one model, over all samples."""
+    """Return the columns of `members` on the main attack on one model, over all samples."""
     (row,) = (row for row in rows if (row["member"], row["attack"], row["group"]) == (model, MAIN_ATTACK, "all"))
     return {"mia_attack": MAIN_ATTACK, "mia_auc": row["auc"], "mia_tpr_at_1e3fpr": row["tpr_at_1e3fpr"]}
 
 
 def most_memorized(samples: pa.Table, models: int, corrupted: Corrupted) -> list[Row]:
-    """The images whose label the models trained on them know and the others don't, as rows of `images`.
+    """Return the images whose label the models trained on them know and the others don't, as rows of `images`.
 
     Args:
         samples: see `attack_all`.
@@ -184,7 +184,7 @@ def most_memorized(samples: pa.Table, models: int, corrupted: Corrupted) -> list
 
 
 def _queries(samples: pa.Table, models: int) -> Any:
-    """The scores [Q, N, S] of those queries that were made."""
+    """Return the scores [Q, N, S] of those queries that were made."""
     asked = [name for name in ("score", "mirror_score") if not samples[name].null_count]
     return np.stack([_by_model(samples, name, models) for name in asked])
 
@@ -194,7 +194,7 @@ def _by_model(samples: pa.Table, column: str, models: int) -> Any:
 
 
 def _png(image: Tensor) -> bytes:
-    """An image uint8 [C, H, W] as the bytes of a PNG file."""
+    """Return an image, uint8 [C, H, W], as the bytes of a PNG file."""
     pixels = image.permute(1, 2, 0).cpu().numpy()
     into = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(into, format="PNG")

@@ -1,4 +1,4 @@
-"""The first lens: what a member has learned of the atypical, of the clean and of the unseen samples."""
+"""The lens on memorization: accuracy and loss on atypical, clean and unseen samples (section 4.1 of the paper)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def at_epoch(trained: Trained) -> Measurements:
 def memorization(
     logits: Tensor, corrupted: Sequence[Corrupted], unseen: Mapping[str, tuple[Tensor, Split]]
 ) -> list[dict[str, float | None]]:
-    """Accuracy and mean cross-entropy by group, as the columns of `members` and `epochs` name them, of each member.
+    """Return the accuracy and mean cross-entropy of each member by group, under their columns' names in `epochs`.
 
     `mem_` is S_out against the assigned labels and `clean_` is S_in, of both only what the member was trained on;
     `true_label_acc` is S_out against the labels that its samples had in D, None where they come from elsewhere. Sets
@@ -57,7 +57,7 @@ def memorization(
 
 
 def _values(logits: Tensor, corrupted: Corrupted, unseen: Mapping[str, tuple[Tensor, Split]]) -> dict[str, Tensor]:
-    """The columns of one member, as scalars on its device: NaN over a group without samples."""
+    """Return the columns of one member as scalars on its device, NaN for a group without samples."""
     out, clean = corrupted.atypical & corrupted.is_member, ~corrupted.atypical & corrupted.is_member
     right, losses = _fit(logits, corrupted.labels)
     originally = logits.argmax(dim=1) == corrupted.original_labels
@@ -75,10 +75,10 @@ def _values(logits: Tensor, corrupted: Corrupted, unseen: Mapping[str, tuple[Ten
 
 
 def _fit(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each sample, whether the answer is its label, and the cross-entropy in float64."""
+    """Return for each sample whether the largest logit is its label's, and its cross-entropy in float64."""
     return logits.argmax(dim=1) == labels, cross_entropy(logits.double(), labels, reduction="none")
 
 
 def _mean(values: Tensor, group: Tensor) -> Tensor:
-    """The mean over a group. To index with it would have the host wait for how many samples that has."""
+    """Return the mean over a group, without indexing: the host would wait for the number of samples."""
     return values.double().masked_fill(~group, 0).sum() / group.sum()

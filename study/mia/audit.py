@@ -1,4 +1,4 @@
-"""The privacy audit: attacks with shadow models, what they achieve, and how sure that is. It needs no torch.
+"""The privacy audit: all membership inference attacks, by name.
 
 Every model is the target in turn and all the others are its shadows: what the target says of a sample never enters the
 statistics that its own score is held against. Throughout, `scores` is [N models, S samples] of the membership score
@@ -26,7 +26,7 @@ from study.mia.roc import metrics_by_group
 
 
 def global_threshold(scores: Scores, is_member: Mask) -> Floats:
-    """Phi itself, one threshold for all samples: the attack that needs no shadows.
+    """Return phi itself, one threshold for all samples: the attack that needs no shadows.
 
     Raises:
         BadInputError: the input is unusable.
@@ -54,11 +54,11 @@ MAIN_ATTACK = "lira_online"
 
 
 def attack_scores(attack: str, scores: Scores, is_member: Mask) -> Floats:
-    """What an attack makes of the membership scores: float64 [N, S].
+    """Run an attack on membership scores, and return its own scores, float64 [N, S].
 
-    Several queries of each sample, such as its mirror image, are aligned: the target's answer to one is held against
-    its shadows' answers to the same one, and what the attack makes of each is averaged, as in the public code of
-    Carlini et al.
+    Several queries of each sample, such as its mirror image, are aligned: the target's score for a query is held
+    against its shadows' scores for the same query, and the attack's scores are averaged over queries, as in the public
+    code of Carlini et al.
 
     Args:
         attack: a key of `ATTACKS`.
@@ -78,7 +78,7 @@ def attack_scores(attack: str, scores: Scores, is_member: Mask) -> Floats:
 def audit(
     scores: Scores, is_member: Mask, groups: NDArray[Any], attacks: Iterable[str] = tuple(ATTACKS)
 ) -> list[dict[str, Any]]:
-    """Every attack on every target, as the rows of the `attacks` table but for the trial.
+    """Run every attack on every target, and return the rows of `attacks` but for their trial.
 
     Args:
         scores: floating [N, S], or [Q, N, S] of Q queries, the membership scores, finite.

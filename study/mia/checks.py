@@ -25,7 +25,7 @@ def check_scores(scores: NDArray[Any], is_member: Mask) -> None:
 
 
 def valid_scores(scores: Scores, is_member: Mask) -> tuple[Floats, Mask]:
-    """Membership scores of models, in float64."""
+    """Return the scores in float64 and the mask, if an attack can be run on them."""
     check_scores(scores, is_member)
     if scores.ndim != 2 or not scores.size:
         raise BadInputError(f"an attack needs scores by model and sample, not of shape {scores.shape}.")
@@ -36,7 +36,7 @@ def valid_scores(scores: Scores, is_member: Mask) -> tuple[Floats, Mask]:
 
 
 def require_shadows(side: str, chosen: Mask, least: int) -> None:
-    """Every sample has that many shadows on a side, whoever is the target."""
+    """Refuse shadows on one side, IN or OUT, that are fewer than `least` for some sample and target."""
     few = chosen.sum(axis=0) - chosen < least
     if few.any():
         target, sample = np.argwhere(few)[0]
@@ -48,5 +48,5 @@ def require_shadows(side: str, chosen: Mask, least: int) -> None:
 
 
 def targets_with_both(is_member: Mask) -> NDArray[np.int64]:
-    """The targets that have members and non-members."""
+    """Return the targets that have members and non-members, int64 [T]."""
     return np.flatnonzero(is_member.any(axis=1) & ~is_member.all(axis=1))

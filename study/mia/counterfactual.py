@@ -1,4 +1,4 @@
-"""Counterfactual memorization (Feldman and Zhang 2020), from the models of an attack."""
+"""Counterfactual memorization (Feldman and Zhang 2020), from the models that attack one another."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from study.mia.checks import Floats, Mask, check_scores
 
 @dataclass(frozen=True)
 class Memorization:
-    """How much each sample was memorized.
+    """The counterfactual memorization of each sample.
 
     Attributes:
         samples: int64 [K], the indices of the samples that are IN for some model and OUT for another.
         values: float64 [K] in [-1, 1], their memorization.
-        left_out: how many samples aren't, and so have no value.
+        left_out: the number of all other samples, which have no value.
     """
 
     samples: NDArray[np.int64]
@@ -25,7 +25,7 @@ class Memorization:
 
 
 def counterfactual_memorization(correct: Mask, is_member: Mask) -> Memorization:
-    """P(correct | IN) - P(correct | OUT) of each sample, over the models (Feldman and Zhang 2020, Eq. 1).
+    """Return P(correct | IN) - P(correct | OUT) of each sample, over the models (Feldman and Zhang 2020, Eq. 1).
 
     Args:
         correct: bool [N, S], whether each model gives the sample its assigned label.

@@ -26,13 +26,13 @@ class Interval:
 
 
 def mean_auc(scores: Scores, is_member: Mask, seed: int = 0, replicates: int = 1000) -> Interval:
-    """The mean AUC over targets, with an interval that resamples targets and samples (Owen 2007, the pigeonhole one).
+    """Return the mean AUC over targets, with an interval from resampled targets and samples.
 
-    A replicate draws as many targets with replacement, and as many samples, the same ones for all targets, for these
-    share them. An AUC moves with the samples by its influence function, the placements of DeLong et al. 1988, to first
-    order in their weights. The interval is somewhat too wide rather than too narrow, for the noise of one target on one
-    sample is resampled twice. It holds the models' scores for what they are: that targets are one another's shadows
-    isn't resampled. For one group, pass its columns.
+    This is the pigeonhole bootstrap (Owen 2007). A replicate draws as many targets with replacement, and as many
+    samples, the same ones for all targets, which share them. To first order in its samples' weights, an AUC moves by
+    its influence function, the placements of DeLong et al. (1988). The interval is somewhat too wide rather than too
+    narrow, for the noise of one target on one sample is resampled twice. It takes the models' scores as given: that
+    targets are one another's shadows isn't resampled. For one group, pass its columns.
 
     Args:
         scores: floating [N, S], the attack's, finite.
@@ -49,7 +49,7 @@ def mean_auc(scores: Scores, is_member: Mask, seed: int = 0, replicates: int = 1
 def mean_auc_difference(
     arm: Scores, reference: Scores, is_member: Mask, seed: int = 0, replicates: int = 1000
 ) -> Interval:
-    """The mean AUC of an arm minus that of its reference, paired: every replicate has the same targets and samples.
+    """Return the mean AUC of an arm minus that of its reference, paired: replicates share targets and samples.
 
     Args:
         arm: floating [N, S], the attack's scores in the arm, finite.
@@ -67,7 +67,7 @@ def mean_auc_difference(
 
 
 def _auc_influence(scores: Scores, is_member: Mask) -> tuple[Floats, Floats]:
-    """The AUC of each target that has one, [T], and by how much it changes per unit of each sample's weight, [T, S].
+    """Return the AUC of each target that has one, [T], and its change per unit of each sample's weight, [T, S].
 
     A member's placement is the share of non-members it exceeds, a non-member's the share of members that exceed it. The
     AUC is the mean of either, and moves with a weight by (placement - AUC) / (the number of its side).
@@ -86,7 +86,7 @@ def _auc_influence(scores: Scores, is_member: Mask) -> tuple[Floats, Floats]:
 
 
 def _share_exceeded(scores: Scores, others: Scores) -> Floats:
-    """The share of the others that each score exceeds, ties counted half."""
+    """Return the share of the others that each score exceeds, ties counted half."""
     rising = np.sort(others)
     return (np.searchsorted(rising, scores, "left") + np.searchsorted(rising, scores, "right")) / (2 * len(others))
 
@@ -103,7 +103,7 @@ def _bootstrap_interval(
 
 
 def _bootstrap_means(values: Floats, influence: Floats, seed: int, replicates: int) -> Floats:
-    """The mean of each bootstrap replicate, [replicates]; a few at a time, so that weights take little memory."""
+    """Return the mean of each bootstrap replicate, [replicates]; few at a time, for their weights take memory."""
     means = []
     for some in np.array_split(np.arange(replicates), range(50, replicates, 50)):
         targets, samples = _bootstrap_weights(some, len(values), influence.shape[1], seed)
@@ -112,7 +112,7 @@ def _bootstrap_means(values: Floats, influence: Floats, seed: int, replicates: i
 
 
 def _bootstrap_weights(replicates: NDArray[np.int64], targets: int, samples: int, seed: int) -> tuple[Floats, Floats]:
-    """How often these replicates draw each target, float64 [R, targets], and each sample, [R, samples]."""
+    """Return how often these replicates draw each target, float64 [R, targets], and each sample, [R, samples]."""
     generators = [np.random.default_rng([seed, replicate]) for replicate in replicates]
     of_targets, of_samples = (
         np.array([np.bincount(generator.integers(n, size=n), minlength=n) for generator in generators], np.float64)

@@ -10,12 +10,12 @@ from study.errors import BadInputError, unknown
 from study.mia.checks import Floats, Mask, Scores, require_shadows, valid_scores
 
 VARIANCE_FLOOR = 1e-9
-"""The least variance of one sample, in units of the pooled one: where its few shadows happen to agree to the last bit,
-a variance of zero would make the attacker certain."""
+"""The least variance of one sample, as a share of the pooled one. Where its few shadows happen to agree to the last
+bit, a variance of zero would make the attacker certain."""
 
 
 def lira_online(scores: Scores, is_member: Mask, variance: str = "shrunk") -> Floats:
-    """The likelihood ratio of two Gaussians, one fitted to a sample's IN and one to its OUT shadows, as its logarithm.
+    """Return the log-likelihood ratio of two Gaussians, fitted to a sample's IN and to its OUT shadows.
 
     Where each sample is IN for exactly N/2 models, a member has one IN shadow fewer than a non-member, and the mean of
     fewer shadows is farther from the target. So where there is nothing to find, the AUC is not 0.5 but about
@@ -37,7 +37,7 @@ def lira_online(scores: Scores, is_member: Mask, variance: str = "shrunk") -> Fl
 
 
 def lira_offline(scores: Scores, is_member: Mask, variance: str = "shrunk") -> Floats:
-    """How far above its OUT shadows the target is: the one-sided offline test of Carlini et al.
+    """Return how far above its OUT shadows the target is: the one-sided offline test of Carlini et al.
 
     The paper's 1 - P(N(mu_out, sigma_out) > phi) rounds to 1, and so does its logarithm, at 9 and at 38 standard
     deviations. The z-score (phi - mu_out) / sigma_out, of which it is an increasing function, orders all margins; it
@@ -51,7 +51,7 @@ def lira_offline(scores: Scores, is_member: Mask, variance: str = "shrunk") -> F
 
 
 def lira_offline_two_sided(scores: Scores, is_member: Mask, variance: str = "shrunk") -> Floats:
-    """How unlikely the target is under its OUT shadows, -log N(phi; mu_out, sigma_out), as in much public code.
+    """Return how unlikely the target is under its OUT shadows, -log N(phi; mu_out, sigma_out), as in much public code.
 
     It takes a score far below the OUT shadows for a sign of membership too, which the paper does not. With balanced
     halves it falls short of 0.5 as `lira_online` does, if less: 0.499 at 32 models, 0.492 at 8.
@@ -72,7 +72,7 @@ class _Shadows:
     """The shadows of one side, IN or OUT, for every target and sample: each [N, S].
 
     Attributes:
-        n: how many there are.
+        n: their number.
         mean: the mean of their scores.
         squares: the sum of the squared residuals from that mean.
     """
@@ -83,7 +83,7 @@ class _Shadows:
 
 
 def _fit_gaussian(side: str, phi: Floats, chosen: Mask, variance: str) -> tuple[Floats, Floats]:
-    """The mean and variance of a side's shadows, for every target and sample."""
+    """Return the mean and variance of a side's shadows, for every target and sample."""
     if variance not in VARIANCES:
         raise unknown("variance", variance, VARIANCES)
     require_shadows(side, chosen, 2 if variance == "per_example" else 1)
@@ -92,7 +92,7 @@ def _fit_gaussian(side: str, phi: Floats, chosen: Mask, variance: str) -> tuple[
 
 
 def _leave_one_out(phi: Floats, chosen: Mask) -> _Shadows:
-    """The chosen models but the target, as those before it merged with those after it (Chan et al. 1983).
+    """Return the chosen models but the target: those before it merged with those after it (Chan et al. 1983).
 
     Subtracting the target from sums over all would lose the spread of the others where the target is far from them.
     """
@@ -109,7 +109,7 @@ def _leave_one_out(phi: Floats, chosen: Mask) -> _Shadows:
 
 
 def _running_moments(phi: Floats, chosen: Mask) -> Floats:
-    """Count, mean and squared residuals of the chosen models before each one (Welford 1962): [3, N, S]."""
+    """Return count, mean and squared residuals, [3, N, S], of the chosen models before each one (Welford 1962)."""
     found = np.zeros((3, *phi.shape))
     for model in range(len(phi) - 1):
         n, mean, squares = found[:, model]
@@ -121,13 +121,13 @@ def _running_moments(phi: Floats, chosen: Mask) -> Floats:
 
 
 def _per_example_variance(shadows: _Shadows) -> Floats:
-    """Each sample's own unbiased variance, or the floor where its shadows have the same score."""
+    """Return each sample's own unbiased variance, or the floor where its shadows have the same score."""
     variance = shadows.squares / np.maximum(shadows.n - 1, 1)
     return np.maximum(variance, VARIANCE_FLOOR * _pooled_variance(shadows))
 
 
 def _pooled_variance(shadows: _Shadows) -> Floats:
-    """One variance for all samples of a target, [N, 1]: the residuals are from each sample's own mean.
+    """Return one variance for all samples of a target, [N, 1], with residuals from each sample's own mean.
 
     Each sample gives up one degree of freedom for its mean; how far samples lie from one another doesn't enter.
     """
@@ -142,7 +142,7 @@ def _pooled_variance(shadows: _Shadows) -> Floats:
 
 
 def _shrunk_variance(shadows: _Shadows) -> Floats:
-    """Each sample's variance, shrunk toward a common one by empirical Bayes (Smyth 2004).
+    """Return each sample's variance, shrunk toward a common one by empirical Bayes (Smyth 2004).
 
     (d0 s0^2 + d s^2) / (d0 + d), where the sample's s^2 has d degrees of freedom and d0 and s0^2 are those of the
     scaled inverse chi-squared prior that best explains how the target's log s^2 spread over samples. If they spread no
@@ -158,7 +158,7 @@ def _shrunk_variance(shadows: _Shadows) -> Floats:
 
 
 def _fit_prior(variance: Floats, freedom: Floats, pooled: float) -> tuple[float, float]:
-    """1/d0 and s0^2 by the moments of log s^2 (Smyth 2004, section 6.2), from the samples that have a variance."""
+    """Return 1/d0 and s0^2 by the moments of log s^2 (Smyth 2004, section 6.2), over samples that have a variance."""
     variance, freedom = variance[freedom > 0], freedom[freedom > 0]
     if len(variance) < 2:
         return 0.0, pooled
@@ -173,7 +173,7 @@ def _fit_prior(variance: Floats, freedom: Floats, pooled: float) -> tuple[float,
 
 
 def _inverse_trigamma(value: float) -> float:
-    """The positive y with trigamma(y) = value, by Newton's method on 1 / trigamma (Smyth 2004, appendix)."""
+    """Return the positive y with trigamma(y) = value, by Newton's method on 1 / trigamma (Smyth 2004, appendix)."""
     y = 0.5 + 1 / value
     for _ in range(50):
         trigamma = float(polygamma(1, y))
@@ -189,4 +189,4 @@ VARIANCES: Mapping[str, Callable[[_Shadows], Floats]] = {
     "pooled": _pooled_variance,
     "per_example": _per_example_variance,
 }
-"""How the variance of a sample's shadows is estimated; `shrunk` is meant for the 32 models of the paper."""
+"""The estimates of the variance of a sample's shadows, by name; `shrunk` is for the 32 models of the paper."""

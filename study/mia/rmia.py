@@ -8,7 +8,7 @@ from study.mia.checks import Floats, Mask, Scores, require_shadows, valid_scores
 
 
 def rmia_online(scores: Scores, is_member: Mask, gamma: float = 2.0) -> Floats:
-    """The share of samples z that the sample x is gamma times as likely a member as (Zarifzadeh et al., Eq. 2 and 3).
+    """Return the share of samples z that x is gamma times as likely a member as (Zarifzadeh et al., Eq. 2 and 3).
 
     That is, LR(x, z) = (p(x|target) / p(x)) / (p(z|target) / p(z)) >= gamma. Here p(x|model) is the
     probability of x's label, sigmoid(phi), and p(x) is halfway between its means over the IN and the OUT shadows. All
@@ -42,7 +42,7 @@ def rmia_online(scores: Scores, is_member: Mask, gamma: float = 2.0) -> Floats:
 
 
 def rmia_offline(scores: Scores, is_member: Mask, gamma: float = 2.0, a: float = 0.3) -> Floats:
-    """RMIA from OUT shadows alone, with p(x) = ((1 + a) p_out(x) + 1 - a) / 2 (Zarifzadeh et al., appendix B.2).
+    """Return the same from OUT shadows alone, with p(x) = ((1 + a) p_out(x) + 1 - a) / 2 (appendix B.2).
 
     Args:
         scores: floating [N, S], finite.
@@ -69,7 +69,7 @@ def rmia_offline(scores: Scores, is_member: Mask, gamma: float = 2.0, a: float =
 
 
 def _log_mean(logs: Floats, chosen: Mask) -> Floats:
-    """The log of the mean over the chosen models but the target, of numbers given by their logs.
+    """Return the log of the mean over the chosen models but the target, of numbers given by their logs.
 
     The models before the target and those after it are added up apart: a subtraction would leave only rounding where
     the target's probability is near 1 and the others' are near 0.
@@ -84,7 +84,7 @@ def _log_mean(logs: Floats, chosen: Mask) -> Floats:
 
 
 def _log(log_p: Floats, log_q: Floats) -> Floats:
-    """The log of p from those of p and of q = 1 - p, by way of the smaller of the two, which has kept its digits."""
+    """Return log p from log p and log q, q = 1 - p, by way of the smaller of the two, which has kept its digits."""
     log = log_p.copy()
     likely = log_p > log_q
     log[likely] = np.log1p(-np.exp(log_q[likely]))
@@ -92,6 +92,7 @@ def _log(log_p: Floats, log_q: Floats) -> Floats:
 
 
 def _rmia_share(log_ratios: Floats, gamma: float) -> Floats:
+    """Return the share of a target's samples whose ratio each ratio exceeds by a factor of gamma, ties included."""
     if not gamma > 0:
         raise BadInputError(f"the gamma of RMIA is above 0, not {gamma}.")
     bounds = log_ratios - np.log(gamma)

@@ -1,4 +1,4 @@
-"""How well membership scores tell members from the others: ROC curves, AUC and TPR at a low FPR."""
+"""How well an attack's scores tell members from non-members: ROC curves, AUC and TPR at a low FPR."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +10,12 @@ from study.errors import BadInputError
 from study.mia.checks import Floats, Mask, Scores, check_scores, targets_with_both
 
 ALL = "all"
-"""The group that everybody is in."""
+"""The group of all samples."""
 
 
 @dataclass(frozen=True)
 class AttackMetrics:
-    """How well an attack on one target told members from non-members; None where it can't be said.
+    """How well an attack on one target tells members from non-members; None where it can't be said.
 
     Thresholds fall between different scores only, so that equal ones are taken together.
 
@@ -26,8 +26,8 @@ class AttackMetrics:
             fewer than 100 non-members, for then no threshold has that rate but 0.
         tpr_at_1e3fpr: the same at 0.1% and 1,000 non-members.
         tpr_at_0fp: the largest true positive rate without a false positive.
-        n_in: how many members there were.
-        n_out: how many non-members.
+        n_in: the number of members.
+        n_out: the number of non-members.
     """
 
     auc: float | None
@@ -40,7 +40,7 @@ class AttackMetrics:
 
 
 def attack_metrics(scores: Scores, is_member: Mask) -> AttackMetrics:
-    """What an attack with these scores achieves on one target; without members or without non-members, only counts.
+    """Return the metrics of an attack on one target; without members or without non-members, only counts.
 
     Args:
         scores: floating [S], finite, larger for likelier members.
@@ -55,7 +55,7 @@ def attack_metrics(scores: Scores, is_member: Mask) -> AttackMetrics:
 
 
 def metrics_by_group(scores: Scores, is_member: Mask, groups: NDArray[Any]) -> dict[str, list[AttackMetrics]]:
-    """What an attack achieves on every target, over all samples and over those of each group.
+    """Return the metrics of an attack on every target, over all samples and over those of each group.
 
     Args:
         scores: floating [N, S], the attack's, finite.
@@ -63,7 +63,7 @@ def metrics_by_group(scores: Scores, is_member: Mask, groups: NDArray[Any]) -> d
         groups: names [S], none of them `all`.
 
     Returns:
-        By group, `all` first, the measures of the targets in order.
+        By group, `all` first, the metrics of the targets in order.
 
     Raises:
         BadInputError: the shapes differ, a score isn't finite, or a group is called `all`.
@@ -82,20 +82,20 @@ def metrics_by_group(scores: Scores, is_member: Mask, groups: NDArray[Any]) -> d
 
 @dataclass(frozen=True)
 class _RocCounts:
-    """A ROC curve in counts, int64 [T]: what the threshold of each block of equal scores lets in, none first."""
+    """A ROC curve in counts, int64 [T]: the positives at the threshold of each block of equal scores, none first."""
 
     false: NDArray[np.int64]
     true: NDArray[np.int64]
 
     def tpr_at(self, fpr: Floats) -> Floats:
-        """The largest true positive rate of a threshold whose false positive rate is at most that, for each."""
+        """Return the largest true positive rate of a threshold with at most each of these false positive rates."""
         last = np.searchsorted(self.false / self.false[-1], fpr, side="right") - 1
         rate: Floats = self.true[last] / self.true[-1]
         return rate
 
 
 def _roc_counts(falling: Scores, truth: Mask) -> _RocCounts:
-    """The curve of scores in falling order."""
+    """Return the curve of scores in falling order."""
     last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
     true = np.cumsum(truth)[last]
     return _RocCounts(false=np.append(0, last + 1 - true), true=np.append(0, true))
@@ -128,7 +128,7 @@ class Roc:
     Attributes:
         fpr: float64 [P], rising, in equal steps of its logarithm.
         tpr: float64 [P], the mean true positive rate.
-        targets: how many targets had members and non-members; where none had, the curve is empty.
+        targets: the number of targets with members and non-members; without any, the curve is empty.
     """
 
     fpr: Floats
@@ -137,7 +137,7 @@ class Roc:
 
 
 def mean_roc(scores: Scores, is_member: Mask, points: int = 101) -> Roc:
-    """The ROC curve averaged vertically (Fawcett 2006, section 8.1): at each false positive rate, over the targets.
+    """Return the ROC curve averaged vertically over the targets, at each false positive rate (Fawcett 2006, 8.1).
 
     Each target gives the largest true positive rate of a threshold whose false positive rate is at most that; nothing
     is drawn between thresholds. The rates begin where all targets resolve them, at one non-member. For one group, pass

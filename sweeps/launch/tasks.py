@@ -51,15 +51,15 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     results = Results(task["results"])
     checkpoints = results.checkpoints(task["sweep"])
     records = run_together(trials, Path(task["data_dir"]), task["device"], report, task["backend"], checkpoints)
-    for trial, tables in zip(trials, records, strict=True):
+    for trial, own in zip(trials, records, strict=True):
         if trial.id in task["recorded"]:
-            for row in tables.members:
+            for row in own.members:
                 row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
-            write(results, task["sweep"], trial, vars(tables))
+            write(results, task["sweep"], trial, own.tables)
     for trial in trials:
         checkpoints.drop(trial.id)
-    by_trial = {trial.id: _means(tables.members) for trial, tables in zip(trials, records, strict=True)}
-    means = _means([row for tables in records for row in tables.members])
+    by_trial = {trial.id: _means(own.members) for trial, own in zip(trials, records, strict=True)}
+    means = _means([row for own in records for row in own.members])
     return {**means, "trials": {trial: by_trial[trial] for trial in task["recorded"]}}
 
 
