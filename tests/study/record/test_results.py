@@ -429,6 +429,14 @@ def test_a_store_is_read_like_a_folder_whatever_marks_folders_in_it(store, store
     assert stored.read("sweep", "members", ["trial"], {TRIAL})["trial"].to_pylist() == [TRIAL] * 2
 
 
+def test_a_shard_is_read_from_a_store_in_one_request(store, stored):
+    for number in range(3):
+        write(stored, f"{number:016x}")
+    store.asked.clear()
+    assert stored.read("sweep", "members", ["trial"]).num_rows == 3
+    assert store.asked == {"GET": 3 + 2}  # and two to list the shards and the compactions
+
+
 def test_of_sixty_uploads_each_tenth_fails_at_first_and_none_at_last(store, stored, results):
     store.fail_every = 10
     ids = [f"{number:016x}" for number in range(10)]
