@@ -53,7 +53,7 @@ class Loaded:
             of = "; ".join(named + ([f"and {more} more"] if more else []))
             sentences.append(f"{self.sweep}: {self.missing} of {self.planned} planned members are missing, of {of}.")
         if self.unplanned:
-            sentences.append(f"{self.sweep}: {self.unplanned} members are in no plan, and were taken in.")
+            sentences.append(f"{self.sweep}: {self.unplanned} members are in no plan and are included.")
         return sentences
 
 
@@ -169,7 +169,7 @@ def _refuse_unplanned(sweep: str, members: pd.DataFrame, unplanned: set[tuple[st
     if len(strange):
         trial, member = strange.sort_values(KEY).iloc[0][KEY]
         raise BadInputError(
-            f"{sweep}: {len(strange)} members are in no plan, such as {trial}/{member}; --partial takes them in."
+            f"{sweep}: {len(strange)} members are in no plan, such as {trial}/{member}; --partial includes them."
         )
 
 

@@ -146,10 +146,10 @@ def report(
 def _page(title: str, summary: Sequence[str], sections: Sequence[Section]) -> str:
     """Return the sections as HTML."""
     environment = Environment(
-        loader=PackageLoader("analysis", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("analysis.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.tests["best"] = lambda cell: isinstance(cell, Best)
-    template = environment.get_template("report.html")
+    template = environment.get_template("page.html")
     return template.render(title=title, summary=summary, sections=sections, folded=ROWS)
 
 

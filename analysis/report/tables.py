@@ -275,7 +275,7 @@ def recommendation(cell: TunedCell) -> str:
     if cell.usable.empty:
         return "Nothing is recommended: no searched setting gave a result."
     if isnan(cell.accuracy):
-        return "Nothing is recommended: norm=batch gave no result on the search's seeds to be held against."
+        return "Nothing is recommended: norm=batch gave no result on the search's seeds to compare with."
     best = cell.recommended
     if best is None:
         nearest = cell.usable["val_acc"].max()
@@ -294,7 +294,7 @@ def hypervolume_sentence(cell: TunedCell) -> str:
     counts = {"TPE": len(cell.searched), "random": len(cell.random)}
     shared = min(count for count in counts.values() if count)
     volumes = ", ".join(f"{name} {table[(name, shared)]:.3g}" for name, count in counts.items() if count)
-    missing = "" if counts["random"] else "; there is no random search to hold it against"
+    missing = "" if counts["random"] else "; there is no random search to compare it with"
     trials = f"{shared} trial{'s' * (shared != 1)}"
     return f"Hypervolume after {trials}: {volumes}, before the reference point {point}{missing}."
 

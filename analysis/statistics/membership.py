@@ -180,8 +180,8 @@ def _pairs(audited: Sequence[CellAudit], reference: str) -> Iterator[tuple[CellA
             continue
         if not np.array_equal(arm.is_member, partner.is_member):
             raise BadInputError(
-                f"the models with norm={arm.norm} and norm={reference} have not the same members, for some failed or "
-                f"diverged: a difference between them would not be paired."
+                f"the models with norm={arm.norm} and norm={reference} don't have the same members, because some "
+                f"failed or diverged; a difference between them would not be paired."
             )
         yield arm, partner
 

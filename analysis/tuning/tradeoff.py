@@ -311,7 +311,7 @@ def _reference_settings(references: pd.DataFrame, title: str) -> dict[str, Any]:
     batch = references[references["norm"] == "batch"]
     if batch.empty:
         raise BadInputError(
-            f"the tuning of {title} has no networks with norm=batch to be held against yet; "
+            f"the tuning of {title} has no networks with norm=batch to compare with yet; "
             "run `python -m sweeps tune regularizer` again, it goes on where it was."
         )
     if batch["lr"].nunique() > 1:

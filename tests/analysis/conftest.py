@@ -41,15 +41,15 @@ def plausible(trial: Trial, seed: int) -> Outcome:
     }
 
 
-def rows(trial: Trial, measured: OutcomeOf = plausible) -> list[dict[str, Any]]:
+def rows(trial: Trial, outcome: OutcomeOf = plausible) -> list[dict[str, Any]]:
     return [
-        {"trial": trial.id, "member": member, **describe(trial, seed), "status": "ok", **measured(trial, seed)}
+        {"trial": trial.id, "member": member, **describe(trial, seed), "status": "ok", **outcome(trial, seed)}
         for member, seed in enumerate(trial.seed)
     ]
 
 
-def frame(trials: Iterable[Trial], measured: OutcomeOf = plausible) -> pd.DataFrame:
-    found = [row for trial in trials for row in rows(trial, measured)]
+def frame(trials: Iterable[Trial], outcome: OutcomeOf = plausible) -> pd.DataFrame:
+    found = [row for trial in trials for row in rows(trial, outcome)]
     members: pd.DataFrame = pa.Table.from_pylist(found, schema=SCHEMAS["members"]).to_pandas()
     return members
 
@@ -58,9 +58,9 @@ def plan(results: Results, trials: Iterable[Trial], sweep: str = "mine") -> None
     Plan(sweep, 1, tuple(trials)).save(results)
 
 
-def record(results: Results, trials: Iterable[Trial], measured: OutcomeOf = plausible, sweep: str = "mine") -> None:
+def record(results: Results, trials: Iterable[Trial], outcome: OutcomeOf = plausible, sweep: str = "mine") -> None:
     for trial in trials:
-        results.write(sweep, trial.id, {"members": rows(trial, measured), "epochs": []})
+        results.write(sweep, trial.id, {"members": rows(trial, outcome), "epochs": []})
 
 
 def shard(results: Results, trial: Trial, sweep: str = "mine") -> Path:

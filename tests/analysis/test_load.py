@@ -175,10 +175,10 @@ def test_a_shard_that_was_set_aside_is_no_record(complete: Results, partial: boo
 
 def test_an_unplanned_member_is_refused_by_name_or_taken_in(complete: Results):
     record(complete, [EXTRA])
-    assert f"mine: 2 members are in no plan, such as {EXTRA.id}/0; --partial takes them in." in refusal(complete)
+    assert f"mine: 2 members are in no plan, such as {EXTRA.id}/0; --partial includes them." in refusal(complete)
     loaded = load(complete, "mine", partial=True)
     assert counts(loaded) == (14, 12, 0)
-    assert loaded.notes == ["mine: 2 members are in no plan, and were taken in."]
+    assert loaded.notes == ["mine: 2 members are in no plan and are included."]
 
 
 @pytest.mark.parametrize("partial", [False, True])

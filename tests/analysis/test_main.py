@@ -192,7 +192,7 @@ def test_a_tradeoff_says_what_it_lacks(results: Results, command, tmp_path: Path
     assert (code, err) == (0, "")
     again = "`python -m sweeps tune regularizer` with --max-accuracy-loss 0.01 and all else as before does."
     assert f"No arm has been measured on fresh seeds; {again}" in out
-    assert "there is no random search to hold it against" in out
+    assert "there is no random search to compare it with" in out
     group = tuned.replace(tuned.BASE, norm="group")
     tuned.confirm(results, {tuned.BASE: 5 * [0.0], tuned.NONE: 5 * [0.3], group: 5 * [0.1]})
     shard(results, tuned.replace(tuned.NONE, seed=tuned.FRESH), f"{tuned.SWEEP}_confirm").unlink()

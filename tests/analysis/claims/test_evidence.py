@@ -18,7 +18,7 @@ NAMES = ("fig8-tuned-mitigated", "fig8-tuned-alpha", "fig8-tuned-cost")
 
 
 def decide(results: Results) -> dict[str, TuningEntry]:
-    return {entry.claim.id: entry for entry in tuning_ledger(tuned.only(results))}
+    return {entry.claim.id: entry for entry in tuning_ledger(tuned.only_cell(results))}
 
 
 def verdicts(results: Results) -> list[str]:
@@ -68,7 +68,7 @@ def test_the_claims_are_not_held_where_the_records_have_the_opposite(results: Re
 def test_less_memorization_at_a_clean_accuracy_that_is_not_near_1_is_not_what_is_claimed(results: Results):
     write(results, {alpha: alpha / 5 for alpha in ALPHAS})
     confirm(results, setting("log", 0.5), 5 * [0.8], 5 * [0.6])
-    cell = tuned.only(results)
+    cell = tuned.only_cell(results)
     for accuracy, verdict in ((NEAR_ONE, "undecided"), (NEAR_ONE - 0.001, "not held")):
         confirmed = cell.confirmed.assign(clean_acc=accuracy)
         mitigated = tuning_ledger(replace(cell, confirmed=confirmed))[0]

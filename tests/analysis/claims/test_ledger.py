@@ -33,16 +33,16 @@ def memorized(trial: Trial, seed: int) -> Outcome:
 def scattered(levels: Callable[[Trial], dict[str, float]]) -> OutcomeOf:
     """Results at levels that a trial gives, and a little beside them that depends on seed, arm and result."""
 
-    def measured(trial: Trial, seed: int) -> Outcome:
+    def outcome(trial: Trial, seed: int) -> Outcome:
         little = {name: 0.001 * ((seed * 7 + len(trial.norm + name)) % 5) for name in levels(trial)}
         return {name: value * (1 + little[name]) for name, value in levels(trial).items()}
 
-    return measured
+    return outcome
 
 
-def planted(results: Results, sweep: str, trials: tuple[Trial, ...], measured: OutcomeOf = memorized) -> None:
+def planted(results: Results, sweep: str, trials: tuple[Trial, ...], outcome: OutcomeOf = memorized) -> None:
     plan(results, trials, sweep)
-    record(results, trials, measured, sweep)
+    record(results, trials, outcome, sweep)
 
 
 def entries(results: Results, sweep: str | None = None, partial: bool = False) -> dict[str, Entry]:
@@ -133,8 +133,8 @@ def test_the_regularizer_is_held_against_no_norm_at_its_best_alpha(results):
     plain = grid(k=0.1, norm=("batch", "none"), seed=range(4))
     regularized = grid(k=0.1, norm="batch", regularizer="log", alpha=(0.5, 0.9), seed=range(4))
     levels = {1.0: {"batch": 0.9, "none": 0.2}, 0.9: {"batch": 0.4}, 0.5: {"batch": 0.1}}
-    measured = scattered(lambda trial: {"mem_acc": levels[trial.alpha][trial.norm], "clean_acc": 0.97})
-    planted(results, "regularizer", plain + regularized, measured)
+    outcome = scattered(lambda trial: {"mem_acc": levels[trial.alpha][trial.norm], "clean_acc": 0.97})
+    planted(results, "regularizer", plain + regularized, outcome)
     found = entries(results)
     assert {name: entry.verdict for name, entry in found.items() if name.startswith("fig8")} == {
         "fig8-mitigated": "held",
@@ -148,13 +148,13 @@ def test_the_regularizer_is_held_against_no_norm_at_its_best_alpha(results):
 def test_influence_is_told_in_ratios_and_held_against_the_theory(results):
     trials = grid(k=(0.01, 0.05), norm=("batch", "none"), samples="gradients", seed=range(4))
     norms = {"batch": (6.0, 2.0), "none": (2.0, 1.0)}  # out and in: three times, and one and a half times, as large
-    measured = scattered(
+    outcome = scattered(
         lambda trial: {
             **dict(zip(("grad_norm_out", "grad_norm_in"), norms[trial.norm], strict=True)),
             "gamma_over_sigma": 3.0,
         }
     )
-    planted(results, "influence", trials, measured)
+    planted(results, "influence", trials, outcome)
     found = entries(results)
     shown = {name: entry for name, entry in found.items() if entry.verdict != "not run"}
     assert {name: entry.verdict for name, entry in shown.items() if name != "fig4-contrast"} == dict.fromkeys(
@@ -251,10 +251,10 @@ def test_a_model_that_diverged_is_left_out_of_the_audit_with_its_partner(results
 
 
 def test_pairs_that_diverged_are_left_out_and_counted(results):
-    def measured(trial: Trial, seed: int) -> Outcome:
+    def outcome(trial: Trial, seed: int) -> Outcome:
         return DIVERGED if (trial.norm, trial.k, seed) == ("none", 0.3, 1) else memorized(trial, seed)
 
-    planted(results, "quickstart", GRID, measured)
+    planted(results, "quickstart", GRID, outcome)
     entry = entries(results)["fig1-above"]
     assert (entry.finding.n, entry.finding.effect) == (2, pytest.approx((0.25 + 0.5) / 2))
     assert "1 pairs left out: diverged or failed" in notes(entry)

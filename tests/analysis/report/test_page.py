@@ -127,14 +127,14 @@ def results_in(page: str) -> str:
 
 
 def test_excluded_trials_are_listed_with_their_reason_and_nothing_is_run_as_code(results: Results):
-    def measured(trial: Trial, seed: int) -> Outcome:
+    def outcome(trial: Trial, seed: int) -> Outcome:
         if seed != 3:
             return quickstart(trial, seed)
         reason = {"status": "failed", "error": HOSTILE} if trial.k == 0.1 else DIVERGED
         return {**reason, **came_from(1.0)}
 
     plan(results, GRID)
-    record(results, GRID, measured)
+    record(results, GRID, outcome)
     page = report(results)
     assert page.count("<script>") == 1
     assert "RuntimeError: &lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -144,12 +144,12 @@ def test_excluded_trials_are_listed_with_their_reason_and_nothing_is_run_as_code
 
 
 def test_costs_and_provenance_are_told_by_device_and_by_version_of_the_code(results: Results):
-    def measured(trial: Trial, seed: int) -> Outcome:
+    def outcome(trial: Trial, seed: int) -> Outcome:
         named = {"device": "another", "git_commit": "fedcba9876543210", "git_dirty": True} if trial.k == 0.3 else {}
         return {**plausible(trial, seed), **came_from(360.0, **named)}
 
     plan(results, GRID)
-    record(results, GRID, measured)
+    record(results, GRID, outcome)
     page = report(results)
     assert "2 device-hours in all" in page
     assert "2 combinations of code, libraries and device" in page

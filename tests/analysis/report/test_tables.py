@@ -98,10 +98,10 @@ def test_a_grid_in_which_every_member_diverged_still_has_its_rows():
 def test_a_comparison_is_printed_as_it_was_tested():
     gains = {0.1: (0.1, 0.2, 0.3), 0.3: (0.3, 0.3, 0.3)}
 
-    def measured(trial: Trial, seed: int) -> Outcome:
+    def outcome(trial: Trial, seed: int) -> Outcome:
         return {"mem_acc": 0.5 + (gains[trial.k][seed] if trial.norm == "batch" else 0)}
 
-    members = frame(grid(k=(0.1, 0.3), norm=("batch", "none"), seed=range(3)), measured)
+    members = frame(grid(k=(0.1, 0.3), norm=("batch", "none"), seed=range(3)), outcome)
     shown = body(comparison_table(compare(members, "norm"), "title"))
     # Worked out in test_compare. Over both cells the seeds' means are 0.2, 0.25 and 0.3: mean 0.25, standard deviation
     # 0.05, so d = 5, t = 8.660 and p = 0.0065, with an interval of 4.30265 * 0.05 / sqrt 3 = 0.124 to either side.

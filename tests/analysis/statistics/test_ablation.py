@@ -20,11 +20,11 @@ def outcome(trial: Trial, seed: int) -> Outcome:
 def values(**of: float | None):
     """Members whose memorization and test accuracy depend on one setting's level alone."""
 
-    def measured(trial: Trial, seed: int) -> Outcome:
+    def planted(trial: Trial, seed: int) -> Outcome:
         value = of[trial.optimizer]
         return DIVERGED if value is None else {"mem_acc": value, "test_acc": value}
 
-    return frame(grid(k=0.1, optimizer=tuple(of), seed=(0, 1)), measured)
+    return frame(grid(k=0.1, optimizer=tuple(of), seed=(0, 1)), planted)
 
 
 def best(table: pd.DataFrame, metric: str) -> list[str]:
@@ -68,10 +68,10 @@ def test_nothing_is_best_where_all_are_equal_or_there_is_one():
 
 
 def test_over_all_cells_the_unit_is_the_seed():
-    def measured(trial: Trial, seed: int) -> Outcome:
+    def planted(trial: Trial, seed: int) -> Outcome:
         return {"mem_acc": seed + trial.k + (0.1 * (1 + seed) if trial.norm == "batch" else 0)}
 
-    members = frame(grid(k=(0.1, 0.3), norm=("batch", "none"), seed=range(3)), measured)
+    members = frame(grid(k=(0.1, 0.3), norm=("batch", "none"), seed=range(3)), planted)
     none, batch = ablation(members, "norm", metrics=select_metrics(["mem_acc"]), marginal=True).to_dict("records")
     assert (none["n"], none["mean"], none["sd"]) == pytest.approx((3, 1.2, 1.0))  # 0.2, 1.2, 2.2
     assert (batch["pairs"], batch["difference"], batch["effect"]) == pytest.approx((3, 0.2, 2.0))  # 0.1, 0.2, 0.3
@@ -83,10 +83,10 @@ def test_over_all_cells_the_unit_is_the_seed():
 
 
 def test_means_over_different_cells_are_not_held_against_each_other():
-    def measured(trial: Trial, seed: int) -> Outcome:
+    def planted(trial: Trial, seed: int) -> Outcome:
         return DIVERGED if (trial.k, trial.norm) == (0.3, "none") else {"mem_acc": trial.k + 0.1 * seed}
 
-    table = ablation(frame(grid(k=(0.1, 0.3), norm=("batch", "none"), seed=(0, 1)), measured), "norm", marginal=True)
+    table = ablation(frame(grid(k=(0.1, 0.3), norm=("batch", "none"), seed=(0, 1)), planted), "norm", marginal=True)
     assert not table["best"].any()
     assert table[table["metric"] == "mem_acc"]["excluded"].tolist() == [2, 0]
 

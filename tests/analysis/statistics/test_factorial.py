@@ -133,10 +133,10 @@ def test_a_setting_that_only_one_norm_has_gets_an_effect_but_no_interaction():
     regularized = grid(k=(0.1, 0.3), norm="batch", regularizer="hinge", alpha=0.9, seed=range(3))
     trials = grid(k=(0.1, 0.3), norm=("batch", "none"), seed=range(3)) + regularized
 
-    def measured(trial: Trial, seed: int) -> Outcome:
+    def outcome(trial: Trial, seed: int) -> Outcome:
         return {"mem_acc": planted(trial, seed)["mem_acc"] - 0.2 * (trial.alpha < 1)}
 
-    members = frame(trials, measured)
+    members = frame(trials, outcome)
     table, notes = effects(members, MEMORIZATION)
     batch = members[members["norm"] == "batch"].groupby("alpha")["mem_acc"].mean()
     assert of(table, "alpha", 1.0)["effect"] == pytest.approx(batch[1.0] - batch[0.9], abs=1e-6)
@@ -154,11 +154,11 @@ def test_what_the_grid_can_not_tell_apart_is_missing():
 
 
 def test_members_without_a_result_are_counted():
-    def measured(trial: Trial, seed: int) -> Outcome:
+    def outcome(trial: Trial, seed: int) -> Outcome:
         return DIVERGED if (trial.lr, trial.norm, seed) == (1e-3, "batch", 1) else planted(trial, seed)
 
     table, _ = effects(
-        frame(grid(norm=("batch", "none"), lr=(1e-4, 1e-3), k=0.1, seed=range(3)), measured), MEMORIZATION
+        frame(grid(norm=("batch", "none"), lr=(1e-4, 1e-3), k=0.1, seed=range(3)), outcome), MEMORIZATION
     )
     assert set(zip(table["n"], table["excluded"], strict=True)) == {(11, 1)}
 

@@ -39,8 +39,8 @@ def drawn(cells: int, shift: float = 0.0, seeds: int = 5) -> np.ndarray:
     return shift + generator.normal(size=(DRAWS, 1, seeds)) + generator.normal(size=(DRAWS, cells, seeds))
 
 
-def numbers(found: Finding) -> tuple[float | None, ...]:
-    return found.effect, found.low, found.high, found.p
+def numbers(finding: Finding) -> tuple[float | None, ...]:
+    return finding.effect, finding.low, finding.high, finding.p
 
 
 # Known answers
@@ -49,34 +49,34 @@ def numbers(found: Finding) -> tuple[float | None, ...]:
 def test_a_mean_over_cells_worked_out_by_hand():
     # Means over cells 0.25, 0.3, 0.5: mean 0.35, sd sqrt(0.0175), t = 0.35 sqrt(3 / 0.0175) = sqrt 21. With 2 degrees
     # of freedom P(T > t) = 1/2 - t / (2 sqrt(2 + t^2)) = 1/2 - sqrt(21 / 23) / 2, and t(97.5%) = 4.30265.
-    found = above(effects([[0.1, 0.2, 0.3], [0.4, 0.4, 0.7]]), "greater")
+    finding = above(effects([[0.1, 0.2, 0.3], [0.4, 0.4, 0.7]]), "greater")
     half = 4.302653 * math.sqrt(0.0175 / 3)
-    assert found.n == 3
-    assert numbers(found) == pytest.approx((0.35, 0.35 - half, 0.35 + half, 0.5 - math.sqrt(21 / 23) / 2))
-    assert not found.contradicted
+    assert finding.n == 3
+    assert numbers(finding) == pytest.approx((0.35, 0.35 - half, 0.35 + half, 0.5 - math.sqrt(21 / 23) / 2))
+    assert not finding.contradicted
 
 
 def test_a_slope_worked_out_by_hand():
     # Slopes 0.3/0.2, 0.2/0.2, 0.4/0.2: mean 1.5, sd 0.5, t = 3 sqrt 3.
-    found = trend(effects([[0.1, 0.2, 0.3], [0.4, 0.4, 0.7]], at=(0.1, 0.3)), "greater", "k")
+    finding = trend(effects([[0.1, 0.2, 0.3], [0.4, 0.4, 0.7]], at=(0.1, 0.3)), "greater", "k")
     half = 4.302653 * 0.5 / math.sqrt(3)
-    assert numbers(found) == pytest.approx((1.5, 1.5 - half, 1.5 + half, 0.5 - math.sqrt(27 / 29) / 2))
+    assert numbers(finding) == pytest.approx((1.5, 1.5 - half, 1.5 + half, 0.5 - math.sqrt(27 / 29) / 2))
 
 
 def test_a_share_of_cells_worked_out_by_hand():
     # 18 of 20: the binomial tail is (190 + 20 + 1) / 2^20.
     signs = [[1.0, 1.0]] * 18 + [[-1.0, -1.0]] * 2
-    found = most_cells(effects(signs), "greater", but="lr")
-    assert (found.n, found.effect) == (20, 0.9)
-    assert found.p == pytest.approx(211 / 2**20)
-    assert (found.low, found.high) == pytest.approx((0.68302, 0.98765), abs=1e-5)  # Clopper and Pearson
-    assert "18 of 20 cells" in found.notes
+    finding = most_cells(effects(signs), "greater", but="lr")
+    assert (finding.n, finding.effect) == (20, 0.9)
+    assert finding.p == pytest.approx(211 / 2**20)
+    assert (finding.low, finding.high) == pytest.approx((0.68302, 0.98765), abs=1e-5)  # Clopper and Pearson
+    assert "18 of 20 cells" in finding.notes
     assert most_cells(effects(signs), "less", but="lr").effect == 0.1
 
 
 def test_a_cell_of_the_share_is_the_mean_over_what_tells_none_apart():
-    found = most_cells(effects([[1.0], [-0.5]]), "greater", but="k")
-    assert (found.n, found.effect) == (1, 1.0)
+    finding = most_cells(effects([[1.0], [-0.5]]), "greater", but="k")
+    assert (finding.n, finding.effect) == (1, 1.0)
 
 
 def test_an_effect_of_nothing_has_no_sign():
@@ -85,10 +85,10 @@ def test_an_effect_of_nothing_has_no_sign():
 
 
 def test_a_mean_of_intervals_is_tested_with_their_mean_width():
-    found = mean_of_intervals([(0.04, 0.02, 0.06), (0.06, 0.04, 0.08)], 16, "greater", 0.03)
-    assert (found.n, *numbers(found)[:3]) == (16, pytest.approx(0.05), pytest.approx(0.03), pytest.approx(0.07))
+    finding = mean_of_intervals([(0.04, 0.02, 0.06), (0.06, 0.04, 0.08)], 16, "greater", 0.03)
+    assert (finding.n, *numbers(finding)[:3]) == (16, pytest.approx(0.05), pytest.approx(0.03), pytest.approx(0.07))
     # The half width is 1.96 errors, and the margin is one half width away.
-    assert found.p == pytest.approx(0.025)
+    assert finding.p == pytest.approx(0.025)
     assert mean_of_intervals([(0.01, 0.0, 0.02)], 16, "greater", 0.03).contradicted
 
 
@@ -107,30 +107,32 @@ def test_effects_that_are_there_are_found_and_those_the_other_way_are_contradict
 
 def test_where_there_is_no_effect_one_test_in_twenty_finds_one():
     low, high = stats.binom.interval(0.99, DRAWS, 0.05)
-    found = [above(effects(table), "greater") for table in drawn(1)]
-    assert low <= sum((each.p or 1) < 0.05 for each in found) <= high
-    assert sum(each.contradicted for each in found) <= stats.binom.ppf(0.995, DRAWS, 0.025)
+    findings = [above(effects(table), "greater") for table in drawn(1)]
+    assert low <= sum((finding.p or 1) < 0.05 for finding in findings) <= high
+    assert sum(finding.contradicted for finding in findings) <= stats.binom.ppf(0.995, DRAWS, 0.025)
 
 
 def test_claims_on_every_cell_are_no_easier_and_refuted_no_more_often_than_they_should():
     # With nothing there a claim is held at most once in twenty, and contradicted at most by 2.5% for the mean and as
     # much for all of its cells together.
-    found = [every_cell(effects(table), "greater") for table in drawn(3)[:FEW]]
-    verdicts = [each.verdict(each.p) for each in found]
-    assert verdicts.count("held") <= stats.binom.ppf(0.995, len(found), 0.05)
-    assert verdicts.count("not held") <= stats.binom.ppf(0.995, len(found), 0.05)
+    findings = [every_cell(effects(table), "greater") for table in drawn(3)[:FEW]]
+    verdicts = [finding.verdict(finding.p) for finding in findings]
+    assert verdicts.count("held") <= stats.binom.ppf(0.995, len(findings), 0.05)
+    assert verdicts.count("not held") <= stats.binom.ppf(0.995, len(findings), 0.05)
 
 
 def test_the_best_of_several_levels_is_no_more_often_there_than_one():
-    found = [some_level(effects(table), "greater", "k") for table in drawn(3)[:FEW]]
-    assert sum((each.p or 1) < 0.05 for each in found) <= stats.binom.ppf(0.995, len(found), 0.05)
+    findings = [some_level(effects(table), "greater", "k") for table in drawn(3)[:FEW]]
+    assert sum((finding.p or 1) < 0.05 for finding in findings) <= stats.binom.ppf(0.995, len(findings), 0.05)
 
 
 def test_the_p_of_intervals_is_right_where_their_error_is():
     generator = np.random.default_rng(1)
-    found = [mean_of_intervals([(z, z - 1.959964, z + 1.959964)], 9, "greater") for z in generator.normal(size=DRAWS)]
+    findings = [
+        mean_of_intervals([(z, z - 1.959964, z + 1.959964)], 9, "greater") for z in generator.normal(size=DRAWS)
+    ]
     low, high = stats.binom.interval(0.99, DRAWS, 0.05)
-    assert low <= sum((each.p or 1) < 0.05 for each in found) <= high
+    assert low <= sum((finding.p or 1) < 0.05 for finding in findings) <= high
 
 
 # Margins, sizes, every and some
@@ -161,18 +163,18 @@ def test_one_cell_of_the_other_sign_leaves_a_claim_on_every_cell_open_and_a_sign
 
 def test_of_several_levels_the_best_is_shown_at_a_price():
     table = effects([[0.5, 0.6, 0.7], [-1.0, -1.1, -1.2]], "alpha", (0.9, 0.5))
-    found = some_level(table, "less", "alpha")
+    finding = some_level(table, "less", "alpha")
     alone = above(effects([[-1.0, -1.1, -1.2]]), "less")
-    assert found.p == pytest.approx(2 * (alone.p or 0))
-    assert numbers(found)[:3] == numbers(alone)[:3]
-    assert "the best of 2 levels, alpha=0.5" in found.notes
+    assert finding.p == pytest.approx(2 * (alone.p or 0))
+    assert numbers(finding)[:3] == numbers(alone)[:3]
+    assert "the best of 2 levels, alpha=0.5" in finding.notes
     worse = some_level(effects([[0.5, 0.6, 0.7], [1.0, 1.1, 1.2]], "alpha"), "less", "alpha")
     assert worse.verdict(1.0) == "not held"
 
 
 def test_within_a_factor_asks_for_both_sides():
     near, far, open_ = (np.log([row]) for row in ([1.1, 0.9, 1.0, 1.05], [5, 6, 5.5, 5.2], [0.2, 5.0, 1.0, 2.0]))
-    verdicts = [(found := within_factor(effects(row), 2.0)).verdict(found.p) for row in (near, far, open_)]
+    verdicts = [(finding := within_factor(effects(row), 2.0)).verdict(finding.p) for row in (near, far, open_)]
     assert verdicts == ["held", "not held", "undecided"]
     assert as_ratios(within_factor(effects(far), 2.0)).effect == pytest.approx(stats.gmean([5, 6, 5.5, 5.2]))
 
@@ -185,33 +187,33 @@ def test_within_a_factor_asks_for_both_sides():
     [([[0.5]], "too few pairs (n = 1)"), ([[0.5, 0.5, 0.5]], "no spread"), ([[0.0, 0.0]], "no spread")],
 )
 def test_too_few_and_all_equal_effects_are_undecided(values: list, note: str):
-    for found in (above(effects(values), "greater"), every_cell(effects(values), "greater")):
-        assert (found.effect, found.low, found.p) == (values[0][0], None, None)
-        assert found.verdict(None) == "undecided"
-        assert any(note in said for said in found.notes)
+    for finding in (above(effects(values), "greater"), every_cell(effects(values), "greater")):
+        assert (finding.effect, finding.low, finding.p) == (values[0][0], None, None)
+        assert finding.verdict(None) == "undecided"
+        assert any(note in said for said in finding.notes)
 
 
 def test_no_effect_at_all_is_undecided():
     nothing = Effects(pd.DataFrame({name: [] for name in ("seed", "model", "effect")}))
-    for found in (above(nothing, "greater"), every_cell(nothing, "greater"), most_cells(nothing, "greater", "k")):
-        assert (found.n, found.effect, found.verdict(None)) == (0, None, "undecided")
+    for finding in (above(nothing, "greater"), every_cell(nothing, "greater"), most_cells(nothing, "greater", "k")):
+        assert (finding.n, finding.effect, finding.verdict(None)) == (0, None, "undecided")
 
 
 def test_an_effect_without_bound_is_undecided():
-    found = above(effects([[math.inf, 1.0, 2.0]]), "greater")
-    assert (found.effect, found.verdict(None)) == (None, "undecided")
-    assert found.notes == ("an effect is not finite",)
+    finding = above(effects([[math.inf, 1.0, 2.0]]), "greater")
+    assert (finding.effect, finding.verdict(None)) == (None, "undecided")
+    assert finding.notes == ("an effect is not finite",)
 
 
 def test_a_seed_without_all_cells_is_left_out_and_said_to_be():
-    found = above(effects([[0.1, 0.2, 0.3], [0.4, math.nan, 0.7]]), "greater")
-    assert (found.n, found.effect) == (2, pytest.approx((0.25 + 0.5) / 2))
-    assert found.notes == ("1 of 3 left out for lacking a cell",)
+    finding = above(effects([[0.1, 0.2, 0.3], [0.4, math.nan, 0.7]]), "greater")
+    assert (finding.n, finding.effect) == (2, pytest.approx((0.25 + 0.5) / 2))
+    assert finding.notes == ("1 of 3 left out for lacking a cell",)
 
 
 def test_one_level_has_no_trend():
-    found = trend(effects([[0.1, 0.2]]), "greater", "k")
-    assert (found.n, found.notes) == (0, ("k has one level here",))
+    finding = trend(effects([[0.1, 0.2]]), "greater", "k")
+    assert (finding.n, finding.notes) == (0, ("k has one level here",))
 
 
 # Rank correlation

@@ -129,7 +129,7 @@ def test_a_model_that_diverged_is_left_out_and_its_arm_has_no_paired_difference(
     write(results, TRIALS[1])
     audited = membership.audit_cells(load(results, "mine"), results)
     assert {(one.excluded, one.is_member.shape) for one in audited} == {(1, (7, SAMPLES)), (0, (8, SAMPLES))}
-    with pytest.raises(BadInputError, match="not the same members"):
+    with pytest.raises(BadInputError, match="don't have the same members"):
         membership.auc_differences(audited, ["global_threshold"])
 
 

@@ -22,7 +22,7 @@ DIFFERENCES = {0.1: (0.1, 0.2, 0.3), 0.3: (0.4, 0.4, 0.7)}
 """Memorization with batch norm less that without, by k and seed."""
 
 
-def measured(trial: Trial, seed: int) -> Outcome:
+def planted(trial: Trial, seed: int) -> Outcome:
     """The differences above in memorization, on top of what the seed does to every member that has it."""
     shared = 0.01 * 3**seed + trial.k
     others = dict.fromkeys(("clean_acc", "test_acc", "mia_auc"), shared)
@@ -144,7 +144,7 @@ def test_holm_stays_a_probability_and_leaves_one_p_as_it_is():
 
 
 def test_every_cell_and_all_of_them_are_tested_over_matching_seeds():
-    table = compare(frame(GRID, measured), "norm")
+    table = compare(frame(GRID, planted), "norm")
     assert len(table) == len(METRICS) * 3
     # Over all cells a seed counts once, with its mean over them.
     of_seeds = [(low + high) / 2 for low, high in zip(DIFFERENCES[0.1], DIFFERENCES[0.3], strict=True)]
@@ -157,7 +157,7 @@ def test_every_cell_and_all_of_them_are_tested_over_matching_seeds():
 
 
 def test_the_correction_is_over_all_cells_and_apart_from_the_rows_over_them():
-    table = compare(frame(GRID, measured), "norm")
+    table = compare(frame(GRID, planted), "norm")
     for part in (table[table["k"].notna()], table[table["k"].isna()]):
         pd.testing.assert_series_equal(part["p_holm"], holm(part["p"]), check_names=False)
     # Memorization and true label; the other metrics are equal in both arms.
@@ -168,7 +168,7 @@ def test_the_correction_is_over_all_cells_and_apart_from_the_rows_over_them():
 
 def test_cells_that_repeat_each_other_make_no_p_smaller():
     def outcome(trial: Trial, seed: int) -> Outcome:
-        return measured(dataclasses.replace(trial, k=0.1), seed)
+        return planted(dataclasses.replace(trial, k=0.1), seed)
 
     one = compare(frame(grid(k=0.1, norm=("batch", "none"), seed=range(3)), outcome), "norm")
     many = compare(frame(grid(k=(0.1, 0.2, 0.3), norm=("batch", "none"), seed=range(3)), outcome), "norm")
@@ -176,7 +176,7 @@ def test_cells_that_repeat_each_other_make_no_p_smaller():
 
 
 def test_pairs_are_found_by_cell_and_seed_and_not_by_their_place():
-    members = frame(GRID, measured)
+    members = frame(GRID, planted)
     expected = compare(members, "norm")
     for seed in range(3):
         shuffled = members.sample(frac=1, random_state=seed)
@@ -185,16 +185,16 @@ def test_pairs_are_found_by_cell_and_seed_and_not_by_their_place():
 
 def test_what_a_seed_does_to_both_arms_cancels():
     def shifted(trial: Trial, seed: int) -> Outcome:
-        return {name: value + 10 * (seed - 1) for name, value in measured(trial, seed).items()}
+        return {name: value + 10 * (seed - 1) for name, value in planted(trial, seed).items()}
 
-    expected, found = (compare(frame(GRID, outcome), "norm") for outcome in (measured, shifted))
+    expected, found = (compare(frame(GRID, outcome), "norm") for outcome in (planted, shifted))
     pd.testing.assert_frame_equal(found[MEASURED], expected[MEASURED], check_exact=False, rtol=1e-9, atol=1e-12)
     assert found["p"].notna().sum() == 6
 
 
 def test_diverged_members_are_left_out_with_their_partners_and_counted():
     def outcome(trial: Trial, seed: int) -> Outcome:
-        return DIVERGED if (trial.k, seed) == (0.3, 1) or (trial.norm, seed) == ("none", 2) else measured(trial, seed)
+        return DIVERGED if (trial.k, seed) == (0.3, 1) or (trial.norm, seed) == ("none", 2) else planted(trial, seed)
 
     table = compare(frame(GRID, outcome), "norm")
     for metric in METRICS:
@@ -204,20 +204,20 @@ def test_diverged_members_are_left_out_with_their_partners_and_counted():
 
 
 def test_clean_members_have_no_memorization_to_test_and_are_not_counted_as_excluded():
-    table = compare(frame(grid(k=(0, 0.1), norm=("batch", "none"), seed=range(3)), measured), "norm")
+    table = compare(frame(grid(k=(0, 0.1), norm=("batch", "none"), seed=range(3)), planted), "norm")
     assert of(table, k=0)[["n", "excluded"]].tolist() == [0, 0]
     assert of(table, k=None)[["n", "excluded"]].tolist() == [3, 0]
     assert of(table, "clean_acc", k=None)["n"] == 3
 
 
 def test_a_comparison_within_one_cell_has_one_row_a_metric():
-    table = compare(frame(grid(k=0.1, norm=("batch", "none"), seed=range(3)), measured), "norm")
+    table = compare(frame(grid(k=0.1, norm=("batch", "none"), seed=range(3)), planted), "norm")
     assert table["metric"].tolist() == [metric.column for metric in METRICS]
     assert of(table)["difference"] == pytest.approx(0.2)
 
 
 def test_one_seed_has_differences_but_no_test():
-    table = compare(frame(grid(k=(0.1, 0.3), norm=("batch", "none"), seed=0), measured), "norm")
+    table = compare(frame(grid(k=(0.1, 0.3), norm=("batch", "none"), seed=0), planted), "norm")
     assert of(table, k=0.1)["difference"] == pytest.approx(0.1)
     assert of(table, k=0.1)[["low", "high", "effect", "p", "p_holm"]].isna().all()
     assert of(table, k=None)["n"] == 1
@@ -228,7 +228,7 @@ def test_one_seed_has_differences_but_no_test():
 
 def alone() -> pd.DataFrame:
     """The grid without one of its members."""
-    members = frame(GRID, measured)
+    members = frame(GRID, planted)
     missing = (members["k"] == 0.3) & (members["norm"] == "none") & (members["seed"] == 2)
     assert missing.sum() == 1
     return members[~missing]
@@ -249,7 +249,7 @@ def test_a_member_without_a_partner_is_left_out_and_counted_if_that_was_asked_fo
 
 
 def test_arms_that_share_no_cell_leave_nothing_to_test():
-    members = frame(grid(k=0.1, norm="batch", seed=range(3)) + grid(k=0.3, norm="none", seed=range(3)), measured)
+    members = frame(grid(k=0.1, norm="batch", seed=range(3)) + grid(k=0.3, norm="none", seed=range(3)), planted)
     assert "6 members have no partner" in refusal(members)
     table = compare(members, "norm", partial=True)
     assert set(table["n"]) == {0}
@@ -260,7 +260,7 @@ def test_arms_that_share_no_cell_leave_nothing_to_test():
 
 
 def test_norms_are_held_against_none_in_the_direction_that_the_paper_claims():
-    members = frame(grid(k=0.1, norm=("none", "layer", "batch"), seed=range(3)), measured)
+    members = frame(grid(k=0.1, norm=("none", "layer", "batch"), seed=range(3)), planted)
     table = compare(members, "norm")
     assert table["arm"].unique().tolist() == ["batch", "layer"]
     assert set(table["reference"]) == {"none"}
@@ -272,20 +272,20 @@ def test_norms_are_held_against_none_in_the_direction_that_the_paper_claims():
 
 
 def test_nothing_else_has_a_direction():
-    members = frame(grid(k=0.1, norm=("none", "batch"), lr=(1e-3, 1e-4), seed=range(3)), measured)
+    members = frame(grid(k=0.1, norm=("none", "batch"), lr=(1e-3, 1e-4), seed=range(3)), planted)
     assert set(compare(members, "norm", "batch")["alternative"]) == {"two-sided"}
     assert set(compare(members, "lr")["alternative"]) == {"two-sided"}
 
 
 def test_an_alternative_that_the_user_names_holds_for_every_metric():
-    members = frame(GRID, measured)
+    members = frame(GRID, planted)
     table, other = (compare(members, "norm", alternative=alternative) for alternative in ("less", "greater"))
     assert set(table["alternative"]) == {"less"}
     assert of(table, k=None)["p"] == pytest.approx(1 - of(other, k=None)["p"])
 
 
 def test_turning_the_comparison_round_turns_the_signs():
-    members = frame(GRID, measured)
+    members = frame(GRID, planted)
     forth, back = (compare(members, "norm", reference, "two-sided") for reference in ("none", "batch"))
     assert set(back["arm"]) == {"none"}
     np.testing.assert_allclose(back["difference"], -forth["difference"])
@@ -295,7 +295,7 @@ def test_turning_the_comparison_round_turns_the_signs():
 
 def test_each_of_several_arms_is_tested_in_each_cell():
     norms = ("batch", "none", "group", "instance")
-    table = compare(frame(grid(k=(0.1, 0.3), norm=norms, seed=range(3)), measured), "norm")
+    table = compare(frame(grid(k=(0.1, 0.3), norm=norms, seed=range(3)), planted), "norm")
     assert len(table) == len(METRICS) * 3 * 3
     assert of(table, arm="batch", k=0.3)["difference"] == pytest.approx(0.5)
     assert of(table, arm="group", k=0.3)["difference"] == 0
@@ -366,7 +366,7 @@ def test_a_regularizer_is_held_against_none_whatever_its_weight():
 
 
 def test_a_clean_member_without_a_partner_is_still_refused():
-    members = frame(grid(k=(0, 0.1), norm="batch", seed=range(3)) + grid(k=0.1, norm="none", seed=range(3)), measured)
+    members = frame(grid(k=(0, 0.1), norm="batch", seed=range(3)) + grid(k=0.1, norm="none", seed=range(3)), planted)
     assert "3 members have no partner across k=0.1 and k=0, such as norm=none, seed=0" in refusal(members, "k")
 
 
@@ -385,4 +385,4 @@ def test_a_clean_member_without_a_partner_is_still_refused():
     ],
 )
 def test_what_can_not_be_compared_is_refused_naming_the_nearest(factor: str, reference: str | None, said: str):
-    assert said in refusal(frame(GRID, measured), factor, reference)
+    assert said in refusal(frame(GRID, planted), factor, reference)

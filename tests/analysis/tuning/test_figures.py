@@ -12,7 +12,7 @@ from analysis.tuning.tradeoff import TunedCell, hypervolumes, reference_means
 from study.record.results import Results
 from study.settings import format_value
 from tests.analysis.figures.drawn import check_legible
-from tests.analysis.tuning.test_tradeoff import REFERENCES, everything, only, setting, write
+from tests.analysis.tuning.test_tradeoff import REFERENCES, everything, only_cell, setting, write
 
 
 def many(results: Results, count: int) -> TunedCell:
@@ -25,7 +25,7 @@ def many(results: Results, count: int) -> TunedCell:
         values = np.array([0.05 + 0.8 * strength, 0.5 + 0.1 * strength, 0.9 + 0.05 * strength]) + shift
         tried[setting(("log", "hinge")[place % 2], alpha)] = tuple(values.tolist())
     write(results, REFERENCES | tried)
-    return only(results)
+    return only_cell(results)
 
 
 @pytest.mark.parametrize("count", [1, 3, 40])
@@ -50,7 +50,7 @@ def test_every_setting_is_a_point_and_every_name_is_legible(results: Results, co
 
 def test_both_searches_are_drawn_over_their_trials(results: Results):
     everything(results)
-    tuning = only(results)
+    tuning = only_cell(results)
     figure = figures.hypervolume_figure([tuning])
     check_legible(figure)
     tpe, random = (line.get_xydata() for line in sorted(figure.axes[0].lines, key=lambda line: -len(line.get_xdata())))

@@ -48,7 +48,7 @@ def quiet() -> None:
 
 def test_an_objective_hangs_on_what_decides_it(results: Results, storage: Path):
     search(storage, results, 8)
-    (tuning,) = tuned.found(results)
+    (tuning,) = tuned.tuned_cells_of(results)
     table = importances(storage, [tuning])
     assert set(table["trials"]) == {8}
     assert set(table["title"]) == {tuning.title}
@@ -65,16 +65,16 @@ def test_an_objective_hangs_on_what_decides_it(results: Results, storage: Path):
 
 def test_too_few_trials_tell_nothing(results: Results, storage: Path):
     search(storage, results, FEWEST_TRIALS - 1)
-    assert importances(storage, tuned.found(results)).empty
+    assert importances(storage, tuned.tuned_cells_of(results)).empty
 
 
 def test_studies_of_other_searches_are_left_alone(results: Results, storage: Path):
     search(storage, results, 8, "regularizer/random/digits-lenet-k0.1-01ab")
-    assert importances(storage, tuned.found(results)).empty
+    assert importances(storage, tuned.tuned_cells_of(results)).empty
 
 
 def test_what_is_no_storage_is_refused(results: Results, storage: Path):
     tuned.write(results, tuned.REFERENCES | tuned.SEARCHED)
     storage.write_bytes(b"no database" * 100)
     with pytest.raises(BadInputError, match="is no storage of Optuna's"):
-        importances(storage, tuned.found(results))
+        importances(storage, tuned.tuned_cells_of(results))

@@ -63,7 +63,7 @@ def write(results: Results, tried: Mapping[Trial, Values], sweep: str = SWEEP, t
         started = {"started": STARTED + timedelta(minutes=number)}
         own = values, sides, started
 
-        def measured(trial: Trial, seed: int, own: Any = own) -> Outcome:
+        def outcome(trial: Trial, seed: int, own: Any = own) -> Outcome:
             values, sides, started = own
             if values is None:
                 return {**DIVERGED, **started}
@@ -71,7 +71,7 @@ def write(results: Results, tried: Mapping[Trial, Values], sweep: str = SWEEP, t
             beside = {"test_acc": test - 0.1 * values[0], "mia_auc": values[1], "clean_acc": 0.995}
             return {**{name: value + sides[seed] for name, value in (names | beside).items()}, **started}
 
-        record(results, [trial], measured, sweep)
+        record(results, [trial], outcome, sweep)
 
 
 def confirm(results: Results, arms: Mapping[Trial, Iterable[float]], tested: float = -0.02) -> None:
@@ -80,13 +80,13 @@ def confirm(results: Results, arms: Mapping[Trial, Iterable[float]], tested: flo
     plan(results, fresh, f"{SWEEP}_confirm")
     for trial, less in fresh.items():
 
-        def measured(trial: Trial, seed: int, less: tuple[float, ...] = less) -> Outcome:
+        def outcome(trial: Trial, seed: int, less: tuple[float, ...] = less) -> Outcome:
             place = FRESH.index(seed)
             gain = tested + 0.001 * (place % 2) if any(less) else 0.0
             common = {"mem_acc": 0.9 + 0.01 * place - less[place], "clean_acc": 0.995}
             return {**common, "test_acc": 0.9 + 0.01 * place + gain, "mia_auc": 0.6 - less[place] / 10, "val_acc": 0.9}
 
-        record(results, [trial], measured, f"{SWEEP}_confirm")
+        record(results, [trial], outcome, f"{SWEEP}_confirm")
 
 
 def everything(results: Results) -> None:
@@ -98,15 +98,15 @@ def everything(results: Results) -> None:
     confirm(results, {**less, **rest})
 
 
-def found(results: Results, max_loss: float = 0.01) -> list[TunedCell]:
+def tuned_cells_of(results: Results, max_loss: float = 0.01) -> list[TunedCell]:
     names = [SWEEP, f"{SWEEP}_random", f"{SWEEP}_confirm"]
     frames = [load(results, name).members if name in results.sweeps() else None for name in names]
     assert frames[0] is not None
     return tuned_cells(frames[0], frames[1], frames[2], max_loss)
 
 
-def only(results: Results, max_loss: float = 0.01) -> TunedCell:
-    (tuning,) = found(results, max_loss)
+def only_cell(results: Results, max_loss: float = 0.01) -> TunedCell:
+    (tuning,) = tuned_cells_of(results, max_loss)
     return tuning
 
 
@@ -115,7 +115,7 @@ def only(results: Results, max_loss: float = 0.01) -> TunedCell:
 
 def test_settings_are_means_over_seeds_in_the_order_in_which_they_started(results: Results):
     everything(results)
-    searched = only(results).searched
+    searched = only_cell(results).searched
     assert searched["trial"].tolist() == [trial.id for trial in SEARCHED]
     for row, (trial, values) in zip(searched.to_dict("records"), SEARCHED.items(), strict=True):
         assert (row["regularizer"], row["alpha"], row["n"]) == (trial.regularizer, trial.alpha, 2)
@@ -126,7 +126,7 @@ def test_settings_are_means_over_seeds_in_the_order_in_which_they_started(result
 
 def test_the_front_is_what_nothing_beats_with_ties_by_alpha(results: Results):
     everything(results)
-    table = front_table(only(results))
+    table = front_table(only_cell(results))
     assert table["setting"].tolist() == ["log", "log", "hinge", "hinge", "norm=batch", "norm=none"]
     assert table["alpha"].tolist()[:4] == [0.5, 0.9, 0.95, 0.99]
     assert table["recommended"].tolist() == [False, False, True, False, False, False]
@@ -138,14 +138,14 @@ def test_the_front_is_what_nothing_beats_with_ties_by_alpha(results: Results):
 )
 def test_the_recommended_setting_memorizes_least_within_the_budget(results: Results, max_loss: float, trial: Trial):
     write(results, REFERENCES | SEARCHED)
-    best = only(results, max_loss).recommended
+    best = only_cell(results, max_loss).recommended
     assert best is not None
     assert best["trial"] == trial.id
 
 
 def test_nothing_is_recommended_where_all_lose_more(results: Results):
     write(results, {**REFERENCES, BASE: (0.9, 0.7, 0.97)} | SEARCHED)
-    tuning = only(results)
+    tuning = only_cell(results)
     assert tuning.recommended is None
     assert tables.recommendation(tuning) == (
         "Nothing is recommended: no searched setting is at most 0.01 below norm=batch's validation accuracy of 0.970; "
@@ -158,21 +158,21 @@ def test_the_test_set_decides_nothing(results: Results, tmp_path):
     other = Results.at(tmp_path / "other")
     write(other, REFERENCES | dict(list(SEARCHED.items())[:2]))
     write(other, dict(list(SEARCHED.items())[2:]), test=0.2)
-    for one, another in zip(found(results), found(other), strict=True):
+    for one, another in zip(tuned_cells_of(results), tuned_cells_of(other), strict=True):
         assert one.recommended_arm == another.recommended_arm
         assert set(one.usable.query("front")["trial"]) == set(another.usable.query("front")["trial"])
 
 
 def test_one_setting_is_a_front_of_its_own(results: Results):
     write(results, {**REFERENCES, LOG: (0.3, 0.55, 0.93)})
-    tuning = only(results)
+    tuning = only_cell(results)
     assert tuning.recommended_arm == "regularizer=log alpha=0.9"
     check_legible(figures.tradeoff_figure([tuning]))
 
 
 def test_where_all_diverged_nothing_is_recommended_or_drawn(results: Results):
     write(results, {**REFERENCES, LOG: None, HINGE: None})
-    tuning = only(results)
+    tuning = only_cell(results)
     assert (len(tuning.usable), tuning.recommended) == (0, None)
     assert tables.recommendation(tuning) == "Nothing is recommended: no searched setting gave a result."
     assert hypervolumes(tuning)["hypervolume"].tolist() == [0, 0]
@@ -182,7 +182,7 @@ def test_where_all_diverged_nothing_is_recommended_or_drawn(results: Results):
 
 def test_a_reference_that_diverged_is_held_against_nobody(results: Results):
     write(results, {BASE: None, NONE: (0.2, 0.5, 0.92), LOG: (0.3, 0.55, 0.93)})
-    tuning = only(results)
+    tuning = only_cell(results)
     assert tuning.recommended is None
     assert "norm=batch gave no result" in tables.recommendation(tuning)
     check_legible(figures.tradeoff_figure([tuning]))
@@ -190,14 +190,14 @@ def test_a_reference_that_diverged_is_held_against_nobody(results: Results):
 
 def test_without_its_reference_a_tuning_is_not_over(results: Results):
     write(results, {NONE: (0.2, 0.5, 0.92), LOG: (0.3, 0.55, 0.93)})
-    with pytest.raises(BadInputError, match="no networks with norm=batch to be held against yet"):
-        found(results)
+    with pytest.raises(BadInputError, match="no networks with norm=batch to compare with yet"):
+        tuned_cells_of(results)
 
 
 def test_references_alone_are_no_search(results: Results):
     write(results, REFERENCES)
     with pytest.raises(BadInputError, match="no setting was searched yet"):
-        found(results)
+        tuned_cells_of(results)
 
 
 # The cells
@@ -207,7 +207,7 @@ def test_each_cell_has_an_answer_of_its_own(results: Results):
     write(results, REFERENCES | SEARCHED)
     other = {replace(trial, k=0.3): values for trial, values in REFERENCES.items()}
     write(results, {**other, setting("log", 0.9, replace(BASE, k=0.3)): (0.5, 0.6, 0.95)})
-    one, another = found(results)
+    one, another = tuned_cells_of(results)
     assert (one.title, another.title) == tuple(f"dataset=digits architecture=lenet k={k}" for k in (0.1, 0.3))
     assert (len(one.searched), len(another.searched)) == (6, 1)
     assert another.accuracy == pytest.approx(0.935)
@@ -217,7 +217,7 @@ def test_other_seeds_are_another_search(results: Results):
     write(results, REFERENCES | SEARCHED)
     later = replace(BASE, seed=(2, 3))
     write(results, {later: (0.9, 0.7, 0.91), setting("hinge", 0.9, later): (0.3, 0.55, 0.93)})
-    one, another = found(results)
+    one, another = tuned_cells_of(results)
     assert [one.title[-9:], another.title[-9:]] == ["seeds=0,1", "seeds=2,3"]
     assert (one.accuracy, another.accuracy) == (pytest.approx(0.935), pytest.approx(0.91))
 
@@ -225,7 +225,7 @@ def test_other_seeds_are_another_search(results: Results):
 def test_a_learning_rate_that_is_searched_is_part_of_the_setting(results: Results):
     rates = {setting("log", 0.9, lr=lr): (mem, 0.55, 0.93) for lr, mem in ((0.001, 0.3), (0.002, 0.2))}
     write(results, REFERENCES | rates)
-    tuning = only(results)
+    tuning = only_cell(results)
     assert tuning.recommended_arm == "regularizer=log alpha=0.9 lr=0.002"
     assert len(tuning.searched) == 2
 
@@ -236,7 +236,7 @@ def test_a_learning_rate_that_is_searched_is_part_of_the_setting(results: Result
 def test_hypervolume_is_the_volume_by_hand_over_trials(results: Results):
     write(results, {**REFERENCES, LOG_LOW: (0.1, 0.52, 0.9), LOST: None, LOG: (0.3, 0.55, 0.93)})
     write(results, {setting("log", 0.7): (0.4, 0.6, 0.89)}, f"{SWEEP}_random")
-    tuning = only(results)
+    tuning = only_cell(results)
     assert reference_point(tuning) == pytest.approx({"mem_acc": 0.9, "val_mia_auc": 0.7, "val_acc": 0.89})
     table = hypervolumes(tuning)
     alone, second, shared = 0.8 * 0.18 * 0.01, 0.6 * 0.15 * 0.04, 0.6 * 0.15 * 0.01
@@ -250,9 +250,9 @@ def test_hypervolume_is_the_volume_by_hand_over_trials(results: Results):
 
 def test_without_random_search_it_is_said(results: Results):
     write(results, REFERENCES | SEARCHED)
-    tuning = only(results)
+    tuning = only_cell(results)
     assert set(hypervolumes(tuning)["search"]) == {"TPE"}
-    assert tables.hypervolume_sentence(tuning).endswith("; there is no random search to hold it against.")
+    assert tables.hypervolume_sentence(tuning).endswith("; there is no random search to compare it with.")
 
 
 # On fresh seeds
@@ -260,7 +260,7 @@ def test_without_random_search_it_is_said(results: Results):
 
 def test_a_difference_on_fresh_seeds_is_paired(results: Results):
     everything(results)
-    table = comparisons(only(results))
+    table = comparisons(only_cell(results))
     assert table["arm"].tolist()[:2] == ["regularizer=hinge alpha=0.95", "label_smoothing=0.1"]
     assert len(table) == 4 * 6
     (row,) = table[(table["metric"] == "mem_acc") & (table["arm"] == "regularizer=hinge alpha=0.95")].to_dict("records")
@@ -276,7 +276,7 @@ def test_a_difference_on_fresh_seeds_is_paired(results: Results):
 
 def test_the_arms_are_shown_with_what_they_buy_and_cost(results: Results):
     everything(results)
-    table = arm_table(only(results))
+    table = arm_table(only_cell(results))
     assert table["arm"].tolist()[:2] == ["", "regularizer=hinge alpha=0.95"]
     assert set(table["arm"].tolist()[2:]) == {
         *("norm=none", "norm=group", "weight_decay=0.0005", "stopping=best", "label_smoothing=0.1")
@@ -292,7 +292,7 @@ def test_the_arms_are_shown_with_what_they_buy_and_cost(results: Results):
 def test_seeds_of_the_search_are_not_fresh(results: Results):
     write(results, {replace(trial, seed=(0, 5)): values for trial, values in (REFERENCES | SEARCHED).items()})
     confirm(results, {BASE: 5 * [0.0], HINGE: 5 * [0.5]})
-    assert set(only(results).confirmed["seed"]) == {6, 7, 8, 9}
+    assert set(only_cell(results).confirmed["seed"]) == {6, 7, 8, 9}
 
 
 def test_an_arm_that_diverged_is_counted(results: Results):
@@ -301,7 +301,7 @@ def test_an_arm_that_diverged_is_counted(results: Results):
     lost = replace(NONE, seed=FRESH)
     plan(results, [lost], f"{SWEEP}_confirm")
     record(results, [lost], lambda trial, seed: DIVERGED, f"{SWEEP}_confirm")
-    tuning = only(results)
+    tuning = only_cell(results)
     row = arm_table(tuning).set_index("arm").loc["norm=none"]
     assert (row["n"], row["excluded"]) == (0, 5)
     table = comparisons(tuning)
@@ -311,5 +311,5 @@ def test_an_arm_that_diverged_is_counted(results: Results):
 
 def test_without_confirmation_there_are_no_tests(results: Results):
     write(results, REFERENCES | SEARCHED)
-    tuning = only(results)
+    tuning = only_cell(results)
     assert comparisons(tuning).empty
