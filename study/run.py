@@ -21,12 +21,13 @@ from study.lenses import registry
 from study.lenses.membership import audit_with_shadows
 from study.lenses.trained import Trained, sample_table
 from study.networks import build, regularizers
+from study.record.checkpoints import CheckpointStore
 from study.record.provenance import provenance
 from study.record.rows import Measurement, Records, Row, describe
 from study.record.schema import SCHEMAS
 from study.speed import backend_choice
 from study.training import precision
-from study.training.checkpoint import SAVE_EVERY_S, Checkpoints, Keeper, PackProgress
+from study.training.checkpoint import SAVE_EVERY_S, Checkpoints, PackProgress
 from study.training.early_stopping import reported_epoch, restore, snapshot
 from study.training.loop import Member, Training, steps_per_epoch
 from study.trial import Trial
@@ -40,8 +41,8 @@ def run(
     device: str = "cpu",
     progress: Progress = lambda _: None,
     backend: str = "auto",
-    keeper: Keeper | None = None,
-    keep_every_s: float = SAVE_EVERY_S,
+    store: CheckpointStore | None = None,
+    save_every_s: float = SAVE_EVERY_S,
 ) -> Records:
     """Train and measure every member of the trial, and return its records.
 
@@ -52,14 +53,14 @@ def run(
         progress: called after each epoch with the fraction of the trial that is done, in (0, 1].
         backend: how members train side by side, a key of `engine.BACKENDS`, or `auto` for the fastest on this device.
             Results depend on it by the rounding of float32 alone.
-        keeper: where checkpoints of a long trial are kept; by default there are none.
-        keep_every_s: the least time between two checkpoints, in seconds.
+        store: where checkpoints of a long trial are kept; by default there are none.
+        save_every_s: the least time between two checkpoints, in seconds.
 
     Raises:
         BadInputError: the dataset can't be loaded or the settings don't fit it; the network has no gamma to regularize,
             or a lens can't measure it; or the backend can't express it.
     """
-    return run_together([trial], data_dir, device, progress, backend, keeper, keep_every_s)[0]
+    return run_together([trial], data_dir, device, progress, backend, store, save_every_s)[0]
 
 
 def run_together(
@@ -68,8 +69,8 @@ def run_together(
     device: str,
     progress: Progress,
     backend: str = "auto",
-    keeper: Keeper | None = None,
-    keep_every_s: float = SAVE_EVERY_S,
+    store: CheckpointStore | None = None,
+    save_every_s: float = SAVE_EVERY_S,
 ) -> list[Records]:
     """Train and measure the members of several trials side by side, and return the records of each; see `run`.
 
@@ -86,7 +87,7 @@ def run_together(
     choice = backend_choice.choose(first, data.shape, data.classes, len(members), device, backend)
     # D itself is on the device as the images of D', which all members share.
     data = replace(data, test=data.test.to(device), validation=data.validation.to(device))
-    checkpoints = Checkpoints(keeper, keep_every_s)
+    checkpoints = Checkpoints(store, save_every_s)
 
     def train_and_measure(together: Sequence[Member], progress: Progress) -> list[Records]:
         return run_pack(together, data, device, choice.backend, progress, checkpoints)

@@ -17,12 +17,13 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
+from study.record.checkpoints import CheckpointStore
 from study.record.provenance import provenance
 from study.record.rows import Measurements, Records, Row, Rows
 from study.record.schema import SCHEMAS
@@ -35,16 +36,6 @@ SAVE_TAKES_S = 9.0
 """The seconds that a checkpoint may take to save: where it takes longer, checkpoints are rarer in proportion."""
 
 Tables = dict[str, Rows]
-
-
-class Keeper(Protocol):
-    """Where checkpoints are kept, such as `study.record.checkpoints.CheckpointStore`."""
-
-    def load(self, name: str) -> bytes | None:
-        """What was saved under that name; None where there is nothing."""
-
-    def save(self, name: str, content: bytes) -> None:
-        """Keep it in place of what has that name."""
 
 
 @dataclass
@@ -89,9 +80,9 @@ class PackProgress:
 class Checkpoints:
     """The checkpoints of one run, whose packs train one after another."""
 
-    def __init__(self, keeper: Keeper | None = None, every_s: float = SAVE_EVERY_S) -> None:
-        """Without a keeper nothing is kept, and nothing found."""
-        self._keeper, self._every_s = keeper, every_s
+    def __init__(self, store: CheckpointStore | None = None, every_s: float = SAVE_EVERY_S) -> None:
+        """Without a store nothing is saved or loaded."""
+        self._store, self._every_s = store, every_s
         self._saved, self._took = time.monotonic(), 0.0
         self._measured: dict[str, dict[str, Any]] = {}
 
@@ -105,21 +96,21 @@ class Checkpoints:
             **{name: value for name, value in origin.items() if name != "git_dirty"},
         }
         name = f"{members[0].trial.id}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}.zip"
-        content = self._keeper.load(name) if self._keeper else None
+        content = self._store.load(name) if self._store else None
         return Checkpoint(self, name, identity, decode(content) if content is not None else None)
 
     @property
     def due(self) -> bool:
         """Whether it is time to save another checkpoint."""
         every = self._every_s * max(1.0, self._took / SAVE_TAKES_S)
-        return self._keeper is not None and time.monotonic() - self._saved >= every
+        return self._store is not None and time.monotonic() - self._saved >= every
 
     def save(self, name: str, tree: dict[str, Any]) -> None:
         """Save a pack in training, and the records of the packs that were measured since the last save."""
-        if self._keeper:
+        if self._store:
             began = time.monotonic()
             for pack, content in {**self._measured, name: tree}.items():
-                self._keeper.save(pack, encode(content))
+                self._store.save(pack, encode(content))
             self._measured.clear()
             self._saved = time.monotonic()
             self._took = self._saved - began

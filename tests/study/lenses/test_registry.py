@@ -70,7 +70,7 @@ SHARDS = ("members", "epochs", "layers", "samples", "confidence")
 
 @pytest.mark.usefixtures("fifth")
 def test_the_rows_of_a_fifth_lens_outlast_a_stop(tmp_path: Path):
-    keeper = Results.at(tmp_path).checkpoints("sweep")
+    store = Results.at(tmp_path).checkpoints("sweep")
     whole = run.run(TRIAL, NOWHERE, backend="single")
 
     def stop(fraction: float) -> None:
@@ -78,8 +78,8 @@ def test_the_rows_of_a_fifth_lens_outlast_a_stop(tmp_path: Path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run.run(TRIAL, NOWHERE, "cpu", stop, "single", keeper, 0)
-    resumed = run.run(TRIAL, NOWHERE, "cpu", lambda _: None, "single", keeper, 0)
+        run.run(TRIAL, NOWHERE, "cpu", stop, "single", store, 0)
+    resumed = run.run(TRIAL, NOWHERE, "cpu", lambda _: None, "single", store, 0)
     assert resumed.tables["confidence"] == whole.tables["confidence"]
     assert resumed.tables["samples"] == whole.tables["samples"]
 

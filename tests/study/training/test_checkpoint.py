@@ -365,7 +365,7 @@ def held(trial, data_dir, device, progress, *rest):
         if fraction == 0.75:
             Path("held").touch()
             time.sleep(600)
-    return ordinary(trial, data_dir, device, told, *rest, keep_every_s=0)
+    return ordinary(trial, data_dir, device, told, *rest, save_every_s=0)
 
 run.run = held
 runpy.run_module("study", run_name="__main__")

@@ -229,7 +229,7 @@ def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whol
                     lines.write(f"{os.getpid()} {fraction}\n")
                 time.sleep(100 if first and fraction == 0.5 else 0)
 
-            return together(trials, data_dir, device, reported, *rest, keep_every_s=0)
+            return together(trials, data_dir, device, reported, *rest, save_every_s=0)
 
         run.run_together = logged
         try:
