@@ -145,7 +145,7 @@ class LocalStore(Store):
     def list(self, folder: str, hidden: bool = False) -> Sequence[File]:
         """See `Store.list`."""
         files = []
-        with suppress(FileNotFoundError), os.scandir(self.path(folder)) as entries:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path(folder)) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):  # removed just now
                     if entry.is_file() and (hidden or not entry.name.startswith(".")):

@@ -40,6 +40,11 @@ def test_what_is_put_is_read_listed_moved_and_deleted(place: Store):
     assert place.shown("a/first") in (f"{place.location}/a/first", place.location.replace("?", "/a/first?"))
 
 
+def test_where_a_file_is_in_the_place_of_the_folder_nothing_is_listed(tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    assert LocalStore(tmp_path / "file" / "results").list("a") == []
+
+
 def test_what_is_not_there_is_said_by_its_name(place: Store):
     with pytest.raises(FileNotFoundError) as caught:
         place.open("a/none")
