@@ -1,5 +1,6 @@
 """The settings that a set of members shares, and those that tell its cells apart."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -44,3 +45,11 @@ def where_active(members: pd.DataFrame, setting: str) -> pd.DataFrame:
     other, activates = SWITCHES[setting]
     active = members[other].map(activates).astype(bool)
     return members[active] if active.any() else members
+
+
+def matching_rows(members: pd.DataFrame, levels: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the members whose settings have the given levels; a tuple stands for any of its levels."""
+    matching = pd.Series(True, index=members.index)
+    for name, level in levels.items():
+        matching &= members[name].isin(level if isinstance(level, tuple) else (level,))
+    return members[matching]

@@ -5,8 +5,8 @@ from math import isfinite, nan
 
 import pandas as pd
 
-from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, varying_settings
-from analysis.claims.claim import Claim, Levels, inactive_at, levels_text
+from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, matching_rows, varying_settings
+from analysis.claims.claim import Claim, inactive_at, levels_text
 from analysis.load import KEY, Loaded
 from analysis.metrics import NEAR_ONE
 from analysis.statistics import hypotheses, membership
@@ -146,14 +146,6 @@ def join_table(table: str, sweep: str, members: pd.DataFrame, results: Results) 
             f"run `python -m sweeps retry {sweep} --results {results.argument}`."
         )
     return joined.drop(columns="_merge")
-
-
-def matching_rows(members: pd.DataFrame, levels: Levels) -> pd.DataFrame:
-    """Return the members whose settings are among the levels."""
-    chosen = pd.Series(True, index=members.index)
-    for name, level in levels.items():
-        chosen &= members[name].isin(level if isinstance(level, tuple) else (level,))
-    return members[chosen]
 
 
 # From the records of a tuning -----------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from analysis.cells import matching_rows
 from analysis.claims.claim import Claim, TuningClaim
-from analysis.claims.evidence import attack_evidence, join_table, matching_rows, measure_effects
+from analysis.claims.evidence import attack_evidence, join_table, measure_effects
 from analysis.claims.memorization import CLAIMS, TUNING_CLAIMS
 from analysis.load import Loaded, load
 from analysis.statistics import hypotheses

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.cells import matching_rows
 from analysis.figures.bars import bar_chart, mixture_label
 from analysis.figures.figure import PaperFigure
 from analysis.figures.gradients import gradient_densities
@@ -43,9 +44,7 @@ def _rows(loaded: Loaded, results: Results, what: str, **levels: Any) -> pd.Data
     Raises:
         BadInputError: there is none; the message says of `what`.
     """
-    rows = with_missing(loaded, results)
-    for name, level in levels.items():
-        rows = rows[rows[name] == level]
+    rows = matching_rows(with_missing(loaded, results), levels)
     if rows.empty:
         raise BadInputError(f"there are no records {what}.")
     return rows

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.cells import CELL_SETTINGS, PAIRING_KEYS
+from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, matching_rows
 from analysis.load import Loaded, load
 from analysis.statistics.paired import PairedTest, holm, paired_test
 from study.errors import BadInputError
@@ -137,11 +137,11 @@ def tuned_cells(
     for key, members in cells:
         levels = dict(zip(keys.columns, key, strict=True))
         title = _title(levels, [name for name in keys.columns if keys[name].nunique() > 1])
-        of_cell = _with_values(references, {name: levels[name] for name in fixed})
+        of_cell = matching_rows(references, {name: levels[name] for name in fixed})
         of_cell = of_cell[of_cell["seed"].isin(members["seed"])]
         base = _reference_settings(of_cell, title)
         by_tpe = searched_settings(members)
-        at_random = members.iloc[:0] if random is None else _with_values(_add_seeds(random), levels)
+        at_random = members.iloc[:0] if random is None else matching_rows(_add_seeds(random), levels)
         tuned.append(
             TunedCell(
                 title=title,
@@ -287,12 +287,6 @@ def _add_seeds(members: pd.DataFrame) -> pd.DataFrame:
     """Add the `seeds` of each member's trial: only means over the same seeds can be compared."""
     seeds = members.groupby("trial")["seed"].agg(lambda seed: ",".join(map(str, sorted(set(seed)))))
     return members.assign(seeds=members["trial"].map(seeds))
-
-
-def _with_values(members: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the members that have these values."""
-    same = np.logical_and.reduce([members[name] == value for name, value in values.items()])
-    return members[same]
 
 
 def _title(levels: Mapping[str, Any], varying: list[str]) -> str:
