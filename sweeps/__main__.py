@@ -12,6 +12,7 @@ from study.record.results import Results
 from study.terminal import DataDir, application, console, format_duration, main, print_table
 from study.trial import parse
 from sweeps import estimate, registry
+from sweeps.cluster.commands import app as cluster
 from sweeps.console import (
     explaining_ctrl_c,
     format_hours,
@@ -49,6 +50,7 @@ PLAN_ROWS = 40
 """The most trials that `plan` shows without `--all`."""
 
 app = application("List, plan and run sweeps on Ray Tune.")
+app.add_typer(cluster, name="cluster")
 
 
 @app.command("list")

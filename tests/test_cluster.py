@@ -19,13 +19,18 @@ from botocore.model import ListShape, Shape, StructureShape
 from botocore.validate import ParamValidator
 from click import ClickException, Group
 from packaging.specifiers import SpecifierSet
+from typer.main import get_command
+
+from sweeps.__main__ import app as sweeps
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "cluster.yaml").read_text()
 CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+GUIDE = (ROOT / "docs" / "cluster.md").read_text()
 SECTION = (ROOT / "README.md").read_text().partition("\n## On a cluster\n")[2].partition("\n## ")[0]
-IMAGE = re.compile(r"rayproject/ray:([\d.]+)-py3(\d+)-cu(\d+)\d")
+IMAGE = re.compile(r"rayproject/ray:([\d.]+)-py3(\d+)-cpu")
+DRIVER = re.compile(r"-e 'NVIDIA_REQUIRE_CUDA=cuda>=(\d+)\.\d+'")
 
 Check = Callable[[str], None]
 
@@ -93,11 +98,13 @@ def unknown_choices(value: Any, shape: Shape) -> Iterator[str]:
 
 
 def versions_agree(text: str, constraints: str = CONSTRAINTS) -> None:
-    """Of Ray, Python and CUDA, in the image and where the project pins them."""
+    """Of Ray, Python and CUDA: in the image, in what is asked of the driver, and where the project pins them."""
     pins = dict(line.split("==") for line in constraints.splitlines())
-    image = IMAGE.fullmatch(yaml.safe_load(text)["docker"]["image"])
+    docker = yaml.safe_load(text)["docker"]
+    image = IMAGE.fullmatch(docker["image"])
     assert image is not None
-    ray, python, cuda = image.groups()
+    ray, python = image.groups()
+    (cuda,) = (match[1] for option in docker["worker_run_options"] if (match := DRIVER.fullmatch(option)))
     assert f"ray[tune]=={ray}" in PROJECT["dependencies"]
     assert ray == pins["ray"] == version("ray")
     assert f"3.{python}" in SpecifierSet(PROJECT["requires-python"])
@@ -123,6 +130,14 @@ def workers_are_spot_and_come_and_go(text: str) -> None:
     assert config["provider"]["cache_stopped_nodes"] is False, "a stopped node still costs its disk"
 
 
+def only_workers_are_given_gpus(text: str) -> None:
+    """An image without CUDA's libraries, which torch brings, says nothing of GPUs either."""
+    docker = yaml.safe_load(text)["docker"]
+    options = docker.get("worker_run_options", [])
+    assert {"-e NVIDIA_VISIBLE_DEVICES=all", "-e NVIDIA_DRIVER_CAPABILITIES=compute,utility"} <= set(options)
+    assert "NVIDIA" not in " ".join(docker["run_options"])
+
+
 def the_token_is_asked_for(text: str) -> None:
     config = yaml.safe_load(text)
     assert "-e RAY_AUTH_MODE=token" in config["docker"]["run_options"]
@@ -139,10 +154,10 @@ def nothing_is_secret(text: str) -> None:
 
 
 def what_is_the_users_says_change(text: str) -> None:
-    users = r"^max_workers:|^  region:|ImageId: &|  Name: |Key: owner|InstanceType: g"
+    users = r"^max_workers:|^  region:|ImageId: &|  Name: |Key: owner|Key: results|InstanceType: g"
     lines = text.splitlines()
     found = [line for line in lines if re.search(users, line)]
-    assert len(found) == 7
+    assert len(found) == 8
     assert [line for line in found if "  # change: " not in line] == []
     assert [line for line in lines if "change:" in line and line not in found] == []
 
@@ -206,6 +221,7 @@ CHECKS = [
     versions_agree,
     the_head_takes_no_trials,
     workers_are_spot_and_come_and_go,
+    only_workers_are_given_gpus,
     the_token_is_asked_for,
     nothing_is_secret,
     what_is_the_users_says_change,
@@ -227,16 +243,18 @@ BREAKS = [
     (aws_accepts, "MarketType: spot", "MarketType: sport"),
     (aws_accepts, "ImageId: *machine", "KeyName: mine"),
     (versions_agree, "ray:2.60.0", "ray:2.59.1"),
-    (versions_agree, "ray:2.60.0-py311-cu130", "ray:latest-gpu"),
+    (versions_agree, "ray:2.60.0-py311-cpu", "ray:latest-gpu"),
     (versions_agree, "-py311", "-py310"),
     (versions_agree, "-py311", "-py314"),
-    (versions_agree, "-cu130", "-cu129"),
+    (versions_agree, "cuda>=13.0", "cuda>=12.9"),
     (the_head_takes_no_trials, "{CPU: 0, GPU: 0}", "{CPU: 4, GPU: 0}"),
     (the_head_takes_no_trials, " --num-cpus=0", ""),
     (workers_are_spot_and_come_and_go, "MarketType: spot", "MarketType: on-demand"),
     (workers_are_spot_and_come_and_go, "min_workers: 0", "min_workers: 1"),
     (workers_are_spot_and_come_and_go, "idle_timeout_minutes: 10", "idle_timeout_minutes: 600"),
     (workers_are_spot_and_come_and_go, "cache_stopped_nodes: false", "cache_stopped_nodes: true"),
+    (only_workers_are_given_gpus, "    - -e NVIDIA_VISIBLE_DEVICES=all\n", ""),
+    (only_workers_are_given_gpus, "  worker_run_options:\n", ""),
     (the_token_is_asked_for, "RAY_AUTH_MODE=token", "RAY_AUTH_MODE=disabled"),
     (the_token_is_asked_for, "  /home/ray/.ray/auth_token: ~/.ray/auth_token", ""),
     (nothing_is_secret, "RAY_AUTH_MODE=token", f"AWS_SECRET={'Ab1/' * 10}"),
@@ -305,7 +323,67 @@ def test_a_node_installs_once_and_again_only_after_a_change(tmp_path: Path):
     assert set_up() == (False, 3)
 
 
-# The README's section
+# The template for machines of one's own
+
+LOCAL = (ROOT / "cluster-local.yaml").read_text()
+
+
+def test_the_local_template_is_valid_and_starts_what_works():
+    ray_accepts(LOCAL)
+    nothing_is_secret(LOCAL.replace("  ssh_private_key: ~/", "  path: ~/"))
+    config, aws = yaml.safe_load(LOCAL), yaml.safe_load(TEXT)
+    assert config["provider"]["type"] == "local"
+    assert config["rsync_exclude"] == aws["rsync_exclude"]
+    assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    assert "-c constraints.txt -e '.[cluster]'" in config["setup_commands"][0]
+    assert config["head_setup_commands"] == config["worker_setup_commands"] == []
+    head, worker = config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]
+    assert "RAY_enable_autoscaler_v2=0 RAY_AUTH_MODE=token && ray start --head" in head
+    assert {"--num-cpus=0", "--num-gpus=0"} <= set(head.split())
+    assert worker.startswith("RAY_AUTH_MODE=token ray start ")
+    parse(head.partition(" && ")[2])
+    parse(worker.partition(" ")[2])
+
+
+# The job on Kubernetes
+
+
+def test_the_job_on_kubernetes_is_of_this_ray_and_of_the_workers_that_it_pays_for():
+    job = yaml.safe_load((ROOT / "rayjob.yaml").read_text())
+    cluster = job["spec"]["rayClusterSpec"]
+    assert (job["kind"], job["spec"]["shutdownAfterJobFinishes"]) == ("RayJob", True)
+    assert cluster["rayVersion"] == version("ray")
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert cluster["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
+    (workers,) = cluster["workerGroupSpecs"]
+    assert (workers["minReplicas"], cluster["enableInTreeAutoscaling"]) == (0, True)
+    (container,) = workers["template"]["spec"]["containers"]
+    gpus = int(container["resources"]["limits"]["nvidia.com/gpu"])
+    assert f"--workers {workers['maxReplicas'] * gpus} " in job["spec"]["entrypoint"]
+    assert job["spec"]["entrypoint"].endswith(" --yes"), "nobody is there to be asked"
+
+
+# The commands of the README and of docs/cluster.md
+
+
+def test_every_ray_command_of_the_guide_is_read_by_ray():
+    commands = re.findall(r"^ray [^\n]*$", GUIDE, re.MULTILINE)
+    assert {tuple(command.split()[1:3]) for command in commands} >= {("job", "submit"), ("job", "list")}
+    for command in commands:
+        parse(command)
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"python -m sweeps[^\n`)']*", GUIDE))))
+def test_every_command_of_ours_in_the_guide_is_one(command: str):
+    _, _, _, *arguments = shlex.split(command.replace(" ROLE", " head"))
+    walk(get_command(sweeps), arguments)
+
+
+def walk(command: Any, arguments: list[str]) -> None:
+    """Have each command on the way read its arguments, and run none."""
+    with command.make_context("", arguments) as context:
+        if rest := [*context._protected_args, *context.args]:
+            walk(command.get_command(context, rest[0]), rest[1:])
 
 
 def test_every_ray_command_of_the_readme_is_read_by_ray():
@@ -332,13 +410,10 @@ def test_the_readme_has_the_image_and_the_workers_of_the_file():
 
 
 def test_the_other_clusters_of_the_readme_are_valid_too(tmp_path: Path):
-    gcp, local, kuberay = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL))
+    gcp, kuberay = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL))
     config = yaml.safe_load(TEXT)
     ray_accepts(yaml.safe_dump({**config, **gcp}))
     the_head_takes_no_trials(yaml.safe_dump({**config, **gcp}))
-    left_out = ("max_workers", "head_node_type", "available_node_types")
-    assert all(f"`{name}`" in SECTION for name in left_out)
-    ray_accepts(yaml.safe_dump({**{name: each for name, each in config.items() if name not in left_out}, **local}))
     with pytest.raises((ValueError, jsonschema.ValidationError)):
         ray_accepts(yaml.safe_dump({**config, **gcp, "head_node_type": "other"}))
     assert kuberay["spec"]["rayVersion"] == version("ray")
