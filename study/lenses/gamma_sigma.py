@@ -44,9 +44,9 @@ def ratios(networks: Sequence[nn.Module]) -> list[list[dict[str, Any]]]:
     Returns:
         The rows of each network.
     """
-    found = [gamma_over_sigma(network) for network in networks]
-    layers = {name: torch.stack([ratio[name] for ratio in found]).double() for name in found[0]}
-    # Every value that is asked for waits for the device: so they come over together.
+    by_network = [gamma_over_sigma(network) for network in networks]
+    layers = {name: torch.stack([ratio[name] for ratio in by_network]).double() for name in by_network[0]}
+    # A host waits for its device whenever it asks for a value, so all values come over together.
     values = torch.stack([_distribution(ratio) for ratio in layers.values()]).tolist() if layers else []
     return [
         [

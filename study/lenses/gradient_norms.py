@@ -103,11 +103,11 @@ def grad_norms(
         return norms
     of_each = CPU_CHUNK if pack.device.type == "cpu" else GPU_CHUNK
     chunk = chunk or max(1, min(of_each, AT_ONCE // len(pack)))
-    with _evaluated(pack), torch.enable_grad():
+    with _eval_mode(pack), torch.enable_grad():
         way = _exact_way(pack, tuple(images.shape[1:]))
         seen, assigned = (torch.stack(list(each)).split(chunk, dim=1) for each in (rows, labels))
-        for part, own, found in zip(seen, assigned, norms.split(chunk, dim=1), strict=True):
-            found.copy_(way(pack, to_float(images[part], pack.dtype), own))
+        for part, own, into in zip(seen, assigned, norms.split(chunk, dim=1), strict=True):
+            into.copy_(way(pack, to_float(images[part], pack.dtype), own))
     for member in pack.alive:
         if not torch.isfinite(norms[member]).all():
             pack.diverged[member] = "a gradient is not finite"
@@ -132,7 +132,7 @@ def check_exact(network: nn.Module, shape: tuple[int, int, int], classes: int) -
     pack = Single([network])
     if not pack.parameters:
         raise BadInputError(f"{type(network).__name__} has no trainable parameters, so it has no gradient norms.")
-    with _evaluated(pack), torch.enable_grad():
+    with _eval_mode(pack), torch.enable_grad():
         _exact_way(pack, shape, classes)
 
 
@@ -160,7 +160,7 @@ def _exact_way(pack: Pack, shape: tuple[int, ...], classes: int | None = None) -
         raise BadInputError(f"{name} mixes the samples of a batch in eval mode, so none has a gradient of its own.")
     together = type(pack)(probes)
     together.train(False)
-    return _agreeing(name, together, images, labels, wanted)
+    return _first_exact_way(name, together, images, labels, wanted)
 
 
 def _refuse_batch_statistics(network: nn.Module) -> None:
@@ -178,16 +178,16 @@ def _noise(shape: tuple[int, ...]) -> Tensor:
     return to_float(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8), torch.float64)
 
 
-def _agreeing(name: str, probe: Pack, images: Tensor, labels: Tensor, wanted: Tensor) -> Way:
+def _first_exact_way(name: str, probe: Pack, images: Tensor, labels: Tensor, wanted: Tensor) -> Way:
     """Return the first way that finds the wanted norms, or refuse the network with the reasons why there is none."""
     reasons = []
     for way in (_by_layers, _by_vmap) if isinstance(probe, Single) else (_by_layers, _each_by_layers, _by_vmap):
         try:
-            found = way(probe, images, labels)
+            norms = way(probe, images, labels)
         except Exception as error:  # the network is the user's: it may fail in any manner
             reasons.append(str(error) if isinstance(error, _UnfitError) else reason(error))
             continue
-        if torch.allclose(found, wanted, rtol=1e-6, atol=0, equal_nan=True):
+        if torch.allclose(norms, wanted, rtol=1e-6, atol=0, equal_nan=True):
             return way
         reasons.append("the norms are not those of batches of one")
     by_layers, by_vmap = reasons[-2:]
@@ -209,7 +209,7 @@ def _one_by_one(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Ten
 
 
 @contextmanager
-def _evaluated(pack: Pack) -> Iterator[None]:
+def _eval_mode(pack: Pack) -> Iterator[None]:
     """Put the pack and its members' networks into eval mode, and afterwards give each layer its training flag back."""
     networks = [*pack.networks, *([] if pack.joint_network is None else [pack.joint_network])]
     flags = {layer: layer.training for network in networks for layer in network.modules()}
@@ -244,10 +244,10 @@ def _logit_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def _by_vmap(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
     """Return norms [M, N] from whole gradients, one member after the other."""
-    return _each(_whole, pack, images, labels)
+    return _member_by_member(_from_whole_gradients, pack, images, labels)
 
 
-def _each(
+def _member_by_member(
     norms_of: Callable[[nn.Module, Tensor, Tensor], Tensor], pack: Pack, images: Tensor, labels: Tensor
 ) -> Tensor:
     """Return norms [M, N] from those [N] of each member that has not diverged, and NaN for the others."""
@@ -257,7 +257,7 @@ def _each(
     return norms
 
 
-def _whole(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def _from_whole_gradients(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Return norms [N] from each sample's whole gradient, as many samples at once as `WHOLE` allows."""
     parameters = {name: value.detach() for name, value in network.named_parameters() if value.requires_grad}
 
@@ -326,7 +326,7 @@ def _each_by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
     def alone(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return _by_layers(Single([network]), images[None], labels[None])[0]
 
-    return _each(alone, pack, images, labels)
+    return _member_by_member(alone, pack, images, labels)
 
 
 def _by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
@@ -339,8 +339,8 @@ def _by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
         raise _UnfitError("no layer computes all members")
     layers = _layers(pack.joint_network, len(pack))
     squares = torch.zeros(labels.T.shape, dtype=torch.float64, device=labels.device)
-    with _frozen(pack.joint_network):
-        with _tapped(layers, squares) as unseen:
+    with _without_parameter_gradients(pack.joint_network):
+        with _hooks(layers, squares) as unseen:
             logits, _ = pack.forward(images)
         direction, length = _logit_gradient(logits.detach(), labels)
         logits.backward(direction)
@@ -352,7 +352,7 @@ def _by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
 
 
 @contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
+def _without_parameter_gradients(network: nn.Module) -> Iterator[None]:
     """Have no parameter require a gradient, so that the backward pass computes none and leaves every `.grad` alone."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     try:
@@ -365,7 +365,7 @@ def _frozen(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _tapped(layers: list[_Layer], squares: Tensor) -> Iterator[set[str]]:
+def _hooks(layers: list[_Layer], squares: Tensor) -> Iterator[set[str]]:
     """Hook every layer, so that a backward pass adds its squared gradient norms to `squares`, [N, M].
 
     Yields the names of the layers to which no gradient has come yet.
@@ -386,9 +386,9 @@ def _tapped(layers: list[_Layer], squares: Tensor) -> Iterator[set[str]]:
             unseen.discard(layer.name)
             squares.add_(layer.rule(module, layer.own, given, gradient, squares.shape[1]))
 
-        opened = _open(output)
-        opened.register_hook(add)
-        return opened
+        hookable = _hookable(output)
+        hookable.register_hook(add)
+        return hookable
 
     hooks = [layer.module.register_forward_hook(partial(tap, layer)) for layer in layers]
     try:
@@ -398,7 +398,7 @@ def _tapped(layers: list[_Layer], squares: Tensor) -> Iterator[set[str]]:
             hook.remove()
 
 
-def _open(output: Tensor) -> Tensor:
+def _hookable(output: Tensor) -> Tensor:
     """Return the output as a tensor that a hook can be put on, whatever the network does with it next."""
     # Work in place on a view rewrites the history of its base, and the view's hook would never be called.
     output = output.clone() if output._is_view() else output

@@ -44,14 +44,14 @@ def memorization(
         unseen: sets that no member was trained on by name, such as `test`, each with the logits [M, T, classes] of each
             member for it, in eval mode.
     """
-    found = [
+    scalars = [
         _values(own, of, {name: (others[member], split) for name, (others, split) in unseen.items()})
         for member, (own, of) in enumerate(zip(logits, corrupted, strict=True))
     ]
-    # Every value that is asked for waits for the device: so they come over together.
-    values = torch.stack([torch.stack([*each.values()]) for each in found]).tolist()
+    # A host waits for its device whenever it asks for a value, so all values come over together.
+    values = torch.stack([torch.stack([*of_member.values()]) for of_member in scalars]).tolist()
     return [
-        {name: None if math.isnan(value) else value for name, value in zip(found[0], of_member, strict=True)}
+        {name: None if math.isnan(value) else value for name, value in zip(scalars[0], of_member, strict=True)}
         for of_member in values
     ]
 

@@ -87,14 +87,16 @@ def audit(
         attacks: keys of `ATTACKS`.
 
     Returns:
-        For each attack, group and target a row of `member` (the target's index), `attack`, `group` and the measures.
+        For each attack, group and target a row of `member` (the target's index), `attack`, `group` and the metrics.
 
     Raises:
         BadInputError: the input is unusable, an attack is unknown or needs more models.
     """
     rows = []
     for attack in attacks:
-        for group, found in metrics_by_group(attack_scores(attack, scores, is_member), is_member, groups).items():
-            told = {"attack": attack, "group": group}
-            rows += [{"member": target, **told, **asdict(measures)} for target, measures in enumerate(found)]
+        for group, by_target in metrics_by_group(attack_scores(attack, scores, is_member), is_member, groups).items():
+            rows += [
+                {"member": target, "attack": attack, "group": group, **asdict(metrics)}
+                for target, metrics in enumerate(by_target)
+            ]
     return rows

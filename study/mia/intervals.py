@@ -75,13 +75,13 @@ def _auc_influence(scores: Scores, is_member: Mask) -> tuple[Floats, Floats]:
     check_scores(scores, is_member)
     targets = targets_with_both(is_member)
     auc, influence = np.empty(len(targets)), np.empty((len(targets), scores.shape[1]))
-    for found, target in enumerate(targets):
+    for position, target in enumerate(targets):
         row, member = scores[target], is_member[target]
         exceeds = _share_exceeded(row[member], row[~member])
         exceeded = 1 - _share_exceeded(row[~member], row[member])
-        auc[found] = exceeds.mean()
-        influence[found, member] = (exceeds - auc[found]) / len(exceeds)
-        influence[found, ~member] = (exceeded - auc[found]) / len(exceeded)
+        auc[position] = exceeds.mean()
+        influence[position, member] = (exceeds - auc[position]) / len(exceeds)
+        influence[position, ~member] = (exceeded - auc[position]) / len(exceeded)
     return auc, influence
 
 

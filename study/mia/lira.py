@@ -110,14 +110,14 @@ def _leave_one_out(phi: Floats, chosen: Mask) -> _Shadows:
 
 def _running_moments(phi: Floats, chosen: Mask) -> Floats:
     """Return count, mean and squared residuals, [3, N, S], of the chosen models before each one (Welford 1962)."""
-    found = np.zeros((3, *phi.shape))
+    moments = np.zeros((3, *phi.shape))
     for model in range(len(phi) - 1):
-        n, mean, squares = found[:, model]
+        n, mean, squares = moments[:, model]
         counted = n + chosen[model]
         gap = np.where(chosen[model], phi[model] - mean, 0)
         moved = mean + gap / np.maximum(counted, 1)
-        found[:, model + 1] = counted, moved, squares + gap * (phi[model] - moved)
-    return found
+        moments[:, model + 1] = counted, moved, squares + gap * (phi[model] - moved)
+    return moments
 
 
 def _per_example_variance(shadows: _Shadows) -> Floats:

@@ -70,14 +70,14 @@ def metrics_by_group(scores: Scores, is_member: Mask, groups: NDArray[Any]) -> d
     """
     check_scores(scores, is_member)
     names, number = _group_numbers(groups, scores.shape[-1])
-    found: dict[str, list[AttackMetrics]] = {name: [] for name in (ALL, *names)}
+    metrics: dict[str, list[AttackMetrics]] = {name: [] for name in (ALL, *names)}
     for row, member in zip(scores, is_member, strict=True):
         order = np.argsort(row)[::-1]
         falling, truth, group = row[order], member[order], number[order]
-        found[ALL].append(_metrics(falling, truth))
+        metrics[ALL].append(_metrics(falling, truth))
         for index, name in enumerate(names):
-            found[name].append(_metrics(falling[group == index], truth[group == index]))
-    return found
+            metrics[name].append(_metrics(falling[group == index], truth[group == index]))
+    return metrics
 
 
 @dataclass(frozen=True)
