@@ -159,7 +159,14 @@ def _write_together(store: Store, sweep: str, table: str, trials: Sequence[str],
 
 
 def _remove(store: Store, sweep: str, shards: Mapping[str, Mapping[str, Stamp]]) -> None:
-    """Remove the shards that are still what they were."""
-    for table, stamps in shards.items():
-        now = _stamps(store, sweep, table, stamps)
-        store.delete(*(shard_name(sweep, table, trial) for trial, stamp in now.items() if stamp == stamps[trial]))
+    """Remove the shards of the trials of which all that are there are still what they were.
+
+    Of a trial that was run again one may pass for the same, on a store whose clock tells whole seconds: to remove it
+    alone would lose its rows, for those of an earlier file no longer count.
+    """
+    there = {table: _stamps(store, sweep, table, stamps) for table, stamps in shards.items()}
+    changed = {
+        trial for table, stamps in there.items() for trial, stamp in stamps.items() if stamp != shards[table][trial]
+    }
+    for table, stamps in there.items():
+        store.delete(*(shard_name(sweep, table, trial) for trial in stamps if trial not in changed))

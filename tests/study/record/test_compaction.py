@@ -1,5 +1,6 @@
 """Compaction: whatever happens during it, and whoever reads meanwhile, each member is there, and once."""
 
+import json
 import os
 import shutil
 import sys
@@ -228,6 +229,20 @@ def test_a_shard_that_changes_meanwhile_stays_and_counts(folder, monkeypatch):
     assert folder.read("sweep", "members", ["member"], {IDS[0]}).to_pydict() == {"member": [0, 1, 2, 3]}
     assert folder.compact("sweep") == (3, 3) or shards(folder) == 0
     assert folder.read("sweep", "members", ["member"], {IDS[0]}).to_pydict() == {"member": [0, 1, 2, 3]}
+
+
+def test_a_trial_that_is_run_again_keeps_all_tables_though_a_shard_passes_for_the_same(folder, tmp_path):
+    expected = content(folder)
+    folder.compact("sweep")
+    (manifest,) = (tmp_path / "results" / "sweep" / "compact").glob("*.json")
+    write(folder, IDS[0])
+    # Written in the same tick of a store's clock as the one that was taken in.
+    same = tmp_path / "results" / "sweep" / "samples" / f"{IDS[0]}.parquet"
+    size, changed_ns = json.loads(manifest.read_text())["shards"]["samples"][IDS[0]]
+    os.utime(same, ns=(changed_ns, changed_ns))
+    assert same.stat().st_size == size
+    folder.compact("sweep")
+    assert content(folder) == expected
 
 
 def test_who_reads_meanwhile_sees_each_member_once(results):
