@@ -28,6 +28,7 @@ settings.load_profile("normleak")
 
 WITH_RAY = {
     "commands": (
+        "tests/cluster/test_machines.py",
         "tests/sweeps/test_main.py",
         "tests/sweeps/launch/test_loggers.py",
         "tests/sweeps/tuning/test_search.py",

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 MACHINES = Path(__file__).with_name("machines.sh")
 HEAD, WORKER = "10.77.0.2", "10.77.0.3"
 SSHD = Path("/usr/sbin/sshd")
-PROGRAMS = ("ip", "mount", "nsenter", "rsync", "ssh", "ssh-keygen", "unshare")
+PROGRAMS = ("ip", "mount", "nsenter", "rsync", "setpriv", "ssh", "ssh-keygen", "unshare")
 SSHD_CONFIG = """\
 HostKey {folder}/host_key
 PidFile none
@@ -158,7 +158,18 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     prepare(folder)
     keep = {ROOT.resolve(), Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), folder}
     seen = ":".join(str(path) for path in keep if path.is_relative_to("/tmp"))
-    namespaces = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    # Nothing of it outlives the tests, were they killed.
+    namespaces = [
+        "setpriv",
+        "--pdeathsig=KILL",
+        "unshare",
+        "--mount",
+        "--net",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ]
     with subprocess.Popen([*namespaces, "bash", MACHINES, folder, seen]) as process:
         try:
             until = time.monotonic() + 60
