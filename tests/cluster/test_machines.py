@@ -211,7 +211,7 @@ def test_a_sweep_runs_on_machines_of_ones_own(desk: Desk):
     results = desk.folder / "results"
     sweep = f"run quickstart --set epochs=1 --set seed=0 --set k=0.1 --backend single --results {results} --yes"
     # There is one worker, and it comes after `ray up` has ended.
-    waits = f"cd normleak && .venv/bin/python -m sweeps {sweep} --address auto --workers 2 --device cpu"
+    waits = f"cd normleak && .venv/bin/python -m sweeps {sweep} --address auto --workers 1 --device cpu"
     said = desk.run("ray", "exec", "my-cluster.yaml", waits)
     assert "2 done, 0 missing, 0 failed" in said, said[-4000:]
     members = pd.read_parquet(results / "quickstart" / "members")
