@@ -42,6 +42,7 @@ from sweeps.options import (
     Workers,
     Yes,
 )
+from sweeps.parts import Part
 from sweeps.plan import Plan
 from sweeps.sweep import Scale
 from sweeps.tuning import space
@@ -120,6 +121,12 @@ def run(
     overrides: Set = None,
     fraction: Fraction = 1.0,
     limit: Annotated[int | None, typer.Option(min=1, help="Run at most this many trials now.")] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Run only the I-th of N parts of the plan, which other launches may run side by side."
+        ),
+    ] = None,
     results: ResultsOption = "results",
     data_dir: DataDir = "data",
     workers: Workers = None,
@@ -135,28 +142,31 @@ def run(
     Stopped or killed, the same command goes on where it was. A failed trial is kept as such until `retry`.
 
     Example: python -m sweeps run quickstart --set dataset=mnist --data-dir data
+    Example: python -m sweeps run label_noise --results s3://bucket/study --shard 2/8 --yes
     """
+    part = None if shard is None else Part.parse(shard)
     planned = _planned(name, scale, overrides, fraction)
     where = Results.at(results)
     where.plans(name)  # those of a later version are refused
     where.check_writable()
-    with exclusive(where, name, on_wait=console.print):
+    with exclusive(where, name, part=part.name(planned) if part else "", on_wait=console.print):
+        own = part.of(planned) if part else planned
         try:
-            state = planned.state(where)
+            state = own.state(where)
         except DamagedError:
             quarantine_damaged(where, name)
-            state = planned.state(where)
+            state = own.state(where)
         launch = Launch(
             sweep=name,
             results=where,
             data_dir=Path(data_dir),
             trials=state.missing[:limit],
-            planned=planned.trials,
+            planned=own.trials,
             cluster=Cluster(address, workers, device.value),
             backend=backend.value,
             time_limit=time_limit,
         )
-        run_and_report(state, launch, log_to or [], yes)
+        run_and_report(state, launch, log_to or [], yes, planned, part)
 
 
 @app.command()
@@ -204,7 +214,7 @@ def retry(
             backend=backend.value,
             time_limit=time_limit,
         )
-        run_and_report(state, launch, log_to or [], yes)
+        run_and_report(state, launch, log_to or [], yes, planned)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from sweeps.bundles import Packings
 from sweeps.interrupt import CTRL_C
 from sweeps.launch.launch import Callbacks, Launch
 from sweeps.options import Logger
+from sweeps.parts import Part
 from sweeps.plan import Plan, State, command
 from sweeps.tuning import space
 
@@ -36,27 +37,35 @@ def quarantine_damaged(results: Results, sweep: str) -> None:
         console.print(f"  damaged, and set aside: {trial}")
 
 
-def run_and_report(state: State, launch: Launch, loggers: Sequence[Logger], yes: bool) -> None:
+def run_and_report(
+    state: State, launch: Launch, loggers: Sequence[Logger], yes: bool, whole: Plan, part: Part | None = None
+) -> None:
     """Say what is about to run, run it, and say what came of it.
 
     Args:
-        state: the plan, held against the records.
+        state: the plan, or the part of it that this launch is to run, held against the records.
         launch: which of its trials to run, and how.
         loggers: where else to log them.
         yes: don't ask before running.
+        whole: the whole plan.
+        part: which part of it this launch is to run; None for all.
 
     Raises:
         typer.Exit: with 1 if one of the trials failed or is missing, with 130 if the user stopped the run.
     """
-    console.print(f"{launch.sweep}: {size(state.plan.trials)}: {state}")
+    name = launch.sweep if part is None else f"{launch.sweep}, shard {part}"
+    console.print(f"{name}: {size(state.plan.trials)}: {state}")
     if launch.trials:
         with explaining_ctrl_c():
-            _run(state.plan, launch, loggers, yes)
+            _run(whole, launch, loggers, yes)
     else:
-        state.plan.save(launch.results)
-    after = state.plan.state(launch.results)
-    if launch.trials:
-        console.print(f"{launch.sweep}: {after}")
+        whole.save(launch.results)
+    now = whole.state(launch.results)
+    after = replace(now, plan=state.plan)
+    if part:
+        console.print(f"{name}: {after}; the whole sweep: {size(whole.trials)}: {now}")
+    elif launch.trials:
+        console.print(f"{name}: {after}")
     for trial in after.failed[:MOST_FAILURES]:
         console.print(f"  failed: {trial}: {after.error(trial)}")
     if after.failed:

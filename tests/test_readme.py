@@ -3,6 +3,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.main import get_command
 
 import analysis.__main__
@@ -47,3 +48,16 @@ def test_every_file_that_the_readme_names_exists():
     named |= set(re.findall(r"\]\((docs/[^)]+)\)", README))
     assert {"study/run.py", "study", "docs/quickstart.png"} <= named
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_shards_of_the_readme_are_as_many_as_are_launched():
+    section = README.partition("\n## Without a head\n")[2].partition("\n## ")[0]
+    (script,) = re.findall(r"```\n(#!.*?)```", section, re.DOTALL)
+    assert (
+        re.findall(r"--array=1-(\d+)", script) == re.findall(r'--shard "\$SLURM_ARRAY_TASK_ID/(\d+)"', script) == ["8"]
+    )
+    (job,) = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", section, re.DOTALL))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    count = job["spec"]["completions"]
+    assert job["spec"]["completionMode"] == "Indexed"
+    assert f'--shard "$((JOB_COMPLETION_INDEX + 1))/{count}"' in container["args"][0]

@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from analysis.load import load
-from study.record.leases import holder_of
+from study.record.leases import holder_in, holder_of
 from study.record.results import Results
 from study.trial import Trial
 from sweeps import registry
@@ -23,7 +23,7 @@ from sweeps.launch.launch import Cluster, Launch
 from sweeps.sweep import Scale
 from tests.ray_runs import ROOT, Command, command
 from tests.stores import ACCESS_KEY, ENVIRONMENT, SECRET_KEY, Store
-from tests.sweeps.test_main import assert_same_science
+from tests.sweeps.test_main import assert_same_science, side_by_side
 
 AXES = {"epochs": 2, "k": 0.1, "seed": (0, 1)}
 
@@ -100,6 +100,19 @@ def test_a_sweep_goes_straight_to_a_slow_store_and_is_read_there(
     assert [results.argument in plan["command"] for plan in plans] == [True]
     left["printed"] = (done.stdout + done.stderr).encode()
     cluster.assert_nothing_tells(["URIKEY", SECRET_KEY], left)
+
+
+def test_two_shards_at_once_share_a_sweep_on_a_store(sweeps: Command, store: Store, local: Results):
+    results = Results.at(store.uri())
+    axes = [part for axis in ("epochs=2", "k=0.1", "seed=0,1") for part in ("--set", axis)]
+    printed = side_by_side(results.location, *axes, "--backend", "single", "--workers", "1")
+    for number, text in enumerate(printed, 1):
+        assert f"quickstart, shard {number}/2: 1 done, 0 missing" in text
+    assert_same_science(results, local)
+    held = [file.name for file in results.store.list("quickstart/leases")]
+    assert [name.rpartition("/")[2].partition("-")[2] for name in held] == ["2-1.json", "2-2.json"]
+    assert [holder_in(results.store, name) for name in held] == [None, None]
+    assert "2 done, 0 missing" in sweeps("status", "quickstart", "--results", results.location).stdout
 
 
 def test_a_killed_driver_is_taken_up_again_on_a_store_that_fails_now_and_then(

@@ -1,6 +1,7 @@
 """Leases: of the processes that would run a sweep into one store, one holds it.
 
-The lease of a sweep is the object `<sweep>/lease.json`, and names its holder. It is made if there is none, and from
+The lease of a sweep is the object `<sweep>/lease.json`, and names its holder; launches that run a part of the sweep
+each have one of the part, `<sweep>/leases/<part>.json`, instead. It is made if there is none, and from
 then on replaced only where it still is the version that was read, so that of several who try one succeeds: the store
 decides. A holder renews its lease all along. A lease that was let go, whose process has ended on this machine, or that
 was not renewed for a minute of the store's own time can be taken over.
@@ -93,10 +94,10 @@ class Holder:
 
 
 class Lease:
-    """The lease on one sweep, for a process that wants it."""
+    """The lease on one sweep, or on a part of it, for a process that wants it."""
 
-    def __init__(self, store: ObjectStore, sweep: str) -> None:
-        self._store, self._sweep, self._name = store, sweep, name_of(sweep)
+    def __init__(self, store: ObjectStore, sweep: str, part: str = "") -> None:
+        self._store, self._sweep, self._name = store, sweep, name_of(sweep, part)
         self._me, self._safe_until = Holder.this_process(), 0.0
         self._version: Version = {}
 
@@ -110,23 +111,52 @@ class Lease:
             BadInputError: another process holds it.
             OSError: the store refuses.
         """
+        while not self._put(self._me, self._await_free(self._name, on_wait)[1]):
+            pass
+
+    def exclude(self, name: str, on_wait: Callable[[str], None] = lambda _: None) -> None:
+        """Have no process hold another lease, for which this one has to be held already.
+
+        Of two processes that exclude each other at least one finds what the other holds.
+
+        Args:
+            name: that of the other lease.
+            on_wait: as in `take`.
+
+        Raises:
+            BadInputError: a process holds it.
+            OSError: the store refuses.
+        """
+        over = replace(Holder.this_process(), released=True).encode()
+        while True:
+            holder, version = self._await_free(name, on_wait)
+            # Its last holder, if it was only suspended, can't renew what has been replaced.
+            if version is None or holder.released or self._store.put_if_same(name, over, version) is not None:
+                return
+
+    def _await_free(self, name: str, on_wait: Callable[[str], None]) -> tuple[Holder, Version | None]:
+        """Return the last holder and the version of a lease that can be taken over; None for one that isn't there.
+
+        Args:
+            name: that of the lease.
+            on_wait: as in `take`.
+
+        Raises:
+            BadInputError: a process holds it.
+        """
         seen: Version | None = None
         while True:
             try:
-                content, version, changed_ns = self._store.read_versioned(self._name)
+                content, version, changed_ns = self._store.read_versioned(name)
             except FileNotFoundError:
-                if self._put(self._me, None):
-                    return
-                continue
+                return Holder(), None
             holder = Holder.decode(content)
             if holder.released or holder.has_ended() or self._store.now_ns() - changed_ns > EXPIRES_S * 1e9:
-                if self._put(self._me, version):
-                    return
-                continue
+                return holder, version
             if holder.has_ended() is False or seen not in (None, version):
-                raise held_by(holder, self._store, self._sweep)
+                raise held_by(holder, self._store, name)
             if seen is None:
-                on_wait(f"{holder} had {self._sweep}; waiting to see whether it still has ...")
+                on_wait(f"{holder} had {_what(name)}; waiting to see whether it still has ...")
                 seen = version
             time.sleep(LOOK_EVERY_S)
 
@@ -174,25 +204,49 @@ class Lease:
         return written is not None
 
 
-def name_of(sweep: str) -> str:
-    """Return the name of the file that says who runs a sweep."""
-    return f"{sweep}/lease.json"
+def name_of(sweep: str, part: str = "") -> str:
+    """Return the name of the file that says who runs a sweep, or a part of it.
+
+    Args:
+        sweep: the sweep's name.
+        part: that of the part, `<plan>-<count>-<number>`; by default it is the whole.
+    """
+    return f"{sweep}/leases/{part}.json" if part else f"{sweep}/lease.json"
 
 
 def holder_of(store: Store, sweep: str) -> Holder | None:
     """Return who runs a sweep, or did until it was killed; None if it was let go."""
+    return holder_in(store, name_of(sweep))
+
+
+def holder_in(store: Store, name: str) -> Holder | None:
+    """Return whom the file of that name says to run what it is on; None if it was let go."""
     try:
-        holder = Holder.decode(store.read(name_of(sweep)))
+        holder = Holder.decode(store.read(name))
     except FileNotFoundError:
         return None
     return None if holder.released else holder
 
 
-def held_by(holder: Holder | None, store: Store, sweep: str) -> BadInputError:
-    """Return the error for who wants a sweep that another process runs."""
+def held_by(holder: Holder | None, store: Store, name: str) -> BadInputError:
+    """Return the error for who wants what another process runs.
+
+    Args:
+        holder: that process, where it is known.
+        store: where it is.
+        name: that of its lease.
+    """
     return BadInputError(
-        f"{holder or Holder()} has {sweep} in {store.location}; wait until it ends, or take another results folder."
+        f"{holder or Holder()} has {_what(name)} in {store.location}; wait until it ends, or take another results "
+        "folder."
     )
+
+
+def _what(name: str) -> str:
+    """Return in words what a lease of that name is on."""
+    sweep, _, file = name.partition("/")
+    _, *part = file.rpartition("/")[2].removesuffix(".json").rsplit("-", 2)
+    return f"shard {part[1]}/{part[0]} of a plan of {sweep}" if len(part) == 2 else sweep
 
 
 def _boot() -> str:

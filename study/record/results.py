@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -225,7 +226,8 @@ class Results:
                 damaged |= compacted.trials(COMMIT)
                 aside.append(name)
         for name in aside:
-            store.move(name, f"{name}.damaged")
+            with suppress(FileNotFoundError):  # the launch of another part of the sweep was faster
+                store.move(name, f"{name}.damaged")
         return damaged
 
     def checkpoints(self, sweep: str) -> CheckpointStore:

@@ -12,7 +12,8 @@ import pytest
 
 from study.errors import BadInputError
 from study.record import leases
-from study.record.leases import Holder, LostLeaseError, holder_of, name_of
+from study.record.leases import Holder, Lease, LostLeaseError, holder_of, name_of
+from study.record.object_store import ObjectStore
 from study.record.results import Results
 from sweeps.interrupt import CTRL_C
 from sweeps.lock import exclusive
@@ -23,7 +24,7 @@ import sys, time
 from study.record.results import Results
 from sweeps.lock import exclusive
 
-with exclusive(Results.at(sys.argv[1]), "test"):
+with exclusive(Results.at(sys.argv[1]), "test", part="".join(sys.argv[2:])):
     print("held", flush=True)
     time.sleep(100)
 """
@@ -106,6 +107,50 @@ def test_of_four_launches_at_once_one_holds_the_sweep(results: Results, request:
     print(f"{races} tries of four launches at once: one holder each")
 
 
+# Parts of a plan
+
+
+def test_parts_of_one_plan_are_held_side_by_side_and_each_by_one_process(results: Results):
+    with exclusive(results, "test", part="plan-2-1"), exclusive(results, "test", part="plan-2-2"):
+        who = f"process {os.getpid()} on .* has shard 2/2 of a plan of test in "
+        with pytest.raises(BadInputError, match=who), exclusive(results, "test", part="plan-2-2"):
+            pass
+        with exclusive(results, "another"), exclusive(results, "third", part="plan-3-1"):
+            pass
+    with exclusive(results, "test", part="plan-2-2"):
+        pass
+
+
+@pytest.mark.parametrize("other", ["", "plan-3-1", "other-2-2"])
+def test_a_part_excludes_the_whole_and_parts_of_another_division_and_they_exclude_it(results: Results, other: str):
+    for first, second in (("plan-2-1", other), (other, "plan-2-1")):
+        with exclusive(results, "test", part=first):
+            for _ in range(2):  # being refused takes nothing from whoever has it
+                with (
+                    pytest.raises(
+                        BadInputError, match=f"process {os.getpid()} on .* has (shard ./. of a plan of )?test in"
+                    ),
+                    exclusive(results, "test", part=second),
+                ):
+                    pass
+        with exclusive(results, "test", part=second):
+            pass
+
+
+def test_a_killed_launch_of_a_part_keeps_no_one_out(results: Results):
+    command = [sys.executable, "-c", HOLDS, results.location, "plan-2-1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(BadInputError, match=f"process {holder.pid} on "), exclusive(results, "test"):
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    for part in ("plan-2-1", "other-3-1", ""):
+        with exclusive(results, "test", part=part):
+            pass
+
+
 # Leases
 
 
@@ -138,3 +183,28 @@ def test_a_lost_lease_ends_what_runs_with_one_sentence(
     theirs = holder_of(results.store, "test")
     assert theirs is not None
     assert theirs.host == "elsewhere"
+
+
+def test_a_part_takes_what_a_suspended_launch_of_the_whole_had(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """Else both would run once that goes on."""
+    place = Results.at(store.uri()).store
+    assert isinstance(place, ObjectStore)
+    suspended = Lease(place, "test")
+    suspended._me = Holder("theirs", "elsewhere")
+    suspended.take()
+    monkeypatch.setattr(leases, "EXPIRES_S", -1.0)
+    with exclusive(Results.at(place.location), "test", part="plan-2-1"), pytest.raises(LostLeaseError):
+        suspended.renew()
+
+
+def test_a_lost_lease_on_a_part_ends_its_launch(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.2)
+    results = Results.at(store.uri())
+
+    def run() -> None:
+        with exclusive(results, "test", part="plan-2-1"), CTRL_C:
+            results.store.put(name_of("test", "plan-2-1"), Holder("theirs", "elsewhere").encode())
+            time.sleep(60)
+
+    with pytest.raises(LostLeaseError, match="another process has taken over test in"):
+        run()

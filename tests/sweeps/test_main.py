@@ -13,6 +13,7 @@ from analysis.__main__ import app as analysis_app
 from study.record import schema
 from study.record.results import Results
 from study.record.rows import failed
+from study.run import run as train
 from study.terminal import main
 from study.trial import Trial
 from sweeps import registry
@@ -82,6 +83,9 @@ def test_status_counts_what_was_planned(sweeps: Command, finished: Path):
         (["run", "quickstart", "--set", "dataset=parquet:nowhere"], "there is no dataset folder"),
         (["run", "quickstart", "--scale", "huge"], "'quick', 'paper'"),
         (["run", "quickstart", "--fraction", "0.4"], "such as 0.25, not 0.4."),
+        (["run", "quickstart", "--shard", "a/b"], "a shard is I/N, such as 2/4 for the second of four, not 'a/b'."),
+        (["run", "quickstart", "--shard", "0/4"], "there is no shard 0/4: they are numbered from 1"),
+        (["run", "quickstart", "--shard", "5/4"], "there is no shard 5/4"),
         (["run", "quickstart", "--set", "corruption=ood", "--set", "ood=digits"], "needs another dataset"),
         (["run", "quickstart", "--set", "architecture=vit"], "use norm=layer, none or rms."),
         (["run", "quickstart", "--set", "architecture=nowhere:network"], "nowhere"),
@@ -226,6 +230,59 @@ def test_a_failed_trial_of_a_compacted_sweep_is_run_again_and_compacted_again(
     assert " shards are now " in sweeps("compact", *where).stdout
     assert_same_science(results, Results.at(finished))
     assert sweeps("compact", *where).stdout == "quickstart: nothing to compact\n"
+
+
+def side_by_side(results: str | Path, *arguments: str) -> list[str]:
+    """What two shards of the quickstart print that run at once on a worker each; both are to end well."""
+    shards = [
+        subprocess.Popen(
+            command("sweeps", "run", "quickstart", *arguments, "--shard", f"{number}/2", "--results", results),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        for number in (1, 2)
+    ]
+    try:
+        printed = [shard.communicate(timeout=300)[0] for shard in shards]
+    finally:
+        for shard in shards:
+            shard.kill()
+    assert [shard.returncode for shard in shards] == [0, 0], printed
+    return printed
+
+
+def test_two_shards_at_once_train_the_plan_between_them_and_each_trial_once(sweeps: Command, tmp_path: Path):
+    printed = side_by_side(tmp_path / "results", *TINY, "--backend", "single")
+    for number, text in enumerate(printed, 1):
+        assert "about to run 2 trials, 4 members" in text
+        assert (
+            f"quickstart, shard {number}/2: 2 done, 0 missing, 0 failed, 0 diverged; the whole sweep: 4 trials" in text
+        )
+    status = sweeps("status", "quickstart", "--results", tmp_path / "results").stdout
+    assert status == "quickstart: 4 trials, 8 members: 4 done, 0 missing, 0 failed, 0 diverged\n"
+    plan, alone = Plan.saved("quickstart", Results.at(tmp_path / "results")), Results.at(tmp_path / "alone")
+    assert plan is not None
+    for trial in plan.trials:
+        alone.write("quickstart", trial.id, train(trial, Path(), backend="single").tables)
+    assert_same_science(Results.at(tmp_path / "results"), alone)
+    assert not list((tmp_path / "results" / "quickstart" / "leases").iterdir())
+
+    again = sweeps("run", "quickstart", *TINY, "--shard", "2/2", "--results", tmp_path / "results")
+    assert again.returncode == 0
+    assert "about to run" not in again.stdout
+
+
+def test_what_a_shard_does_not_run_is_not_missing_to_it(sweeps: Command, tmp_path: Path):
+    where = [*TINY, "--backend", "single", "--results", tmp_path]
+    done = sweeps("run", "quickstart", *where, "--shard", "3/4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "quickstart, shard 3/4: 1 trial, 2 members: 0 done, 1 missing" in done.stdout
+    whole = "the whole sweep: 4 trials, 8 members: 1 done, 3 missing, 0 failed, 0 diverged"
+    assert f"quickstart, shard 3/4: 1 done, 0 missing, 0 failed, 0 diverged; {whole}\n" in done.stdout
+    assert "4 trials, 8 members: 1 done, 3 missing" in sweeps("status", "quickstart", "--results", tmp_path).stdout
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path):
