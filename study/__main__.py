@@ -13,7 +13,7 @@ from rich.table import Table
 from study.errors import BadInputError, unknown
 from study.record.results import Results
 from study.settings import SETTINGS, format_value
-from study.terminal import Assignments, DataDir, application, console, main, print_table, progress_bar, stop_at_ctrl_c
+from study.terminal import Assignments, DataDir, application, console, main, print_table, progress_bar, stop_at_once
 from study.trial import Trial, parse
 from study.worker import restart_with_environment, use_one_thread
 
@@ -180,5 +180,6 @@ if __name__ == "__main__":
     if sys.modules["__main__"].__spec__ is __spec__:  # not where a test runs this module within its own process
         if sys.argv[1:2] == ["run"]:  # the benchmark times other processes, which it starts itself
             restart_with_environment()
-        stop_at_ctrl_c()
+        kept = any(argument.startswith("--results") for argument in sys.argv)
+        stop_at_once("stopped; the same command goes on from the last checkpoint." if kept else "stopped")
     main(app, "python -m study")

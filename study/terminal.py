@@ -20,6 +20,9 @@ DataDir = Annotated[str, typer.Option("--data-dir", help="Where torchvision's da
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """The error that typer raises for an option or a command that it doesn't know."""
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+"""The signals that stop a command: Ctrl-C, and that by which Slurm, Kubernetes and `ray job stop` end a process."""
+
 console = Console(highlight=False, markup=False, emoji=False)
 if not console.is_terminal:
     # A pipe has no width of its own, and 80 columns would cut the tables.
@@ -39,7 +42,13 @@ def application(text: str) -> typer.Typer:
 
 
 def main(app: typer.Typer, name: str) -> None:
-    """Run the command line and end the process: bad input is one sentence on standard error and exit code 2."""
+    """Run the command line and end the process: bad input is one sentence on standard error and exit code 2.
+
+    One that is stopped ends with 128 and the number of the signal, as in a shell.
+    """
+    handled = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if handled:
+        signal.signal(signal.SIGTERM, _exit)
     try:
         sys.exit(app(prog_name=name, standalone_mode=False))
     except UsageError as error:
@@ -57,24 +66,33 @@ def main(app: typer.Typer, name: str) -> None:
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        if handled:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def stop_at_ctrl_c() -> None:
-    """End this process at once at Ctrl-C, with exit code 130.
+def _exit(number: int, _: object) -> NoReturn:
+    """Leave the command by an exception, so that it lets go of what it holds."""
+    sys.exit(128 + number)
+
+
+def stop_at_once(message: str = "stopped") -> None:
+    """End this process at once at Ctrl-C or SIGTERM, with that message and exit code 130 or 143.
 
     An exception would be raised wherever the process is at that moment, even within a compiled library, which may
     swallow it or abort. Records are renamed into place when they are whole, so that nothing is left half-written.
     """
-    signal.signal(signal.SIGINT, lambda *_: _stop())
 
+    def stop(number: int, _: object) -> NoReturn:
+        try:
+            console.show_cursor()
+            print(message, file=sys.stderr)
+            sys.stdout.flush()
+        finally:
+            os._exit(128 + number)
 
-def _stop() -> NoReturn:
-    try:
-        console.show_cursor()
-        print("stopped", file=sys.stderr)
-        sys.stdout.flush()
-    finally:
-        os._exit(130)
+    for each in STOPPING:
+        signal.signal(each, stop)
 
 
 def _fail(message: str) -> NoReturn:

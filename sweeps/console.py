@@ -51,7 +51,7 @@ def run_and_report(
         part: which part of it this launch is to run; None for all.
 
     Raises:
-        typer.Exit: with 1 if one of the trials failed or is missing, with 130 if the user stopped the run.
+        typer.Exit: with 1 if one of the trials failed or is missing, with 130 or 143 if the run was stopped.
     """
     name = launch.sweep if part is None else f"{launch.sweep}, shard {part}"
     console.print(f"{name}: {size(state.plan.trials)}: {state}")
@@ -159,17 +159,17 @@ def _loggers(names: Sequence[Logger], results: Results) -> Callbacks:
 
 @contextmanager
 def explaining_ctrl_c() -> Iterator[None]:
-    """Say how to go on after Ctrl-C, wherever it came up, once the cluster has been let go.
+    """Say how to go on after Ctrl-C or SIGTERM, wherever it came up, once the cluster has been let go.
 
     Raises:
-        typer.Exit: with 130, after Ctrl-C.
+        typer.Exit: with 130 after Ctrl-C, with 143 after SIGTERM.
     """
     try:
         with CTRL_C:
             yield
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on where it was.")
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + CTRL_C.received) from None
 
 
 def print_tuning_summary(tuning: "Tuning") -> bool:

@@ -1,9 +1,12 @@
-"""Have Ctrl-C stop a launch even where a library swallows the exception."""
+"""Have Ctrl-C and SIGTERM stop a launch even where a library swallows the exception."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
+
+from study.terminal import STOPPING
 
 INSIST_EVERY_S = 2.0
 """Seconds between two exceptions, until one is acknowledged."""
@@ -12,24 +15,32 @@ INSIST_EVERY_S = 2.0
 class CtrlC:
     """Raise KeyboardInterrupt at Ctrl-C, again and again until it is acknowledged: a library may swallow it.
 
-    It does so within its `with` statements. These may be nested; the outermost decides how long it lasts.
+    SIGTERM, by which Slurm, Kubernetes and `ray job stop` end a process, is taken for the same. This holds within its
+    `with` statements. These may be nested; the outermost decides how long it lasts.
+
+    Attributes:
+        received: the signal that came last; that of Ctrl-C where none did.
     """
 
-    _depth, _deferred = 0, False
+    _depth, _deferred, received = 0, False, signal.SIGINT
 
     def __enter__(self) -> None:
         self._depth += 1
         if self._depth == 1:
+            self.received = signal.SIGINT
             self._acknowledged = threading.Event()
             self._insisting: threading.Thread | None = None
-            self._before = signal.signal(signal.SIGINT, self._interrupt)
+            self._before = {each: signal.getsignal(each) for each in STOPPING}
+        for each in STOPPING:  # Ray's compiled part, once it is started, would abort the process 3 s after SIGTERM
+            signal.signal(each, self._interrupt)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._depth -= 1
         if not self._depth or kind is KeyboardInterrupt:
             self.acknowledge()
         if not self._depth:
-            signal.signal(signal.SIGINT, self._before)
+            for each, before in self._before.items():
+                signal.signal(each, before)
 
     def acknowledge(self) -> None:
         """Raise it no more: it has reached the code that stops the run."""
@@ -44,7 +55,8 @@ class CtrlC:
         finally:
             self._deferred = False
 
-    def _interrupt(self, *_: object) -> None:
+    def _interrupt(self, number: int, _: FrameType | None) -> None:
+        self.received = signal.Signals(number)
         if self._insisting is None:
             self._insisting = threading.Thread(target=self._insist, daemon=True)
             self._insisting.start()
@@ -53,7 +65,7 @@ class CtrlC:
 
     def _insist(self) -> None:
         while not self._acknowledged.wait(INSIST_EVERY_S):
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident or 0, self.received)
 
 
 CTRL_C = CtrlC()

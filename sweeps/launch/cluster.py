@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from study.errors import BadInputError
+from study.terminal import STOPPING
 from study.worker import ENVIRONMENT
 from sweeps.interrupt import CTRL_C
 from sweeps.launch import environment, ray_internals
@@ -62,6 +63,7 @@ def connect(cluster: Cluster, on_wait: Callable[[str], None] = lambda _: None) -
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     ray_internals.silence_raylet()
+    ray_internals.keep_sigterm_handler()
     ray_internals.keep_out_of_logs(STORE_ENVIRONMENT)
     if cluster.address == "local":
         _check_device(cluster.device)
@@ -87,9 +89,10 @@ def connect(cluster: Cluster, on_wait: Callable[[str], None] = lambda _: None) -
             yield _pool(cluster, asked_at, on_wait)
     finally:
         # A second Ctrl-C would leave workers behind.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        handlers = {each: signal.signal(each, signal.SIG_IGN) for each in STOPPING}
         ray.shutdown()
-        signal.signal(signal.SIGINT, handler)
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
 
 
 def _pool(cluster: Cluster, asked_at: float, on_wait: Callable[[str], None] = lambda _: None) -> Pool:

@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 WANDB = "ray.air.integrations.wandb"
 PRIVATE_NAMES = {
     "ray._private.worker:_worker_logs_enabled": "switches the raylet's messages, for which there is no public switch",
+    "ray._private.utils:set_sigterm_handler": "would replace what this process does at SIGTERM by an end at once",
     "ray.tune.execution.class_cache:ENV_VARS_TO_PROPAGATE": "names the variables that Tune would write into its logs",
     f"{WANDB}:_WandbLoggingActor": "writes a W&B run, here in a process that gets the key from memory",
     f"{WANDB}:WandbLoggerCallback._remote_logger_class": "is the Ray actor of the W&B writers",
@@ -34,6 +35,11 @@ INTERRUPTED_S = 20
 def silence_raylet() -> None:
     """Have Ray print none of its raylet's messages; what happens to a task is known by its outcome."""
     ray._private.worker._worker_logs_enabled = False
+
+
+def keep_sigterm_handler() -> None:
+    """Have Ray leave this process's handler of SIGTERM as it is."""
+    ray._private.utils.set_sigterm_handler = lambda _: None
 
 
 def keep_out_of_logs(variables: Collection[str]) -> None:

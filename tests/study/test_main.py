@@ -141,11 +141,28 @@ def network(shape, classes):
 """
 
 
-def test_run_has_the_environment_of_a_worker_from_its_start_and_stops_at_ctrl_c(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "results", "said"),
+    [
+        (signal.SIGINT, [], "stopped\n"),
+        (signal.SIGTERM, ["--results", "kept"], "stopped; the same command goes on from the last checkpoint.\n"),
+    ],
+)
+def test_run_has_the_environment_of_a_worker_from_its_start_and_stops_at_once(tmp_path, number, results, said):
     (tmp_path / "own.py").write_text(NETWORK)
     clean = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
     running = subprocess.Popen(
-        [sys.executable, "-m", "study", "run", "architecture=own:network", "epochs=1000000", "--device", "cpu"],
+        [
+            sys.executable,
+            "-m",
+            "study",
+            "run",
+            "architecture=own:network",
+            "epochs=1000000",
+            "--device",
+            "cpu",
+            *results,
+        ],
         cwd=tmp_path,
         env={**clean, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "3"},
         stdout=subprocess.PIPE,
@@ -158,10 +175,9 @@ def test_run_has_the_environment_of_a_worker_from_its_start_and_stops_at_ctrl_c(
         time.sleep(0.05)
     assert Path(f"/proc/{running.pid}/environ").read_text().count("MALLOC_TOP_PAD_=") == 1
     assert (tmp_path / "found").read_text() == f"{running.pid} {ENVIRONMENT['MALLOC_TOP_PAD_']} 1"
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     _, errors = running.communicate(timeout=60)
-    assert running.returncode == 130, errors
-    assert errors == "stopped\n"
+    assert (running.returncode, errors) == (128 + number, said)
 
 
 # A command that can't

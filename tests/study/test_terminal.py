@@ -1,3 +1,7 @@
+import signal
+import subprocess
+import sys
+
 import pytest
 from rich.table import Table
 
@@ -35,3 +39,37 @@ def test_on_a_pipe_a_title_wider_than_its_table_stays_on_its_line(capsys):
     table.add_row("0.1")
     print_table(table)
     assert capsys.readouterr().out.splitlines()[0].strip() == table.title
+
+
+WAITS = """
+import time
+from study.terminal import application, main
+
+app = application("Waits.")
+
+@app.callback()
+def waits() -> None:
+    pass
+
+@app.command()
+def wait() -> None:
+    try:
+        print("waiting", flush=True)
+        time.sleep(100)
+    finally:
+        print("let go", flush=True)
+
+main(app, "waits")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_lets_go_of_what_it_has_and_ends_as_in_a_shell(number):
+    waits = subprocess.Popen(
+        [sys.executable, "-c", WAITS, "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert waits.stdout is not None
+    assert waits.stdout.readline() == "waiting\n"
+    waits.send_signal(number)
+    out, errors = waits.communicate(timeout=60)
+    assert (waits.returncode, out, errors) == (128 + number, "let go\n", "")

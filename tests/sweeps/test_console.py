@@ -1,3 +1,4 @@
+import signal
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,13 @@ def test_a_table_of_trials_shows_what_differs_and_says_how_many_are_left_out(tmp
     assert (whole.row_count, whole.caption) == (4, None)
 
 
-def test_ctrl_c_ends_with_code_130_and_says_how_to_go_on(capfd: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_launch_ends_with_the_signals_code_and_says_how_to_go_on(
+    number: signal.Signals, capfd: pytest.CaptureFixture[str]
+):
     with pytest.raises(typer.Exit) as ended, console.explaining_ctrl_c():
-        raise KeyboardInterrupt
-    assert ended.value.exit_code == 130
+        signal.raise_signal(number)
+    assert ended.value.exit_code == 128 + number
     assert "stopped; the same command goes on where it was." in capfd.readouterr().out
 
 

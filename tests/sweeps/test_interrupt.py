@@ -8,16 +8,19 @@ from sweeps import interrupt
 from sweeps.interrupt import INSIST_EVERY_S, CtrlC
 
 
-def test_ctrl_c_comes_again_until_it_is_heard():
-    before, insisting = signal.getsignal(signal.SIGINT), CtrlC()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_come_again_until_they_are_heard(number):
+    before, insisting = signal.getsignal(number), CtrlC()
     with insisting:
+        assert insisting.received == signal.SIGINT
         with suppress(KeyboardInterrupt):  # as a library does in which it comes up
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         with pytest.raises(KeyboardInterrupt):
             time.sleep(10 * INSIST_EVERY_S)
         insisting.acknowledge()
         time.sleep(1.5 * INSIST_EVERY_S)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert insisting.received == number
+    assert signal.getsignal(number) is before
 
 
 def test_what_holds_it_is_done_to_its_end(monkeypatch):

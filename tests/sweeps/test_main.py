@@ -1,8 +1,10 @@
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +287,25 @@ def test_what_a_shard_does_not_run_is_not_missing_to_it(sweeps: Command, tmp_pat
     assert "4 trials, 8 members: 1 done, 3 missing" in sweeps("status", "quickstart", "--results", tmp_path).stdout
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path):
+def descendants(process: int) -> list[int]:
+    """The process and all that it has started, and those that these have."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = [process]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("number", "everyone"),
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)],
+    ids=["ctrl_c", "kubernetes", "slurm"],
+)
+def test_ctrl_c_and_sigterm_stop_cleanly_and_say_how_to_go_on(number: signal.Signals, everyone: bool, tmp_path: Path):
+    """Slurm sends SIGTERM to all processes of a job step, so to Ray's own as well."""
     results = tmp_path / "results"
     driver = subprocess.Popen(
         command("sweeps", "run", "quickstart", "--results", results),
@@ -297,13 +317,16 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path):
     try:
         wait_for(results / "quickstart" / "plans", "*")
         time.sleep(3)
-        driver.send_signal(signal.SIGINT)
+        for process in descendants(driver.pid) if everyone else [driver.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
         out, errors = driver.communicate(timeout=200)
     finally:
         driver.kill()
-    assert driver.returncode == 130
+    assert driver.returncode == 128 + number, out + errors
     assert "stopped; the same command goes on where it was." in out
     assert errors == ""
+    assert not (results / "quickstart" / "lease.json").exists()
     plan = Plan.saved("quickstart", Results.at(results))
     assert plan is not None
     assert len(plan.trials) == 4

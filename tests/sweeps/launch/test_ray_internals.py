@@ -1,5 +1,6 @@
 import ast
 import inspect
+import signal
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -65,6 +66,14 @@ def test_the_raylet_is_silenced_and_variables_are_kept_out_of_the_logs(monkeypat
     assert list(class_cache.ENV_VARS_TO_PROPAGATE) == ["ANOTHER"]
 
 
+def test_sigterm_is_left_to_this_process(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ray._private.utils, "set_sigterm_handler", ray._private.utils.set_sigterm_handler)
+    ray_internals.keep_sigterm_handler()
+    before = signal.getsignal(signal.SIGTERM)
+    ray._private.utils.set_sigterm_handler(print)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 @cache
 def source_of_ray() -> str:
     folders = ("_private", "_common", "air", "train", "tune")
@@ -123,4 +132,4 @@ def test_every_private_name_that_is_used_has_its_reason():
     used = {*private_names(HERE.read_text()), *methods, *attributes}
     used = {name for name in used - ours if name.startswith("_") and not name.startswith("__")} - {"_private"}
     stated = {name.rpartition(":")[2].rpartition(".")[2] for name in PRIVATE_NAMES}
-    assert used == stated - {"ENV_VARS_TO_PROPAGATE"}
+    assert used == stated - {"ENV_VARS_TO_PROPAGATE", "set_sigterm_handler"}
