@@ -94,7 +94,7 @@ def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> No
     with console.status("opening logs ..."):
         callbacks(launch.sweep)  # a logger that refuses does so before Ray starts
     launch = replace(launch, packings=ahead.packings, callbacks=callbacks, on_packing=on_packing)
-    with connect(launch.cluster, console.print) as pool, progress_bar() as bar:
+    with connect(launch.cluster, console.print, len(launch.trials)) as pool, progress_bar() as bar:
         plan.save(launch.results)
         task = bar.add_task(launch.sweep, total=1.0)
         outcome = run_trials(launch, pool, lambda fraction: bar.update(task, completed=fraction))

@@ -38,6 +38,7 @@ WITH_RAY = {
     "launches": (
         "tests/sweeps/launch/test_cluster.py",
         "tests/sweeps/launch/test_faults.py",
+        "tests/sweeps/launch/test_growing.py",
         "tests/sweeps/launch/test_overhead.py",
         "tests/sweeps/launch/test_schedule.py",
         "tests/sweeps/launch/test_trials.py",

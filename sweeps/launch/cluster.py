@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from sweeps.interrupt import CTRL_C
 from sweeps.launch import environment, ray_internals
 from sweeps.launch.launch import Cluster
 
+LOOK_EVERY_S = 5.0
+"""How often it is looked whether a cluster that grows has a worker, or can't launch one."""
 GROWS_WITHIN_S = 1800
 """How long a cluster that grows may take for its first worker: to start a node, pull its image, install the project."""
 OBJECT_STORE_BYTES = 100 * 2**20
@@ -48,12 +51,16 @@ class Pool:
 
 
 @contextmanager
-def connect(cluster: Cluster, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[Pool]:
+def connect(
+    cluster: Cluster, on_wait: Callable[[str], None] = lambda _: None, most: int | None = None
+) -> Iterator[Pool]:
     """Connect to the cluster's workers, and let them go afterwards.
 
     Args:
         cluster: where the workers are.
-        on_wait: called with a sentence if the cluster has no worker yet and is waited for, which may take minutes.
+        on_wait: called with a sentence if the cluster has no worker yet and is waited for, which may take minutes, and
+            with one for each reason for which its autoscaler could not launch a node.
+        most: the most workers that there is work for, if that is known.
 
     Raises:
         BadInputError: the cluster can't be reached or has no such device, or Ray was imported too early.
@@ -86,7 +93,7 @@ def connect(cluster: Cluster, on_wait: Callable[[str], None] = lambda _: None) -
         ) from None
     try:
         with CTRL_C:
-            yield _pool(cluster, asked_at, on_wait)
+            yield _pool(cluster, asked_at, on_wait, most)
     finally:
         # A second Ctrl-C would leave workers behind.
         handlers = {each: signal.signal(each, signal.SIG_IGN) for each in STOPPING}
@@ -95,12 +102,16 @@ def connect(cluster: Cluster, on_wait: Callable[[str], None] = lambda _: None) -
             signal.signal(each, handler)
 
 
-def _pool(cluster: Cluster, asked_at: float, on_wait: Callable[[str], None] = lambda _: None) -> Pool:
+def _pool(
+    cluster: Cluster,
+    asked_at: float,
+    on_wait: Callable[[str], None] = lambda _: None,
+    most: int | None = None,
+) -> Pool:
     """Return the workers that the connected cluster has, or may grow to."""
     grows = cluster.address != "local" and cluster.workers is not None and cluster.device != "auto"
     if grows and not _count_workers(cluster.device):
-        on_wait(f"waiting for the first of {cluster.workers} {cluster.device} workers at {cluster.address!r} ...")
-        _await_first_worker(cluster)
+        _await_first_worker(cluster, min(cluster.workers or 1, most or sys.maxsize), on_wait)
     device = cluster.device if cluster.device != "auto" else "cuda" if _count_workers("cuda") else "cpu"
     available = _count_workers(device)
     if not available:
@@ -121,19 +132,30 @@ def _count_workers(device: str) -> int:
     return int(ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 0))
 
 
-def _await_first_worker(cluster: Cluster) -> None:
-    """Have a cluster without workers start one, which it does for a task that no node can run.
+def _await_first_worker(cluster: Cluster, wanted: int, on_wait: Callable[[str], None]) -> None:
+    """Have a cluster without workers start as many as are wanted, and wait for the first.
+
+    It does so for tasks that no node can run. Once there is a worker, Tune's own tasks ask for the others.
 
     Raises:
         BadInputError: none came in time.
     """
+    on_wait(f"waiting for the first of {wanted} {cluster.device} workers at {cluster.address!r} ...")
     resources = {"num_gpus": 1} if cluster.device == "cuda" else {"num_cpus": 1}
-    done, _ = ray.wait([ray.remote(**resources)(_do_nothing).remote()], timeout=GROWS_WITHIN_S)
-    if not done:
-        raise BadInputError(
-            f"no {cluster.device} worker came to {cluster.address!r} within {GROWS_WITHIN_S / 60:.0f} minutes; "
-            "`ray status` says what the cluster waits for."
-        )
+    ask = ray.remote(**resources)(_do_nothing).remote
+    asked, deadline = [ask() for _ in range(wanted)], time.monotonic() + GROWS_WITHIN_S
+    failures: dict[str, None] = {}
+    while not ray.wait(asked, timeout=min(LOOK_EVERY_S, GROWS_WITHIN_S))[0]:
+        for failure in ray_internals.launch_failures():
+            if failure not in failures:
+                on_wait(failure)
+            failures[failure] = None
+        if time.monotonic() > deadline:
+            why = "".join(f"; {failure}" for failure in failures)
+            raise BadInputError(
+                f"no {cluster.device} worker came to {cluster.address!r} within {GROWS_WITHIN_S / 60:.0f} minutes"
+                f"{why}; `ray status` says what the cluster waits for."
+            )
 
 
 def _do_nothing() -> None:

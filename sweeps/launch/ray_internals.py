@@ -3,11 +3,17 @@
 A release of Ray may move any of it, so Ray is pinned exactly, and a test looks up each of `PRIVATE_NAMES`.
 """
 
+import json
 import os
+import re
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray.autoscaler.v2.sdk import get_cluster_status
+from ray.experimental.internal_kv import _internal_kv_get
 from ray.tune.execution import class_cache
 from ray.tune.logger import LoggerCallback
 from ray.tune.result import TRAINING_ITERATION
@@ -18,6 +24,10 @@ PRIVATE_NAMES = {
     "ray._private.worker:_worker_logs_enabled": "switches the raylet's messages, for which there is no public switch",
     "ray._private.utils:set_sigterm_handler": "would replace what this process does at SIGTERM by an end at once",
     "ray.tune.execution.class_cache:ENV_VARS_TO_PROPAGATE": "names the variables that Tune would write into its logs",
+    "ray._private.worker:_global_node": "knows where the autoscaler of this machine's cluster has its log",
+    "ray.experimental.internal_kv:_internal_kv_get": "reads the report of the autoscaler of version 1",
+    "ray._private.ray_constants:DEBUG_AUTOSCALING_STATUS": "is the key of that report",
+    "ray.autoscaler.v2.sdk:get_cluster_status": "says which nodes the autoscaler could not launch",
     f"{WANDB}:_WandbLoggingActor": "writes a W&B run, here in a process that gets the key from memory",
     f"{WANDB}:WandbLoggerCallback._remote_logger_class": "is the Ray actor of the W&B writers",
     f"{WANDB}:WandbLoggerCallback._start_logging_actor": "starts a W&B writer, with the key in its runtime environment",
@@ -28,6 +38,8 @@ PRIVATE_NAMES = {
 }
 """What each private name is used for, by `module:name` or `module:class.name`."""
 
+LAUNCH_FAILED = re.compile(r"Failed to launch \d+ node\S* of type (\S+?)[:.] (?:Node Launch Exception )?(.+)")
+"""What the autoscaler writes into its log where it can't launch nodes."""
 INTERRUPTED_S = 20
 """How long W&B may take to write its last runs after Ctrl-C."""
 
@@ -48,6 +60,40 @@ def keep_out_of_logs(variables: Collection[str]) -> None:
     It would do so through the workers' runtime environment, which Ray writes into its logs.
     """
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(variables)
+
+
+def launch_failures() -> list[str]:
+    """Return, in a sentence each, which nodes the cluster's autoscaler could not launch; none if it can't say."""
+    try:
+        status = get_cluster_status(ray.get_runtime_context().gcs_address)
+        legacy = json.loads(_internal_kv_get(DEBUG_AUTOSCALING_STATUS) or "{}")
+    except Exception:  # who waits for a cluster goes on without
+        return []
+    # Those of a cloud's provider end with a colon, and after it there is nothing.
+    failed = {launch.ray_node_type_name: launch.details or ":" for launch in status.failed_launches}
+    summary = (legacy.get("autoscaler_report") or {}).get("node_availability_summary") or {}
+    for name, node in summary.get("node_availabilities", {}).items():
+        if information := node["unavailable_node_information"]:
+            failed[name] = f"({information['category']}): {information['description']}"
+    logged = _logged_reasons() if failed else {}
+    unknown = "why stands in logs/monitor.log of Ray's session on the head"
+    return [
+        "the autoscaler could not launch a "
+        f"{name} node: {logged.get(name) or (unknown if reason.rstrip().endswith(':') else reason)}"
+        for name, reason in failed.items()
+    ]
+
+
+def _logged_reasons() -> dict[str, str]:
+    """Return why nodes of each type could not be launched the last time, as the autoscaler's log on this machine says.
+
+    The autoscaler of version 2 tells a cloud's reason nowhere else.
+    """
+    node = ray._private.worker._global_node
+    logs = [] if node is None else sorted(Path(node.get_logs_dir_path()).glob("monitor.*"))
+    return {
+        name: reason.strip() for log in logs for name, reason in LAUNCH_FAILED.findall(log.read_text(errors="replace"))
+    }
 
 
 def wandb_logger(project: str, give_up: Callable[[BaseException], None]) -> LoggerCallback:

@@ -1,10 +1,12 @@
 import ast
 import inspect
+import json
 import signal
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -64,6 +66,64 @@ def test_the_raylet_is_silenced_and_variables_are_kept_out_of_the_logs(monkeypat
     monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", {"AWS_SECRET_ACCESS_KEY", "ANOTHER"})
     ray_internals.keep_out_of_logs(["AWS_SECRET_ACCESS_KEY"])
     assert list(class_cache.ENV_VARS_TO_PROPAGATE) == ["ANOTHER"]
+
+
+QUOTA = {"category": "VcpuLimitExceeded", "description": "You have requested more vCPU capacity than your limit of 0"}
+LEGACY = {
+    "autoscaler_report": {
+        "node_availability_summary": {
+            "node_availabilities": {
+                "worker": {"is_available": False, "unavailable_node_information": QUOTA},
+                "other": {"is_available": True, "unavailable_node_information": None},
+            }
+        }
+    }
+}
+LOG = """
+2026-01-01 INFO node_provider.py:493 -- Failed to launch 2 nodes of type worker: Node Launch Exception (Old): Gone
+2026-01-01 INFO node_provider.py:493 -- Failed to launch 1 nodes of type worker: Node Launch Exception (New): There
+"""
+
+
+@pytest.mark.parametrize(
+    ("details", "legacy", "log", "said"),
+    [
+        (None, None, "", []),
+        (None, LEGACY, "", [f"(VcpuLimitExceeded): {QUOTA['description']}"]),
+        ("launch failed with Failed to launch 1 nodes of type worker with request id 7: ", None, LOG, ["(New): There"]),
+        ("launch failed with Failed to launch 1 nodes of type worker with request id 7: ", None, "", ["why stands in"]),
+        ("failed to allocate cloud instance after 4 attempts", None, "", ["failed to allocate cloud instance after"]),
+    ],
+    ids=["none", "version_1", "version_2", "version_2_elsewhere", "version_2_told"],
+)
+def test_why_nodes_could_not_be_launched_is_found_wherever_it_is_said(
+    details: str | None,
+    legacy: object,
+    log: str,
+    said: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    launches = [] if details is None else [SimpleNamespace(ray_node_type_name="worker", details=details)]
+    (tmp_path / "monitor.log").write_text(log)
+    node = SimpleNamespace(get_logs_dir_path=lambda: str(tmp_path))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="here"))
+    monkeypatch.setattr(ray_internals, "get_cluster_status", lambda _: SimpleNamespace(failed_launches=launches))
+    monkeypatch.setattr(ray_internals, "_internal_kv_get", lambda _: json.dumps(legacy).encode() if legacy else None)
+    monkeypatch.setattr(ray._private.worker, "_global_node", node)
+    failures = ray_internals.launch_failures()
+    assert len(failures) == len(said)
+    for failure, reason in zip(failures, said, strict=True):
+        assert failure.startswith(f"the autoscaler could not launch a worker node: {reason}")
+
+
+def test_an_autoscaler_that_can_not_be_asked_stops_nobody(monkeypatch: pytest.MonkeyPatch):
+    def fails(_: object) -> None:
+        raise RuntimeError("no answer")
+
+    monkeypatch.setattr(ray_internals, "get_cluster_status", fails)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="here"))
+    assert ray_internals.launch_failures() == []
 
 
 def test_sigterm_is_left_to_this_process(monkeypatch: pytest.MonkeyPatch):
@@ -132,4 +192,4 @@ def test_every_private_name_that_is_used_has_its_reason():
     used = {*private_names(HERE.read_text()), *methods, *attributes}
     used = {name for name in used - ours if name.startswith("_") and not name.startswith("__")} - {"_private"}
     stated = {name.rpartition(":")[2].rpartition(".")[2] for name in PRIVATE_NAMES}
-    assert used == stated - {"ENV_VARS_TO_PROPAGATE", "set_sigterm_handler"}
+    assert used == {name for name in stated if name.startswith("_")}
