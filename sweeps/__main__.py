@@ -151,6 +151,8 @@ def run(
     where.check_writable()
     with exclusive(where, name, part=part.name(planned) if part else "", on_wait=console.print):
         own = part.of(planned) if part else planned
+        if not part:
+            where.compact_many(name)  # what a launch that was killed has left
         try:
             state = own.state(where)
         except DamagedError:
@@ -165,6 +167,7 @@ def run(
             cluster=Cluster(address, workers, device.value),
             backend=backend.value,
             time_limit=time_limit,
+            compacts=part is None,
         )
         run_and_report(state, launch, log_to or [], yes, planned, part)
 
@@ -203,6 +206,7 @@ def retry(
     planned.check_unchanged()
     with exclusive(where, name, on_wait=console.print):
         quarantine_damaged(where, name)
+        where.compact_many(name)
         state = planned.state(where)
         launch = Launch(
             sweep=name,
@@ -230,26 +234,22 @@ def status(name: Name, results: ResultsOption = "results") -> None:
 
 @app.command()
 def compact(name: Name, results: ResultsOption = "results") -> None:
-    """Put the shards of a finished sweep, one a trial and table, into one file a table, which is read faster.
+    """Put the shards of a sweep, one a trial and table, into few files a table, which are read faster.
 
-    Readers are not disturbed, and nothing is lost if it is stopped. Later trials can be run and compacted as well.
+    A run does so by itself where there are many. Readers are not disturbed, nothing is lost if it is stopped, and a
+    sweep that is not finished goes on afterwards.
 
     Example: python -m sweeps compact quickstart --results results
     """
     where = Results.at(results)
     if name not in where.sweeps():
         raise unknown(f"sweep in {where}", name, where.sweeps())
-    planned = Plan.saved(name, where)
-    missing = planned.state(where).missing if planned else ()
-    if missing:
-        raise BadInputError(
-            f"{name} has {len(missing)} missing trials; finish it first: "
-            f"python -m sweeps retry {name} --results {where.argument}"
-        )
+    where.plans(name)  # those of a later version are refused
     where.check_writable()
     with exclusive(where, name, on_wait=console.print), console.status("compacting ..."):
         shards, files = where.compact(name)
-    console.print(f"{name}: {shards} shards are now {files} files" if shards else f"{name}: nothing to compact")
+    now = f"{shards} shards are now {files} file{'s' * (files != 1)}"
+    console.print(f"{name}: {now if shards else 'nothing to compact'}")
 
 
 @app.command()

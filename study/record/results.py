@@ -1,8 +1,8 @@
 """Results: what trials leave behind, in Parquet, in a local folder or an object store.
 
 A trial's shard of a table is `RESULTS/<sweep>/<table>/<trial id>.parquet`. It is written once and whole, and the shard
-of `members` last, so that a trial whose `members` shard is there is done. The shards of a finished sweep may be
-compacted into one file a table.
+of `members` last, so that a trial whose `members` shard is there is done. The shards of many trials are compacted into
+few files a table, `RESULTS/<sweep>/<table>/compacted-<name>.parquet`.
 """
 
 import json
@@ -24,8 +24,19 @@ from study.record.checkpoints import CheckpointStore
 from study.record.location import below, file_path, is_uri, public
 from study.record.object_store import open_object_store
 from study.record.schema import COMMIT, SCHEMAS, check_version, encode_table, versioned
-from study.record.shards import is_readable, read_shard, reader_threads, shard_name, shards_of, until_settled
+from study.record.shards import (
+    is_readable,
+    read_shard,
+    reader_threads,
+    shard_name,
+    shards_among,
+    shards_of,
+    until_settled,
+)
 from study.record.store import LocalStore, Store
+
+Source = tuple[str, frozenset[str] | None]
+"""The name of a file with rows, and of a file of many the trials that it counts for."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,11 +148,27 @@ class Results:
 
     def ran(self, sweep: str, trial: str) -> bool:
         """Return whether a trial has rows in `members` that can be read and don't say that it could not be run."""
+        return trial in self.ran_of(sweep, {trial})
+
+    def ran_of(self, sweep: str, trials: Collection[str]) -> set[str]:
+        """Return which of the trials `ran`."""
+
+        def statuses(source: Source) -> list[dict[str, str]]:
+            with suppress(BadInputError):
+                rows: list[dict[str, str]] = self._rows(source, COMMIT, ["trial", "status"]).to_pylist()
+                return rows
+            return []
+
+        def find() -> set[str]:
+            sources = self._sources(sweep, COMMIT, frozenset(trials))
+            with reader_threads(self.store) as threads:
+                rows = [row for rows in threads.map(statuses, sources) for row in rows]
+            return {row["trial"] for row in rows} - {row["trial"] for row in rows if row["status"] == "failed"}
+
         try:
-            statuses = self.read(sweep, COMMIT, ["status"], {trial})["status"].to_pylist()
-        except BadInputError:
-            return False
-        return bool(statuses) and "failed" not in statuses
+            return until_settled(find) if trials else set()
+        except BadInputError:  # it is not known of any
+            return set()
 
     def read(
         self, sweep: str, table: str, columns: Sequence[str] | None = None, trials: Collection[str] | None = None
@@ -161,73 +188,92 @@ class Results:
         mixed = any(of_many for _, of_many in sources)
         needed = ["trial", *columns] if mixed and columns is not None and "trial" not in columns else columns
 
-        def read(source: tuple[str, frozenset[str] | None]) -> pa.Table:
-            return read_shard(self.store, source[0], table, needed, source[1])
-
         with reader_threads(self.store) as threads:
-            tables = list(threads.map(read, sources))
+            tables = list(threads.map(lambda source: self._rows(source, table, needed), sources))
         rows = pa.concat_tables(tables) if tables else SCHEMAS[table].empty_table()
         if mixed and len(sources) > 1:
             rows = rows.unify_dictionaries()
             rows = rows.take(pc.sort_indices(rows, sort_keys=[("trial", "ascending")]))  # which keeps equals in order
         return rows if columns is None else rows.select(columns)
 
-    def _sources(
-        self, sweep: str, table: str, trials: frozenset[str] | None
-    ) -> list[tuple[str, frozenset[str] | None]]:
-        """Return the files with the trials' rows: shards of one trial, and of many, each with those it counts for.
+    def _rows(self, source: Source, table: str, columns: Sequence[str] | None) -> pa.Table:
+        return read_shard(self.store, source[0], table, columns, source[1])
+
+    def _sources(self, sweep: str, table: str, trials: frozenset[str] | None) -> list[Source]:
+        """Return the files with the trials' rows.
 
         A trial's own shard counts before any file of many, and a later one of these before an earlier one. Shards are
         listed first: before a compaction removes one, it has said where its rows are.
         """
-        own = shards_of(self.store, sweep, table)
-        sources: list[tuple[str, frozenset[str] | None]] = [
-            (file.name, None) for trial, file in own.items() if trials is None or trial in trials
-        ]
-        taken = set(own)
-        for compacted in compaction.compactions(self.store, sweep):
-            counting = compacted.trials(table) - taken
-            taken |= compacted.trials(table) | compacted.trials(COMMIT)
+        files = self.store.list(f"{sweep}/{table}")
+        own, names = shards_among(files), {file.name for file in files}
+        sources: list[Source] = [(file.name, None) for trial, file in own.items() if trials is None or trial in trials]
+        if trials is not None and trials <= own.keys():
+            return sources
+        for compacted, counting in compaction.counting(compaction.compactions(self.store, sweep), table, own):
             wanted = counting if trials is None else counting & trials
             if wanted:
-                sources.append((compacted.file(sweep, table), wanted))
+                sources.append((compacted.file(sweep, table, names), wanted))
         return sources
 
-    def compact(self, sweep: str) -> tuple[int, int]:
+    def compact(self, sweep: str, at_least: int = 1) -> tuple[int, int]:
         """Put the shards of all recorded trials of a sweep into one file a table.
 
         See `compaction.compact`, whose `FileNotFoundError` has it begin anew.
         """
-        return until_settled(lambda: compaction.compact(self.store, sweep))
+        return until_settled(lambda: compaction.compact(self.store, sweep, at_least))
+
+    def compact_many(self, sweep: str) -> str:
+        """Compact a sweep as it is being run, where it has so many shards that they are read faster afterwards.
+
+        Records are good without it, so what goes wrong is told and stops nothing.
+
+        Returns:
+            Why it could not be done; empty if it was, or need not be.
+        """
+        try:
+            self.compact(sweep, self.store.many)
+        except (BadInputError, OSError) as error:
+            return str(error)
+        return ""
 
     def quarantine_damaged(self, sweep: str) -> set[str]:
         """Rename all shards of every trial that has one which can't be read as Parquet, and return their trials' ids.
 
         The shards stay beside the others as `<trial id>.parquet.damaged`, and the trials count as missing. Of a file of
-        many trials it is the manifest that is renamed, and all of them are missing.
+        many trials it is the manifest that is renamed, with the files of its compaction, and all of them are missing.
         """
         store = self.store
-        shards = [
-            (trial, file.name)
-            for table in sorted(SCHEMAS, key=lambda table: table != COMMIT)
-            for trial, file in shards_of(store, sweep, table).items()
-        ]
-        damaged = {trial for trial, name in shards if not is_readable(store, name)}
-        aside = [name for trial, name in shards if trial in damaged]
-        for name in compaction.manifests(store, sweep):
-            try:
-                compacted = compaction.read_manifest(store, name)
-            except DamagedError:
-                aside.append(name)
-                continue
-            if not compacted.shards or not all(
-                is_readable(store, compacted.file(sweep, table)) for table in compacted.shards
-            ):
-                damaged |= compacted.trials(COMMIT)
-                aside.append(name)
-        for name in aside:
+
+        def set_aside(name: str) -> None:
             with suppress(FileNotFoundError):  # the launch of another part of the sweep was faster
                 store.move(name, f"{name}.damaged")
+
+        tables = sorted(SCHEMAS, key=lambda table: table != COMMIT)
+        with reader_threads(store) as threads:
+            listed = dict(zip(tables, threads.map(lambda table: store.list(f"{sweep}/{table}"), tables), strict=True))
+            shards = [(trial, file.name) for files in listed.values() for trial, file in shards_among(files).items()]
+            readable = threads.map(lambda shard: is_readable(store, shard[1]), shards)
+            damaged = {trial for (trial, _), good in zip(shards, readable, strict=True) if not good}
+            aside = [name for trial, name in shards if trial in damaged]
+            manifests = []
+            names = {file.name for files in listed.values() for file in files}
+            for name in compaction.manifests(store.list(f"{sweep}/{compaction.FOLDER}")):
+                base = name.rpartition("/")[2].removesuffix(".json")
+                compacted = compaction.Compacted(base, {})
+                try:
+                    compacted = compaction.read_manifest(store, name)
+                    files = [compacted.file(sweep, table, names) for table in compacted.shards]
+                    good = bool(files) and all(threads.map(lambda file: is_readable(store, file), files))
+                except DamagedError:
+                    good = False
+                if not good:
+                    damaged |= compacted.trials(COMMIT)
+                    published = (compacted.published(sweep, table) for table in tables)
+                    aside += [file for file in published if file in names]
+                    manifests.append(name)
+            for together in (aside, manifests):  # a file whose manifest is gone would be missed by the next
+                list(threads.map(set_aside, together))
         return damaged
 
     def checkpoints(self, sweep: str) -> CheckpointStore:
@@ -244,15 +290,17 @@ class Results:
         Raises:
             BadInputError: a plan is no JSON, or of a later schema version.
         """
-        plans = []
-        for file in self.store.list(f"{sweep}/plans"):
-            try:
-                plan = json.loads(self.store.read(file.name))
-            except ValueError:
-                raise BadInputError(
-                    f"the plan {self.store.shown(file.name)!r} is damaged; remove it and run the sweep again."
-                ) from None
-            if isinstance(plan, dict):
-                check_version("plan", self.store.shown(file.name), plan.pop("schema_version", 1))
-            plans.append(plan)
-        return plans
+        files = self.store.list(f"{sweep}/plans")
+        with reader_threads(self.store) as threads:
+            return list(threads.map(self._plan, (file.name for file in files)))
+
+    def _plan(self, name: str) -> dict[str, Any]:
+        try:
+            plan: dict[str, Any] = json.loads(self.store.read(name))
+        except ValueError:
+            raise BadInputError(
+                f"the plan {self.store.shown(name)!r} is damaged; remove it and run the sweep again."
+            ) from None
+        if isinstance(plan, dict):
+            check_version("plan", self.store.shown(name), plan.pop("schema_version", 1))
+        return plan

@@ -1,7 +1,8 @@
 """Shards: the files that have rows of one trial, or after a compaction of many, and how they are read."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ from study.record.schema import SCHEMAS, check_schema, conform_to_schema
 from study.record.store import File, Store, StoreError
 
 ENDING = ".parquet"
+COMPACTED = "compacted-"
+"""How the name begins of a file in a table's folder that has rows of many trials."""
 ATTEMPTS = 20
 """How often a reader starts anew where a compaction has removed what it was about to read."""
 
@@ -26,8 +29,18 @@ def shard_name(sweep: str, table: str, trial: str) -> str:
 
 def shards_of(store: Store, sweep: str, table: str) -> dict[str, File]:
     """Return the shards of a table that have one trial each, by that trial, sorted."""
-    files = (file for file in store.list(f"{sweep}/{table}") if file.base.endswith(ENDING))
-    return {file.base.removesuffix(ENDING): file for file in files}
+    return shards_among(store.list(f"{sweep}/{table}"))
+
+
+def shards_among(files: Iterable[File]) -> dict[str, File]:
+    """Return those of a table's files that are shards of one trial each, by that trial, in their order."""
+    own = (file for file in files if file.base.endswith(ENDING) and not is_of_many(file))
+    return {file.base.removesuffix(ENDING): file for file in own}
+
+
+def is_of_many(file: File) -> bool:
+    """Return whether a file of a table's folder is one of a compaction."""
+    return file.base.startswith(COMPACTED) and file.base.endswith(ENDING)
 
 
 def read_shard(
@@ -48,11 +61,29 @@ def read_shard(
         FileNotFoundError: it is not there any more.
         StoreError: the store can't be read.
     """
+    with _opened(store, name, table) as shard:
+        groups = range(shard.num_row_groups) if trials is None else row_groups_of(shard.metadata, trials)
+        return _read(shard, list(groups), table, columns, trials)
+
+
+def in_groups(store: Store, name: str, table: str, trials: Collection[str]) -> Iterator[pa.Table]:
+    """Yield the rows of some trials of a file that has many, one row group after the other.
+
+    Raises:
+        As `read_shard`.
+    """
+    with _opened(store, name, table) as shard:
+        for group in row_groups_of(shard.metadata, trials):
+            yield _read(shard, [group], table, None, trials)
+
+
+@contextmanager
+def _opened(store: Store, name: str, table: str) -> Iterator[pq.ParquetFile]:
+    """Open a shard of a table, and say of what goes wrong within whose fault it is."""
     try:
         with store.open(name) as file, pq.ParquetFile(file, pre_buffer=isinstance(file, pa.PythonFile)) as shard:
-            schema = shard.schema_arrow
-            check_schema(store.shown(name), table, schema)
-            return _read(shard, schema, table, columns, trials)
+            check_schema(store.shown(name), table, shard.schema_arrow)
+            yield shard
     except (FileNotFoundError, StoreError):
         raise
     except (pa.ArrowException, OSError) as error:
@@ -64,16 +95,16 @@ def read_shard(
 
 def _read(
     shard: pq.ParquetFile,
-    schema: pa.Schema,
+    groups: Sequence[int],
     table: str,
     columns: Sequence[str] | None,
     trials: Collection[str] | None,
 ) -> pa.Table:
+    schema = shard.schema_arrow
     complete, stored = schema.equals(SCHEMAS[table]), columns
     if columns is not None and (trials is not None or not complete):
         # Rows are chosen by their trial; and a shard of an earlier version may have none of the columns.
         stored = [name for name in {**dict.fromkeys(columns), "trial": None} if name in schema.names]
-    groups = range(shard.num_row_groups) if trials is None else row_groups_of(shard.metadata, trials)
     rows = shard.read_row_groups(list(groups), columns=stored, use_threads=False).replace_schema_metadata(None)
     if trials is not None:
         rows = rows.filter(pc.is_in(rows["trial"], value_set=pa.array(sorted(trials))))
@@ -98,7 +129,7 @@ def is_readable(store: Store, name: str) -> bool:
         StoreError: the store can't be read, which says nothing of the file.
     """
     try:
-        with store.open(name) as file, pq.ParquetFile(file) as shard:
+        with store.open(name) as file, pq.ParquetFile(file, pre_buffer=isinstance(file, pa.PythonFile)) as shard:
             for group in range(shard.num_row_groups):
                 shard.read_row_group(group)
     except StoreError:

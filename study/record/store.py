@@ -48,10 +48,12 @@ class Store(ABC):
     Attributes:
         location: its path or URI, without credentials.
         readers: how many files are best read at once.
+        many: how many shards of a table are worth a compaction.
     """
 
     location: str
     readers: int
+    many: int
 
     @abstractmethod
     def exists(self) -> bool:
@@ -118,6 +120,7 @@ class LocalStore(Store):
 
     # A disk has a file at once, and threads beyond the cores are in each other's way.
     readers = os.cpu_count() or 1
+    many = 5000
 
     def __init__(self, location: str | Path) -> None:
         self.location = str(location)
@@ -175,7 +178,9 @@ class LocalStore(Store):
 
     def move(self, name: str, to: str) -> None:
         """See `Store.move`."""
-        self.path(name).replace(self.path(to))
+        path = self.path(to)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path(name).replace(path)
 
     def delete(self, *names: str) -> None:
         """See `Store.delete`."""

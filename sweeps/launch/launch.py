@@ -47,6 +47,7 @@ class Launch:
         packings: the fastest packing of each kind of trial on such workers, which are then not asked.
         callbacks: returns Tune's callbacks for a sweep; at the end they are told whether it was `interrupted`.
         on_packing: called with a trial and the packing in words, for each kind of which a worker was asked.
+        compacts: whether records are compacted as the run goes on, which only who holds the sweep may do.
     """
 
     sweep: str
@@ -60,3 +61,4 @@ class Launch:
     packings: Packings = field(default_factory=dict)
     callbacks: Callbacks = lambda _: ()
     on_packing: Callable[[Trial, str], None] = lambda *_: None
+    compacts: bool = True

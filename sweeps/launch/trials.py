@@ -72,6 +72,9 @@ def run_trials(launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
         whole.extend(outcome)
         with reporting_write_errors(outcome, results):
             units = [*later, *_units_to_retry(wave, outcome, tries, launch)]
+        # Between waves no trial is being run.
+        if launch.compacts and not whole.interrupted:
+            results.compact_many(launch.sweep)
         left = sum(unit.work for unit in units)
     if not whole.interrupted:
         on_progress(1.0)
@@ -202,10 +205,11 @@ def _task(unit: _Unit, time_limit: float | None) -> Task:
 def _units_to_retry(units: Sequence[_Unit], outcome: Outcome, tries: int, launch: Launch) -> Iterator[_Unit]:
     """Yield what of the failed units is worth another try, with a device to itself; record the rest as failed."""
     sweep, results = launch.sweep, launch.results
+    ran = results.ran_of(sweep, {trial.id for position in outcome.errors for trial in units[position].recorded})
     for position, error in outcome.errors.items():
         unit = units[position]
         # A task may fail with some of its records written, or all of them; those are good.
-        left = frozenset(trial.cell for trial in unit.recorded if not results.ran(sweep, trial.id))
+        left = frozenset(trial.cell for trial in unit.recorded if trial.id not in ran)
         if not left:
             continue
         continues = position in outcome.given_up_early or (error == WORKER_DIED and _has_checkpoint(unit, launch))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -24,7 +25,7 @@ IDS = [f"{number * 7919:016x}" for number in range(5)]
 TABLES = ("members", "epochs", "samples")
 TRACED = {compaction.__file__, shard_files.__file__, store.__file__}
 """The files whose lines are what a compaction does; reading is left out, which changes nothing."""
-COMPACTION = ("compact", "_write_together", "_remove", "_clear", "_stamps", "writer", "put", "delete", "sync")
+COMPACTION = ("compact", "_finish", "_merge", "_write_together", "_clear", "writer", "put", "move", "delete", "sync")
 
 
 def write(results: Results, trial: str, seeds: int = 2, status: str = "ok") -> None:
@@ -66,6 +67,12 @@ def content(results: Results) -> dict[str, list[dict[str, object]]]:
     return {table: fresh.read("sweep", table).to_pylist() for table in TABLES}
 
 
+def plain_rows(results: Results, table: str = "members") -> list[tuple[str, int]]:
+    """The trial and member of each row, as pandas reads the table's folder, sorted."""
+    frame = pd.read_parquet(Path(results.location) / "sweep" / table)
+    return sorted(zip(frame["trial"], frame["member"], strict=True))
+
+
 def shards(results: Results) -> int:
     return sum(len(shard_files.shards_of(results.store, "sweep", table)) for table in SCHEMAS)
 
@@ -74,7 +81,8 @@ def test_what_is_read_is_the_same_in_the_same_order_and_type(results):
     before = {table: results.read("sweep", table) for table in SCHEMAS}
     assert results.compact("sweep") == (15, 3)
     assert shards(results) == 0
-    assert len(results.store.list("sweep/compact")) == 4
+    assert len(results.store.list("sweep/compact")) == 1
+    assert [len(results.store.list(f"sweep/{table}")) for table in TABLES] == [1] * 3
     assert results.sweeps() == ["sweep"]
     assert results.done("sweep") == set(IDS)
     for table, rows in before.items():
@@ -135,12 +143,14 @@ class Killed(BaseException):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a writer that nobody has closed
-def test_stopped_before_any_line_it_has_one_record_of_each_and_is_taken_up(tmp_path):
-    """The lines of a compaction in turn; what a line calls beside them is whole or not at all."""
+def test_stopped_before_any_line_it_has_one_record_of_each_and_is_taken_up(tmp_path, monkeypatch):
+    """The lines of a compaction in turn, one that takes in an earlier one; what a line calls is whole or not at all."""
+    monkeypatch.setattr(compaction, "SCHEMAS", {table: SCHEMAS[table] for table in ("members", "epochs")})
     folder, line, spare = Results.at(tmp_path / "results"), 0, tmp_path / "spare"
-    for trial in IDS[:2]:
-        write_two_tables(folder, trial)
-    expected = content(folder)
+    write_two_tables(folder, IDS[0])
+    folder.compact("sweep")
+    write_two_tables(folder, IDS[1])
+    expected, plain = content(folder), {table: plain_rows(folder, table) for table in ("members", "epochs")}
     shutil.copytree(folder.location, spare)
     ended = False
     while not ended:
@@ -166,9 +176,12 @@ def test_stopped_before_any_line_it_has_one_record_of_each_and_is_taken_up(tmp_p
         finally:
             sys.settrace(before)
         assert content(folder) == expected, line
+        assert {table: sorted(set(plain_rows(folder, table))) for table in plain} == plain, line
         folder.compact("sweep")
         assert content(folder) == expected, line
+        assert {table: plain_rows(folder, table) for table in plain} == plain, line
         assert shards(folder) == 0
+        assert len(folder.store.list("sweep/members")) == 1
         shutil.rmtree(folder.location)
         shutil.copytree(spare, folder.location)
     assert line > 60
@@ -282,7 +295,9 @@ def corrupt(path: Path) -> None:
 
 
 def compacted(results: Results, ending: str) -> Path:
-    (path,) = (Path(results.location) / "sweep" / "compact").glob(f"*{ending}")
+    table = ending.removeprefix(".").removesuffix(".parquet")
+    folder, pattern = ("compact", "*.json") if ending == ".json" else (table, "compacted-*.parquet")
+    (path,) = (Path(results.location) / "sweep" / folder).glob(pattern)
     return path
 
 
@@ -346,7 +361,7 @@ def test_what_a_killed_compaction_leaves_is_removed_by_one_of_another_day(folder
     left = sorted(path.name for path in place.iterdir())
     assert "000002-new.members.parquet" in left
     assert "000002-old.members.parquet" not in left
-    assert len(left) == 4 + 4 + 1
+    assert len(left) == 2 + 1
 
 
 def test_a_manifest_of_another_version_is_refused(folder):
@@ -358,7 +373,128 @@ def test_a_manifest_of_another_version_is_refused(folder):
             attempt("sweep")
 
 
-def test_many_trials_are_read_by_their_part_of_the_file(tmp_path):
+def test_pandas_reads_all_rows_of_a_folder_before_during_and_after(folder):
+    expected, wrong = plain_rows(folder), []
+    ended, reads = threading.Event(), 0
+
+    def read() -> None:
+        nonlocal reads
+        while not ended.is_set() and not wrong:
+            try:
+                rows = plain_rows(folder)
+            except (OSError, pa.ArrowException):  # a file was removed after it was listed
+                continue
+            reads += 1
+            if sorted(set(rows)) != expected:
+                wrong.append(rows)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(5):
+        folder.compact("sweep")
+        time.sleep(0.1)
+        for trial in IDS:
+            write(folder, trial)
+    folder.compact("sweep")
+    ended.set()
+    reader.join()
+    assert not wrong
+    assert reads
+    assert plain_rows(folder) == expected
+
+
+def test_a_sweep_that_grows_has_few_files_however_often_it_is_compacted(results):
+    ids = [f"{number * 7919 % 64:016x}" for number in range(64)]
+    expected, most = content(results), 0
+    for start in range(0, 64, 4):
+        for trial in ids[start : start + 4]:
+            write(results, trial)
+        expected = content(results)
+        results.compact("sweep")
+        most = max(most, len(results.store.list("sweep/members")))
+        assert len(results.store.list("sweep/compact")) == len(results.store.list("sweep/members"))
+    assert most <= 5
+    assert content(results) == expected
+    write(results, ids[3], seeds=3)
+    write(results, IDS[0], status="failed")
+    expected = content(results)
+    results.compact("sweep")
+    assert content(results) == expected
+
+
+def test_what_was_run_again_with_fewer_tables_has_no_rows_of_before(folder):
+    folder.compact("sweep")
+    row = {**MEMBER, "trial": IDS[0], "status": "failed"}
+    for trial in IDS:
+        folder.write("sweep", trial, {"members": [{**row, "trial": trial}]})
+    folder.compact("sweep")
+    assert [len(folder.read("sweep", table)) for table in TABLES] == [5, 0, 0]
+    assert len(folder.store.list("sweep/compact")) == 1
+    assert plain_rows(folder) == sorted((trial, 0) for trial in IDS)
+    assert folder.store.list("sweep/epochs") == []
+
+
+def test_large_shards_stay_and_files_of_many_are_not_too_large(folder, monkeypatch):
+    expected = content(folder)
+    monkeypatch.setattr(compaction, "LARGE_BYTES", 1)
+    assert folder.compact("sweep") == (0, 0)
+    sizes = [file.size for file in folder.store.list("sweep/members")]
+    monkeypatch.setattr(compaction, "LARGE_BYTES", 2**20)
+    monkeypatch.setattr(compaction, "MOST_BYTES", max(sizes) * 2)
+    assert folder.compact("sweep") == (15, 9)
+    assert [len(folder.store.list(f"sweep/{table}")) for table in ("members", "compact")] == [3, 3]
+    assert content(folder) == expected
+
+
+def test_few_shards_stay_and_what_goes_wrong_is_told_and_stops_nothing(store):
+    results = Results.at(store.uri())
+    for trial in IDS:
+        write(results, trial)
+    before = content(results)
+    assert results.compact_many("sweep") == ""
+    assert shards(results) == 15
+    results.store.many = 5
+    # It lets nobody remove anything.
+    store.left = 1
+    assert "403 Forbidden" in results.compact_many("sweep")
+    store.left = None
+    assert (shards(results), content(results)) == (15, before)
+    assert results.compact_many("sweep") == ""
+    assert (shards(results), content(results)) == (0, before)
+
+
+def test_few_shards_are_taken_in_where_their_trials_have_rows_in_a_file_of_many(folder):
+    folder.compact("sweep")
+    write(folder, IDS[1], seeds=3)
+    expected = content(folder)
+    assert folder.compact_many("sweep") == ""
+    assert (shards(folder), content(folder)) == (0, expected)
+    # The rows of before are gone.
+    assert plain_rows(folder) == sorted([*((trial, member) for trial in IDS for member in (0, 1)), (IDS[1], 2)])
+
+
+def test_what_ran_is_asked_of_many_trials_at_once(results):
+    write(results, IDS[1], status="failed")
+    results.compact("sweep")
+    write(results, IDS[0], status="failed")
+    write(results, "f" * 16)
+    assert results.ran_of("sweep", {*IDS, "f" * 16, "not there"}) == {*IDS[2:], "f" * 16}
+    assert results.ran_of("sweep", ()) == set()
+
+
+def test_files_of_before_are_moved_to_their_tables(tmp_path):
+    golden = Path(__file__).parents[2] / "golden" / "schema_2"
+    shutil.copytree(golden / "compacted", tmp_path / "results")
+    folder = Results.at(tmp_path / "results")
+    before = folder.read("membership", "samples").to_pylist()
+    assert folder.compact("membership") == (0, 0)
+    assert folder.read("membership", "samples").to_pylist() == before
+    assert len(pd.read_parquet(tmp_path / "results" / "membership" / "members")) == 12
+    assert files(tmp_path / "results" / "membership" / "compact") == ["000001-f1ebe94c3a8a4de8a3e8f99c3c7fa388.json"]
+
+
+def test_many_trials_are_read_by_their_part_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(compaction, "ROWS_A_GROUP", compaction.READ_AT_ONCE)
     results = Results.at(tmp_path)
     ids = [f"{number:016x}" for number in range(150)]
     for trial in ids:

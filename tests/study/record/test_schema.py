@@ -102,7 +102,8 @@ def test_records_of_two_versions_are_read_and_compacted_together(results: Result
         assert [(row["mixup"], row["schema_version"]) for row in rows] == [(0.5, 2)] * 4 + [(0.1, 3)]
         assert rows[-1]["robust_acc"] == 0.25
         results.compact("quickstart")
-    assert list(Path(results.location, "quickstart", "members").iterdir()) == []
+    (file,) = Path(results.location, "quickstart", "members").iterdir()
+    assert file.name.startswith("compacted-")
 
 
 @pytest.mark.usefixtures("later")

@@ -114,6 +114,32 @@ def test_many_tasks_are_given_to_tune_in_waves_that_are_one_run_to_the_user(one,
     assert whole.seconds > (max(ended) - min(ended)).total_seconds()
 
 
+@pytest.mark.parametrize("compacts", [True, False])
+def test_records_are_compacted_after_each_wave_by_who_holds_the_sweep(compacts, tmp_path, monkeypatch):
+    """Nothing is trained."""
+    files = []
+
+    def record(tasks, *_):
+        for task in tasks:
+            (trial,) = task["ids"]
+            results.write("test", trial, {"members": [{"trial": trial, "member": 0, "seed": 0, "status": "ok"}]})
+        files.append(len(results.store.list("test/members")))
+        return Outcome()
+
+    trials = tuple(Trial(k=k / 10, **SMALL) for k in range(1, 8))
+    units = [trials_module._Unit((trial,), frozenset({trial.cell}), "single") for trial in trials]
+    monkeypatch.setattr(trials_module, "make_units", lambda *_: units)
+    monkeypatch.setattr(trials_module, "schedule", record)
+    monkeypatch.setattr(trials_module, "WAVE", 3)
+    results = Results.at(tmp_path)
+    results.store.many = 2
+    run_trials(Launch("test", results, tmp_path, trials, compacts=compacts), SimpleNamespace(workers=0), lambda _: None)
+    assert outcomes(results) == {(trial.id, 0): "ok" for trial in trials}
+    # Of each wave one file is left, and then of both; the last one has but one trial.
+    assert files == ([3, 4, 2] if compacts else [3, 6, 7])
+    assert len(results.store.list("test/members")) == files[-1]
+
+
 @pytest.mark.parametrize(("most_sharing", "sharing", "sizes"), [(1, 1, [4, 2]), (2, 2, [3, 3]), (4, 2, [3, 3])])
 def test_what_a_worker_says_decides_how_trials_are_bundled_and_how_many_share_a_gpu(
     monkeypatch, tmp_path, most_sharing, sharing, sizes
