@@ -482,6 +482,14 @@ def test_what_ran_is_asked_of_many_trials_at_once(results):
     assert results.ran_of("sweep", ()) == set()
 
 
+def test_the_shards_of_a_store_are_checked_side_by_side(store, monkeypatch):
+    results, together = Results.at(store.uri()), threading.Barrier(len(IDS), timeout=30)
+    for trial in IDS:
+        results.write("sweep", trial, {"members": [{**MEMBER, "trial": trial}]})
+    monkeypatch.setattr("study.record.results.is_readable", lambda *_: together.wait() >= 0)
+    assert results.quarantine_damaged("sweep") == set()
+
+
 def test_files_of_before_are_moved_to_their_tables(tmp_path):
     golden = Path(__file__).parents[2] / "golden" / "schema_2"
     shutil.copytree(golden / "compacted", tmp_path / "results")
