@@ -73,7 +73,7 @@ def read(path: str) -> ClusterFile:
     Raises:
         BadInputError: there is none, it is no YAML, or Ray doesn't accept it.
     """
-    from sweeps.launch.autoscaler import fault_of_config
+    from sweeps.launch.ray_internals import fault_of_config
 
     try:
         config = yaml.safe_load(Path(path).read_text())

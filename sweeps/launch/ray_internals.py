@@ -4,14 +4,18 @@ A release of Ray may move any of it, so Ray is pinned exactly, and a test looks 
 """
 
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Collection
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.experimental.internal_kv import _internal_kv_get
 from ray.tune.execution import class_cache
@@ -28,6 +32,8 @@ PRIVATE_NAMES = {
     "ray.experimental.internal_kv:_internal_kv_get": "reads the report of the autoscaler of version 1",
     "ray._private.ray_constants:DEBUG_AUTOSCALING_STATUS": "is the key of that report",
     "ray.autoscaler.v2.sdk:get_cluster_status": "says which nodes the autoscaler could not launch",
+    "ray.autoscaler._private.util:prepare_config": "fills in a cluster's file as `ray up` does",
+    "ray.autoscaler._private.util:validate_config": "refuses a cluster's file as `ray up` does",
     f"{WANDB}:_WandbLoggingActor": "writes a W&B run, here in a process that gets the key from memory",
     f"{WANDB}:WandbLoggerCallback._remote_logger_class": "is the Ray actor of the W&B writers",
     f"{WANDB}:WandbLoggerCallback._start_logging_actor": "starts a W&B writer, with the key in its runtime environment",
@@ -82,6 +88,20 @@ def launch_failures() -> list[str]:
         f"{name} node: {logged.get(name) or (unknown if reason.rstrip().endswith(':') else reason)}"
         for name, reason in failed.items()
     ]
+
+
+def fault_of_config(config: dict[str, Any]) -> str:
+    """Return why `ray up` would refuse this content of a file, in one line; empty if it would not."""
+    logging.getLogger("ray.autoscaler").setLevel(logging.WARNING)
+    output = StringIO()
+    try:
+        # Ray prints what it thinks of the file, and exits.
+        with redirect_stdout(output), redirect_stderr(output):
+            validate_config(prepare_config(config))
+    except (Exception, SystemExit) as error:
+        reason = getattr(error, "message", "") or str(error) or output.getvalue()
+        return reason.strip().splitlines()[0]
+    return ""
 
 
 def _logged_reasons() -> dict[str, str]:
