@@ -26,7 +26,7 @@ def sweeps() -> Command:
 
     def run(*arguments: str | Path, module: str = "sweeps") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command(module, *arguments), cwd=ROOT, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL
+            command(module, *arguments), cwd=ROOT, capture_output=True, text=True, timeout=500, stdin=subprocess.DEVNULL
         )
 
     return run
