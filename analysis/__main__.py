@@ -18,8 +18,8 @@ from analysis.statistics.amplification import amplification
 from analysis.statistics.curves import curves
 from analysis.statistics.paired import compare
 from study.errors import BadInputError, unknown
-from study.record.location import is_uri
 from study.record.results import Results
+from study.storage.location import is_uri
 from study.terminal import application, console, main
 from sweeps.tuning.space import MAX_LOSS, SEARCHES, STORAGE
 

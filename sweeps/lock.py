@@ -19,9 +19,9 @@ from filelock import FileLock, Timeout
 from study.errors import BadInputError
 from study.record import leases
 from study.record.leases import Holder, Lease, LostLeaseError
-from study.record.object_store import ObjectStore
 from study.record.results import Results
-from study.record.store import LocalStore
+from study.storage.object_store import ObjectStore
+from study.storage.store import LocalStore
 
 
 @contextmanager

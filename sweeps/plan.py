@@ -13,9 +13,9 @@ from typing import Any
 from study.data import folders
 from study.errors import BadInputError
 from study.networks import factories
-from study.record.location import public
 from study.record.results import Results
 from study.settings import FOLDER_FIELDS
+from study.storage.location import public
 from study.trial import Trial
 
 

@@ -28,9 +28,9 @@ from analysis.tuning.importance import importances
 from analysis.tuning.tradeoff import TunedCell, load_tuned_cells, sweep_names
 from study.errors import BadInputError
 from study.mia.audit import MAIN_ATTACK
-from study.record.location import is_uri
 from study.record.results import Results
 from study.settings import format_value
+from study.storage.location import is_uri
 from sweeps.plan import command
 from sweeps.registry import SWEEPS
 from sweeps.tuning.space import MAX_LOSS, SEARCHES, STORAGE

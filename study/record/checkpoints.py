@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from study.record.store import Store
+from study.storage.store import Store
 
 
 @dataclass(frozen=True)

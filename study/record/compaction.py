@@ -34,7 +34,7 @@ from study.record.shards import (
     shard_name,
     shards_among,
 )
-from study.record.store import File, LocalStore, Store
+from study.storage.store import File, LocalStore, Store
 
 FOLDER = "compact"
 READ_AT_ONCE = 64

@@ -19,8 +19,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from study.errors import BadInputError
-from study.record.object_store import ObjectStore, Version
-from study.record.store import Store
+from study.storage.object_store import ObjectStore, Version
+from study.storage.store import Store
 
 RENEW_EVERY_S = 10.0
 EXPIRES_S = 60.0

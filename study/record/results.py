@@ -21,8 +21,6 @@ import pyarrow.compute as pc
 from study.errors import BadInputError, DamagedError
 from study.record import compaction
 from study.record.checkpoints import CheckpointStore
-from study.record.location import below, file_path, is_uri, public
-from study.record.object_store import open_object_store
 from study.record.schema import COMMIT, SCHEMAS, check_version, encode_table, versioned
 from study.record.shards import (
     is_readable,
@@ -33,7 +31,9 @@ from study.record.shards import (
     shards_of,
     until_settled,
 )
-from study.record.store import LocalStore, Store
+from study.storage.location import below, file_path, is_uri, public
+from study.storage.object_store import open_object_store
+from study.storage.store import LocalStore, Store
 
 Source = tuple[str, frozenset[str] | None]
 """The name of a file with rows, and of a file of many the trials that it counts for."""

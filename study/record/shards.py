@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from study.errors import BadInputError, DamagedError
 from study.record.schema import SCHEMAS, check_schema, conform_to_schema
-from study.record.store import File, Store, StoreError
+from study.storage.store import File, Store, StoreError
 
 ENDING = ".parquet"
 COMPACTED = "compacted-"

@@ -18,9 +18,9 @@ from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 from ray.tune.result import TRAINING_ITERATION
 
 from study.errors import BadInputError
-from study.record.location import is_uri, public
 from study.record.results import Results
 from study.settings import format_value
+from study.storage.location import is_uri, public
 from sweeps.interrupt import CTRL_C
 from sweeps.launch import ray_internals
 from sweeps.launch.tasks import Task

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from study.data import folders
 from study.errors import BadInputError, unknown
-from study.record.location import is_uri
 from study.record.results import Results
+from study.storage.location import is_uri
 from study.trial import Trial
 from sweeps.memorization.grids import QUICK
 

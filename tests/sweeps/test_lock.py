@@ -13,8 +13,8 @@ import pytest
 from study.errors import BadInputError
 from study.record import leases
 from study.record.leases import Holder, Lease, LostLeaseError, holder_of, name_of
-from study.record.object_store import ObjectStore
 from study.record.results import Results
+from study.storage.object_store import ObjectStore
 from sweeps.interrupt import CTRL_C
 from sweeps.lock import exclusive
 from tests.stores import Store

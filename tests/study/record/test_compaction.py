@@ -14,11 +14,12 @@ import pyarrow as pa
 import pytest
 
 from study.errors import BadInputError
-from study.record import compaction, store
+from study.record import compaction
 from study.record import shards as shard_files
 from study.record.results import Results
 from study.record.schema import SCHEMA_VERSION, SCHEMAS
-from study.record.store import LocalStore
+from study.storage import store
+from study.storage.store import LocalStore
 from tests.study.record.test_results import MEMBER, OTHERS, files
 
 IDS = [f"{number * 7919:016x}" for number in range(5)]

@@ -6,7 +6,7 @@ import pytest
 from study.errors import BadInputError
 from study.record import leases
 from study.record.leases import Holder, Lease, LostLeaseError, holder_of, name_of
-from study.record.object_store import ObjectStore, open_object_store
+from study.storage.object_store import ObjectStore, open_object_store
 from tests.stores import Store
 
 ELSEWHERE = Holder("theirs", "elsewhere", "another", 1, "2026-01-01")

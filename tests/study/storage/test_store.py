@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.errors import BadInputError
-from study.record import object_store
-from study.record.object_store import open_object_store
-from study.record.store import LocalStore, Store, StoreError
+from study.storage import object_store
+from study.storage.object_store import open_object_store
+from study.storage.store import LocalStore, Store, StoreError
 
 
 @pytest.fixture(params=["folder", "store"])

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from study.record.location import below
+from study.storage.location import below
 
 
 class StoreError(OSError):

@@ -22,8 +22,8 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from study.errors import BadInputError
-from study.record.location import public, without_secrets
-from study.record.store import File, Store, StoreError
+from study.storage.location import public, without_secrets
+from study.storage.store import File, Store, StoreError
 
 Client = S3Store | GCSStore | AzureStore
 Version = Mapping[str, str]

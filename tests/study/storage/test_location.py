@@ -1,6 +1,6 @@
 import pytest
 
-from study.record.location import below, public, without_secrets
+from study.storage.location import below, public, without_secrets
 
 SECRETS = ["sEcret", "sEc/ret", "sEc@ret", "sEc%2Fret", "sEc ret", "sEc/r@et/x", "sEc:ret"]
 
