@@ -69,7 +69,7 @@ def run(
         task = bar.add_task(f"{len(trial.members)} member{'s' * (len(trial.members) > 1)}", total=1.0)
         records = methods.run(
             trial,
-            Path(data_dir),
+            data_dir,
             _device(device),
             lambda fraction: bar.update(task, completed=fraction),
             backend,

@@ -37,7 +37,7 @@ Progress = Callable[[float], None]
 
 def run(
     trial: Trial,
-    data_dir: Path,
+    data_dir: str | Path,
     device: str = "cpu",
     progress: Progress = lambda _: None,
     backend: str = "auto",
@@ -48,7 +48,7 @@ def run(
 
     Args:
         trial: the settings.
-        data_dir: the folder of torchvision's datasets.
+        data_dir: the folder of torchvision's datasets, or its URI.
         device: a torch device.
         progress: called after each epoch with the fraction of the trial that is done, in (0, 1].
         backend: how members train side by side, a key of `engine.BACKENDS`, or `auto` for the fastest on this device.
@@ -65,7 +65,7 @@ def run(
 
 def run_together(
     trials: Sequence[Trial],
-    data_dir: Path,
+    data_dir: str | Path,
     device: str,
     progress: Progress,
     backend: str = "auto",
@@ -103,7 +103,7 @@ def run_together(
     return list(records.values())
 
 
-def check(trial: Trial, data_dir: Path) -> None:
+def check(trial: Trial, data_dir: str | Path) -> None:
     """Refuse, before any training, a dataset that can't be loaded or corrupted and a network that can't be regularized.
 
     Raises:
@@ -188,7 +188,7 @@ def _check_regularizer(trial: Trial, data: Dataset) -> None:
         regularizers.check(trial.regularizer, trial.architecture, _build(trial, data, trial.seed[0]))
 
 
-def make_members(trials: Sequence[Trial], data: Dataset, data_dir: Path, device: str) -> list[Member]:
+def make_members(trials: Sequence[Trial], data: Dataset, data_dir: str | Path, device: str) -> list[Member]:
     """Corrupt D for every seed of every trial, and return the members with what each is trained on, in order."""
     first = trials[0]
     source = ood_images(first.ood, data_dir, data.shape) if first.corruption == "ood" else None

@@ -15,7 +15,13 @@ from study.errors import BadInputError
 Assignments = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE ...", help="Settings, as in: norm=none k=0.1 seed=0,1,2")
 ]
-DataDir = Annotated[str, typer.Option("--data-dir", help="Where torchvision's datasets lie or are downloaded to.")]
+DataDir = Annotated[
+    str,
+    typer.Option(
+        "--data-dir",
+        help="Where torchvision's datasets lie or are downloaded to: a folder, or a URI that each node fetches from.",
+    ),
+]
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """The error that typer raises for an option or a command that it doesn't know."""

@@ -1,6 +1,5 @@
 """`python -m sweeps`: list, plan, run and look after sweeps."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +8,7 @@ from rich.table import Table
 from study.errors import BadInputError, DamagedError, unknown
 from study.networks import factories
 from study.record.results import Results
+from study.storage.location import absolute
 from study.terminal import DataDir, application, console, format_duration, main, print_table
 from study.trial import parse
 from sweeps import estimate, registry
@@ -161,7 +161,7 @@ def run(
         launch = Launch(
             sweep=name,
             results=where,
-            data_dir=Path(data_dir),
+            data_dir=absolute(data_dir),
             trials=state.missing[:limit],
             planned=own.trials,
             cluster=Cluster(address, workers, device.value),
@@ -211,7 +211,7 @@ def retry(
         launch = Launch(
             sweep=name,
             results=where,
-            data_dir=Path(data_dir),
+            data_dir=absolute(data_dir),
             trials=state.failed if failed else state.failed + state.missing,
             planned=planned.trials,
             cluster=Cluster(address, workers, device.value),
@@ -301,7 +301,7 @@ def tune(
         launch = Launch(
             sweep=name,
             results=where,
-            data_dir=Path(data_dir),
+            data_dir=absolute(data_dir),
             cluster=Cluster(address, workers, device.value),
             backend=backend.value,
         )

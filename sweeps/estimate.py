@@ -5,7 +5,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -68,7 +67,7 @@ class Timing:
 
 def check_and_time(
     trials: Sequence[Trial],
-    data_dir: Path,
+    data_dir: str,
     device: str | None = "cpu",
     backend: str = "auto",
     workers: int | None = None,
@@ -84,7 +83,7 @@ def check_and_time(
 
     Args:
         trials: what is to be run.
-        data_dir: where torchvision's datasets lie.
+        data_dir: where torchvision's datasets lie, as a path or URI.
         device: what they are to be trained on here, `auto` for a GPU where there is one; None if they train elsewhere.
         backend: how members are to train side by side.
         workers: how many workers there will be; None for one a core.
@@ -139,7 +138,7 @@ class _KindTimings:
 
 
 def _check_and_time(
-    checked: Sequence[Trial], kinds: Sequence[tuple[Trial, int]], data_dir: Path, device: str | None, backend: str
+    checked: Sequence[Trial], kinds: Sequence[tuple[Trial, int]], data_dir: str, device: str | None, backend: str
 ) -> _KindTimings | None:
     """Do the work of `check_and_time` in a process of its own; `kinds` has how many members each is to have."""
     import torch

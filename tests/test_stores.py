@@ -13,8 +13,10 @@ import pytest
 import ray
 
 from analysis.load import load
+from study.data import folders
 from study.record.leases import holder_in, holder_of
 from study.record.results import Results
+from study.storage.object_store import open_object_store
 from study.trial import Trial
 from sweeps import registry
 from sweeps.launch import trials
@@ -23,6 +25,7 @@ from sweeps.launch.launch import Cluster, Launch
 from sweeps.sweep import Scale
 from tests.ray_runs import ROOT, Command, command
 from tests.stores import ACCESS_KEY, ENVIRONMENT, SECRET_KEY, Store
+from tests.study.data.sources import encoded, pixels, write_parquet
 from tests.sweeps.test_main import assert_same_science, side_by_side
 
 AXES = {"epochs": 2, "k": 0.1, "seed": (0, 1)}
@@ -66,9 +69,7 @@ def local(cluster: Running, tmp_path_factory: pytest.TempPathFactory) -> Results
     results = Results.at(tmp_path_factory.mktemp("local"))
     plan = registry.sweep("quickstart").plan(Scale.quick, {name: _levels(value) for name, value in AXES.items()})
     plan.save(results)
-    trials.run_trials(
-        Launch("quickstart", results, Path(), plan.trials, backend="single"), cluster.pool, lambda _: None
-    )
+    trials.run_trials(Launch("quickstart", results, "", plan.trials, backend="single"), cluster.pool, lambda _: None)
     return results
 
 
@@ -144,8 +145,34 @@ def test_a_store_that_refuses_the_records_is_told_of_without_a_secret(
     monkeypatch.setattr(trials, "MAX_FAILURES", 0)
     results = Results.at(store.uri(f"URIKEY:{SECRET_KEY}@"))
     store.left = 0
-    launch = Launch("test", results, Path(), (Trial(k=0.1, epochs=1, batch_size=256),), backend="single")
+    launch = Launch("test", results, "", (Trial(k=0.1, epochs=1, batch_size=256),), backend="single")
     with pytest.raises(OSError, match="403 Forbidden") as caught:
         trials.run_trials(launch, cluster.pool, lambda _: None)
     cluster.assert_nothing_tells(["URIKEY", SECRET_KEY], {"error": str(caught.value).encode()})
     assert os.environ["RAY_AUTH_TOKEN"] not in str(caught.value)
+
+
+def test_each_node_fetches_a_dataset_from_a_store_and_its_records_name_the_files(
+    sweeps: Command, cluster: Running, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The launch keeps its copies elsewhere than the nodes, as on another machine, and has other credentials."""
+    uri, folder, results = store.uri(prefix="data/tiny"), tmp_path / "tiny", Results.at(tmp_path / "results")
+    place = open_object_store(uri)
+    for split, count in (("train", 40), ("test", 20)):
+        images = [encoded(image) for image in pixels(count, 28, 28)]
+        write_parquet(folder / f"{split}-0.parquet", images, list(range(10)) * (count // 10))
+        place.put(f"{split}-0.parquet", (folder / f"{split}-0.parquet").read_bytes())
+    nodes = Path(os.environ["XDG_CACHE_HOME"])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    axes = [f"dataset=parquet:{uri}", "epochs=1", "seed=0", "norm=batch"]
+    where = ["--address", cluster.address, "--device", "cpu", "--backend", "single", "--results", results.location]
+    done = sweeps("run", "quickstart", *(part for axis in axes for part in ("--set", axis)), *where)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {row["dataset"] for row in results.read("quickstart", "members").to_pylist()} == {
+        folders.identity(f"parquet:{folder}")
+    }
+    for cache in (tmp_path / "cache", nodes):
+        copies = cache / "normleak" / "data"
+        copy = max((path for path in copies.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+        assert sorted(path.name for path in copy.iterdir()) == ["test-0.parquet", "train-0.parquet"]
+    assert store.keys - {"client"} == {ACCESS_KEY}

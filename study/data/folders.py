@@ -1,4 +1,4 @@
-"""Names of the user's own datasets, which are folders: `parquet:DIR` and `imagefolder:DIR`.
+"""Names of the user's own datasets, which are folders: `parquet:DIR` and `imagefolder:DIR`, on disk or by a URI.
 
 A folder is identified by its content, not by its path: the same files elsewhere are the same dataset, and other files
 under the same path are another. Nothing here imports torch, so a plan can be identified on any machine.
@@ -9,27 +9,36 @@ from functools import cache
 from pathlib import Path
 
 from study.errors import BadInputError
+from study.storage import location
+from study.storage.fetch import local_folder
+from study.storage.location import public
 
 KINDS = ("parquet", "imagefolder")
 FORMS = tuple(f"{kind}:DIR" for kind in KINDS)
 
 
-def parse(dataset: str) -> tuple[str, Path] | None:
-    """Return the kind and the folder of `kind:DIR`; None for the name of a built-in dataset."""
+def parse(dataset: str) -> tuple[str, str] | None:
+    """Return the kind and the path or URI of `kind:DIR`; None for the name of a built-in dataset."""
     kind, colon, folder = dataset.partition(":")
-    return (kind, Path(folder)) if colon and kind in KINDS else None
+    return (kind, folder) if colon and kind in KINDS else None
 
 
 def absolute(dataset: str) -> str:
-    """Return the name with an absolute folder, for workers that run in other directories."""
+    """Return the name with an absolute folder, for workers that run in other directories.
+
+    Raises:
+        BadInputError: it has credentials, which a plan and the records would show.
+    """
     parts = parse(dataset)
     if parts is None:
         return dataset
     kind, folder = parts
-    try:
-        return f"{kind}:{folder.expanduser().absolute()}"
-    except RuntimeError:
-        raise BadInputError(f"there is no dataset folder {str(folder)!r}: there is no such user.") from None
+    if public(folder) != folder:
+        raise BadInputError(
+            f"dataset {kind}:{public(folder)} must not name its credentials, for records name the dataset; set them in "
+            "the environment, as in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    return f"{kind}:{location.absolute(folder)}"
 
 
 def identity(dataset: str) -> str:
@@ -42,13 +51,14 @@ def identity(dataset: str) -> str:
     if parts is None:
         return dataset
     kind, folder = parts
-    return f"{kind}:{folder.resolve().name}@{_fingerprint(folder)}"
+    path = local_folder(folder)
+    return f"{kind}:{location.name(folder) or path.resolve().name}@{_fingerprint(path)}"
 
 
 def content(dataset: str) -> str:
     """Return a dataset's part in a trial's id: `parquet@FINGERPRINT` for a folder of any name, else its own name."""
     parts = parse(dataset)
-    return dataset if parts is None else f"{parts[0]}@{_fingerprint(parts[1])}"
+    return dataset if parts is None else f"{parts[0]}@{_fingerprint(local_folder(parts[1]))}"
 
 
 def _hidden(path: Path) -> bool:

@@ -9,18 +9,21 @@ import torch
 
 from study.data import folders
 from study.data.builtin import BUILTIN
+from study.data.catalog import DATASETS
 from study.data.dataset import Dataset, Split
 from study.data.files import FOLDERS
 from study.errors import BadInputError
+from study.storage.fetch import local_folder
 
 
 @cache
-def load(name: str, data_dir: Path, subset: int = 0, validation: float = 0.0) -> Dataset:
+def load(name: str, data_dir: str | Path, subset: int = 0, validation: float = 0.0) -> Dataset:
     """Load the dataset of that name, once per process; torchvision's are downloaded where they are missing.
 
     Args:
-        name: a built-in name, `parquet:DIR` or `imagefolder:DIR`.
-        data_dir: where torchvision's datasets are, in torchvision's layout.
+        name: a built-in name, `parquet:DIR` or `imagefolder:DIR`, where DIR may be a URI.
+        data_dir: where torchvision's datasets are, in torchvision's layout: a folder, or a URI of which the files of
+            this dataset are fetched.
         subset: how many training samples to keep, each class in proportion; 0 keeps all. The draw is always the same.
         validation: the share of these that is set aside for validation, each class in proportion, by a draw that is
             always the same.
@@ -37,10 +40,12 @@ def load(name: str, data_dir: Path, subset: int = 0, validation: float = 0.0) ->
         whole = load(name, data_dir)
         return replace(whole, train=_subset(name, whole, subset))
     folder = folders.parse(name)
-    if folder is None:
-        train, test = BUILTIN[name](data_dir)
+    if folder is not None:
+        kind, location = folder
+        train, test = FOLDERS[kind](local_folder(location))
     else:
-        train, test = FOLDERS[folder[0]](folder[1])
+        files = DATASETS[name].files
+        train, test = BUILTIN[name](local_folder(str(data_dir), *files) if files else Path())
     return _to_dataset(name, train, test)
 
 

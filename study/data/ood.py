@@ -10,7 +10,7 @@ from study.data.load import load
 
 
 @cache
-def ood_images(name: str, data_dir: Path, shape: tuple[int, int, int]) -> Tensor:
+def ood_images(name: str, data_dir: str | Path, shape: tuple[int, int, int]) -> Tensor:
     """Load the images of a D* in the shape of D's images: uint8 [M, C, H, W].
 
     Colour becomes grey by luminance, grey becomes colour by repetition, and another size is resampled bilinearly with

@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -31,8 +30,8 @@ from study.record.shards import (
     shards_of,
     until_settled,
 )
-from study.storage.location import below, file_path, is_uri, public
-from study.storage.object_store import open_object_store
+from study.storage.location import absolute, below, public
+from study.storage.open import open_store
 from study.storage.store import LocalStore, Store
 
 Source = tuple[str, frozenset[str] | None]
@@ -54,13 +53,7 @@ class Results:
     @classmethod
     def at(cls, location: str | os.PathLike[str]) -> "Results":
         """Return the folder, its local path made absolute so that workers in other directories find it too."""
-        text = os.fspath(location)
-        if is_uri(text):
-            return cls(text)
-        try:
-            return cls(str(Path(text).expanduser().absolute()))
-        except RuntimeError as error:
-            raise BadInputError(f"results {text!r} can't be found: {error}.") from None
+        return cls(absolute(os.fspath(location)))
 
     def __str__(self) -> str:
         return public(self.location)
@@ -84,11 +77,7 @@ class Results:
         Raises:
             BadInputError: the URI can't be used.
         """
-        if not is_uri(self.location):
-            return LocalStore(self.location)
-        if self.location.startswith("file://"):
-            return LocalStore(file_path(self.location))
-        return open_object_store(self.location)
+        return open_store(self.location)
 
     @property
     def is_local(self) -> bool:

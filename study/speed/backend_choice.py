@@ -8,7 +8,6 @@ machine, and later runs, make the same choice and so compute the same numbers.
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +24,7 @@ from study.networks.catalog import NETWORKS
 from study.record.provenance import device_name
 from study.settings import Stage, names_where
 from study.speed.throughput import Rate, engine_rate, rate, total_rate, training_pass
+from study.storage.cache import cache_folder
 from study.training.precision import use_full_float32
 from study.trial import Trial
 from study.worker import ENVIRONMENT, has_environment, start_processes
@@ -264,10 +264,7 @@ def _cache_key(trial: Trial, shape: tuple[int, int, int], classes: int, device: 
 
 def _cache_file() -> Path:
     """Return the file of timings in the user's cache folder, which is made if need be."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(home) if home else Path.home() / ".cache") / "normleak"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / "tuning.json"
+    return cache_folder() / "tuning.json"
 
 
 def _read_timings(cache: Path, key: str) -> list[Choice]:

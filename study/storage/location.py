@@ -27,10 +27,22 @@ def file_path(uri: str) -> Path:
     """
     parts = urlsplit(uri)
     if parts.netloc or not parts.path:
-        raise BadInputError(
-            f"results {uri!r} can't be opened: such a URI has three slashes, as in file:///tmp/results."
-        )
+        raise BadInputError(f"{uri!r} can't be opened: such a URI has three slashes, as in file:///tmp/results.")
     return Path(unquote(parts.path))
+
+
+def absolute(location: str) -> str:
+    """Return a path as an absolute one, so that processes in other folders find it too, and a URI as it is.
+
+    Raises:
+        BadInputError: it is the home of a user who isn't there.
+    """
+    if is_uri(location):
+        return location
+    try:
+        return str(Path(location).expanduser().absolute())
+    except RuntimeError as error:
+        raise BadInputError(f"{location!r} can't be found: {error}.") from None
 
 
 def public(text: str) -> str:
@@ -40,6 +52,12 @@ def public(text: str) -> str:
     # Each parameter goes with the mark before it; where that was the first, the next one takes its place.
     shown = _SECRET.sub(lambda found: "?" if found[1] == "?" else "", _USER.sub("", text))
     return shown.replace("?&", "?").removesuffix("?")
+
+
+def name(location: str) -> str:
+    """Return the last part of a URI's path, or its bucket; empty for a local path."""
+    parts = urlsplit(location)
+    return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.hostname or "" if is_uri(location) else ""
 
 
 def below(location: str, *parts: str) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import IO, Any
 from urllib.error import HTTPError
@@ -81,6 +81,37 @@ class ObjectStore(Store):
         objects = [meta for meta in self._listed(folder)["objects"] if meta["path"].startswith(f"{folder}/")]
         files = [File(meta["path"], meta["size"], _ns(meta["last_modified"])) for meta in objects]
         return sorted((file for file in files if hidden or not file.base.startswith(".")), key=lambda file: file.name)
+
+    def tree(self, *names: str) -> Sequence[File]:
+        """Return the files of those names and those in folders of those names, however deep; by default all.
+
+        Hidden ones, and those in hidden folders, are left out.
+        """
+        found = [meta for meta in self._listed(None)["objects"] if meta["path"] in names] if names else []
+        for folder in names or (None,):
+            with self._errors():
+                found += [meta for chunk in self._client.list(folder) for meta in chunk]
+        # A console leaves an object that stands for the folder, under the folder's own name.
+        folders = {str(parent) for meta in found for parent in PurePosixPath(meta["path"]).parents}
+        files = {
+            meta["path"]: File(meta["path"], meta["size"], _ns(meta["last_modified"]))
+            for meta in found
+            if meta["path"] not in folders and not any(part.startswith(".") for part in meta["path"].split("/"))
+        }
+        return [files[name] for name in sorted(files)]
+
+    def fetch(self, file: File, path: Path) -> None:
+        """Write the content of an object into a local file.
+
+        Raises:
+            StoreError: it can't be had whole.
+            OSError: the file can't be written.
+        """
+        with self._errors(file.name), path.open("wb") as stream:
+            for chunk in self._client.get(file.name):
+                stream.write(chunk)
+        if path.stat().st_size != file.size:
+            raise StoreError(f"{self.shown(file.name)} was cut short or replaced while it was read")
 
     def open(self, name: str) -> pa.NativeFile:
         """See `Store.open`."""
@@ -251,7 +282,7 @@ def open_object_store(location: str) -> ObjectStore:
             raise ValueError(f"use {', '.join(f'{scheme}://' for scheme in SCHEMES)} or file://.")
         client, bucket = SCHEMES[uri.scheme](uri, options)
     except (BaseError, ValueError, OSError) as error:
-        raise BadInputError(f"results {public(location)!r} can't be opened: {_line(error, location)}") from None
+        raise BadInputError(f"{public(location)!r} can't be opened: {_line(error, location)}") from None
     return ObjectStore(client, bucket, location)
 
 

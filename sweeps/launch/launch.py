@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from study.record.results import Results
@@ -36,7 +35,8 @@ class Launch:
     Attributes:
         sweep: the sweep under which trials are recorded.
         results: the results folder or store.
-        data_dir: where torchvision's datasets lie, on every node.
+        data_dir: where torchvision's datasets lie: an absolute path that is the same on every node, or a URI that each
+            node fetches from.
         trials: the trials to run.
         planned: all trials of the plan that these belong to; these alone by default. Which trials train side by side
             depends on the plan and not on what of it is missing, so a sweep that was stopped ends with the numbers of
@@ -52,7 +52,7 @@ class Launch:
 
     sweep: str
     results: Results
-    data_dir: Path
+    data_dir: str
     trials: tuple[Trial, ...] = ()
     planned: tuple[Trial, ...] = ()
     cluster: Cluster = Cluster()

@@ -21,7 +21,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from sweeps.interrupt import CTRL_C
 from sweeps.launch.cluster import Pool
-from sweeps.launch.tasks import NotWrittenError, Report, Task, Work
+from sweeps.launch.tasks import NoDataError, NotWrittenError, Report, Task, Work
 
 MAX_FAILURES = 2
 """How often a task that fails is tried again."""
@@ -49,6 +49,7 @@ class Outcome:
         given_up_early: the failed tasks that Tune gave up before they had all their tries.
         interrupted: whether the user stopped the run.
         write_error: why a record could not be written, which ended the run; empty if all could.
+        gave_up_on_data: whether the run was ended because no node seems to have the data.
         began: when the first task began, as `time.time` has it.
         ended: when the last one ended.
     """
@@ -58,6 +59,7 @@ class Outcome:
     given_up_early: set[int] = field(default_factory=set)
     interrupted: bool = False
     write_error: str = ""
+    gave_up_on_data: bool = False
     began: float = math.inf
     ended: float = -math.inf
 
@@ -111,7 +113,7 @@ def schedule(
         _trainable(work, ray.put(dict(common or {}))),
         {"task": tune.grid_search(numbered)},
         pool,
-        _Tracker(weights or [1.0] * len(tasks), on_progress),
+        _Tracker(weights or [1.0] * len(tasks), on_progress, pool.workers),
         callbacks,
         sharing,
         MAX_FAILURES if tries is None else tries,
@@ -127,6 +129,7 @@ def schedule_suggestions(
     on_progress: Report,
     storage: str | None = None,
     sharing: int = 1,
+    common: Task | None = None,
     callbacks: Sequence[tune.Callback] = (),
 ) -> Outcome:
     """Give reused workers the tasks that a searcher suggests one by one, and tell the searcher what came of them.
@@ -141,13 +144,14 @@ def schedule_suggestions(
         on_progress: called with the fraction of the tasks that is done; failed tasks are not.
         storage: as in `schedule`.
         sharing: how many tasks share a worker's device.
+        common: as in `schedule`.
         callbacks: as in `schedule`.
     """
     return _run_tune(
-        _trainable(work, ray.put({})),
+        _trainable(work, ray.put(dict(common or {}))),
         {},
         pool,
-        _Tracker([1.0] * count, on_progress),
+        _Tracker([1.0] * count, on_progress, pool.workers),
         callbacks,
         [sharing] * count,
         MAX_FAILURES,
@@ -194,7 +198,7 @@ def _run_tune(
                 verbose=0,
                 callbacks=[tracker, *callbacks],
                 failure_config=tune.FailureConfig(max_failures=tries),
-                stop=_StopAtWriteError(tracker.outcome),
+                stop=_StopInVain(tracker.outcome),
             ),
         )
         try:
@@ -291,8 +295,8 @@ class _KeepStartingWorkers(FIFOScheduler):  # type: ignore[misc]
         return None
 
 
-class _StopAtWriteError(tune.Stopper):  # type: ignore[misc]
-    """End the run once records could not be written: what is trained from then on would be lost."""
+class _StopInVain(tune.Stopper):  # type: ignore[misc]
+    """End a run that is in vain: records could not be written, or no node can have the data."""
 
     def __init__(self, outcome: Outcome) -> None:
         self._outcome = outcome
@@ -301,14 +305,15 @@ class _StopAtWriteError(tune.Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
-        return bool(self._outcome.write_error)
+        return bool(self._outcome.write_error) or self._outcome.gave_up_on_data
 
 
 class _Tracker(tune.Callback):  # type: ignore[misc]
     """Collect the outcome and the progress of the tasks from the reports, ends and failures of Tune's trials."""
 
-    def __init__(self, weights: Sequence[float], on_progress: Report) -> None:
+    def __init__(self, weights: Sequence[float], on_progress: Report, workers: int) -> None:
         self.outcome = Outcome()
+        self._in_a_row, self._most_in_a_row = 0, (MAX_FAILURES + 1) * workers
         self._weights, self._fractions, self._on_progress = weights, [0.0] * len(weights), on_progress
 
     def __getstate__(self) -> dict[str, Any]:
@@ -322,18 +327,25 @@ class _Tracker(tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.outcome.results[_position(trial)] = trial.last_result["result"]
+        self._in_a_row = 0
         self._advance(trial, 1.0)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.outcome.write_error = self.outcome.write_error or _write_error(_last_error(trial))
+        self._note(_last_error(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.outcome.errors[_position(trial)] = error = _last_error(trial)
-        self.outcome.write_error = self.outcome.write_error or _write_error(error)
+        self._note(error)
         # Tune hears twice of a worker that dies while it is made ready for a trial, and takes the second for the last.
         if trial.num_failures <= trial.max_failures:
             self.outcome.given_up_early.add(_position(trial))
         self._advance(trial, 0.0)
+
+    def _note(self, error: str) -> None:
+        """Note what a failure says of the results folder, or of the data on all nodes."""
+        self.outcome.write_error = self.outcome.write_error or _write_error(error)
+        self._in_a_row = self._in_a_row + 1 if data_error(error) else 0
+        self.outcome.gave_up_on_data |= self._in_a_row >= self._most_in_a_row
 
     def _advance(self, trial: Any, fraction: float) -> None:
         self._fractions[_position(trial)] = fraction
@@ -361,3 +373,8 @@ def _last_error(trial: Any) -> str:
 def _write_error(error: str) -> str:
     """Return what the results folder said if a record could not be written; empty if the error is another."""
     return error.partition(f"{NotWrittenError.__name__}: ")[2]
+
+
+def data_error(error: str) -> str:
+    """Return on which node, and why, a trial's data could not be had; empty if the error is another."""
+    return error.partition(f"{NoDataError.__name__}: ")[2]

@@ -2,9 +2,9 @@
 
 import faulthandler
 import os
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from study.errors import BadInputError
@@ -16,6 +16,8 @@ from sweeps.bundles import Packing
 RECOMMENDS_WITHIN_S = 600.0
 """How long a worker may take to time a kind of network."""
 WRITES_AGAIN_AFTER_S = (1.0, 3.0)
+NO_DATA_WAIT_S = 3.0
+"""How long a worker that can't have the data waits before it says so."""
 REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc", "seconds")
 """The columns of `members` whose means Ray and its loggers see."""
 
@@ -29,6 +31,10 @@ class NotWrittenError(OSError):
     """The results folder refused a record, which says nothing about its trial."""
 
 
+class NoDataError(OSError):
+    """A node can't have the data that a trial was planned with, which says nothing about the trial."""
+
+
 def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     """Run a unit in a worker and write its shards.
 
@@ -38,19 +44,15 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
         Means over all members of the unit and, under `trials`, over those of each trial that was recorded.
 
     Raises:
-        BadInputError: the files of a dataset are not those that the trials were planned with.
+        NoDataError: this node has not the data of the trials.
         NotWrittenError: the results folder refuses a record.
     """
     from study.run import run_together
 
-    use_one_thread()
-    os.environ.update(task["environment"])
-    trials = [Trial.of(settings) for settings in task["trials"]]
-    for trial, planned_id in zip(trials, task["ids"], strict=True):
-        check_unchanged(trial, planned_id)
+    trials = prepare(task)
     results = Results(task["results"])
     checkpoints = results.checkpoints(task["sweep"])
-    records = run_together(trials, Path(task["data_dir"]), task["device"], report, task["backend"], checkpoints)
+    records = run_together(trials, task["data_dir"], task["device"], report, task["backend"], checkpoints)
     for trial, own in zip(trials, records, strict=True):
         if trial.id in task["recorded"]:
             for row in own.members:
@@ -63,14 +65,29 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     return {**means, "trials": {trial: by_trial[trial] for trial in task["recorded"]}}
 
 
-def check_unchanged(trial: Trial, planned_id: str) -> None:
-    """Refuse a trial whose dataset folders have other files on this node than when it was planned.
+def prepare(task: Task) -> list[Trial]:
+    """Make this process ready for a task, and return the task's trials, whose data is then at hand.
 
     Raises:
-        BadInputError: they have.
+        NoDataError: this node has not their data, or other files than those that they were planned with.
     """
-    if trial.id != planned_id:
-        raise BadInputError(f"the files of {trial.dataset} on this node are not those that the trial was planned with.")
+    from study.data.load import load
+
+    use_one_thread()
+    os.environ.update(task["environment"])
+    trials = [Trial.of(settings) for settings in task["trials"]]
+    try:
+        for trial, planned_id in zip(trials, task["ids"], strict=True):
+            if trial.id != planned_id:
+                raise BadInputError(f"the files of {trial.dataset} are not those that the trial was planned with.")
+            load(trial.dataset, task["data_dir"])
+            if trial.ood not in ("none", "photos"):
+                load(trial.ood, task["data_dir"])
+    except BadInputError as error:
+        # Meanwhile workers of other nodes take the next tasks, which would fail here as soon.
+        time.sleep(NO_DATA_WAIT_S)
+        raise NoDataError(f"on node {platform.node()}: {error}") from error
+    return trials
 
 
 def write(results: Results, sweep: str, trial: Trial, tables: Mapping[str, Any]) -> None:
@@ -90,7 +107,13 @@ def write(results: Results, sweep: str, trial: Trial, tables: Mapping[str, Any])
 
 
 def recommend_packing(
-    trial: Trial, data_dir: str, device: str, members: int, backend: str, most_sharing: int
+    trial: Trial,
+    data_dir: str,
+    environment: Mapping[str, str],
+    device: str,
+    members: int,
+    backend: str,
+    most_sharing: int,
 ) -> Packing:
     """Time how the members of such trials train fastest on this process's device.
 
@@ -98,7 +121,8 @@ def recommend_packing(
 
     Args:
         trial: one of the kind.
-        data_dir: where torchvision's datasets lie.
+        data_dir: where torchvision's datasets lie, as a path or URI.
+        environment: the variables by which an object store is reached.
         device: this process's device, `cpu` or `cuda`.
         members: how many members there are to be packed.
         backend: how members train side by side, or `auto`.
@@ -108,9 +132,10 @@ def recommend_packing(
     from study.speed import backend_choice
 
     use_one_thread()
+    os.environ.update(environment)
     faulthandler.dump_traceback_later(RECOMMENDS_WITHIN_S, exit=True)
     try:
-        data = load(trial.dataset, Path(data_dir), trial.subset)
+        data = load(trial.dataset, data_dir, trial.subset)
         choice = backend_choice.choose(
             trial, data.shape, data.classes, members, device, backend, sharing=most_sharing > 1
         )

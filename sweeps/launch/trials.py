@@ -1,6 +1,6 @@
 """Run the trials of a launch: bundle them into units, have those scheduled, and retry what failed."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,9 +12,11 @@ from study.trial import Trial
 from sweeps.bundles import MEMBERS, SPEED, Bundle, Packing, halves, packable_groups, split_into_bundles, worth_bundling
 from sweeps.launch.cluster import Pool, store_environment
 from sweeps.launch.launch import Launch
-from sweeps.launch.schedule import MAX_FAILURES, WORKER_DIED, Outcome, schedule
+from sweeps.launch.schedule import MAX_FAILURES, WORKER_DIED, Outcome, data_error, schedule
 from sweeps.launch.tasks import Report, Task, recommend_packing, run_and_record
 
+MOST_NODES = 3
+"""Of how many nodes it is said at most that they could not have the data."""
 NEARLY_DONE = 0.999
 """The most progress shown before the last record is written."""
 WAVE, WAVE_PER_WORKER = 1000, 8
@@ -37,9 +39,11 @@ def run_trials(launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
         on_progress: called with the fraction of all the training that is done and need not be done again.
 
     Raises:
-        OSError: records could not be written; their trials are missing, and no other is begun any more.
+        OSError: records could not be written; their trials are missing, and no other is begun any more. Or the data of
+            trials could not be had on the nodes that tried; they are missing, for that says nothing about them.
     """
     whole, shown = Outcome(), 0.0
+    without_data: dict[str, None] = {}
     units = make_units(launch, pool)
     total = left = sum(unit.work for unit in units)
     underway = 0.0
@@ -56,8 +60,8 @@ def run_trials(launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
     common = {
         "sweep": launch.sweep,
         "results": results.location,
-        "data_dir": str(launch.data_dir.absolute()),
-        "environment": {} if results.is_local else store_environment(),
+        "data_dir": launch.data_dir,
+        "environment": store_environment(),
     }
     callbacks = launch.callbacks(launch.sweep)
     size = max(WAVE, WAVE_PER_WORKER * pool.workers)
@@ -72,11 +76,17 @@ def run_trials(launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
         whole.extend(outcome)
         with reporting_write_errors(outcome, results):
             units = [*later, *_units_to_retry(wave, outcome, tries, launch)]
+        for position, error in outcome.errors.items():
+            if outcome.gave_up_on_data or not _may_try_again(wave[position], tries):
+                without_data[error] = None
+        if outcome.gave_up_on_data:
+            break
         # Between waves no trial is being run.
         if launch.compacts and not whole.interrupted:
             results.compact_many(launch.sweep)
         left = sum(unit.work for unit in units)
     if not whole.interrupted:
+        check_data(without_data)
         on_progress(1.0)
     return whole
 
@@ -179,7 +189,8 @@ def _ask(trial: Trial, members: int, most_sharing: int, launch: Launch, pool: Po
     """
     resources = {"num_gpus": 1} if pool.device == "cuda" else {"num_cpus": 1}
     ask = ray.remote(**resources, max_retries=0)(recommend_packing).remote
-    return ask(trial, str(launch.data_dir.absolute()), pool.device, members, launch.backend, most_sharing)
+    data = launch.data_dir, store_environment()
+    return ask(trial, *data, pool.device, members, launch.backend, most_sharing)
 
 
 def _answer(asked: Any) -> Packing:
@@ -208,6 +219,11 @@ def _units_to_retry(units: Sequence[_Unit], outcome: Outcome, tries: int, launch
     ran = results.ran_of(sweep, {trial.id for position in outcome.errors for trial in units[position].recorded})
     for position, error in outcome.errors.items():
         unit = units[position]
+        if data_error(error):
+            # Another node may have what this one can't get.
+            if _may_try_again(unit, tries):
+                yield replace(unit, retries=unit.retries + 1)
+            continue
         # A task may fail with some of its records written, or all of them; those are good.
         left = frozenset(trial.cell for trial in unit.recorded if trial.id not in ran)
         if not left:
@@ -227,6 +243,27 @@ def _units_to_retry(units: Sequence[_Unit], outcome: Outcome, tries: int, launch
 
             (trial,) = unit.trials
             results.write(sweep, trial.id, failed(trial, error).tables)
+
+
+def _may_try_again(unit: _Unit, tries: int) -> bool:
+    """Return whether a unit that Tune has given so many further tries may have others."""
+    return tries < MAX_FAILURES and unit.retries < MAX_FAILURES
+
+
+def check_data(errors: Iterable[str]) -> None:
+    """Raise one clear error if among the errors of tasks some are of nodes that could not have the data.
+
+    Raises:
+        OSError: some are.
+    """
+    nodes = sorted({said for error in errors if (said := data_error(error))})
+    if nodes:
+        said = "; ".join(node.rstrip(".") for node in nodes[:MOST_NODES])
+        others = f"; and {len(nodes) - MOST_NODES} more" if len(nodes) > MOST_NODES else ""
+        raise OSError(
+            f"data could not be had {said}{others}; its trials are missing and not failed, and the same command goes "
+            "on where it was once the data can be had."
+        )
 
 
 def _has_checkpoint(unit: _Unit, launch: Launch) -> bool:

@@ -18,13 +18,12 @@ from study import seeds
 from study.errors import BadInputError
 from study.record.results import Results
 from study.trial import Trial
-from study.worker import use_one_thread
-from sweeps.launch.cluster import Pool
+from sweeps.launch.cluster import Pool, store_environment
 from sweeps.launch.launch import Launch
 from sweeps.launch.optuna_searcher import OptunaSearcher
-from sweeps.launch.schedule import Outcome, schedule_suggestions
-from sweeps.launch.tasks import Report, Task, check_unchanged, write
-from sweeps.launch.trials import reporting_write_errors, tasks_per_device
+from sweeps.launch.schedule import Outcome, data_error, schedule_suggestions
+from sweeps.launch.tasks import Report, Task, prepare, write
+from sweeps.launch.trials import check_data, reporting_write_errors, tasks_per_device
 from sweeps.tuning.space import KINDS, OBJECTIVES, SEARCHES, Cell, recorded_objectives, storage_path
 
 MODES = {"minimize": "min", "maximize": "max"}
@@ -126,11 +125,15 @@ class Search:
                 storage=storage,
             )
             ray_folder, callbacks = self.results.below(self.sweep, "ray"), launch.callbacks(self.sweep)
-            outcome = schedule_suggestions(searcher, left, run_suggested, pool, advance, ray_folder, sharing, callbacks)
+            common = {"data_dir": launch.data_dir, "environment": store_environment()}
+            outcome = schedule_suggestions(
+                searcher, left, run_suggested, pool, advance, ray_folder, sharing, common, callbacks
+            )
             whole.extend(outcome)
             with reporting_write_errors(outcome, self.results):
                 self._settle_running(study)
                 self._record_failures(suggest.trials, outcome.errors)
+            check_data(outcome.errors.values())
             before, left = left, self.remaining
             if left == before:
                 break
@@ -150,7 +153,6 @@ class Search:
         return {
             "sweep": self.sweep,
             "results": str(self.results),
-            "data_dir": str(launch.data_dir.absolute()),
             "device": pool.device,
             "backend": launch.backend,
             "sharing": sharing,
@@ -173,7 +175,7 @@ class Search:
 
         for position, error in errors.items():
             trial = trials[position]
-            if not self.results.ran(self.sweep, trial.id):
+            if not data_error(error) and not self.results.ran(self.sweep, trial.id):
                 self.results.write(self.sweep, trial.id, failed(trial, error).tables)
 
 
@@ -184,17 +186,15 @@ def run_suggested(task: Task, report: Report) -> Mapping[str, Any]:
         Its objectives, and the same under `trials`; none if it diverged.
 
     Raises:
-        BadInputError: the files of its dataset are not those that it was planned with.
+        NoDataError: this node has not its data.
         NotWrittenError: the results folder refuses its record.
     """
     from study.run import run
 
-    use_one_thread()
-    trial, results = Trial.of(task["trials"][0]), Results(task["results"])
-    check_unchanged(trial, task["ids"][0])
+    (trial,), results = prepare(task), Results(task["results"])
     if not results.ran(task["sweep"], trial.id):
         checkpoints = results.checkpoints(task["sweep"])
-        records = run(trial, Path(task["data_dir"]), task["device"], report, task["backend"], checkpoints)
+        records = run(trial, task["data_dir"], task["device"], report, task["backend"], checkpoints)
         for row in records.members:
             row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
         write(results, task["sweep"], trial, records.tables)

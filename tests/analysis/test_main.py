@@ -322,7 +322,7 @@ def test_the_audits_tables_go_to_a_file_and_its_figures_to_a_folder(complete: Re
         (["tables", "RESULTS", "--out", "RESULTS/mine"], "tables can't be written to"),
         (["tables", "RESULTS/nowhere"], "there is no results folder '"),
         (["tables", "RESULTS/mine"], "holds no records; run a sweep first"),
-        (["tables", "gopher://results"], "results 'gopher://results' can't be opened"),
+        (["tables", "gopher://results"], "'gopher://results' can't be opened"),
         (["figures", "RESULTS", "--figures", "RESULTS/mine/plans/file"], "figures can't be written to"),
         (["claims", "RESULTS", "--sweep", "quickstrat"], "'quickstrat': did you mean 'quickstart'?"),
         (["membership", "RESULTS"], "mine has no models on halves of D'; the sweep membership has"),

@@ -204,7 +204,7 @@ def test_bad_input_ends_the_command_with_code_2_and_one_sentence(tmp_path):
         (["seed=" + "9" * 400], "seed"),
         (["dataset=parquet:nowhere"], "there is no dataset folder '"),
         (["dataset=imagefolder:~there-is-no-such-user/data"], "there-is-no-such-user"),
-        (["epochs=1", "--results", "gopher://x"], "results 'gopher://x' can't be opened"),
+        (["epochs=1", "--results", "gopher://x"], "'gopher://x' can't be opened"),
         # Too small a k is seen only when the data is there.
         (["epochs=1", "k=0.0001", "--device", "cpu"], "k=0.0001 corrupts none of 1437 samples"),
         (["epochs=1", "--device", "gpu"], "unknown device 'gpu': choose cpu, cuda, cuda:N or auto."),

@@ -5,6 +5,7 @@ import pytest
 
 from study.data import folders
 from study.errors import BadInputError
+from study.storage.object_store import open_object_store
 from study.trial import Trial
 
 
@@ -27,8 +28,9 @@ def copied(data: Path, where: str) -> Path:
 
 
 def test_only_the_two_kinds_of_folder_are_folders():
-    assert folders.parse("parquet:some/where") == ("parquet", Path("some/where"))
-    assert folders.parse("imagefolder:/a:b") == ("imagefolder", Path("/a:b"))
+    assert folders.parse("parquet:some/where") == ("parquet", "some/where")
+    assert folders.parse("imagefolder:/a:b") == ("imagefolder", "/a:b")
+    assert folders.parse("parquet:s3://bucket/data") == ("parquet", "s3://bucket/data")
     assert [folders.parse(name) for name in ("mnist", "csv:x", "parquet", "C:parquet")] == [None] * 4
 
 
@@ -115,3 +117,26 @@ def test_a_missing_or_empty_folder_has_no_identity(tmp_path):
     for name, said in [("nowhere", "there is no dataset folder"), ("file", "there is no"), ("empty", "holds no files")]:
         with pytest.raises(BadInputError, match=said):
             folders.identity(f"parquet:{tmp_path / name}")
+
+
+def upload(store, folder: Path) -> str:
+    """The URI of a copy of a folder in a bucket."""
+    uri = store.uri(prefix="data/shapes")
+    place = open_object_store(uri)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            place.put(path.relative_to(folder).as_posix(), path.read_bytes())
+    return uri
+
+
+def test_a_folder_in_a_bucket_is_the_same_dataset_as_its_files_here(data, store):
+    uri = upload(store, data)
+    assert trial_id(uri) == trial_id(data)
+    assert folders.identity(f"imagefolder:{uri}") == folders.identity(f"imagefolder:{data}")
+    assert Trial(dataset=f"imagefolder:{uri}").dataset == f"imagefolder:{uri}"
+
+
+def test_a_dataset_does_not_name_credentials_for_records_would_show_them():
+    with pytest.raises(BadInputError, match="must not name its credentials") as caught:
+        Trial(dataset="parquet:s3://key:s3cret@bucket/data")
+    assert "s3cret" not in str(caught.value)

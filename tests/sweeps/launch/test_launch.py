@@ -20,7 +20,7 @@ def test_a_launch_is_described_without_ray_and_its_memory():
 
 
 def test_a_launch_is_replaced_and_not_changed(tmp_path: Path):
-    launch = Launch("quickstart", Results.at(tmp_path), tmp_path)
+    launch = Launch("quickstart", Results.at(tmp_path), str(tmp_path))
     with pytest.raises(FrozenInstanceError):
         launch.backend = "single"  # type: ignore[misc]
     assert replace(launch, backend="single").backend == "single"
@@ -51,7 +51,7 @@ def test_run_retry_and_tune_make_the_same_launch_of_the_same_options(tmp_path: P
     (run, _), (retry, _), (tune, _) = launches
     assert all(yes for _, yes in launches)
     assert {launch.cluster for launch, _ in launches} == {Cluster("auto", 3, "cpu")}
-    assert {(launch.data_dir, launch.backend) for launch, _ in launches} == {(Path("images"), "vmap")}
+    assert {(launch.data_dir, launch.backend) for launch, _ in launches} == {(str(Path("images").absolute()), "vmap")}
     assert {launch.results.location for launch, _ in launches} == {str(tmp_path)}
     assert (run.time_limit, retry.time_limit, tune.time_limit) == (9, 9, None)
     assert (run.trials, retry.trials, tune.trials) == (planned.trials[:3], planned.trials, ())

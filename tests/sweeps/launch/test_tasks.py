@@ -1,20 +1,35 @@
+import platform
 from pathlib import Path
 
 import pytest
 
-from study.errors import BadInputError
 from study.record.results import Results
 from study.trial import Trial
 from sweeps.launch import tasks
-from sweeps.launch.tasks import NotWrittenError, check_unchanged, write
+from sweeps.launch.tasks import NoDataError, NotWrittenError, Task, write
 
 TRIAL = Trial(k=0.1)
 
 
-def test_a_trial_whose_files_are_others_on_the_node_is_refused():
-    check_unchanged(TRIAL, TRIAL.id)
-    with pytest.raises(BadInputError, match="the files of digits on this node are not those"):
-        check_unchanged(TRIAL, "another")
+def task(trial: Trial, data_dir: Path, planned_id: str = "") -> Task:
+    return {
+        "trials": [trial.settings()],
+        "ids": [planned_id or trial.id],
+        "data_dir": str(data_dir),
+        "environment": {},
+    }
+
+
+def test_data_that_a_node_lacks_or_has_otherwise_is_said_of_the_node_and_not_of_the_trial(monkeypatch, tmp_path):
+    monkeypatch.setattr(tasks, "NO_DATA_WAIT_S", 0.0)
+    assert tasks.prepare(task(TRIAL, tmp_path)) == [TRIAL]
+    missing = Trial(dataset="tiny_imagenet", k=0.1)
+    with pytest.raises(NoDataError, match=f"on node {platform.node()}: tiny_imagenet is not in"):
+        tasks.prepare(task(missing, tmp_path))
+    with pytest.raises(NoDataError, match="tiny_imagenet is not in"):
+        tasks.prepare(task(Trial(k=0.1, corruption="ood", ood="tiny_imagenet"), tmp_path))
+    with pytest.raises(NoDataError, match="the files of digits are not those"):
+        tasks.prepare(task(TRIAL, tmp_path, "another"))
 
 
 @pytest.mark.parametrize(("refusals", "written"), [(0, True), (2, True), (3, False)])

@@ -1,4 +1,5 @@
 import os
+import platform
 import signal
 import threading
 import time
@@ -22,6 +23,7 @@ from sweeps.launch.launch import Launch
 from sweeps.launch.schedule import MAX_FAILURES, WORKER_DIED, Outcome, schedule
 from sweeps.launch.tasks import run_and_record
 from sweeps.launch.trials import run_trials
+from tests.study.data.sources import encoded, pixels, write_parquet
 
 SMALL = {"epochs": 1, "batch_size": 256, "corruption": "label"}
 
@@ -58,7 +60,7 @@ def test_trials_with_few_members_train_side_by_side_and_each_has_the_numbers_of_
     rows_of = {}
     for name, asked in (("whole", trials), ("part", trials[2:3])):
         results = Results.at(tmp_path / name)
-        launch = Launch("test", results, tmp_path, tuple(asked), tuple(trials), backend="grouped")
+        launch = Launch("test", results, str(tmp_path), tuple(asked), tuple(trials), backend="grouped")
         run_trials(launch, one, fractions.append)
         assert outcomes(results) == {(trial.id, 0): "ok" for trial in asked}
         rows = results.read("test", "members").to_pylist()
@@ -79,7 +81,7 @@ def test_a_trial_that_cannot_be_run_is_recorded_with_its_reason_and_takes_no_oth
     results = Results.at(tmp_path)
     # Refused by `sweeps run` beforehand; here it reaches a worker.
     trials = (Trial(k=1e-5, seed=(0, 1), **SMALL), Trial(k=0.1, **SMALL), Trial(k=0.2, **SMALL))
-    run_trials(Launch("test", results, tmp_path, trials), one, lambda _: None)
+    run_trials(Launch("test", results, str(tmp_path), trials), one, lambda _: None)
     assert outcomes(results) == {
         (trials[0].id, 0): "failed",
         (trials[0].id, 1): "failed",
@@ -105,7 +107,7 @@ def test_many_tasks_are_given_to_tune_in_waves_that_are_one_run_to_the_user(one,
     monkeypatch.setattr(trials_module, "schedule", counted)
     results, fractions = Results.at(tmp_path), []
     trials = tuple(Trial(k=k, **SMALL) for k in (1e-5, 0.1, 0.2))
-    whole = run_trials(Launch("test", results, tmp_path, trials, backend="single"), one, fractions.append)
+    whole = run_trials(Launch("test", results, str(tmp_path), trials, backend="single"), one, fractions.append)
     assert sizes == [2, 1]
     assert sorted(outcomes(results).values()) == ["failed", "ok", "ok"]
     assert fractions == sorted(fractions)
@@ -133,7 +135,9 @@ def test_records_are_compacted_after_each_wave_by_who_holds_the_sweep(compacts, 
     monkeypatch.setattr(trials_module, "WAVE", 3)
     results = Results.at(tmp_path)
     results.store.many = 2
-    run_trials(Launch("test", results, tmp_path, trials, compacts=compacts), SimpleNamespace(workers=0), lambda _: None)
+    run_trials(
+        Launch("test", results, str(tmp_path), trials, compacts=compacts), SimpleNamespace(workers=0), lambda _: None
+    )
     assert outcomes(results) == {(trial.id, 0): "ok" for trial in trials}
     # Of each wave one file is left, and then of both; the last one has but one trial.
     assert files == ([3, 4, 2] if compacts else [3, 6, 7])
@@ -147,7 +151,7 @@ def test_what_a_worker_says_decides_how_trials_are_bundled_and_how_many_share_a_
     """The workers are stood in for, as is their GPU."""
     asked: list[tuple[int, int]] = []
 
-    def recommend_packing(trial, data_dir, device, members, backend, most_sharing):
+    def recommend_packing(trial, data_dir, environment, device, members, backend, most_sharing):
         asked.append((members, most_sharing))
         return Packing(4, min(2, most_sharing), f"grouped x 4 on {device}")
 
@@ -156,7 +160,9 @@ def test_what_a_worker_says_decides_how_trials_are_bundled_and_how_many_share_a_
     monkeypatch.setattr(ray, "get", lambda answer: answer)
     trials = tuple(Trial(k=0.1, lr=lr) for lr in (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4))
     shown: list[tuple[Trial, str]] = []
-    launch = Launch("test", Results.at(tmp_path), tmp_path, trials, on_packing=lambda *packing: shown.append(packing))
+    launch = Launch(
+        "test", Results.at(tmp_path), str(tmp_path), trials, on_packing=lambda *packing: shown.append(packing)
+    )
     units = trials_module.make_units(launch, Pool(1, "cuda", 0.0, most_sharing))
     assert asked == [(32, most_sharing)]
     assert shown == [(trials[0], "grouped x 4 on cuda")]
@@ -171,7 +177,7 @@ def test_what_is_known_of_a_kind_is_not_asked_of_the_workers(monkeypatch, tmp_pa
     launch = Launch(
         "test",
         Results.at(tmp_path),
-        tmp_path,
+        str(tmp_path),
         trials,
         packings=packings,
         on_packing=lambda _, choice: shown.append(choice),
@@ -204,7 +210,7 @@ def test_where_memory_runs_out_a_bundle_is_tried_in_halves_and_at_last_member_by
     results = Results.at(tmp_path / "results")
     trials = (Trial(k=0.1, **SMALL), Trial(k=0.2, **SMALL), Trial(k=0.3, seed=(0, 1), **SMALL))
     progress: list[tuple[float, int]] = []
-    launch = Launch("test", results, tmp_path, trials)
+    launch = Launch("test", results, str(tmp_path), trials)
     run_trials(launch, pool, lambda part: progress.append((part, len(results.done("test")))))
     assert outcomes(results) == {(trial.id, seed): "ok" for trial in trials for seed in trial.seed}
     # All is done when all is recorded, and not while something is being tried again.
@@ -235,7 +241,7 @@ def test_what_is_recorded_of_a_bundle_that_fails_stays_and_is_not_run_again(one,
     monkeypatch.setattr(trials_module, "make_units", in_two)
     results = Results.at(tmp_path / "results")
     trials = tuple(Trial(k=k, **SMALL) for k in (0.1, 0.2, 0.3))
-    run_trials(Launch("test", results, tmp_path, trials, backend="grouped"), one, lambda _: None)
+    run_trials(Launch("test", results, str(tmp_path), trials, backend="grouped"), one, lambda _: None)
     assert outcomes(results) == {(trials[0].id, 0): "ok", (trials[1].id, 0): "failed", (trials[2].id, 0): "ok"}
     tries = (tmp_path / "tries").read_text().split("\n")[:-1]
     # The third had its record when its worker died; of the first two, the second was tried alone.
@@ -277,7 +283,7 @@ def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whol
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     results = Results.at(tmp_path / "results")
-    run_trials(Launch("test", results, tmp_path, trials, backend="vmap"), pool, lambda _: None)
+    run_trials(Launch("test", results, str(tmp_path), trials, backend="vmap"), pool, lambda _: None)
     killer.join()
     assert outcomes(results) == {(trial.id, 0): "ok" for trial in trials}
     for log in logs:
@@ -290,11 +296,27 @@ def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whol
     assert not any(results.checkpoints("test").holds(trial.id) for trial in trials)
 
 
+def test_data_that_no_node_has_leaves_trials_missing_and_ends_the_run_with_a_sentence(one, tmp_path):
+    """The files change after the plan was made: nodes have others than it was made with."""
+    folder, results = tmp_path / "data", Results.at(tmp_path / "results")
+    for split in ("train", "test"):
+        images = [encoded(pixel) for pixel in pixels(20, 8, 8)]
+        write_parquet(folder / f"{split}-0.parquet", images, list(range(10)) * 2)
+    trials = tuple(Trial(dataset=f"parquet:{folder}", k=0.1, epochs=1, lr=lr) for lr in (1e-4, 2e-4))
+    assert len({trial.id for trial in trials}) == 2
+    write_parquet(folder / "test-0.parquet", images, list(range(10)) * 2, label="labels")
+    launch = Launch("test", results, "", trials, backend="single")
+    said = f"data could not be had on node {platform.node()}: the files of parquet:.* are not those"
+    with pytest.raises(OSError, match=said):
+        run_trials(launch, one, lambda _: None)
+    assert not results.sweeps()
+
+
 def test_a_trial_that_tune_gives_up_before_its_last_try_is_tried_again(tmp_path):
     """As it does where a worker dies while it is made ready for a trial."""
     results, trial = Results.at(tmp_path), Trial(k=0.1)
     outcome = Outcome(errors={0: WORKER_DIED}, given_up_early={0})
-    launch = Launch("test", results, tmp_path, (trial,))
+    launch = Launch("test", results, str(tmp_path), (trial,))
     units = [trials_module._Unit((trial,), frozenset([trial.cell]), "auto")]
     for retries in range(1, MAX_FAILURES + 1):
         units = list(trials_module._units_to_retry(units, outcome, MAX_FAILURES, launch))
