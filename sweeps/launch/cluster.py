@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -84,22 +84,37 @@ def connect(
         # The processes of a running cluster don't inherit this one's environment.
         settings = {"runtime_env": {"env_vars": ENVIRONMENT}}
     try:
-        ray.init(address=cluster.address, logging_level=logging.CRITICAL, log_to_driver=False, **settings)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise BadInputError(
-            f"no Ray cluster at {cluster.address!r}: {str(error).strip().splitlines()[0]} "
-            f"(RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']}; a cluster that uses tokens needs its own in "
-            "RAY_AUTH_TOKEN)."
-        ) from None
-    try:
+        _init(cluster.address, settings)
         with CTRL_C:
             yield _pool(cluster, asked_at, on_wait, most)
     finally:
         # A second Ctrl-C would leave workers behind.
         handlers = {each: signal.signal(each, signal.SIG_IGN) for each in STOPPING}
-        ray.shutdown()
+        ray_internals.shut_down()
         for each, handler in handlers.items():
             signal.signal(each, handler)
+
+
+def _init(address: str, settings: Mapping[str, Any]) -> None:
+    """Start Ray on this machine, or join a running cluster.
+
+    The processes that it starts get no SIGTERM. Slurm sends it to all processes of a job step, and once the raylet has
+    gone, Ray ends this process with code 1, wherever it is: only this process is to hear of it, and it ends the others.
+
+    Raises:
+        BadInputError: the cluster can't be reached.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # what is blocked here is blocked in children
+    try:
+        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **settings)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise BadInputError(
+            f"no Ray cluster at {address!r}: {str(error).strip().splitlines()[0]} "
+            f"(RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']}; a cluster that uses tokens needs its own in "
+            "RAY_AUTH_TOKEN)."
+        ) from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _pool(

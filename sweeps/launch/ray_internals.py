@@ -8,13 +8,14 @@ import logging
 import os
 import re
 from collections.abc import Callable, Collection
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray._private.node import psutil
+from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS, PROCESS_TYPE_RAYLET
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.experimental.internal_kv import _internal_kv_get
@@ -28,7 +29,10 @@ PRIVATE_NAMES = {
     "ray._private.worker:_worker_logs_enabled": "switches the raylet's messages, for which there is no public switch",
     "ray._private.utils:set_sigterm_handler": "would replace what this process does at SIGTERM by an end at once",
     "ray.tune.execution.class_cache:ENV_VARS_TO_PROPAGATE": "names the variables that Tune would write into its logs",
-    "ray._private.worker:_global_node": "knows where the autoscaler of this machine's cluster has its log",
+    "ray._private.worker:_global_node": "has the processes of this machine's cluster, and its autoscaler's log",
+    "ray._private.node:Node.kill_all_processes": "ends them, a second after a SIGTERM that none of them gets",
+    "ray._private.ray_constants:PROCESS_TYPE_RAYLET": "is the key of the raylet among them",
+    "ray._private.node:psutil": "lists what the raylet has started; Ray brings its own copy along",
     "ray.experimental.internal_kv:_internal_kv_get": "reads the report of the autoscaler of version 1",
     "ray._private.ray_constants:DEBUG_AUTOSCALING_STATUS": "is the key of that report",
     "ray.autoscaler.v2.sdk:get_cluster_status": "says which nodes the autoscaler could not launch",
@@ -58,6 +62,36 @@ def silence_raylet() -> None:
 def keep_sigterm_handler() -> None:
     """Have Ray leave this process's handler of SIGTERM as it is."""
     ray._private.utils.set_sigterm_handler = lambda _: None
+
+
+def shut_down() -> None:
+    """Disconnect from the cluster, and end what this process has started of it.
+
+    Ray would ask each process by a SIGTERM, which those of `cluster.connect` don't get, and give it a second. To end
+    the raylet ends none of those that it has started: two of them would try for a minute to report its death.
+    """
+    node = ray._private.worker._global_node
+    if node is None:
+        return
+    kill = node.kill_all_processes
+
+    def kill_at_once(**_: Any) -> None:
+        started = [process for raylet in node.all_processes.get(PROCESS_TYPE_RAYLET, ()) for process in _below(raylet)]
+        kill(check_alive=False)
+        for process in started:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    node.kill_all_processes = kill_at_once
+    ray.shutdown()
+
+
+def _below(raylet: Any) -> list[Any]:
+    """Return the processes that a raylet has started, and those that these have."""
+    try:
+        return list(psutil.Process(raylet.process.pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
 
 
 def keep_out_of_logs(variables: Collection[str]) -> None:

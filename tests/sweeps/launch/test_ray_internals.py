@@ -26,8 +26,9 @@ def moved(name: str, purpose: str) -> str:
         value = import_module(module)
         *owners, last = path.split(".")
         for owner in owners:
-            value = getattr(value, owner)("project")  # some attributes are those of an instance
-        getattr(value, last)
+            value = getattr(value, owner)
+        # Some attributes are those of an instance.
+        getattr(value("project") if isinstance(value, type) and not hasattr(value, last) else value, last)
     except (ImportError, AttributeError) as error:
         return (
             f"Ray {ray.__version__} has moved {name}, which {purpose} ({error}): "
