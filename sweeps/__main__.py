@@ -151,8 +151,7 @@ def run(
     where.check_writable()
     with exclusive(where, name, part=part.name(planned) if part else "", on_wait=console.print):
         own = part.of(planned) if part else planned
-        if not part:
-            where.compact_many(name)  # what a launch that was killed has left
+        uncompacted = "" if part else where.compact_many(name)  # what a launch that was killed has left
         try:
             state = own.state(where)
         except DamagedError:
@@ -169,7 +168,7 @@ def run(
             time_limit=time_limit,
             compacts=part is None,
         )
-        run_and_report(state, launch, log_to or [], yes, planned, part)
+        run_and_report(state, launch, log_to or [], yes, planned, part, uncompacted)
 
 
 @app.command()
@@ -206,7 +205,7 @@ def retry(
     planned.check_unchanged()
     with exclusive(where, name, on_wait=console.print):
         quarantine_damaged(where, name)
-        where.compact_many(name)
+        uncompacted = where.compact_many(name)
         state = planned.state(where)
         launch = Launch(
             sweep=name,
@@ -218,7 +217,7 @@ def retry(
             backend=backend.value,
             time_limit=time_limit,
         )
-        run_and_report(state, launch, log_to or [], yes, planned)
+        run_and_report(state, launch, log_to or [], yes, planned, uncompacted=uncompacted)
 
 
 @app.command()

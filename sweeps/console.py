@@ -38,7 +38,13 @@ def quarantine_damaged(results: Results, sweep: str) -> None:
 
 
 def run_and_report(
-    state: State, launch: Launch, loggers: Sequence[Logger], yes: bool, whole: Plan, part: Part | None = None
+    state: State,
+    launch: Launch,
+    loggers: Sequence[Logger],
+    yes: bool,
+    whole: Plan,
+    part: Part | None = None,
+    uncompacted: str = "",
 ) -> None:
     """Say what is about to run, run it, and say what came of it.
 
@@ -49,6 +55,7 @@ def run_and_report(
         yes: don't ask before running.
         whole: the whole plan.
         part: which part of it this launch is to run; None for all.
+        uncompacted: why the records of before could not be compacted; empty if they could, or need not be.
 
     Raises:
         typer.Exit: with 1 if one of the trials failed or is missing, with 130 or 143 if the run was stopped.
@@ -57,7 +64,7 @@ def run_and_report(
     console.print(f"{name}: {size(state.plan.trials)}: {state}")
     if launch.trials:
         with explaining_ctrl_c():
-            _run(whole, launch, loggers, yes)
+            uncompacted = _run(whole, launch, loggers, yes)
     else:
         whole.save(launch.results)
     now = whole.state(launch.results)
@@ -73,12 +80,22 @@ def run_and_report(
         retry = command("-m", "sweeps", "retry", launch.sweep, "--results", launch.results.location, *networks)
         console.print(f"  again: {retry}", soft_wrap=True)
     console.print(f"records: {launch.results.below(launch.sweep)}", soft_wrap=True)
+    compact = command("-m", "sweeps", "compact", launch.sweep, "--results", launch.results.location)
+    if uncompacted:
+        why = uncompacted.rstrip(".")
+        console.print(f"they are safe, but could not be compacted: {why}; again: {compact}", soft_wrap=True)
+    elif part and not now.missing and len(whole.trials) >= launch.results.store.many:
+        console.print(f"they are read faster once all shards have ended and you have run: {compact}", soft_wrap=True)
     if any(after.of(trial) in ("failed", "missing") for trial in launch.trials):
         raise typer.Exit(1)
 
 
-def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> None:
-    """Estimate, ask, and run with a progress bar."""
+def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> str:
+    """Estimate, ask, and run with a progress bar.
+
+    Returns:
+        Why the records could not be compacted; empty if they were, or need not be.
+    """
     # Ray takes seconds to import, and is not needed where nothing is run.
     from sweeps.launch.cluster import connect
     from sweeps.launch.trials import run_trials
@@ -104,6 +121,7 @@ def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> No
         f"took {format_duration(outcome.seconds)} on {pool.workers} {pool.device} workers, "
         f"{outcome.startup_s(pool):.0f} s to start"
     )
+    return outcome.uncompacted
 
 
 def run_tunings(tunings: Sequence["Tuning"], launch: Launch, loggers: Sequence[Logger], yes: bool) -> None:

@@ -50,6 +50,7 @@ class Outcome:
         interrupted: whether the user stopped the run.
         write_error: why a record could not be written, which ended the run; empty if all could.
         gave_up_on_data: whether the run was ended because no node seems to have the data.
+        uncompacted: why the records could not be compacted the last time; empty if they could, or need not be.
         began: when the first task began, as `time.time` has it.
         ended: when the last one ended.
     """
@@ -60,6 +61,7 @@ class Outcome:
     interrupted: bool = False
     write_error: str = ""
     gave_up_on_data: bool = False
+    uncompacted: str = ""
     began: float = math.inf
     ended: float = -math.inf
 

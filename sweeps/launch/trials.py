@@ -83,7 +83,7 @@ def run_trials(launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
             break
         # Between waves no trial is being run.
         if launch.compacts and not whole.interrupted:
-            results.compact_many(launch.sweep)
+            whole.uncompacted = results.compact_many(launch.sweep)
         left = sum(unit.work for unit in units)
     if not whole.interrupted:
         check_data(without_data)

@@ -1,5 +1,6 @@
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,12 +18,14 @@ from study.record import schema
 from study.record.results import Results
 from study.record.rows import failed
 from study.run import run as train
+from study.storage.store import LocalStore
 from study.terminal import main
 from study.trial import Trial
 from sweeps import registry
 from sweeps.__main__ import app
 from sweeps.estimate import flops
 from sweeps.lock import exclusive
+from sweeps.parts import Part
 from sweeps.plan import Plan
 from sweeps.sweep import Scale, Sweep, product
 from tests.ray_runs import ROOT, TINY, Command, command
@@ -195,6 +198,48 @@ def test_a_sweep_that_is_not_finished_is_compacted_and_one_that_is_not_there_is_
     assert str(plan.state(results)) == before
     said = refused(capfd, monkeypatch, app, "compact", "quickstrat", "--results", results.location)
     assert "did you mean 'quickstart'?" in said
+
+
+def test_a_compaction_that_fails_is_said_at_the_end_of_the_run_with_the_command_that_tries_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    recorded(tmp_path)
+    monkeypatch.setattr(LocalStore, "many", 4)
+    in_the_way = tmp_path / "quickstart" / "compact"
+    in_the_way.touch()  # a file where the folder would be made: this stops root as well
+    app(["run", "quickstart", "--results", str(tmp_path)], standalone_mode=False)
+    *_, last = capfd.readouterr().out.splitlines()
+    assert re.match(r"they are safe, but could not be compacted: .*exists.*; again: python -m sweeps compact", last)
+    in_the_way.unlink()
+    app(shlex.split(last.rpartition("python -m sweeps ")[2]), standalone_mode=False)
+    assert "4 shards are now 1 file\n" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("many", [4, 5])
+def test_the_shard_after_which_nothing_is_missing_names_the_compaction_that_shards_leave_out(
+    many: int, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    plan = recorded(tmp_path)
+    monkeypatch.setattr(LocalStore, "many", many)
+    for state in ("missing", "failed"):
+        shard = tmp_path / "quickstart" / "members" / f"{plan.trials[0].id}.parquet"
+        if state == "missing":
+            shard.rename(tmp_path / "elsewhere")
+        else:
+            (tmp_path / "elsewhere").rename(shard)
+        others = next(number for number in (1, 2) if plan.trials[0] not in Part(number, 2).of(plan).trials)
+        app(["run", "quickstart", "--results", str(tmp_path), "--shard", f"{others}/2"], standalone_mode=False)
+        named = "python -m sweeps compact quickstart --results" in capfd.readouterr().out
+        assert named == (state == "failed" and many == 4)
+
+
+def recorded(folder: Path) -> Plan:
+    """The quickstart with a record of each trial, none of which was trained."""
+    results, plan = Results.at(folder), registry.sweep("quickstart").plan(Scale.quick)
+    plan.save(results)
+    for trial in plan.trials:
+        results.write("quickstart", trial.id, failed(trial, "out of luck").tables)
+    return plan
 
 
 def test_bad_input_ends_the_command_itself_with_code_2(sweeps: Command):

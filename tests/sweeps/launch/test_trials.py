@@ -116,8 +116,21 @@ def test_many_tasks_are_given_to_tune_in_waves_that_are_one_run_to_the_user(one,
     assert whole.seconds > (max(ended) - min(ended)).total_seconds()
 
 
-@pytest.mark.parametrize("compacts", [True, False])
-def test_records_are_compacted_after_each_wave_by_who_holds_the_sweep(compacts, tmp_path, monkeypatch):
+def in_the_way(results: Results) -> None:
+    """Leave a file where a compaction would make its folder, which stops root as well."""
+    Path(results.location, "test").mkdir()
+    Path(results.location, "test", "compact").touch()
+
+
+@pytest.mark.parametrize(
+    ("compacts", "refused", "expected"),
+    # Of each wave one file is left, and then of both; the last one has but one trial.
+    [(True, False, [3, 4, 2]), (False, False, [3, 6, 7]), (True, True, [3, 6, 7])],
+    ids=["holder", "shard", "no folder"],
+)
+def test_records_are_compacted_after_each_wave_by_who_holds_the_sweep(
+    compacts, refused, expected, tmp_path, monkeypatch
+):
     """Nothing is trained."""
     files = []
 
@@ -135,12 +148,14 @@ def test_records_are_compacted_after_each_wave_by_who_holds_the_sweep(compacts, 
     monkeypatch.setattr(trials_module, "WAVE", 3)
     results = Results.at(tmp_path)
     results.store.many = 2
-    run_trials(
+    if refused:
+        in_the_way(results)
+    whole = run_trials(
         Launch("test", results, str(tmp_path), trials, compacts=compacts), SimpleNamespace(workers=0), lambda _: None
     )
+    assert ("exists" in whole.uncompacted) == refused, whole.uncompacted
     assert outcomes(results) == {(trial.id, 0): "ok" for trial in trials}
-    # Of each wave one file is left, and then of both; the last one has but one trial.
-    assert files == ([3, 4, 2] if compacts else [3, 6, 7])
+    assert files == expected
     assert len(results.store.list("test/members")) == files[-1]
 
 
