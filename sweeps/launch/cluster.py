@@ -24,6 +24,11 @@ LOOK_EVERY_S = 5.0
 """How often it is looked whether a cluster that grows has a worker, or can't launch one."""
 GROWS_WITHIN_S = 1800
 """How long a cluster that grows may take for its first worker: to start a node, pull its image, install the project."""
+NO_NODE_TYPE = {
+    "cpu": "no node that the cluster has or can start has a CPU for a worker",
+    "cuda": "no node that the cluster has or can start has both a GPU and a CPU for a worker",
+}
+"""What is said where a cluster can't grow to what is asked for, by device."""
 OBJECT_STORE_BYTES = 100 * 2**20
 """Nothing is kept in Ray's object store, which would otherwise reserve a third of the memory."""
 STORE_ENVIRONMENT = (
@@ -156,12 +161,14 @@ def _await_first_worker(cluster: Cluster, wanted: int, on_wait: Callable[[str], 
         BadInputError: none came in time.
     """
     on_wait(f"waiting for the first of {wanted} {cluster.device} workers at {cluster.address!r} ...")
-    resources = {"num_gpus": 1} if cluster.device == "cuda" else {"num_cpus": 1}
-    ask = ray.remote(**resources)(_do_nothing).remote
+    gpus = int(cluster.device == "cuda")
+    ask, asked_at = ray.remote(num_cpus=1, num_gpus=gpus)(_do_nothing).remote, time.time()
     asked, deadline = [ask() for _ in range(wanted)], time.monotonic() + GROWS_WITHIN_S
+    request = {"CPU": 1.0, **({"GPU": 1.0} if gpus else {})}
     failures: dict[str, None] = {}
     while not ray.wait(asked, timeout=min(LOOK_EVERY_S, GROWS_WITHIN_S))[0]:
-        for failure in ray_internals.launch_failures():
+        infeasible = ray_internals.is_infeasible(request, wanted, asked_at)
+        for failure in [NO_NODE_TYPE[cluster.device]] * infeasible + ray_internals.launch_failures():
             if failure not in failures:
                 on_wait(failure)
             failures[failure] = None

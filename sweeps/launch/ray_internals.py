@@ -7,7 +7,9 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Collection
+import time
+from ast import literal_eval
+from collections.abc import Callable, Collection, Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
@@ -17,7 +19,8 @@ import ray
 from ray._private.node import psutil
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS, PROCESS_TYPE_RAYLET
 from ray.autoscaler._private.util import prepare_config, validate_config
-from ray.autoscaler.v2.sdk import get_cluster_status
+from ray.autoscaler.v2.sdk import GcsClient, get_cluster_status
+from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
 from ray.experimental.internal_kv import _internal_kv_get
 from ray.tune.execution import class_cache
 from ray.tune.logger import LoggerCallback
@@ -36,6 +39,8 @@ PRIVATE_NAMES = {
     "ray.experimental.internal_kv:_internal_kv_get": "reads the report of the autoscaler of version 1",
     "ray._private.ray_constants:DEBUG_AUTOSCALING_STATUS": "is the key of that report",
     "ray.autoscaler.v2.sdk:get_cluster_status": "says which nodes the autoscaler could not launch",
+    "ray.autoscaler.v2.sdk:GcsClient": "gets all of that, also what no node type can meet",
+    "ray.core.generated.autoscaler_pb2:GetClusterStatusReply": "is what it answers",
     "ray.autoscaler._private.util:prepare_config": "fills in a cluster's file as `ray up` does",
     "ray.autoscaler._private.util:validate_config": "refuses a cluster's file as `ray up` does",
     f"{WANDB}:_WandbLoggingActor": "writes a W&B run, here in a process that gets the key from memory",
@@ -50,6 +55,10 @@ PRIVATE_NAMES = {
 
 LAUNCH_FAILED = re.compile(r"Failed to launch \d+ node\S* of type (\S+?)[:.] (?:Node Launch Exception )?(.+)")
 """What the autoscaler writes into its log where it can't launch nodes."""
+INFEASIBLE = re.compile(
+    r"^([\d-]+ [\d:]+),.*No available node types can fulfill resource request (\{.*?\})", re.MULTILINE
+)
+"""What the autoscaler of version 1 writes into its log where no node type has what is asked for, with the time."""
 INTERRUPTED_S = 20
 """How long W&B may take to write its last runs after Ctrl-C."""
 
@@ -124,6 +133,28 @@ def launch_failures() -> list[str]:
     ]
 
 
+def is_infeasible(request: Mapping[str, float], times: int, since: float) -> bool:
+    """Return whether the autoscaler has found that no node type of the cluster has what is asked for.
+
+    Args:
+        request: the resources, which Ray names `CPU` and `GPU`.
+        times: how often they are asked for. That only some can be met, as where the cluster is full, is not meant.
+        since: when they were asked for, as `time.time` has it; those of before may have been asked of other node types.
+
+    Returns:
+        Whether it has; not if it can't say. That of version 1 says it in its log on the head alone.
+    """
+    status = GetClusterStatusReply()
+    try:
+        status.ParseFromString(GcsClient(ray.get_runtime_context().gcs_address).get_cluster_status(timeout_s=10))
+    except Exception:  # who waits for a cluster goes on without
+        return False
+    found = [dict(each.resources_bundle) for each in status.autoscaling_state.infeasible_resource_requests]
+    asked_at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
+    logged = [literal_eval(found) for log in _logs() for at, found in INFEASIBLE.findall(log) if at >= asked_at]
+    return found.count(dict(request)) >= times or dict(request) in logged
+
+
 def fault_of_config(config: dict[str, Any]) -> str:
     """Return why `ray up` would refuse this content of a file, in one line; empty if it would not."""
     logging.getLogger("ray.autoscaler").setLevel(logging.WARNING)
@@ -143,11 +174,14 @@ def _logged_reasons() -> dict[str, str]:
 
     The autoscaler of version 2 tells a cloud's reason nowhere else.
     """
+    return {name: reason.strip() for log in _logs() for name, reason in LAUNCH_FAILED.findall(log)}
+
+
+def _logs() -> list[str]:
+    """Return the autoscaler's logs, as far as they are on this machine."""
     node = ray._private.worker._global_node
     logs = [] if node is None else sorted(Path(node.get_logs_dir_path()).glob("monitor.*"))
-    return {
-        name: reason.strip() for log in logs for name, reason in LAUNCH_FAILED.findall(log.read_text(errors="replace"))
-    }
+    return [log.read_text(errors="replace") for log in logs]
 
 
 def wandb_logger(project: str, give_up: Callable[[BaseException], None]) -> LoggerCallback:

@@ -40,6 +40,21 @@ def test_a_cluster_that_does_not_grow_is_not_waited_for_without_end(pool, monkey
     assert messages == ["waiting for the first of 2 cuda workers at 'auto' ..."]
 
 
+def test_a_cluster_that_can_not_grow_to_what_is_asked_for_says_so_while_it_is_waited_for(pool, monkeypatch):
+    """Ray's autoscaler, of version 1, runs here as well, and has no node types at all."""
+    monkeypatch.setattr(cluster_module, "LOOK_EVERY_S", 0.5)
+
+    class HeardError(Exception):
+        pass
+
+    def on_wait(message: str) -> None:
+        if not message.startswith("waiting"):
+            raise HeardError(message)
+
+    with pytest.raises(HeardError, match="no node that the cluster has or can start has both a GPU and a CPU"):
+        cluster_module._pool(Cluster("auto", 2, "cuda"), 0.0, on_wait)
+
+
 def test_a_cluster_without_workers_says_how_it_is_waited_for(monkeypatch):
     monkeypatch.setattr(ray, "cluster_resources", lambda: {})
     with pytest.raises(BadInputError, match=r"no cpu for a worker at 'auto'; .* with --workers and --device"):

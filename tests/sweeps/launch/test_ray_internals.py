@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import ray
+from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
 
 from sweeps.launch import ray_internals
 from sweeps.launch.environment import RAY_ENVIRONMENT
@@ -125,6 +126,32 @@ def test_an_autoscaler_that_can_not_be_asked_stops_nobody(monkeypatch: pytest.Mo
     monkeypatch.setattr(ray_internals, "get_cluster_status", fails)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="here"))
     assert ray_internals.launch_failures() == []
+
+
+@pytest.mark.parametrize(
+    ("met", "log", "since", "infeasible"),
+    [
+        (0, "", 0.0, True),
+        (1, "", 0.0, False),  # the cluster is full
+        (2, "2026-01-02 03:04:05,678 INFO monitor.py:435 -- :event_summary:Error: {}", 1.5e9, True),
+        (2, "2026-01-02 03:04:05,678 INFO monitor.py:435 -- :event_summary:Error: {}", 2e9, False),  # of a run before
+    ],
+)
+def test_a_request_is_infeasible_if_no_node_type_can_meet_it(
+    met: int, log: str, since: float, infeasible: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    status = GetClusterStatusReply()
+    for _ in range(2 - met):
+        status.autoscaling_state.infeasible_resource_requests.add(resources_bundle={"CPU": 1.0, "GPU": 1.0})
+    client = SimpleNamespace(get_cluster_status=lambda timeout_s: status.SerializeToString())
+    sentence = "No available node types can fulfill resource request {'CPU': 1.0, 'GPU': 1.0}. Add suitable node types."
+    (tmp_path / "monitor.log").write_text(log.format(sentence))
+    node = SimpleNamespace(get_logs_dir_path=lambda: str(tmp_path))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="here"))
+    monkeypatch.setattr(ray_internals, "GcsClient", lambda _: client)
+    monkeypatch.setattr(ray._private.worker, "_global_node", node)
+    assert ray_internals.is_infeasible({"CPU": 1.0, "GPU": 1.0}, 2, since) == infeasible
+    assert not ray_internals.is_infeasible({"CPU": 1.0}, 2, since)
 
 
 def test_sigterm_is_left_to_this_process(monkeypatch: pytest.MonkeyPatch):
