@@ -15,7 +15,7 @@ from study.record.results import Results
 from study.settings import SETTINGS, format_value
 from study.terminal import Assignments, DataDir, application, console, main, print_table, progress_bar, stop_at_once
 from study.trial import Trial, parse
-from study.worker import restart_with_environment, use_one_thread
+from study.worker import restart_with_environment
 
 if TYPE_CHECKING:
     from study.speed.benchmark import Race
@@ -64,7 +64,6 @@ def run(
 
     from study import run as methods  # torch is imported only when something is trained
 
-    use_one_thread()
     with progress_bar() as bar:
         task = bar.add_task(f"{len(trial.members)} member{'s' * (len(trial.members) > 1)}", total=1.0)
         records = methods.run(

@@ -31,6 +31,7 @@ from study.training.checkpoint import SAVE_EVERY_S, Checkpoints, PackProgress
 from study.training.early_stopping import reported_epoch, restore, snapshot
 from study.training.loop import Member, Training, steps_per_epoch
 from study.trial import Trial
+from study.worker import one_thread
 
 Progress = Callable[[float], None]
 
@@ -45,6 +46,9 @@ def run(
     save_every_s: float = SAVE_EVERY_S,
 ) -> Records:
     """Train and measure every member of the trial, and return its records.
+
+    Meanwhile torch computes on one thread, as in the commands: networks this small are slower on more, and round
+    differently. Afterwards it computes on as many as before.
 
     Args:
         trial: the settings.
@@ -63,6 +67,7 @@ def run(
     return run_together([trial], data_dir, device, progress, backend, store, save_every_s)[0]
 
 
+@one_thread()
 def run_together(
     trials: Sequence[Trial],
     data_dir: str | Path,

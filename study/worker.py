@@ -53,6 +53,19 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute on one thread within the block, and on as many as before after it."""
+    import torch
+
+    before = torch.get_num_threads()
+    use_one_thread()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def peak_memory() -> int:
     """Return the most memory that this process has had, in bytes."""
     status = Path("/proc/self/status")

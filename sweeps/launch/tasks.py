@@ -73,7 +73,6 @@ def prepare(task: Task) -> list[Trial]:
     """
     from study.data.load import load
 
-    use_one_thread()
     os.environ.update(task["environment"])
     trials = [Trial.of(settings) for settings in task["trials"]]
     try:

@@ -12,6 +12,7 @@ from study import run
 from study.data.corruption import corrupt
 from study.data.dataset import Dataset, to_float
 from study.data.load import load
+from study.errors import BadInputError
 from study.lenses import gradient_norms
 from study.networks import build
 from study.networks.catalog import NORMS
@@ -124,6 +125,24 @@ def test_the_last_point_of_a_curve_is_the_result(digits):
 
 def test_progress_goes_up_and_ends_at_1(digits):
     assert digits[2] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_a_trial_is_trained_on_one_thread_and_leaves_its_caller_as_many_as_before():
+    before, within = torch.get_num_threads(), []
+
+    def told(_: float) -> None:
+        within.append(torch.get_num_threads())
+
+    torch.set_num_threads(3)
+    try:
+        run.run(small_trial(seed=(0,)), NOWHERE, progress=told, backend="single")
+        assert torch.get_num_threads() == 3
+        with pytest.raises(BadInputError):
+            run.run(small_trial(), NOWHERE, backend="groups")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert within == [1, 1]
 
 
 def test_the_same_trial_gives_the_same_science(digits):
