@@ -32,6 +32,8 @@ SHOWN = {
     "status": "status",
 }
 """The columns of `members` that `run` prints, with their titles."""
+FORMATS = ("text", "markdown", "json")
+"""The forms in which `settings` lists them."""
 
 
 @app.callback()
@@ -84,11 +86,30 @@ def run(
 
 
 @app.command()
-def settings() -> None:
-    """List the settings of a trial: their defaults, the values that they take, and what they mean."""
-    table = Table("setting", "default", "values", "acts in", "meaning")
-    for name, setting in SETTINGS.items():
-        table.add_row(name, format_value(setting.default), setting.values, setting.stage, setting.help)
+def settings(
+    form: Annotated[str, typer.Option("--format", help="text, markdown, or json for another program.")] = "text",
+) -> None:
+    """List the settings of a trial: their defaults, the values that they take, their units, and what they mean.
+
+    Example: python -m study settings --format json
+    """
+    if form not in FORMATS:
+        raise unknown("format", form, FORMATS)
+    if form == "json":
+        print(json.dumps([setting.facts() for setting in SETTINGS.values()], indent=1))
+        return
+    titles = ("setting", "default", "values", "unit", "acts in", "meaning")
+    rows = [
+        (name, format_value(of.default), of.values, of.unit, of.stage.value, of.description)
+        for name, of in SETTINGS.items()
+    ]
+    if form == "markdown":
+        for cells in (titles, ("---",) * len(titles), *rows):
+            print(f"| {' | '.join(cells)} |")
+        return
+    table = Table(*titles)
+    for row in rows:
+        table.add_row(*row)
     print_table(table)
 
 

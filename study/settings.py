@@ -24,12 +24,12 @@ from study.networks.catalog import NETWORKS, NORMS
 
 Value = str | int | float | tuple[int, ...]
 _TYPES = {
-    str: ("text", pa.string()),
-    float: ("a number", pa.float64()),
-    int: ("a whole number", pa.int32()),
-    tuple[int, ...]: ("whole numbers", pa.int64()),
+    str: ("text", "string", pa.string()),
+    float: ("a number", "number", pa.float64()),
+    int: ("a whole number", "integer", pa.int32()),
+    tuple[int, ...]: ("whole numbers", "integers", pa.int64()),
 }
-"""Each type of setting in words, and as the record has it."""
+"""Each type of setting in words, for another program, and as the record has it."""
 
 
 class Stage(StrEnum):
@@ -67,6 +67,11 @@ class Interval:
             return f"{self.low:g} or more" if self.with_low else f"above {self.low:g}"
         return f"in {'[' if self.with_low else '('}{self.low:g}, {self.high:g}{']' if self.with_high else ')'}"
 
+    def bounds(self) -> dict[str, float | bool | None]:
+        """Return its ends, JSON-ready: None where it has no end."""
+        low, high = (end if math.isfinite(end) else None for end in (self.low, self.high))
+        return {"low": low, "high": high, "with_low": self.with_low, "with_high": self.with_high}
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -77,7 +82,8 @@ class Setting:
         type: `str`, `float`, `int` or `tuple[int, ...]`.
         default: its value where the user names none.
         stage: the first stage of a trial that depends on it.
-        help: what it means.
+        description: what it means.
+        unit: what its numbers count or measure; empty for a name, and for a number without a unit.
         choices: the names that it takes; any text where there are none.
         within: the numbers that it takes; any where it is None.
         form: what it takes beside its choices: a `folder` of images, or the `factory` of a network.
@@ -91,7 +97,8 @@ class Setting:
     type: Any
     default: Any
     stage: Stage
-    help: str
+    description: str
+    unit: str = ""
     choices: Collection[str] = ()
     within: Interval | None = None
     form: str = ""
@@ -108,7 +115,7 @@ class Setting:
     @property
     def arrow(self) -> pa.DataType:
         """The type of its column in the record; of several numbers, each member's row has one."""
-        return _TYPES[self.type][1]
+        return _TYPES[self.type][2]
 
     @property
     def kind(self) -> str:
@@ -116,29 +123,47 @@ class Setting:
         return _TYPES[self.type][0]
 
     @property
+    def forms(self) -> tuple[str, ...]:
+        """The forms in which it takes what is the user's own."""
+        return {"folder": folders.FORMS, "factory": (factories.FORM,)}.get(self.form, ())
+
+    @property
     def all_choices(self) -> tuple[str, ...]:
         """The names that it takes, and the forms in which it takes what is the user's own."""
-        forms = {"folder": folders.FORMS, "factory": (factories.FORM,)}.get(self.form, ())
-        return (*self.choices, *forms)
+        return (*self.choices, *self.forms)
 
     @property
     def values(self) -> str:
         """The values that it takes, in words."""
         return ", ".join(self.all_choices) or (self.kind if self.within is None else f"{self.kind} {self.within}")
 
+    def facts(self) -> dict[str, Any]:
+        """Return what there is to know of it for another program, JSON-ready; None stands for what it has not."""
+        return {
+            "name": self.name,
+            "type": _TYPES[self.type][1],
+            "default": list(self.default) if self.is_tuple else self.default,
+            "choices": list(self.choices) or None,
+            "forms": list(self.forms) or None,
+            "range": None if self.within is None else self.within.bounds(),
+            "unit": self.unit or None,
+            "stage": self.stage.value,
+            "description": self.description,
+        }
 
-def setting(default: Any, stage: Stage, help: str, *, within: str | None = None, **facts: Any) -> Any:
+
+def setting(default: Any, stage: Stage, description: str, *, within: str | None = None, **facts: Any) -> Any:
     """State one setting, as the default of a field of `Settings`.
 
     Args:
         default: its default.
         stage: the first stage of a trial that depends on it.
-        help: what it means.
+        description: what it means.
         within: the numbers that it takes, such as `[0, 1)`.
         facts: any further attributes of `Setting`.
     """
     interval = None if within is None else Interval.parse(within)
-    return field(default=default, metadata={"stage": stage, "help": help, "within": interval, **facts})
+    return field(default=default, metadata={"stage": stage, "description": description, "within": interval, **facts})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +183,7 @@ class Settings:
         0,
         Stage.DATA,
         "How many samples of the training set D keeps, drawn by class and the same for all seeds; 0 keeps all.",
+        unit="samples",
         within="[0, inf)",
         decides_speed=True,
         decides_duration=True,
@@ -167,6 +193,7 @@ class Settings:
         Stage.DATA,
         "The share of the training set that is set aside for validation, drawn by class and the same for all seeds and "
         "arms; it is never corrupted and never trained on. D is what is left.",
+        unit="fraction",
         within="[0, 1)",
         decides_duration=True,
     )
@@ -183,6 +210,7 @@ class Settings:
         0.0,
         Stage.CORRUPTION,
         "The size of S_out over that of D.",
+        unit="fraction",
         within="[0, 1)",
         per_member=True,
     )
@@ -224,6 +252,7 @@ class Settings:
         1.0,
         Stage.TRAINING,
         "The weight of the cross-entropy against the regularizer.",
+        unit="fraction",
         within="(0, 1]",
         per_member=True,
     )
@@ -232,6 +261,7 @@ class Settings:
         Stage.TRAINING,
         "The share of each label that the training loss spreads evenly over all classes, as the cross-entropy of torch "
         "does; no measurement has it.",
+        unit="fraction",
         within="[0, 1)",
     )
     optimizer: str = setting(
@@ -260,6 +290,7 @@ class Settings:
         Stage.TRAINING,
         "Samples per step, at least two, for batch norm has no variance over one; the last batch of an epoch may be "
         "smaller.",
+        unit="samples",
         within="[2, inf)",
         decides_speed=True,
         decides_duration=True,
@@ -268,12 +299,14 @@ class Settings:
         200,
         Stage.TRAINING,
         "Passes over D'.",
+        unit="epochs",
         within="[1, inf)",
     )
     eval_every: int = setting(
         1,
         Stage.MEASUREMENT,
         "Epochs between two points of the curves; the last epoch always has one.",
+        unit="epochs",
         within="[1, inf)",
     )
     stopping: str = setting(
@@ -315,7 +348,9 @@ class Settings:
     models: int = setting(
         1,
         Stage.MEMBERS,
-        "How many members protocol=splits has for each seed, an even number; 1 exactly when the protocol is full.",
+        "How many members protocol=splits has for each seed: an even number, 6 or more, and 32 where none is named; 1 "
+        "exactly when the protocol is full.",
+        unit="models",
         within="[1, 32768)",
     )
     seed: tuple[int, ...] = setting(

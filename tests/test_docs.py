@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from typer.main import get_command
 import analysis.__main__
 import study.__main__
 import sweeps.__main__
+from study.terminal import main
 from study.trial import parse
 from sweeps import registry
 
@@ -62,6 +64,14 @@ def test_every_command_parses(command: str):
     parse([*(values.get("overrides") or ()), *(values.get("settings") or ())])
     if module == "sweeps" and values.get("name") in registry.SWEEPS:
         registry.sweep(values["name"])
+
+
+def test_the_table_of_settings_is_the_one_that_the_command_prints(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["study", "settings", "--format", "markdown"])
+    with pytest.raises(SystemExit):
+        main(APPS["study"], "python -m study")
+    section = PAGES["docs/definitions.md"].partition("\n## Settings\n")[2].partition("\n## ")[0]
+    assert capsys.readouterr().out == "".join(re.findall(r"^\|.*\n", section, re.MULTILINE))
 
 
 def test_every_make_target_exists():

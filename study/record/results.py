@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from study.errors import BadInputError, DamagedError
 from study.record import compaction
 from study.record.checkpoints import CheckpointStore
-from study.record.schema import COMMIT, SCHEMAS, check_version, encode_table, versioned
+from study.record.schema import COMMIT, SCHEMAS, check_version, describe_columns, encode_table, versioned
 from study.record.shards import (
     is_readable,
     read_shard,
@@ -183,7 +183,7 @@ class Results:
         if mixed and len(sources) > 1:
             rows = rows.unify_dictionaries()
             rows = rows.take(pc.sort_indices(rows, sort_keys=[("trial", "ascending")]))  # which keeps equals in order
-        return rows if columns is None else rows.select(columns)
+        return describe_columns(table, rows if columns is None else rows.select(columns))
 
     def _rows(self, source: Source, table: str, columns: Sequence[str] | None) -> pa.Table:
         return read_shard(self.store, source[0], table, columns, source[1])

@@ -17,6 +17,17 @@ from study.settings import DEFAULTS as DEFAULT_SETTINGS
 from study.settings import SETTINGS
 
 SCHEMA_VERSION = 2
+
+
+def column(name: str, kind: pa.DataType, description: str = "", unit: str = "") -> pa.Field:
+    """Return a column that says what it has, and in which unit, to whoever reads a shard without this project.
+
+    Records don't depend on it: shards with other descriptions, or with none, are read alike.
+    """
+    said = {"description": description, "unit": unit}
+    return pa.field(name, kind, metadata={key: value for key, value in said.items() if value} or None)
+
+
 IDENTITY = [("trial", pa.string()), ("member", pa.int32())]
 FIT = [
     (name, pa.float64())
@@ -30,7 +41,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         [
             *IDENTITY,
             ("cell", pa.string()),
-            *((name, setting.arrow) for name, setting in SETTINGS.items()),
+            *(column(name, stated.arrow, stated.description, stated.unit) for name, stated in SETTINGS.items()),
             ("model", pa.int32()),
             ("n_out", pa.int64()),
             ("n_in", pa.int64()),
@@ -159,6 +170,13 @@ def conform_to_schema(table: str, rows: pa.Table, columns: Sequence[str] | None 
         rows = rows.append_column(name, pa.array([default] * len(rows), SCHEMAS[table].field(name).type))
     schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in names])
     return rows.select(names).cast(schema)
+
+
+def describe_columns(table: str, rows: pa.Table) -> pa.Table:
+    """Return the rows with this version's description of each column, whatever their shards say of it."""
+    return pa.Table.from_arrays(
+        rows.columns, schema=pa.schema([SCHEMAS[table].field(name) for name in rows.schema.names])
+    )
 
 
 def check_schema(path: str, table: str, schema: pa.Schema) -> None:

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import runpy
@@ -113,6 +114,37 @@ def test_settings_lists_every_setting_with_its_choices(tmp_path):
     for name in SETTINGS:
         assert set(SETTINGS[name].choices) <= set(shown[name])
     assert "0.0001" in shown["lr"]
+
+
+def test_settings_are_listed_for_another_program_with_all_that_is_known_of_them(tmp_path):
+    done = python("-m", "study", "settings", "--format", "json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = {facts.pop("name"): facts for facts in json.loads(done.stdout)}
+    assert list(listed) == list(SETTINGS)
+    assert listed["alpha"] == {
+        "type": "number",
+        "default": 1.0,
+        "choices": None,
+        "forms": None,
+        "range": {"low": 0.0, "high": 1.0, "with_low": False, "with_high": True},
+        "unit": "fraction",
+        "stage": "training",
+        "description": SETTINGS["alpha"].description,
+    }
+    assert listed["seed"]["default"] == [0]
+    assert (listed["seed"]["type"], listed["epochs"]["type"], listed["norm"]["type"]) == (
+        *("integers", "integer"),
+        "string",
+    )
+    assert listed["epochs"]["range"]["high"] is None
+    assert listed["dataset"]["forms"] == ["parquet:DIR", "imagefolder:DIR"]
+    assert listed["architecture"]["forms"] == ["MODULE:FACTORY"]
+    # What it says is enough to make a trial of.
+    assert Trial.of({name: facts["default"] for name, facts in listed.items()}).id == Trial().id
+
+
+def test_a_form_of_the_list_that_there_is_not_is_refused(refusal):
+    assert "unknown format 'jsn': did you mean 'json'?" in refusal("settings", "--format", "jsn")
 
 
 def test_help_comes_without_waiting_for_torch(tmp_path):

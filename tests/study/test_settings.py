@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.settings import SETTINGS, Interval, Stage, format_value, names_where
-from study.trial import Trial
+from study.trial import FEWEST_MODELS, MODELS, Trial
 
 ROOT = Path(__file__).parents[2]
-LINE = '    mixup: float = setting(0.0, Stage.TRAINING, "The strength of mixup.", within="[0, 1)")\n'
+LINE = '    mixup: float = setting(0.0, Stage.TRAINING, "The strength of mixup.", within="[0, 1)", unit="fraction")\n'
 BEFORE = "    optimizer: str = setting("
+WITHOUT_UNIT = ("lr", "weight_decay", "seed")
+"""The settings whose numbers count and measure nothing that has a name."""
 QUICK = ("k=0.1", "epochs=1", "subset=100", "batch_size=50")
 
 
@@ -40,9 +42,14 @@ def test_an_interval_has_the_numbers_that_its_notation_says(stated, inside, outs
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting_says_what_it_takes_and_what_it_means(name):
     setting = SETTINGS[name]
-    assert setting.help.endswith(".")
+    assert setting.description.endswith(".")
     assert (setting.type is str) == bool(setting.choices)
     assert (setting.type is str) == (setting.within is None)
+    assert bool(setting.unit) == (setting.type is not str and name not in WITHOUT_UNIT)
+
+
+def test_how_many_models_there_are_by_default_and_at_least_is_said():
+    assert f"{FEWEST_MODELS} or more, and {MODELS} where none is named" in SETTINGS["models"].description
 
 
 def test_what_a_setting_depends_on_is_a_setting_that_some_values_of_switch_it_off():
@@ -108,6 +115,7 @@ def test_a_new_setting_is_listed_with_all_that_is_stated_of_it(tree):
         "mixup",
         "0",
         "a number in [0, 1)",
+        "fraction",
         "training",
         "The strength of mixup.",
     ]
@@ -126,7 +134,9 @@ def test_a_new_setting_is_recorded(tree):
     options = ("--device", "cpu", "--backend", "single", "--results", "kept")
     python(tree, "-m", "study", "run", *QUICK, "mixup=0.5", *options)
     (shard,) = (tree / "kept" / "trials" / "members").glob("*.parquet")
-    assert pq.read_schema(shard).field("mixup").type == "double"
+    column = pq.read_schema(shard).field("mixup")
+    assert column.type == "double"
+    assert column.metadata == {b"description": b"The strength of mixup.", b"unit": b"fraction"}
     assert pq.read_table(shard, columns=["mixup", "status"]).to_pylist() == [{"mixup": 0.5, "status": "ok"}]
 
 

@@ -2,6 +2,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -43,6 +44,45 @@ def test_shards_of_every_version_are_read_with_the_columns_of_this_one(golden: P
         rows = Results.at(golden / form).read(sweep, table)
         assert rows.schema.equals(SCHEMAS[table])
         assert len(rows) or sweep == "quickstart"
+
+
+# Descriptions of columns
+
+
+def test_a_column_says_what_it_has_and_in_which_unit_to_whoever_reads_a_shard(results: Results):
+    results.write("quickstart", "f" * 16, {"members": [{"trial": "f" * 16, "member": 0, "seed": 9, "status": "ok"}]})
+    written = pq.read_schema(Path(results.location, "quickstart", "members", f"{'f' * 16}.parquet"))
+    for name, setting in SETTINGS.items():
+        said = {b"description": setting.description.encode(), b"unit": setting.unit.encode()}
+        assert written.field(name).metadata == {key: value for key, value in said.items() if value}
+
+
+def redescribed(path: Path, said: Mapping[str, str] | None) -> None:
+    """Have a shard say something else of each of its columns, or nothing."""
+    table = pq.read_table(path, partitioning=None)
+    fields = [field.with_metadata(said) for field in table.schema]
+    pq.write_table(table.cast(pa.schema(fields, metadata=table.schema.metadata)), path)
+
+
+@pytest.mark.parametrize("columns", [None, ["k", "trial"]])
+def test_shards_are_read_and_compacted_alike_whatever_they_say_of_their_columns(
+    results: Results, columns: list[str] | None
+):
+    before = results.read("quickstart", "members", columns)
+    paths = sorted(Path(results.location, "quickstart", "members").iterdir())
+    current = {field.name: field.metadata for field in SCHEMAS["members"]}
+    for said in ({"description": "Another.", "unit": "m"}, None):
+        redescribed(paths[0], said)
+        rows = results.read("quickstart", "members", columns)
+        assert rows.equals(before)
+        assert {field.name: field.metadata for field in rows.schema} == {
+            name: current[name] for name in rows.schema.names
+        }
+        assert len(pd.read_parquet(paths[0].parent)) == len(rows)
+    results.compact("quickstart")
+    (file,) = paths[0].parent.iterdir()
+    assert {field.name: field.metadata for field in pq.read_schema(file)} == current
+    assert results.read("quickstart", "members", columns).equals(before)
 
 
 # A version to come
