@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from typer.main import get_command
 import analysis.__main__
 import study.__main__
 import sweeps.__main__
+from study.record.results import Results
 from study.terminal import main
 from study.trial import parse
 from sweeps import registry
@@ -117,3 +119,16 @@ def test_as_many_shards_are_launched_as_there_are():
     count = job["spec"]["completions"]
     assert job["spec"]["completionMode"] == "Indexed"
     assert f'--shard "$((JOB_COMPLETION_INDEX + 1))/{count}"' in container["args"][0]
+
+
+def test_the_python_page_runs_as_it_stands(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With fewer epochs, and with the records of a sweep that has run."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGES["docs/python.md"], re.DOTALL)
+    assert len(blocks) >= 5
+    shutil.copytree(finished, tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(re.sub(r"epochs=\d+", "epochs=1", block), names)
+    assert "mine" in Results.at("results").sweeps()
+    assert len(names["curves"]) == len(names["epochs"]) > 0
