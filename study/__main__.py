@@ -3,15 +3,17 @@
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from study.errors import BadInputError, unknown
 from study.record.results import Results
+from study.record.schema import SCHEMAS, TABLES
 from study.settings import SETTINGS, format_value
 from study.terminal import Assignments, DataDir, application, console, main, print_table, progress_bar, stop_at_once
 from study.trial import Trial, parse
@@ -33,6 +35,7 @@ SHOWN = {
 }
 """The columns of `members` that `run` prints, with their titles."""
 FORMATS = ("text", "markdown", "json")
+Format = Annotated[str, typer.Option("--format", help="text, markdown, or json for another program.")]
 """The forms in which `settings` lists them."""
 
 
@@ -86,23 +89,57 @@ def run(
 
 
 @app.command()
-def settings(
-    form: Annotated[str, typer.Option("--format", help="text, markdown, or json for another program.")] = "text",
-) -> None:
+def settings(form: Format = "text") -> None:
     """List the settings of a trial: their defaults, the values that they take, their units, and what they mean.
 
     Example: python -m study settings --format json
     """
-    if form not in FORMATS:
-        raise unknown("format", form, FORMATS)
+    _check_format(form)
     if form == "json":
         print(json.dumps([setting.facts() for setting in SETTINGS.values()], indent=1))
         return
-    titles = ("setting", "default", "values", "unit", "acts in", "meaning")
     rows = [
         (name, format_value(of.default), of.values, of.unit, of.stage.value, of.description)
         for name, of in SETTINGS.items()
     ]
+    _print_listing(("setting", "default", "values", "unit", "acts in", "meaning"), rows, form)
+
+
+@app.command()
+def columns(form: Format = "text") -> None:
+    """List the tables of the record and their columns: types, units, and what each means.
+
+    Example: python -m study columns --format markdown
+    """
+    _check_format(form)
+    listed = {
+        table: [(field.name, str(field.type), *_told(field, "unit", "description")) for field in schema]
+        for table, schema in SCHEMAS.items()
+    }
+    titles = ("column", "type", "unit", "meaning")
+    if form == "json":
+        facts = {table: [dict(zip(titles, row, strict=True)) for row in rows] for table, rows in listed.items()}
+        print(json.dumps(facts, indent=1))
+        return
+    for table, rows in listed.items():
+        print(f"## {table}\n\n{TABLES[table]}\n" if form == "markdown" else f"{table}: {TABLES[table]}")
+        _print_listing(titles, rows, form)
+        print()
+
+
+def _told(field: Any, *names: str) -> list[str]:
+    """Return what a column's metadata say under each name."""
+    metadata = field.metadata or {}
+    return [metadata.get(name.encode(), b"").decode() for name in names]
+
+
+def _check_format(form: str) -> None:
+    if form not in FORMATS:
+        raise unknown("format", form, FORMATS)
+
+
+def _print_listing(titles: Sequence[str], rows: Sequence[Sequence[str]], form: str) -> None:
+    """Print rows as a table of the terminal or of Markdown."""
     if form == "markdown":
         for cells in (titles, ("---",) * len(titles), *rows):
             print(f"| {' | '.join(cells)} |")

@@ -68,12 +68,18 @@ def test_every_command_parses(command: str):
         registry.sweep(values["name"])
 
 
-def test_the_table_of_settings_is_the_one_that_the_command_prints(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["study", "settings", "--format", "markdown"])
+@pytest.mark.parametrize(
+    ("listing", "page", "heading"),
+    [("settings", "docs/definitions.md", "Settings"), ("columns", "docs/records.md", "Tables")],
+)
+def test_a_page_lists_what_the_command_prints(listing: str, page: str, heading: str, monkeypatch, capsys):
+    renewed_by = f"python -m study {listing} --format markdown"
+    monkeypatch.setattr(sys, "argv", ["study", *renewed_by.split()[3:]])
     with pytest.raises(SystemExit):
         main(APPS["study"], "python -m study")
-    section = PAGES["docs/definitions.md"].partition("\n## Settings\n")[2].partition("\n## ")[0]
-    assert capsys.readouterr().out == "".join(re.findall(r"^\|.*\n", section, re.MULTILINE))
+    section = PAGES[page].partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    printed = re.findall(r"^\|.*\n", capsys.readouterr().out, re.MULTILINE)
+    assert printed == re.findall(r"^\|.*\n", section, re.MULTILINE), renewed_by
 
 
 def test_every_make_target_exists():

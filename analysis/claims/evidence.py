@@ -20,7 +20,7 @@ from study.settings import format_value
 from study.trial import FEWEST_MODELS
 
 RESULTS = [
-    *(name for name, _ in FIT),
+    *(column.name for column in FIT),
     *("mia_auc", "mia_tpr_at_1e3fpr", "gamma_over_sigma", "grad_norm_out", "grad_norm_in", "ratio_mean"),
 ]
 """The columns that an effect may be made of."""

@@ -28,104 +28,131 @@ def column(name: str, kind: pa.DataType, description: str = "", unit: str = "") 
     return pa.field(name, kind, metadata={key: value for key, value in said.items() if value} or None)
 
 
-IDENTITY = [("trial", pa.string()), ("member", pa.int32())]
+IDENTITY = [
+    column("trial", pa.string(), "The trial's id: 16 hex digits of a hash over its settings."),
+    column("member", pa.int32(), "The network's number in its trial, from 0: by seed, then by model."),
+]
+EPOCH = column("epoch", pa.int32(), "After how many epochs it was measured.", "epochs")
+GROUP = "clean, or what S_out is called: corrupted (flipped labels), ood or natural."
+LABEL = "The label that the network was trained with."
+ORIGINAL = "The label before the flip; that of the sample itself where none was flipped."
 FIT = [
-    (name, pa.float64())
-    for name in (
-        *("mem_acc", "mem_loss", "true_label_acc", "clean_acc", "clean_loss"),
-        *("test_acc", "test_loss", "val_acc", "val_loss"),
-    )
+    column("mem_acc", pa.float64(), "Memorization: the accuracy on S_out against its assigned labels.", "fraction"),
+    column("mem_loss", pa.float64(), "The mean cross-entropy on S_out against its assigned labels.", "nats"),
+    column("true_label_acc", pa.float64(), "The accuracy on S_out against the labels that it had.", "fraction"),
+    column("clean_acc", pa.float64(), "The accuracy on the rest of the training set, S_in.", "fraction"),
+    column("clean_loss", pa.float64(), "The mean cross-entropy on S_in.", "nats"),
+    column("test_acc", pa.float64(), "The accuracy on the untouched test set.", "fraction"),
+    column("test_loss", pa.float64(), "The mean cross-entropy on the test set.", "nats"),
+    column("val_acc", pa.float64(), "The accuracy on the validation set, where there is one.", "fraction"),
+    column("val_loss", pa.float64(), "The mean cross-entropy on the validation set.", "nats"),
 ]
 SCHEMAS: Mapping[str, pa.Schema] = {
     "members": pa.schema(
         [
             *IDENTITY,
-            ("cell", pa.string()),
+            column("cell", pa.string(), "The id of the trial without its seeds: the same for all members of a cell."),
             *(column(name, stated.arrow, stated.description, stated.unit) for name, stated in SETTINGS.items()),
-            ("model", pa.int32()),
-            ("n_out", pa.int64()),
-            ("n_in", pa.int64()),
-            ("n_test", pa.int64()),
-            ("n_val", pa.int64()),
-            ("parameters", pa.int64()),
-            ("epoch", pa.int32()),
+            column("model", pa.int32(), "Its number among the models of its seed; 0 where there is one."),
+            column("n_out", pa.int64(), "The size of S_out, or of what of it the network was trained on.", "samples"),
+            column("n_in", pa.int64(), "The size of S_in, or of what of it the network was trained on.", "samples"),
+            column("n_test", pa.int64(), "The size of the test set.", "samples"),
+            column("n_val", pa.int64(), "The size of the validation set; 0 where there is none.", "samples"),
+            column("parameters", pa.int64(), "How many trainable parameters the network has."),
+            column(
+                "epoch",
+                pa.int32(),
+                "The epoch of the measurement: the last, or that of early stopping.",
+                "epochs",
+            ),
             *FIT,
-            ("mia_auc", pa.float64()),
-            ("mia_attack", pa.string()),
-            ("mia_tpr_at_1e3fpr", pa.float64()),
-            ("val_mia_auc", pa.float64()),
-            ("gamma_over_sigma", pa.float64()),
-            ("grad_norm_out", pa.float64()),
-            ("grad_norm_in", pa.float64()),
-            ("status", pa.string()),
-            ("error", pa.string()),
-            ("backend", pa.string()),
-            ("pack", pa.int32()),
-            ("device", pa.string()),
-            ("seconds", pa.float64()),
-            ("started", pa.timestamp("us", tz="UTC")),
-            ("git_commit", pa.string()),
-            ("git_dirty", pa.bool_()),
-            ("versions", pa.string()),
-            ("schema_version", pa.int32()),
+            column("mia_auc", pa.float64(), "The AUC of membership inference by `mia_attack`.", "fraction"),
+            column("mia_attack", pa.string(), "The attack: online LiRA with shadow models, else a threshold."),
+            column("mia_tpr_at_1e3fpr", pa.float64(), "Its true positive rate at 0.1% false positives.", "fraction"),
+            column("val_mia_auc", pa.float64(), "The AUC of a threshold on the validation set's scores.", "fraction"),
+            column("gamma_over_sigma", pa.float64(), "gamma/sigma, averaged over channels and then over layers."),
+            column("grad_norm_out", pa.float64(), "The mean l2 norm of single samples' gradients over S_out."),
+            column("grad_norm_in", pa.float64(), "The same over S_in."),
+            column("status", pa.string(), "What came of it: ok, diverged or failed."),
+            column("error", pa.string(), "Why it failed."),
+            column("backend", pa.string(), "How members were trained side by side: single, grouped or vmap."),
+            column("pack", pa.int32(), "How many were.", "models"),
+            column("device", pa.string(), "The processor or GPU that trained it."),
+            column("seconds", pa.float64(), "Its share of the time to train and measure its pack.", "seconds"),
+            column("started", pa.timestamp("us", tz="UTC"), "When its pack was begun."),
+            column("git_commit", pa.string(), "The commit of normleak that trained it."),
+            column("git_dirty", pa.bool_(), "Whether files differed from that commit."),
+            column("versions", pa.string(), "The versions of Python, torch and the like, as JSON."),
+            column("schema_version", pa.int32(), "The version of the records' schema."),
         ]
     ),
-    "epochs": pa.schema([*IDENTITY, ("epoch", pa.int32()), ("step", pa.int64()), *FIT]),
+    "epochs": pa.schema(
+        [*IDENTITY, EPOCH, column("step", pa.int64(), "How many steps of the optimizer that were.", "steps"), *FIT]
+    ),
     "layers": pa.schema(
         [
             *IDENTITY,
-            ("epoch", pa.int32()),
-            ("layer", pa.string()),
-            ("depth", pa.int32()),
-            ("channels", pa.int32()),
-            ("ratio_mean", pa.float64()),
-            ("ratio_median", pa.float64()),
-            ("ratio_q05", pa.float64()),
-            ("ratio_q95", pa.float64()),
+            EPOCH,
+            column("layer", pa.string(), "The batch norm's name in the network."),
+            column("depth", pa.int32(), "Its place among the batch norms, from 0 at the input."),
+            column("channels", pa.int32(), "How many channels it has."),
+            column("ratio_mean", pa.float64(), "The mean of gamma/sigma over its channels."),
+            column("ratio_median", pa.float64(), "Their median."),
+            column("ratio_q05", pa.float64(), "Their 5% quantile."),
+            column("ratio_q95", pa.float64(), "Their 95% quantile."),
         ]
     ),
     "samples": pa.schema(
         [
             *IDENTITY,
-            ("sample", pa.int64()),
-            ("group", pa.dictionary(pa.int8(), pa.string())),
-            ("label", pa.int32()),
-            ("original_label", pa.int32()),
-            ("is_member", pa.bool_()),
-            ("score", pa.float32()),
-            ("mirror_score", pa.float32()),
-            ("correct", pa.bool_()),
-            ("grad_norm", pa.float32()),
+            column("sample", pa.int64(), "Its place in D', from 0; the same for all arms of a seed."),
+            column("group", pa.dictionary(pa.int8(), pa.string()), GROUP),
+            column("label", pa.int32(), LABEL),
+            column("original_label", pa.int32(), ORIGINAL),
+            column("is_member", pa.bool_(), "Whether this network was trained on it."),
+            column("score", pa.float32(), "The membership score phi: the label's logit less logsumexp of the others."),
+            column("mirror_score", pa.float32(), "The same of the mirror image, with queries=mirror."),
+            column("correct", pa.bool_(), "Whether the network gives it its label."),
+            column("grad_norm", pa.float32(), "The l2 norm of its gradient over all trainable parameters."),
         ]
     ),
     "attacks": pa.schema(
         [
             *IDENTITY,
-            ("attack", pa.string()),
-            ("group", pa.string()),
-            ("auc", pa.float64()),
-            ("balanced_acc", pa.float64()),
-            ("tpr_at_1e2fpr", pa.float64()),
-            ("tpr_at_1e3fpr", pa.float64()),
-            ("tpr_at_0fp", pa.float64()),
-            ("n_in", pa.int64()),
-            ("n_out", pa.int64()),
+            column("attack", pa.string(), "The attack on this network as the target."),
+            column("group", pa.string(), "The samples that are attacked: all, clean, or what S_out is."),
+            column("auc", pa.float64(), "Its AUC, ties counted half.", "fraction"),
+            column("balanced_acc", pa.float64(), "Its best balanced accuracy over all thresholds.", "fraction"),
+            column("tpr_at_1e2fpr", pa.float64(), "Its true positive rate at 1% false positives.", "fraction"),
+            column("tpr_at_1e3fpr", pa.float64(), "The same at 0.1%.", "fraction"),
+            column("tpr_at_0fp", pa.float64(), "The same at no false positive at all.", "fraction"),
+            column("n_in", pa.int64(), "How many members of the training set were attacked.", "samples"),
+            column("n_out", pa.int64(), "How many others.", "samples"),
         ]
     ),
     "images": pa.schema(
         [
-            ("trial", pa.string()),
-            ("seed", pa.int64()),
-            ("sample", pa.int64()),
-            ("group", pa.string()),
-            ("label", pa.int32()),
-            ("original_label", pa.int32()),
-            ("in_acc", pa.float64()),
-            ("out_acc", pa.float64()),
-            ("image", pa.binary()),
+            column("trial", pa.string(), "The trial's id."),
+            column("seed", pa.int64(), "The seed whose models are meant."),
+            column("sample", pa.int64(), "Its place in D', from 0."),
+            column("group", pa.string(), GROUP),
+            column("label", pa.int32(), LABEL),
+            column("original_label", pa.int32(), ORIGINAL),
+            column("in_acc", pa.float64(), "The share of the models trained on it that give it its label.", "fraction"),
+            column("out_acc", pa.float64(), "The share of the others that do.", "fraction"),
+            column("image", pa.binary(), "The image, as PNG."),
         ]
     ),
 }
+TABLES: Mapping[str, str] = {
+    "members": "One row a trained network: all of its settings, what was measured at its end, and where it comes from.",
+    "epochs": "One row a network and evaluated epoch: the curves.",
+    "layers": "One row a network, evaluated epoch and batch norm: gamma/sigma.",
+    "samples": "One row a network and sample of D', with samples=scores or samples=gradients.",
+    "attacks": "One row a target network, attack and group of samples, with protocol=splits.",
+    "images": "One row an image, the most memorized ones of each seed, with protocol=splits.",
+}
+"""What a row of each table is."""
 COMMIT = "members"
 """The table whose shard is written last, and so says that a trial is done."""
 DEFAULTS: Mapping[str, Any] = {name: value for name, value in DEFAULT_SETTINGS.items() if name != "seed"}

@@ -10,7 +10,7 @@ import pytest
 from study.errors import BadInputError
 from study.record import schema
 from study.record.results import Results
-from study.record.schema import SCHEMA_VERSION, SCHEMAS, conform_to_schema
+from study.record.schema import SCHEMA_VERSION, SCHEMAS, TABLES, conform_to_schema
 from study.settings import SETTINGS
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -207,3 +207,10 @@ def test_rows_are_brought_to_the_columns_of_a_table():
         "group": "all",
         "auc": 0.5,
     }
+
+
+def test_every_column_says_what_it_has_and_every_table_what_a_row_is():
+    assert set(TABLES) == set(SCHEMAS)
+    for table, columns in SCHEMAS.items():
+        silent = [field.name for field in columns if not (field.metadata or {}).get(b"description")]
+        assert silent == [], table
