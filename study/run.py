@@ -63,6 +63,11 @@ def run(
     Raises:
         BadInputError: the dataset can't be loaded or the settings don't fit it; the network has no gamma to regularize,
             or a lens can't measure it; or the backend can't express it.
+
+    Example:
+        >>> records = run(Trial(subset=200, k=0.1, epochs=1, batch_size=64, seed=(0, 1)), "data")
+        >>> [(row["seed"], row["n_out"], row["status"]) for row in records.members]
+        [(0, 20, 'ok'), (1, 20, 'ok')]
     """
     return run_together([trial], data_dir, device, progress, backend, store, save_every_s)[0]
 

@@ -38,6 +38,13 @@ class Trial(Settings):
 
     Raises:
         BadInputError: a value is of the wrong type, out of range or at odds with another.
+
+    Example:
+        >>> trial = Trial(norm="none", k=0.1, seed=(0, 1))
+        >>> print(trial)
+        k=0.1 norm=none seed=0,1
+        >>> trial == Trial.of({"seed": (1, 0), "k": 0.10, "norm": "none"}), len(trial.members)
+        (True, 2)
     """
 
     def __post_init__(self) -> None:
@@ -193,6 +200,10 @@ def parse(assignments: Iterable[str]) -> dict[str, list[Any]]:
 
     Raises:
         BadInputError: no `=`, an unknown or repeated key, or a value of the wrong type.
+
+    Example:
+        >>> parse(["norm=batch,none", "k=0.1"])
+        {'norm': ['batch', 'none'], 'k': [0.1]}
     """
     values: dict[str, list[Any]] = {}
     for assignment in assignments:

@@ -1,8 +1,10 @@
-"""The examples run as they stand."""
+"""The examples run as they stand, those of docstrings too."""
 
+import doctest
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
@@ -47,3 +49,16 @@ def test_the_notebook_reads_a_results_folder(finished: Path, tmp_path: Path, mon
     shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert any("image/png" in output.get("data", {}) for output in shown)
     assert sum("text/html" in output.get("data", {}) for output in shown) == 4
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("study.run", "study.trial", "study.theory", "study.data.corruption", "study.networks.build"),
+        *("study.mia.lira", "study.mia.roc", "analysis.statistics.paired"),
+    ],
+)
+def test_the_examples_of_docstrings_are_true(module: str):
+    found = doctest.testmod(import_module(module))
+    assert found.attempted > 0
+    assert found.failed == 0

@@ -52,6 +52,11 @@ def paired_test(arm: np.ndarray, reference: np.ndarray, alternative: str) -> Pai
         arm: the arm's values, float64 [n] without NaN.
         reference: the reference's values in the same order, likewise.
         alternative: `greater`, `less` or `two-sided`.
+
+    Example:
+        >>> test = paired_test(np.array([0.9, 0.8, 1.0]), np.array([0.1, 0.1, 0.1]), "greater")
+        >>> f"{test.difference:+.1f} [{test.low:+.2f}, {test.high:+.2f}], p {test.p:.3f}"
+        '+0.8 [+0.55, +1.05], p 0.003'
     """
     differences = arm - reference
     n = len(differences)
@@ -121,7 +126,12 @@ def compare(
 
 
 def holm(p_values: pd.Series) -> pd.Series:
-    """Return the p-values with Holm's correction; missing ones stay missing and don't count."""
+    """Return the p-values with Holm's correction; missing ones stay missing and don't count.
+
+    Example:
+        >>> holm(pd.Series([0.01, 0.03, np.nan])).tolist()
+        [0.02, 0.03, nan]
+    """
     corrected = pd.Series(np.nan, index=p_values.index, dtype=float)
     known = p_values.notna()
     if known.any():

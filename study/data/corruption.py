@@ -113,6 +113,10 @@ def amount(k: float, samples: int) -> int:
 
     Raises:
         BadInputError: delta is 0.
+
+    Example:
+        >>> amount(0.05, 60_000)
+        3000
     """
     delta = round(k * samples)
     if delta == 0:

@@ -29,6 +29,13 @@ def lira_online(scores: Scores, is_member: Mask, variance: str = "shrunk") -> Fl
 
     Raises:
         BadInputError: the input is unusable, or a sample has too few shadows.
+
+    Example: eight models and two samples; whoever was trained on a sample scores it higher.
+    >>> import numpy as np
+    >>> is_member = np.array([[True, False]] * 4 + [[False, True]] * 4)
+    >>> scores = np.where(is_member, 2.0, -1.0) + np.linspace(0.0, 0.3, 8)[:, None]
+    >>> bool(((lira_online(scores, is_member) > 0) == is_member).all())
+    True
     """
     phi, member = valid_scores(scores, is_member)
     inside = _fit_gaussian("IN", phi, member, variance)

@@ -48,6 +48,12 @@ def attack_metrics(scores: Scores, is_member: Mask) -> AttackMetrics:
 
     Raises:
         BadInputError: the shapes differ, or a score isn't finite.
+
+    Example:
+        >>> import numpy as np
+        >>> metrics = attack_metrics(np.array([0.9, 0.8, 0.7, 0.1]), np.array([True, False, True, False]))
+        >>> metrics.auc, metrics.tpr_at_0fp
+        (0.75, 0.5)
     """
     check_scores(scores, is_member)
     order = np.argsort(scores)[::-1]
