@@ -62,6 +62,8 @@ def run(
     trial = _one_trial(settings or [])
     if not re.fullmatch(r"\w+", sweep):
         raise BadInputError(f"a sweep's name is letters, digits and underscores, not {sweep!r}.")
+    if trial.weights != "none" and not results:
+        raise BadInputError(f"weights={trial.weights} keeps weights beside the records: name a folder with --results.")
     records_to = Results.at(results) if results else None
     if records_to:
         records_to.check_writable()
@@ -78,6 +80,7 @@ def run(
             lambda fraction: bar.update(task, completed=fraction),
             backend,
             records_to.checkpoints(sweep) if records_to else None,
+            keep=records_to.weights(sweep).keep if records_to else None,
         )
     print_table(_members_table(records.members))
     first = records.members[0]

@@ -11,20 +11,23 @@ from pathlib import Path
 from torch import nn
 
 from study import engine
+from study.data import folders
 from study.data.corruption import Corrupted, amount, corrupt, corrupt_each
 from study.data.dataset import Dataset
 from study.data.load import load
 from study.data.ood import ood_images
 from study.data.splits import training_sets
 from study.engine.packing import train_in_packs
+from study.errors import BadInputError
 from study.lenses import registry
 from study.lenses.membership import audit_with_shadows
 from study.lenses.trained import Trained, sample_table
-from study.networks import build, regularizers
+from study.networks import build, regularizers, weights
 from study.record.checkpoints import CheckpointStore
 from study.record.provenance import provenance
 from study.record.rows import Measurement, Records, Row, describe
 from study.record.schema import SCHEMAS
+from study.record.weights import Keep
 from study.speed import backend_choice
 from study.training import precision
 from study.training.checkpoint import SAVE_EVERY_S, Checkpoints, PackProgress
@@ -44,6 +47,7 @@ def run(
     backend: str = "auto",
     store: CheckpointStore | None = None,
     save_every_s: float = SAVE_EVERY_S,
+    keep: Keep | None = None,
 ) -> Records:
     """Train and measure every member of the trial, and return its records.
 
@@ -59,17 +63,18 @@ def run(
             Results depend on it by the rounding of float32 alone.
         store: where checkpoints of a long trial are kept; by default there are none.
         save_every_s: the least time between two checkpoints, in seconds.
+        keep: keeps the trained weights of a member, where the trial has `weights=final`.
 
     Raises:
         BadInputError: the dataset can't be loaded or the settings don't fit it; the network has no gamma to regularize,
-            or a lens can't measure it; or the backend can't express it.
+            or a lens can't measure it; the backend can't express it; or weights are asked for and can't be kept.
 
     Example:
         >>> records = run(Trial(subset=200, k=0.1, epochs=1, batch_size=64, seed=(0, 1)), "data")
         >>> [(row["seed"], row["n_out"], row["status"]) for row in records.members]
         [(0, 20, 'ok'), (1, 20, 'ok')]
     """
-    return run_together([trial], data_dir, device, progress, backend, store, save_every_s)[0]
+    return run_together([trial], data_dir, device, progress, backend, store, save_every_s, keep)[0]
 
 
 @one_thread()
@@ -81,6 +86,7 @@ def run_together(
     backend: str = "auto",
     store: CheckpointStore | None = None,
     save_every_s: float = SAVE_EVERY_S,
+    keep: Keep | None = None,
 ) -> list[Records]:
     """Train and measure the members of several trials side by side, and return the records of each; see `run`.
 
@@ -92,6 +98,7 @@ def run_together(
     precision.use_full_float32()
     data = load(first.dataset, data_dir, first.subset, first.validation)
     _check_regularizer(first, data)
+    _check_weights(first, data, keep)
     registry.check(first, data)
     members = make_members(trials, data, data_dir, device)
     choice = backend_choice.choose(first, data.shape, data.classes, len(members), device, backend)
@@ -100,13 +107,12 @@ def run_together(
     checkpoints = Checkpoints(store, save_every_s)
 
     def train_and_measure(together: Sequence[Member], progress: Progress) -> list[Records]:
-        return run_pack(together, data, device, choice.backend, progress, checkpoints)
+        return run_pack(together, data, device, choice.backend, progress, checkpoints, keep)
 
     by_member = train_in_packs(members, choice.members, train_and_measure, progress, _training_samples)
     records = {trial.id: Records() for trial in trials}
     for member, measured in zip(members, by_member, strict=True):
-        number = member.trial.members.index((member.seed, member.model))
-        records[member.trial.id].extend(measured.identified({"trial": member.trial.id, "member": number}))
+        records[member.trial.id].extend(measured.identified({"trial": member.trial.id, "member": member.number}))
     for trial in trials:
         if trial.protocol == "splits":
             audit_with_shadows(trial, members, records[trial.id])
@@ -137,6 +143,7 @@ def run_pack(
     backend: str,
     report: Progress,
     checkpoints: Checkpoints | None = None,
+    keep: Keep | None = None,
 ) -> list[Records]:
     """Train members side by side, measure each with every lens, and return each one's rows, without trial and member.
 
@@ -182,6 +189,9 @@ def run_pack(
             _record(member, measurements[position], row, records)
         else:
             row |= {"status": "diverged", "error": pack.diverged[position]}
+        if keep and trial.weights == "final":
+            trained_well = position in measurements
+            keep(member.trial.id, member.number, _weights(member, networks[position], data) if trained_well else None)
         records.extend({"members": [row]})
     checkpoint.add_records([records.tables for records in progress.records])
     return progress.records
@@ -196,6 +206,22 @@ def _check_regularizer(trial: Trial, data: Dataset) -> None:
     """Refuse a network that has no gamma for the regularizer that the trial asks for."""
     if trial.regularizer != "none":
         regularizers.check(trial.regularizer, trial.architecture, _build(trial, data, trial.seed[0]))
+
+
+def _check_weights(trial: Trial, data: Dataset, keep: Keep | None) -> None:
+    """Refuse weights that are asked for and have no place to be kept, or none in their file."""
+    if trial.weights == "final":
+        if keep is None:
+            raise BadInputError("weights=final keeps the trained networks beside the records: name a folder for them.")
+        weights.check(trial.architecture, _build(trial, data, trial.seed[0]))
+
+
+def _weights(member: Member, network: nn.Module, data: Dataset) -> bytes:
+    """Return the weights of a trained member as a file that says whose they are."""
+    trial = member.trial
+    facts = {"trial": trial.id, "member": member.number, "seed": member.seed, "model": member.model}
+    facts["dataset"] = folders.identity(trial.dataset)
+    return weights.encode(network, trial.architecture, trial.norm, data.shape, data.classes, facts)
 
 
 def make_members(trials: Sequence[Trial], data: Dataset, data_dir: str | Path, device: str) -> list[Member]:

@@ -337,6 +337,13 @@ class Settings:
         "What a membership attacker shows to a model: each image, or its mirror image as well.",
         choices=("image", "mirror"),
     )
+    weights: str = setting(
+        "none",
+        Stage.MEASUREMENT,
+        "What is kept of each trained network beside its records: none, or with final the weights with which it is "
+        "measured, as a safetensors file.",
+        choices=("none", "final"),
+    )
     protocol: str = setting(
         "full",
         Stage.MEMBERS,

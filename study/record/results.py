@@ -30,6 +30,7 @@ from study.record.shards import (
     shards_of,
     until_settled,
 )
+from study.record.weights import WeightStore
 from study.storage.location import absolute, below, public
 from study.storage.open import open_store
 from study.storage.store import LocalStore, Store
@@ -268,6 +269,10 @@ class Results:
     def checkpoints(self, sweep: str) -> CheckpointStore:
         """Return where the checkpoints of the sweep's unfinished trials are kept."""
         return CheckpointStore(self.store, sweep)
+
+    def weights(self, sweep: str) -> WeightStore:
+        """Return where the trained weights of the sweep's members are kept."""
+        return WeightStore(self.store, sweep)
 
     def save_plan(self, sweep: str, name: str, plan: Mapping[str, Any]) -> None:
         """Keep what a launch set out to run, under a name that its content determines."""

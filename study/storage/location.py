@@ -66,6 +66,13 @@ def below(location: str, *parts: str) -> str:
     return "/".join([place.rstrip("/"), *parts]) + mark + query
 
 
+def split(location: str) -> tuple[str, str]:
+    """Return the folder that a file is in, and the file's name there. A URI's query is the folder's."""
+    place, mark, query = location.partition("?") if is_uri(location) else (location, "", "")
+    folder, _, file = place.rpartition("/")
+    return (folder or "/") + mark + query, file
+
+
 def without_secrets(message: str, location: str) -> str:
     """Return a message about a location without the credentials that the location has."""
     shown = message.replace(location, public(location))

@@ -44,6 +44,11 @@ class Member:
         """The seed of the member's initial weights and of the order of its samples."""
         return self.seed if self.trial.protocol == "full" else splits.model_seed(self.seed, self.model)
 
+    @property
+    def number(self) -> int:
+        """The member's number among those of its trial, as the records have it."""
+        return self.trial.members.index((self.seed, self.model))
+
 
 class Training:
     """Train a pack's networks in place, one epoch for each step of the iteration.

@@ -4,11 +4,12 @@ import faulthandler
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from study.errors import BadInputError
 from study.record.results import Results
+from study.record.weights import Keep
 from study.trial import Trial
 from study.worker import use_one_thread
 from sweeps.bundles import Packing
@@ -52,7 +53,8 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     trials = prepare(task)
     results = Results(task["results"])
     checkpoints = results.checkpoints(task["sweep"])
-    records = run_together(trials, task["data_dir"], task["device"], report, task["backend"], checkpoints)
+    keep = keep_weights(results, task["sweep"], task["recorded"])
+    records = run_together(trials, task["data_dir"], task["device"], report, task["backend"], checkpoints, keep=keep)
     for trial, own in zip(trials, records, strict=True):
         if trial.id in task["recorded"]:
             for row in own.members:
@@ -90,14 +92,37 @@ def prepare(task: Task) -> list[Trial]:
 
 
 def write(results: Results, sweep: str, trial: Trial, tables: Mapping[str, Any]) -> None:
-    """Write a trial's shards from its worker, trying again if the folder refuses: training anew would take longer.
+    """Write a trial's shards from its worker.
 
     Raises:
-        NotWrittenError: the folder still refuses them.
+        NotWrittenError: the folder refuses them.
+    """
+    _insist(lambda: results.write(sweep, trial.id, tables))
+
+
+def keep_weights(results: Results, sweep: str, recorded: Collection[str]) -> Keep:
+    """Return the function by which a worker keeps the weights of the members of the trials that it records.
+
+    It raises `NotWrittenError` where the folder refuses them.
+    """
+    weights = results.weights(sweep)
+
+    def keep(trial: str, member: int, content: bytes | None) -> None:
+        if trial in recorded:
+            _insist(lambda: weights.keep(trial, member, content))
+
+    return keep
+
+
+def _insist(write: Callable[[], None]) -> None:
+    """Write something, trying again if the results folder refuses it: training anew would take longer.
+
+    Raises:
+        NotWrittenError: the folder still refuses it.
     """
     for wait_s in (*WRITES_AGAIN_AFTER_S, None):
         try:
-            results.write(sweep, trial.id, tables)
+            write()
             return
         except OSError as error:
             if wait_s is None:

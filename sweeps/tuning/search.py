@@ -22,7 +22,7 @@ from sweeps.launch.cluster import Pool, store_environment
 from sweeps.launch.launch import Launch
 from sweeps.launch.optuna_searcher import OptunaSearcher
 from sweeps.launch.schedule import Outcome, data_error, schedule_suggestions
-from sweeps.launch.tasks import Report, Task, prepare, write
+from sweeps.launch.tasks import Report, Task, keep_weights, prepare, write
 from sweeps.launch.trials import check_data, reporting_write_errors, tasks_per_device
 from sweeps.tuning.space import KINDS, OBJECTIVES, SEARCHES, Cell, recorded_objectives, storage_path
 
@@ -194,7 +194,8 @@ def run_suggested(task: Task, report: Report) -> Mapping[str, Any]:
     (trial,), results = prepare(task), Results(task["results"])
     if not results.ran(task["sweep"], trial.id):
         checkpoints = results.checkpoints(task["sweep"])
-        records = run(trial, task["data_dir"], task["device"], report, task["backend"], checkpoints)
+        keep = keep_weights(results, task["sweep"], [trial.id])
+        records = run(trial, task["data_dir"], task["device"], report, task["backend"], checkpoints, keep=keep)
         for row in records.members:
             row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
         write(results, task["sweep"], trial, records.tables)

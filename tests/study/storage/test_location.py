@@ -1,6 +1,6 @@
 import pytest
 
-from study.storage.location import below, public, without_secrets
+from study.storage.location import below, public, split, without_secrets
 
 SECRETS = ["sEcret", "sEc/ret", "sEc@ret", "sEc%2Fret", "sEc ret", "sEc/r@et/x", "sEc:ret"]
 
@@ -44,3 +44,16 @@ def test_a_query_stays_at_the_end():
     assert below("s3://bucket/prefix/?x=y", "sweep", "ray") == "s3://bucket/prefix/sweep/ray?x=y"
     assert below("s3://bucket", "sweep") == "s3://bucket/sweep"
     assert below("/what?/results", "sweep") == "/what?/results/sweep"
+
+
+@pytest.mark.parametrize(
+    ("location", "folder", "file"),
+    [
+        ("/results/weights/0.safetensors", "/results/weights", "0.safetensors"),
+        ("/0.safetensors", "/", "0.safetensors"),
+        ("/what?/file", "/what?", "file"),
+        ("s3://bucket/a/file?x=y/z", "s3://bucket/a?x=y/z", "file"),
+    ],
+)
+def test_a_location_is_split_into_the_folder_and_the_file(location, folder, file):
+    assert split(location) == (folder, file)

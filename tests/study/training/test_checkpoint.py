@@ -359,13 +359,13 @@ from study import run
 
 ordinary = run.run
 
-def held(trial, data_dir, device, progress, *rest):
+def held(trial, data_dir, device, progress, *rest, **more):
     def told(fraction):
         progress(fraction)
         if fraction == 0.75:
             Path("held").touch()
             time.sleep(600)
-    return ordinary(trial, data_dir, device, told, *rest, save_every_s=0)
+    return ordinary(trial, data_dir, device, told, *rest, save_every_s=0, **more)
 
 run.run = held
 runpy.run_module("study", run_name="__main__")

@@ -54,6 +54,42 @@ def test_a_record_that_is_refused_is_written_again_before_it_is_given_up(
         assert len(tries) == 3
 
 
+BUNDLE = tuple(
+    Trial(k=0.1, subset=60, epochs=1, batch_size=16, lr=lr, norm="none", weights="final", seed=(0, 1))
+    for lr in (0.01, 0.02)
+)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Task:
+    """A task of two trials that train side by side, of which the second is to be recorded."""
+    return {
+        "trials": [trial.settings() for trial in BUNDLE],
+        "ids": [trial.id for trial in BUNDLE],
+        "recorded": [BUNDLE[1].id],
+        **{"results": str(tmp_path), "sweep": "test", "data_dir": "nowhere", "environment": {}},
+        **{"device": "cpu", "backend": "grouped", "sharing": 1},
+    }
+
+
+def test_of_the_trials_that_are_recorded_the_weights_are_kept(tmp_path: Path, bundle: Task):
+    tasks.run_and_record(bundle, lambda _: None)
+    kept = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.safetensors"))
+    assert kept == [Path("test", "weights", BUNDLE[1].id, f"{member}.safetensors") for member in (0, 1)]
+    assert Results.at(tmp_path).done("test") == {BUNDLE[1].id}
+
+
+def test_a_trial_whose_weights_can_not_be_kept_is_not_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Task
+):
+    monkeypatch.setattr(tasks, "WRITES_AGAIN_AFTER_S", (0.0,))
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "weights").write_text("no folder")
+    with pytest.raises(NotWrittenError):
+        tasks.run_and_record(bundle, lambda _: None)
+    assert Results.at(tmp_path).done("test") == set()
+
+
 def test_means_are_over_the_members_that_have_the_result():
     members = [{"mem_acc": 0.5, "mia_auc": None}, {"mem_acc": 0.7, "mia_auc": None}]
     means = tasks._means(members)
