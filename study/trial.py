@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+from study import imports
 from study.data import folders
 from study.data.catalog import DATASETS
 from study.errors import BadInputError, unknown
-from study.networks import factories
 from study.networks.catalog import NETWORKS, check_token_norm
 from study.settings import (
     DEFAULTS,
@@ -191,7 +191,7 @@ _check_cached = lru_cache(maxsize=65536, typed=True)(_check)
 
 def _is_users_own(stated: Setting, value: str) -> bool:
     """Return whether it names a dataset or a network of the user's, and the setting takes one."""
-    parse_form = {"folder": folders.parse, "factory": factories.parse}.get(stated.form)
+    parse_form = {"folder": folders.parse, "factory": imports.parse}.get(stated.form)
     return parse_form is not None and parse_form(value) is not None
 
 

@@ -142,10 +142,12 @@ def run(
     Stopped or killed, the same command goes on where it was. A failed trial is kept as such until `retry`.
 
     Example: python -m sweeps run quickstart --set dataset=mnist --data-dir data
+    Example: python -m sweeps run mypackage.my_sweep:SWEEP
     Example: python -m sweeps run label_noise --results s3://bucket/study --shard 2/8 --yes
     """
     part = None if shard is None else Part.parse(shard)
     planned = _planned(name, scale, overrides, fraction)
+    name = planned.sweep
     where = Results.at(results)
     where.plans(name)  # those of a later version are refused
     where.check_writable()
@@ -198,6 +200,7 @@ def retry(
 
     Example: python -m sweeps retry quickstart --failed
     """
+    name = registry.folder(name)
     where = Results.at(results)
     planned = _saved(name, where)
     planned.check_named(architecture or ())
@@ -226,6 +229,7 @@ def status(name: Name, results: ResultsOption = "results") -> None:
 
     Example: python -m sweeps status quickstart --results results
     """
+    name = registry.folder(name)
     where = Results.at(results)
     state = _saved(name, where).state(where)
     console.print(f"{name}: {size(state.plan.trials)}: {state}")
@@ -240,6 +244,7 @@ def compact(name: Name, results: ResultsOption = "results") -> None:
 
     Example: python -m sweeps compact quickstart --results results
     """
+    name = registry.folder(name)
     where = Results.at(results)
     if name not in where.sweeps():
         raise unknown(f"sweep in {where}", name, where.sweeps())

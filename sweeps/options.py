@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from sweeps.registry import FORM
 from sweeps.sweep import Scale
 
 
@@ -33,7 +34,10 @@ class Logger(StrEnum):
     wandb = "wandb"
 
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A sweep; `python -m sweeps list` shows them all.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help=f"A sweep; `python -m sweeps list` shows them all, {FORM} is one of yours."),
+]
 ScaleOption = Annotated[Scale, typer.Option(help="quick: minutes on a CPU. paper: the paper's exact setting.")]
 Set = Annotated[
     list[str] | None,

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from study import imports
 from study.data import folders
 from study.errors import BadInputError
-from study.networks import factories
 from study.record.results import Results
 from study.settings import FOLDER_FIELDS
 from study.storage.location import public
@@ -67,7 +67,7 @@ class Plan:
     @property
     def custom_architectures(self) -> tuple[str, ...]:
         """The networks of its trials that are the user's own, as `module:factory`, sorted."""
-        return tuple(sorted({trial.architecture for trial in self.trials if factories.parse(trial.architecture)}))
+        return tuple(sorted({trial.architecture for trial in self.trials if imports.parse(trial.architecture)}))
 
     def check_named(self, architectures: Collection[str]) -> None:
         """Refuse to run a saved plan with a custom network that the user has not named.

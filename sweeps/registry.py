@@ -1,6 +1,10 @@
 """All sweeps by name. A new one is a file in a paper's folder, with a `SWEEP`, and a line here."""
 
-from study.errors import unknown
+import re
+from collections.abc import Mapping
+
+from study import imports
+from study.errors import BadInputError, unknown
 from sweeps.memorization import (
     ablation,
     batch_size,
@@ -40,12 +44,43 @@ SWEEPS: dict[str, Sweep] = {
 }
 
 
+FORM = "MODULE:SWEEP"
+
+
 def sweep(name: str) -> Sweep:
-    """Return the sweep of that name.
+    """Return the sweep of that name, or import the user's own, which is named `module:SWEEP`.
 
     Raises:
-        BadInputError: there is none; the message has the nearest.
+        BadInputError: there is none, and the message has the nearest; or what is imported is no sweep, or has the name
+            of another.
     """
+    if imports.parse(name):
+        return _custom(name)
     if name not in SWEEPS:
-        raise unknown("sweep", name, SWEEPS)
+        raise unknown("sweep", name, (*SWEEPS, FORM))
     return SWEEPS[name]
+
+
+def folder(name: str) -> str:
+    """Return the name of a sweep's folder of results: that of the user's own sweep is the name that it has."""
+    return _custom(name).name if imports.parse(name) else name
+
+
+def _custom(name: str) -> Sweep:
+    """Import the user's own sweep, and refuse one that can't have a folder of its own."""
+    found = imports.load(name, "sweep", lambda value: isinstance(value, Sweep))
+    if not isinstance(found, Sweep):
+        raise BadInputError(f"{name} must be a sweeps.sweep.Sweep, not {type(found).__name__}.")
+    if not re.fullmatch(r"[a-z]\w*", found.name, re.ASCII) or found.name.startswith("tune_"):
+        raise BadInputError(
+            f"{name} has the name {found.name!r}, but its results go to a folder of that name: take small letters, "
+            "digits and underscores, and not tune_ at the beginning."
+        )
+    if found.name in SWEEPS:
+        raise BadInputError(f"{name} has the name of the built-in sweep {found.name}; take another.")
+    for grid in (*found.quick, *found.paper):
+        if not isinstance(grid, Mapping) or not all(isinstance(levels, tuple) for levels in grid.values()):
+            raise BadInputError(
+                f"{name} must have tuples of grids, as sweeps.sweep.product makes them, as quick and paper."
+            )
+    return found

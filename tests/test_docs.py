@@ -13,10 +13,10 @@ from typer.main import get_command
 import analysis.__main__
 import study.__main__
 import sweeps.__main__
+from study import imports
 from study.record.results import Results
 from study.terminal import main
 from study.trial import parse
-from sweeps import registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
@@ -64,8 +64,8 @@ def test_every_command_parses(command: str):
         return
     values = chosen.make_context(module, arguments).params
     parse([*(values.get("overrides") or ()), *(values.get("settings") or ())])
-    if module == "sweeps" and values.get("name") in registry.SWEEPS:
-        registry.sweep(values["name"])
+    if module == "sweeps" and values.get("name"):
+        assert values["name"] in {*registry.SWEEPS, "wide_digits"} or imports.parse(values["name"])
 
 
 @pytest.mark.parametrize(

@@ -166,8 +166,8 @@ def test_no_circle_of_imports(place: Callable[[str], str]):
 
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "__import__", "import_module", "read_pickle", "unsafe_load"}
-IMPORTING = "study/networks/factories.py"
-"""What imports a module by a name that is no part of the source: that of the user's own network."""
+IMPORTING = "study/imports.py"
+"""What imports a module by a name that is no part of the source: that of the user's own network or sweep."""
 
 
 def unsafe(source: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from study.engine.grouped import Grouped
 from study.engine.pack import Pack, Single, UnfitError
 from study.engine.vmap import Vmapped
-from study.networks.factories import reason
+from study.imports import reason
 from study.networks.probes import perturbed_copy
 
 BACKENDS: Mapping[str, Callable[[Sequence[nn.Module]], Pack]] = {

@@ -29,9 +29,9 @@ from study.data.dataset import Dataset, to_float
 from study.engine.pack import Pack, Single
 from study.engine.vmap import plain_attention
 from study.errors import BadInputError
+from study.imports import reason
 from study.lenses import ghost_norms
 from study.lenses.trained import Trained
-from study.networks.factories import reason
 from study.networks.probes import perturbed_copy
 from study.record.rows import Measurement, Measurements
 from study.trial import Trial

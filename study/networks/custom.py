@@ -7,6 +7,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
+from study import imports
 from study.errors import BadInputError
 from study.networks import factories
 from study.networks.parts import Builder, Shape
@@ -30,7 +31,7 @@ def _build(factory: Callable[..., object], architecture: str, shape: Shape, clas
     try:
         network = factory(shape, classes)
     except Exception as error:
-        reason = factories.reason(error)
+        reason = imports.reason(error)
         raise BadInputError(f"architecture={architecture} failed for {size} images: {reason}.") from error
     if not isinstance(network, nn.Module):
         kind = type(network).__name__
@@ -66,7 +67,7 @@ def check_logits(what: str, network: nn.Module, shape: Shape, classes: int) -> N
             logits = network.eval()(torch.zeros(2, *shape))
     except Exception as error:
         size = "x".join(map(str, shape))
-        raise BadInputError(f"{what} fails on two {size} images: {factories.reason(error)}.") from error
+        raise BadInputError(f"{what} fails on two {size} images: {imports.reason(error)}.") from error
     finally:
         network.train(was_training)
     actual = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"

@@ -2,6 +2,7 @@ import sys
 
 import pytest
 
+from study import imports
 from study.errors import BadInputError
 from study.networks import factories
 
@@ -49,7 +50,7 @@ def refusal(architecture: str) -> str:
     ],
 )
 def test_a_factory_is_a_dotted_module_a_colon_and_a_name(architecture, parts):
-    assert factories.parse(architecture) == parts
+    assert imports.parse(architecture) == parts
 
 
 def test_the_current_directory_comes_first_as_with_python_m(here, monkeypatch):
@@ -87,7 +88,7 @@ def test_a_name_that_is_not_there_gets_the_nearest_that_can_be_called(here):
     assert refusal("user_net:buidl") == "unknown network of module user_net 'buidl': did you mean 'build'?"
     assert refusal("user_net:xyzzy") == "unknown network of module user_net 'xyzzy': choose from build."
     (here / "user_empty.py").write_text("")
-    assert refusal("user_empty:build") == "module user_empty has no 'build', nor anything else that can be called."
+    assert refusal("user_empty:build") == "module user_empty has no 'build', nor anything else that could be a network."
 
 
 def test_what_cannot_be_called_is_refused(here):
@@ -113,4 +114,4 @@ def test_an_import_that_fails_says_why_in_one_line(here, source, said):
 
 
 def test_a_name_without_a_factory_is_refused(here):
-    assert refusal("lenett") == "architecture=lenett is not of the form MODULE:FACTORY."
+    assert refusal("lenett") == "lenett is not of the form MODULE:NAME."
