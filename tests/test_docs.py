@@ -17,6 +17,7 @@ from study import imports
 from study.record.results import Results
 from study.terminal import main
 from study.trial import parse
+from sweeps import registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
