@@ -270,13 +270,13 @@ def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whol
         together, log = run.run_together, tmp_path / task["ids"][0]
         first = not log.exists()
 
-        def logged(trials, data_dir, device, progress, *rest):
+        def logged(trials, data_dir, device, progress, *rest, **more):
             def reported(fraction):
                 with log.open("a") as lines:
                     lines.write(f"{os.getpid()} {fraction}\n")
                 time.sleep(100 if first and fraction == 0.5 else 0)
 
-            return together(trials, data_dir, device, reported, *rest, save_every_s=0)
+            return together(trials, data_dir, device, reported, *rest, **more, save_every_s=0)
 
         run.run_together = logged
         try:
