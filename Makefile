@@ -4,10 +4,10 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 RESULTS ?= results
 
-.PHONY: help install quickstart test check clean
+.PHONY: help install quickstart test test-all check clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 install: $(VENV)/installed  ## make the virtual environment and install the project in it
 
@@ -27,7 +27,10 @@ quickstart: install  ## run the first sweep on real digits, then print its table
 	@$(RUN) -m analysis figures $(RESULTS) --sweep quickstart
 	@$(RUN) -m analysis report $(RESULTS)
 
-test: install  ## run the tests
+test: install  ## run the tests but for those that take long: some minutes
+	$(RUN) -m pytest -m "not slow"
+
+test-all: install  ## run all tests, with faults of whole clusters
 	$(RUN) -m pytest
 
 check: install  ## lint and type-check

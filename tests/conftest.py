@@ -2,13 +2,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from xdist.scheduler import LoadScopeScheduling
 
 from study.data.dataset import Dataset, Split
 
@@ -26,42 +24,9 @@ settings.register_profile("normleak", deadline=None, derandomize=True)
 settings.load_profile("normleak")
 
 
-WITH_RAY = {
-    "commands": (
-        "tests/cluster/test_machines.py",
-        "tests/sweeps/test_main.py",
-        "tests/sweeps/launch/test_loggers.py",
-        "tests/sweeps/tuning/test_search.py",
-        "tests/test_end_to_end.py",
-        "tests/test_stores.py",
-    ),
-    "launches": (
-        "tests/sweeps/launch/test_cluster.py",
-        "tests/sweeps/launch/test_faults.py",
-        "tests/sweeps/launch/test_growing.py",
-        "tests/sweeps/launch/test_overhead.py",
-        "tests/sweeps/launch/test_schedule.py",
-        "tests/sweeps/launch/test_trials.py",
-    ),
-}
-"""The files whose tests start Ray, or share the records of a sweep that ran on it, in two halves."""
-
-
-class _RayInTwoProcesses(LoadScopeScheduling):
-    """The tests are shared file by file, but those that start Ray, which wants the machine's cores, by two at most."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return next((half for half, files in WITH_RAY.items() if file in files), file)
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=2, help="at how many moments a sweep's driver is killed")
+    parser.addoption("--kills", type=int, default=0, help="at how many random moments more a sweep's driver is killed")
     parser.addoption("--races", type=int, default=4, help="how often four launches try for a sweep at once")
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    return _RayInTwoProcesses(config, log)
 
 
 @pytest.fixture(autouse=True)

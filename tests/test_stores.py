@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,13 @@ from sweeps.launch import trials
 from sweeps.launch.cluster import Pool, connect
 from sweeps.launch.launch import Cluster, Launch
 from sweeps.sweep import Scale
+from tests.patience import wait_until
 from tests.ray_runs import ROOT, Command, command
 from tests.stores import ACCESS_KEY, ENVIRONMENT, SECRET_KEY, Store
 from tests.study.data.sources import encoded, pixels, write_parquet
 from tests.sweeps.test_main import assert_same_science, side_by_side
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 AXES = {"epochs": 2, "k": 0.1, "seed": (0, 1)}
 
@@ -123,10 +125,7 @@ def test_a_killed_driver_is_taken_up_again_on_a_store_that_fails_now_and_then(
     store.fail_every = 3
     results = Results.at(store.uri())
     driver = subprocess.Popen(command("sweeps", *cluster.run(results.location)), cwd=ROOT, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 90
-    while not results.done("quickstart"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: results.done("quickstart"))
     driver.send_signal(signal.SIGKILL)
     driver.wait()
 

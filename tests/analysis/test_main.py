@@ -27,7 +27,7 @@ GRID = grid(k=(0, 0.1, 0.3), norm=("batch", "none"), seed=range(3))
 def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """`python -m analysis` as a user runs it, on a pipe."""
     command = [sys.executable, "-m", "analysis", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def files(folder: Path) -> list[str]:

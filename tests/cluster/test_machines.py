@@ -10,13 +10,14 @@ import secrets
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from tests.patience import wait_until
 
 ROOT = Path(__file__).parents[2]
 MACHINES = Path(__file__).with_name("machines.sh")
@@ -32,10 +33,7 @@ PasswordAuthentication no
 PermitRootLogin yes
 AuthorizedKeysFile .ssh/authorized_keys
 """
-COMMAND_S = 400
-"""Far more than a command takes: other tests may have the cores."""
-
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,6 @@ class Desk:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=COMMAND_S,
             check=False,
         )
         assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout[-8000:]}"
@@ -172,11 +169,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     ]
     with subprocess.Popen([*namespaces, "bash", MACHINES, folder, seen]) as process:
         try:
-            until = time.monotonic() + 60
-            while not (folder / "ready").exists():
-                assert process.poll() is None
-                assert time.monotonic() < until
-                time.sleep(0.1)
+            wait_until(lambda: process.poll() is not None or (folder / "ready").exists())
+            assert process.poll() is None
             (first,) = children(process.pid)
             yield Desk(folder, first)
         finally:

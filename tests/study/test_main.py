@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from study.record.results import Results
 from study.settings import SETTINGS
 from study.trial import Trial
 from study.worker import ENVIRONMENT
+from tests.patience import wait_for
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("epochs=1", "k=0.1", "batch_size=128")
@@ -201,14 +201,11 @@ def test_run_has_the_environment_of_a_worker_from_its_start_and_stops_at_once(tm
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "found").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(tmp_path, "found")
     assert Path(f"/proc/{running.pid}/environ").read_text().count("MALLOC_TOP_PAD_=") == 1
     assert (tmp_path / "found").read_text() == f"{running.pid} {ENVIRONMENT['MALLOC_TOP_PAD_']} 1"
     running.send_signal(number)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate()
     assert (running.returncode, errors) == (128 + number, said)
 
 

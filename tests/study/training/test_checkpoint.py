@@ -7,7 +7,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,6 +37,7 @@ from study.training.loop import Member
 from study.training.optimizers import OPTIMIZERS
 from study.trial import Trial
 from tests.conftest import random_split
+from tests.patience import wait_until
 
 ROOT = Path(__file__).parents[3]
 DATA = Dataset(random_split(40, 4, 1), random_split(12, 4, 2), 4, validation=random_split(16, 4, 3))
@@ -364,7 +364,7 @@ def held(trial, data_dir, device, progress, *rest, **more):
         progress(fraction)
         if fraction == 0.75:
             Path("held").touch()
-            time.sleep(600)
+            time.sleep(1000)
     return ordinary(trial, data_dir, device, told, *rest, save_every_s=0, **more)
 
 run.run = held
@@ -376,11 +376,8 @@ def test_a_command_that_is_killed_goes_on_where_it_was(tmp_path):
     asked = ["run", *QUICK, "--results", "kept", "--backend", "single", "--device", "cpu"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = subprocess.Popen([sys.executable, "-c", HELD_IN_ITS_SECOND_PACK, *asked], cwd=tmp_path, env=environment)
-    deadline = time.monotonic() + 100
-    while not (tmp_path / "held").exists():
-        assert time.monotonic() < deadline
-        assert started.poll() is None
-        time.sleep(0.05)
+    wait_until(lambda: started.poll() is not None or (tmp_path / "held").exists())
+    assert started.poll() is None
     os.kill(started.pid, signal.SIGKILL)
     started.wait()
     results, again = Results.at(tmp_path / "kept"), datetime.now(UTC)

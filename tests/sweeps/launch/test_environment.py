@@ -43,7 +43,6 @@ def python(code: str, home: Path) -> subprocess.CompletedProcess[str]:
         env={**clean, "HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from ray.cluster_utils import Cluster
 
 from analysis.__main__ import app as analysis_app
 from study.record import schema
-from study.record.leases import holder_of
 from study.record.results import Results
 from study.run import run
 from study.trial import parse
@@ -30,14 +28,13 @@ from sweeps.__main__ import app
 from sweeps.launch.cluster import OBJECT_STORE_BYTES
 from sweeps.plan import Plan
 from sweeps.sweep import Scale
+from tests.patience import wait_for
 from tests.ray_runs import ROOT, command
 from tests.sweeps.launch import faulty
-from tests.sweeps.test_main import PROVENANCE, refused, wait_for
+from tests.sweeps.test_main import PROVENANCE, refused
 
 SETTINGS = ("subset=200", "epochs=2", "k=0.1", "norm=batch", "seed=0,1")
-LIMIT_S = 40  # more than the others take on a machine that is busy
 KILLED_WITHIN_S = 12.0
-STOPPED_AFTER_S = 5.0
 NETWORKS = ("lags", "hangs", "exhausts", "diverges", "fills")
 FEW_TRIES = """
 from sweeps.__main__ import app, main
@@ -48,6 +45,8 @@ main(app, "python -m sweeps")
 """
 
 Ended = subprocess.CompletedProcess[str]
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def setting(*networks: str) -> str:
@@ -106,7 +105,7 @@ def driver(arguments: Sequence[str], program: Sequence[str] = ()) -> Iterator[su
 
 def ended(arguments: Sequence[str], program: Sequence[str] = ()) -> Ended:
     with driver(arguments, program) as started:
-        out, errors = started.communicate(timeout=150)
+        out, errors = started.communicate()
         return Ended(arguments, started.returncode, out, errors)
 
 
@@ -176,25 +175,17 @@ def outcomes(results: Path) -> dict[str, set[str]]:
     return found
 
 
-def test_trials_that_hang_exhaust_memory_or_diverge_take_no_other_with_them_and_retry_completes_them(
+def test_trials_that_exhaust_memory_or_diverge_take_no_other_with_them_and_retry_completes_them(
     nodes: Nodes, unharmed: Results, tmp_path: Path
 ):
-    plan = nodes.sweep(tmp_path, "lags", "hangs", "exhausts", "diverges")
-    with nodes.on("hang"), nodes.on("use_all_memory"), nodes.on("no_number"):
-        done = ended([*plan, "--time-limit", str(LIMIT_S)], ["-c", FEW_TRIES])
+    with nodes.on("use_all_memory"), nodes.on("no_number"):
+        done = ended(nodes.sweep(tmp_path, "lags", "exhausts", "diverges"), ["-c", FEW_TRIES])
     assert (done.returncode, done.stderr) == (1, "")
-    assert "1 done, 0 missing, 2 failed, 1 diverged" in done.stdout, done.stdout
+    assert "1 done, 0 missing, 1 failed, 1 diverged" in done.stdout, done.stdout
     found = outcomes(tmp_path)
     assert found["lags"] == {"ok"}
-    assert found["hangs"] == {f"failed: OverTimeError: it took longer than its limit of {LIMIT_S} s"}
     assert re.search("memory|bad_alloc", str(found["exhausts"]))
     assert found["diverges"] == {"diverged: the training loss is nan in epoch 1"}
-    hanging = {int(line) for line in (nodes.faults / "hanging").read_text().split()}
-    assert hanging
-    deadline = time.monotonic() + 60
-    while any(Path(f"/proc/{process}").exists() for process in hanging):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
     # What has diverged is an outcome, which stays.
     for left in (tmp_path / "quickstart").glob(f"*/{trial_of(tmp_path, 'diverges')}.parquet"):
@@ -248,7 +239,7 @@ def test_a_node_that_is_killed_without_grace_costs_no_trial_and_a_truncated_shar
         wait_for(tmp_path / "quickstart" / "members", "*.parquet")
         nodes.cluster.remove_node(next(iter(nodes.cluster.worker_nodes)), allow_graceful=False)
         nodes.add_worker()
-        out, errors = running.communicate(timeout=150)
+        out, errors = running.communicate()
     assert (running.returncode, errors) == (0, ""), out + errors
     assert_complete(tmp_path, unharmed)
 
@@ -269,14 +260,17 @@ def test_wherever_a_driver_is_killed_or_stopped_the_next_one_goes_on_and_two_at_
 
     chance, folders = random.Random(0), (tmp_path / str(number) for number in count())
     results = next(folders)
-    with driver(plan(results)) as first:
+    with nodes.on("hang"), driver(plan(results, "hangs")) as first:
         wait_for(results / "quickstart", "lease.json")
         second = ended(plan(results))
         assert (second.returncode, second.stderr.count("\n")) == (2, 1), second.stdout + second.stderr
         assert f"error: process {first.pid} on {socket.gethostname()}, since 20" in second.stderr
         assert "has quickstart in" in second.stderr
         first.send_signal(signal.SIGKILL)
-    within, kills = KILLED_WITHIN_S, 1
+    with nodes.on("hang"), driver(plan(results, "hangs")) as running:
+        wait_for(results / "quickstart" / "members", "*.parquet")
+        running.send_signal(signal.SIGKILL)
+    within, kills = KILLED_WITHIN_S, 0
     while kills < pytestconfig.getoption("kills"):
         with driver(plan(results)) as running:
             with suppress(subprocess.TimeoutExpired):
@@ -292,14 +286,11 @@ def test_wherever_a_driver_is_killed_or_stopped_the_next_one_goes_on_and_two_at_
         if ended_itself:
             assert_complete(results, unharmed)
             results = next(folders)
-    with driver(plan(results, "hangs")) as stopped:
-        deadline = time.monotonic() + 60
-        while (holder := holder_of(Results.at(results).store, "quickstart")) is None or holder.pid != stopped.pid:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        time.sleep(STOPPED_AFTER_S)
+    (nodes.faults / "hanging").unlink(missing_ok=True)
+    with nodes.on("hang"), driver(plan(results, "hangs")) as stopped:
+        wait_for(nodes.faults, "hanging")
         stopped.send_signal(signal.SIGINT)
-        out, errors = stopped.communicate(timeout=60)
+        out, errors = stopped.communicate()
     assert (stopped.returncode, errors) == (130, ""), out + errors
     assert "stopped; the same command goes on where it was." in out
 

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.launch.cluster import OBJECT_STORE_BYTES
+from tests.patience import wait_until
 from tests.ray_runs import ROOT
 
 HEAD = f"{'f' * 51}00000"
@@ -27,23 +27,23 @@ COMMANDS = (
 )
 """The lists that a cluster's configuration has to have."""
 CONNECTS = """
-import sys, time
+import sys
 import ray
-from study.terminal import main, application
 from sweeps.launch import cluster
 from sweeps.launch.launch import Cluster
+from tests.patience import wait_until
 
 cluster.LOOK_EVERY_S, cluster.GROWS_WITHIN_S = 1.0, float(sys.argv[3])
 try:
     with cluster.connect(Cluster(sys.argv[1], 4, sys.argv[2]), print, 3) as pool:
         print("workers", pool.workers)
-        deadline = time.monotonic() + 60
-        while ray.cluster_resources().get("CPU") != 3 and time.monotonic() < deadline:
-            time.sleep(0.2)
+        wait_until(lambda: ray.cluster_resources().get("CPU", 0) >= 3)
         print("nodes", int(ray.cluster_resources()["CPU"]))
 except cluster.BadInputError as error:
     print(error)
 """
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def node_type(most: int, **resources: int) -> dict[str, object]:
@@ -110,11 +110,8 @@ def growing() -> Iterator[dict[str, str]]:
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 120
-        while not any(folder.glob("session_latest/logs/monitor.*")):
-            assert time.monotonic() < deadline
-            assert head.poll() is None
-            time.sleep(0.2)
+        wait_until(lambda: head.poll() is not None or any(folder.glob("session_latest/logs/monitor.*")))
+        assert head.poll() is None
         without = ("RAY_OVERRIDE_NODE_ID_FOR_TESTING", "RAY_CLOUD_INSTANCE_ID")
         own = {name: value for name, value in environment.items() if name not in without}
         yield {**own, "ADDRESS": f"127.0.0.1:{port}"}
@@ -134,7 +131,6 @@ def connect(growing: dict[str, str], device: str, within_s: float) -> list[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -39,9 +39,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     log_to = [part for name in PACKAGES for part in ("--log-to", name)]
     arguments = ["run", "quickstart", *TINY, "--limit", "2", "--results", folder / "results", *log_to]
-    done = subprocess.run(
-        command("sweeps", *arguments), cwd=folder, env=environment, capture_output=True, text=True, timeout=200
-    )
+    done = subprocess.run(command("sweeps", *arguments), cwd=folder, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "given up" not in done.stdout
     return folder
@@ -70,6 +68,8 @@ def scalars(file: Path) -> Iterator[tuple[str, float]]:
         content = content[16 + length :]
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_tensorboard_has_a_folder_of_each_trial_beside_its_records(logged: Path, recorded):
     files = list((logged / "results" / "quickstart" / "tensorboard").glob("*/events.out.tfevents.*"))
     assert sorted(file.parent.name for file in files) == sorted(recorded)
@@ -80,6 +80,8 @@ def test_tensorboard_has_a_folder_of_each_trial_beside_its_records(logged: Path,
             assert found[f"ray/tune/{name}"] == pytest.approx(mean, rel=1e-6)
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_mlflow_has_a_run_of_each_trial_with_its_settings_and_means(logged: Path, recorded):
     with closing(sqlite3.connect(logged / "mlflow.db")) as store:
         runs = dict(
@@ -97,6 +99,8 @@ def test_mlflow_has_a_run_of_each_trial_with_its_settings_and_means(logged: Path
             assert {name: metrics[name] for name in MEANS} == pytest.approx(recorded[trial])
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_wandb_has_a_run_of_each_trial_and_its_key_is_nowhere(logged: Path, recorded):
     runs = {file.stem.split("-")[1]: file.read_bytes() for file in logged.glob("wandb/offline-run-*/run-*.wandb")}
     assert set(runs) == set(recorded)
@@ -112,13 +116,8 @@ def test_wandb_has_a_run_of_each_trial_and_its_key_is_nowhere(logged: Path, reco
 def test_without_the_option_none_of_the_packages_is_loaded():
     modules = "sweeps.launch.trials, sweeps.tuning.search, sweeps.launch.loggers"
     code = f"import {modules}, sys; print({set(PACKAGES.values())} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
-
-
-def test_a_run_without_the_option_leaves_nothing_of_the_sort(finished: Path):
-    assert not list(finished.rglob("*tfevents*"))
-    assert not (finished / "quickstart" / "tensorboard").exists()
 
 
 def test_a_package_that_is_missing_is_named_with_what_brings_it(

@@ -1,6 +1,10 @@
 import re
 
+import pytest
+
 from tests.ray_runs import Command
+
+pytestmark = pytest.mark.ray
 
 
 def test_what_tune_adds_is_told_in_time_and_memory(sweeps: Command):

@@ -1,18 +1,21 @@
 import os
 import time
 
+import pytest
+
 from study.trial import Trial
 from sweeps.launch.schedule import schedule
 from sweeps.launch.tasks import run_and_record
+from tests.patience import wait_for_end, wait_until
+
+pytestmark = pytest.mark.ray
 
 
 def test_tasks_run_at_once_in_workers_that_are_used_again(pool, tmp_path):
     def work(task, report):
         (tmp_path / str(os.getpid())).touch()
-        deadline = time.monotonic() + 100
         # Nothing ends before two processes have begun.
-        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: len(list(tmp_path.iterdir())) >= 2)
         return {"square": task["x"] ** 2, "process": os.getpid()}
 
     outcome = schedule([{"x": x} for x in range(8)], work, pool, lambda _: None)
@@ -65,15 +68,27 @@ def test_a_task_that_fails_is_tried_three_times_and_takes_no_other_with_it(pool,
     }
 
 
+def test_a_task_over_its_time_limit_fails_and_its_process_ends(pool, tmp_path):
+    def work(task, report):
+        if "time_limit" in task:
+            (tmp_path / str(os.getpid())).touch()
+            time.sleep(1000)
+        return {}
+
+    outcome = schedule([{"time_limit": 5}, {}], work, pool, lambda _: None, tries=0)
+    assert list(outcome.results) == [1]
+    assert outcome.errors == {0: "OverTimeError: it took longer than its limit of 5 s"}
+    (process,) = tmp_path.iterdir()
+    wait_for_end([int(process.name)])
+
+
 def test_tasks_that_share_a_device_run_at_once_and_others_have_it_to_themselves(pool, tmp_path):
     def work(task, report):
         began = time.time()
         (tmp_path / f"{task['shared']}-{task['x']}").touch()
-        deadline = time.monotonic() + 60
         # Four share two cores: none of them ends before all have begun.
-        while task["shared"] and len(list(tmp_path.glob("True-*"))) < 4 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.5)
+        wait_until(lambda: not task["shared"] or len(list(tmp_path.glob("True-*"))) >= 4)
+        time.sleep(0.2)  # the others would be seen beside it
         return {"from": began, "to": time.time()}
 
     tasks = [{"shared": shared, "x": x} for shared in (True, False) for x in range(4)]

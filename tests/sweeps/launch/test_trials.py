@@ -23,6 +23,7 @@ from sweeps.launch.launch import Launch
 from sweeps.launch.schedule import MAX_FAILURES, WORKER_DIED, Outcome, schedule
 from sweeps.launch.tasks import run_and_record
 from sweeps.launch.trials import run_trials
+from tests.patience import wait_until
 from tests.study.data.sources import encoded, pixels, write_parquet
 
 SMALL = {"epochs": 1, "batch_size": 256, "corruption": "label"}
@@ -53,6 +54,7 @@ def known_to_pay(trial: Trial, members: int) -> dict[str, Any]:
     return {}
 
 
+@pytest.mark.ray
 def test_trials_with_few_members_train_side_by_side_and_each_has_the_numbers_of_its_plan(one, tmp_path):
     trials = [Trial(lr=lr, k=k, **SMALL) for lr in (1e-3, 1e-2) for k in (0.1, 0.2)]
     assert schedule([{}], lambda task, report: known_to_pay(trials[0], 2), one, lambda _: None).errors == {}
@@ -74,6 +76,7 @@ def test_trials_with_few_members_train_side_by_side_and_each_has_the_numbers_of_
         assert rows_of["whole"][name] == rows_of["part"][name]
 
 
+@pytest.mark.ray
 def test_a_trial_that_cannot_be_run_is_recorded_with_its_reason_and_takes_no_other_of_its_bundle_with_it(
     one, tmp_path, monkeypatch
 ):
@@ -94,11 +97,13 @@ def test_a_trial_that_cannot_be_run_is_recorded_with_its_reason_and_takes_no_oth
     assert error.endswith("BadInputError: k=1e-05 corrupts none of 1437 samples; take a larger k, or k=0.")
 
 
+@pytest.mark.ray
 def test_many_tasks_are_given_to_tune_in_waves_that_are_one_run_to_the_user(one, tmp_path, monkeypatch):
     sizes = []
 
     def counted(tasks, *arguments):
         sizes.append(len(tasks))
+        assert {task["time_limit"] for task in tasks} == {1000}
         return schedule(tasks, *arguments)
 
     monkeypatch.setattr(trials_module, "WAVE", 1)
@@ -107,7 +112,8 @@ def test_many_tasks_are_given_to_tune_in_waves_that_are_one_run_to_the_user(one,
     monkeypatch.setattr(trials_module, "schedule", counted)
     results, fractions = Results.at(tmp_path), []
     trials = tuple(Trial(k=k, **SMALL) for k in (1e-5, 0.1, 0.2))
-    whole = run_trials(Launch("test", results, str(tmp_path), trials, backend="single"), one, fractions.append)
+    launch = Launch("test", results, str(tmp_path), trials, backend="single", time_limit=1000)
+    whole = run_trials(launch, one, fractions.append)
     assert sizes == [2, 1]
     assert sorted(outcomes(results).values()) == ["failed", "ok", "ok"]
     assert fractions == sorted(fractions)
@@ -209,6 +215,7 @@ def in_two(launch: Launch, pool: Pool) -> list[trials_module._Unit]:
     return [trials_module._Unit(part, cells, launch.backend) for part in parts if part]
 
 
+@pytest.mark.ray
 def test_where_memory_runs_out_a_bundle_is_tried_in_halves_and_at_last_member_by_member(pool, tmp_path, monkeypatch):
     def killed_for_memory(task, report):
         members = sum(len(settings["seed"]) for settings in task["trials"])
@@ -235,6 +242,7 @@ def test_where_memory_runs_out_a_bundle_is_tried_in_halves_and_at_last_member_by
     assert sorted(tries) == ["1 auto", "1 auto", "2 auto", "2 auto", "2 single"]
 
 
+@pytest.mark.ray
 def test_what_is_recorded_of_a_bundle_that_fails_stays_and_is_not_run_again(one, tmp_path, monkeypatch):
     def dying_at_the_second_record(task, report):
         with (tmp_path / "tries").open("a") as log:
@@ -263,6 +271,7 @@ def test_what_is_recorded_of_a_bundle_that_fails_stays_and_is_not_run_again(one,
     assert sorted(tries) == sorted([f"{trials[0].id} {trials[1].id}", trials[1].id, trials[2].id])
 
 
+@pytest.mark.ray
 def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whole(pool, tmp_path, monkeypatch):
     def held_at_half(task, report):
         from study import run
@@ -274,7 +283,7 @@ def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whol
             def reported(fraction):
                 with log.open("a") as lines:
                     lines.write(f"{os.getpid()} {fraction}\n")
-                time.sleep(100 if first and fraction == 0.5 else 0)
+                time.sleep(1000 if first and fraction == 0.5 else 0)
 
             return together(trials, data_dir, device, reported, *rest, **more, save_every_s=0)
 
@@ -291,8 +300,7 @@ def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whol
 
     def kill() -> None:
         for log in logs:
-            while not (log.exists() and " 0.5" in log.read_text()):
-                time.sleep(0.05)
+            wait_until(lambda log=log: log.exists() and " 0.5" in log.read_text())
             os.kill(int(log.read_text().split()[0]), signal.SIGKILL)
 
     killer = threading.Thread(target=kill, daemon=True)
@@ -311,6 +319,7 @@ def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whol
     assert not any(results.checkpoints("test").holds(trial.id) for trial in trials)
 
 
+@pytest.mark.ray
 def test_data_that_no_node_has_leaves_trials_missing_and_ends_the_run_with_a_sentence(one, tmp_path):
     """The files change after the plan was made: nodes have others than it was made with."""
     folder, results = tmp_path / "data", Results.at(tmp_path / "results")

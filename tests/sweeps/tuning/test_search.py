@@ -21,8 +21,9 @@ from sweeps.plan import Plan
 from sweeps.tuning.search import Search
 from sweeps.tuning.space import cells
 from sweeps.tuning.stages import Tuning
+from tests.patience import wait_for
 from tests.ray_runs import ROOT, Command, command
-from tests.sweeps.test_main import refused, wait_for
+from tests.sweeps.test_main import refused
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -79,6 +80,8 @@ def members(results: Path, sweep: str) -> pd.DataFrame:
     return Results.at(results).read(sweep, "members").to_pandas()
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_killed_search_ends_with_exactly_its_budget_and_nothing_left_running(tuned: Path):
     found = studies(tuned)
     assert set(found) == {"tpe", "random"}
@@ -93,6 +96,8 @@ def test_a_killed_search_ends_with_exactly_its_budget_and_nothing_left_running(t
         assert len({trial.user_attrs["trial"] for trial in study.trials if trial.user_attrs}) == len(states)
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_the_objectives_are_means_over_seeds_on_samples_that_are_no_test_samples(tuned: Path):
     for search, folder in (("tpe", "tune_regularizer"), ("random", "tune_regularizer_random")):
         rows = members(tuned, folder)
@@ -103,6 +108,8 @@ def test_the_objectives_are_means_over_seeds_on_samples_that_are_no_test_samples
             assert trial.values == pytest.approx(means.loc[trial.user_attrs["trial"]].tolist())
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_the_confirmation_has_every_arm_on_fresh_seeds(tuned: Path):
     rows = members(tuned, "tune_regularizer_confirm")
     assert set(rows["seed"]) == {2, 3}
@@ -117,6 +124,8 @@ def test_the_confirmation_has_every_arm_on_fresh_seeds(tuned: Path):
     assert set(rows["trial"]) == {trial.id for trial in plan.trials}
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_finished_tuning_trains_nothing_and_its_folders_read_like_any_other(
     tuned: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
@@ -139,6 +148,7 @@ def test_a_finished_tuning_trains_nothing_and_its_folders_read_like_any_other(
     ]
 
 
+@pytest.mark.ray
 def test_a_setting_that_diverges_is_a_failed_trial_and_a_record_that_is_refused_is_none(tmp_path: Path):
     (cell,) = cells({"subset": [200], "epochs": [1], "seed": [0], "lr": [1e30]}, fresh=2, tune_lr=False)
     search = Search(cell, "tpe", 2, 0, Results.at(tmp_path))
