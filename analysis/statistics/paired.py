@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, inactive_settings, varying_settings
 from analysis.metrics import METRICS, Metric
@@ -132,11 +131,10 @@ def holm(p_values: pd.Series) -> pd.Series:
         >>> holm(pd.Series([0.01, 0.03, np.nan])).tolist()
         [0.02, 0.03, nan]
     """
-    corrected = pd.Series(np.nan, index=p_values.index, dtype=float)
-    known = p_values.notna()
-    if known.any():
-        corrected[known] = multipletests(p_values[known].astype(float), method="holm")[1]
-    return corrected
+    # The one of statsmodels collects all garbage of the process each time, which can take most of a second.
+    known = p_values.dropna().astype(float).sort_values()
+    corrected: pd.Series = (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1.0)
+    return corrected.reindex(p_values.index)
 
 
 def reference_level(factor: str, levels: list[Any], reference: str | None = None) -> Any:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from analysis.metrics import METRICS
 from analysis.statistics.paired import PairedTest, compare, holm, paired_test
@@ -132,6 +133,12 @@ def test_holm_worked_out_by_hand():
     corrected = holm(pd.Series([0.01, 0.04, None, 0.03, 0.005], index=[7, 3, 5, 1, 2], dtype=float))
     assert corrected.tolist() == pytest.approx([0.03, 0.06, math.nan, 0.06, 0.02], nan_ok=True)
     assert corrected.index.tolist() == [7, 3, 5, 1, 2]
+
+
+def test_holm_is_that_of_statsmodels():
+    p_values = np.random.default_rng(0).choice(np.linspace(0, 0.3, 20), 30)  # with ties
+    expected = multipletests(p_values, method="holm")[1]
+    np.testing.assert_allclose(holm(pd.Series(p_values)), expected, rtol=1e-12)
 
 
 def test_holm_stays_a_probability_and_leaves_one_p_as_it_is():
