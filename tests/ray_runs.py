@@ -1,4 +1,4 @@
-"""Commands that really run."""
+"""Sweeps that really run, as fixtures for whoever needs their records."""
 
 import subprocess
 import sys
@@ -30,3 +30,18 @@ def sweeps() -> Command:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished(sweeps: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder in which the tiny quickstart has run to its end on Ray, in two launches."""
+    results = tmp_path_factory.mktemp("finished") / "results"
+    first = sweeps("run", "quickstart", *TINY, "--limit", "1", "--results", results)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "about to run 1 trial, 2 members" in first.stdout
+    assert "1 done, 3 missing" in first.stdout
+    rest = sweeps("run", "quickstart", *TINY, "--results", results)
+    assert rest.returncode == 0, rest.stdout + rest.stderr
+    for norm in ("batch", "none"):
+        assert rest.stdout.count(f"lenet, norm {norm}, batches of 64: trained as ") == 1
+    return results

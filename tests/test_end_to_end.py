@@ -16,21 +16,6 @@ from tests.sweeps.test_main import assert_same_science
 pytestmark = pytest.mark.ray
 
 
-@pytest.fixture(scope="module")
-def finished(sweeps: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder in which the tiny quickstart has run to its end on Ray, in two launches."""
-    results = tmp_path_factory.mktemp("finished") / "results"
-    first = sweeps("run", "quickstart", *TINY, "--limit", "1", "--results", results)
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "about to run 1 trial, 2 members" in first.stdout
-    assert "1 done, 3 missing" in first.stdout
-    rest = sweeps("run", "quickstart", *TINY, "--results", results)
-    assert rest.returncode == 0, rest.stdout + rest.stderr
-    for norm in ("batch", "none"):
-        assert rest.stdout.count(f"lenet, norm {norm}, batches of 64: trained as ") == 1
-    return results
-
-
 def test_the_sweep_on_ray_gives_the_golden_table(finished: Path):
     """Golden: an independent loop over the same flips, order and initial weights, written with bare torch layers.
 
