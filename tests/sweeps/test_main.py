@@ -26,7 +26,7 @@ from sweeps.lock import exclusive
 from sweeps.parts import Part
 from sweeps.plan import Plan
 from sweeps.sweep import Scale, Sweep, product
-from tests.patience import wait_for_end, wait_until
+from tests.patience import wait_for, wait_for_end
 from tests.ray_runs import ROOT, TINY, Command, command
 
 PROVENANCE = ["seconds", "started", "git_commit", "git_dirty", "versions"]
@@ -309,37 +309,29 @@ def descendants(process: int) -> list[int]:
     return found
 
 
-def name_of(process: int) -> str:
-    """The program of a process, or as what it has itself shown."""
-    try:
-        return Path(Path(f"/proc/{process}/cmdline").read_text().partition("\0")[0]).name
-    except OSError:
-        return ""
-
-
 @pytest.mark.ray
 @pytest.mark.parametrize(
     ("number", "everyone", "after"),
     [
-        pytest.param(signal.SIGINT, False, "ray::", id="ctrl_c"),
-        pytest.param(signal.SIGTERM, False, "raylet", id="kubernetes", marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, True, "ray::", id="slurm", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, False, "members", id="ctrl_c"),
+        pytest.param(signal.SIGTERM, False, "plans", id="kubernetes", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, True, "members", id="slurm", marks=pytest.mark.slow),
     ],
 )
 def test_ctrl_c_and_sigterm_stop_cleanly_and_say_how_to_go_on(
     number: signal.Signals, everyone: bool, after: str, tmp_path: Path
 ):
-    """Once a worker is there, or Ray itself. Slurm signals all processes of a job step; here Ray's own come first."""
+    """After the first record, or the plan. Slurm signals all processes of a job step; here Ray's own come first."""
     results = tmp_path / "results"
     driver = subprocess.Popen(
-        command("sweeps", "run", "quickstart", "--results", results),
+        command("sweeps", "run", "quickstart", *TINY, "--backend", "single", "--results", results),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        wait_until(lambda: any(after in name_of(process) for process in descendants(driver.pid)))
+        wait_for(results / "quickstart" / after, "*")
         processes = descendants(driver.pid)
         for process in reversed(processes) if everyone else [driver.pid]:
             with suppress(ProcessLookupError):
