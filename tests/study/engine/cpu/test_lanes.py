@@ -49,16 +49,28 @@ def assert_same(members: int, layers: list[nn.Module], features: Tensor) -> None
         torch.testing.assert_close(actual[name], value, rtol=1e-10, atol=1e-10, msg=name)
 
 
-@pytest.mark.parametrize("members", [1, 2, 3, 4, 5, 8, 16])
-@pytest.mark.parametrize(("inputs", "outputs"), [(1, 6), (3, 6), (6, 16), (5, 7)])
+@pytest.mark.parametrize(
+    ("members", "inputs", "outputs"),
+    [(1, 1, 6), (2, 6, 16), (3, 5, 7), (4, 3, 6), (5, 5, 7), (8, 6, 16), (16, 3, 6)],
+)
 def test_a_convolution_gives_what_torch_gives(members, inputs, outputs, calls):
     assert_same(members, [convolution(members, inputs, outputs, 5)], images(members, inputs, 11, 9))
     assert calls
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("padding", [0, 2, (1, 0), (0, 3)])
-@pytest.mark.parametrize("kernel", [1, 3, (5, 2), (1, 4)])
+@pytest.mark.parametrize(
+    ("kernel", "padding", "bias"),
+    [
+        (1, 0, True),
+        (1, (1, 0), False),
+        (3, 0, False),
+        (3, 2, True),
+        ((5, 2), (0, 3), True),
+        ((5, 2), 2, False),
+        ((1, 4), (1, 0), True),
+        ((1, 4), (0, 3), False),
+    ],
+)
 def test_it_does_so_for_every_kernel_and_padding(kernel, padding, bias, calls):
     layers = [convolution(4, 2, 6, kernel, padding=padding, bias=bias)]
     assert_same(4, layers, images(4, 2, 7, 8))
@@ -91,8 +103,7 @@ def network(members: int, channels: int = 2) -> list[nn.Module]:
     return [convolution(members, channels, 6, 5, bias=False), fused, convolution(members, 6, 4, 3), *last]
 
 
-@pytest.mark.parametrize("members", [1, 3, 8])
-@pytest.mark.parametrize("size", [(12, 16), (13, 15)])
+@pytest.mark.parametrize(("members", "size"), [(1, (13, 15)), (3, (12, 16)), (8, (13, 15))])
 def test_the_layers_between_know_whose_channels_they_have(members, size, calls):
     assert_same(members, network(members), images(members, 2, *size))
     assert len(calls) == 2
