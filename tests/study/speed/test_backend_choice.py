@@ -147,6 +147,7 @@ def test_as_many_processes_share_a_device_as_get_clearly_more_done(tmp_path, mon
     assert backend_choice.fastest_process_count(contender, *arguments) == count
 
 
+@pytest.mark.slow
 def test_processes_that_train_are_timed_side_by_side(monkeypatch):
     monkeypatch.setattr(backend_choice, "SIDE_BY_SIDE_S", 0.1)
     monkeypatch.setattr(backend_choice, "MARGIN", 1000)

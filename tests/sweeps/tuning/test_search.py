@@ -21,14 +21,14 @@ from sweeps.plan import Plan
 from sweeps.tuning.search import Search
 from sweeps.tuning.space import cells
 from sweeps.tuning.stages import Tuning
-from tests.patience import wait_for
+from tests.patience import wait_until
 from tests.ray_runs import ROOT, Command, command
 from tests.sweeps.test_main import refused
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 BUDGET = 3
-SMALL = {"subset": [200], "epochs": [2], "seed": [0, 1]}
+SMALL = {"subset": [200], "epochs": [1], "seed": [0, 1]}
 SETTINGS = [part for name, values in SMALL.items() for part in ("--set", f"{name}={','.join(map(str, values))}")]
 TUNE = [
     "tune",
@@ -41,6 +41,8 @@ TUNE = [
     "1",
     "--workers",
     "1",
+    "--backend",
+    "single",
     *SETTINGS,
     "-y",
 ]
@@ -52,10 +54,9 @@ def tuned(sweeps: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tuning whose driver was killed in the midst of its first search, and that was then taken up again."""
     results = tmp_path_factory.mktemp("tuned") / "results"
     driver = subprocess.Popen(command("sweeps", *TUNE, "--results", results), cwd=ROOT, stdout=subprocess.DEVNULL)
-    for trial in CELL.references:
-        wait_for(results / "tune_regularizer" / "members", f"{trial.id}.parquet")
-    while len(list((results / "tune_regularizer" / "members").glob("*.parquet"))) < len(CELL.references) + 1:
-        assert driver.poll() is None
+    references, members = len(CELL.references), results / "tune_regularizer" / "members"
+    wait_until(lambda: driver.poll() is not None or len(list(members.glob("*.parquet"))) > references)
+    assert driver.poll() is None
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     left_behind = studies(results)["tpe"].get_trials(states=(TrialState.COMPLETE,))
