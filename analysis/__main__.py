@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import pandas as pd
 import typer
 
+from analysis.arguments import next_command, takes_results
 from analysis.cells import shared_settings
 from analysis.load import Loaded, load_all
 from analysis.metrics import Metric, select_metrics
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from analysis.tuning.tradeoff import TunedCell
 
 app = application("Turn records into tables, tests and figures.")
-ResultsDir = Annotated[str, typer.Argument(metavar="RESULTS", help="The results folder, a local path or a URI.")]
 SweepName = Annotated[str | None, typer.Option("--sweep", help="Only this sweep; by default every one in RESULTS.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Accept a grid with holes and name what it lacks.")]
 Format = Annotated[str, typer.Option("--format", help="text, markdown, latex (with booktabs), csv or json.")]
@@ -41,8 +41,9 @@ FigureFolder = Annotated[
 
 
 @app.command("tables")
+@takes_results
 def tabulate(
-    results: ResultsDir,
+    results: str,
     factor: Annotated[str | None, typer.Option(help="A setting, whose levels are shown side by side.")] = None,
     reference: Annotated[str | None, typer.Option(help="The level that the others are compared with.")] = None,
     marginal: Annotated[bool, typer.Option("--marginal", help="The factor over all cells of the others.")] = False,
@@ -86,6 +87,7 @@ def tabulate(
             table = tables.summary_table(tables.summary(loaded.members, metrics), _title(loaded))
         tabulated.append(_add_notes(table, loaded))
     output.show(tabulated)
+    output.hint(next_command("compare", results, *_one_sweep(tabulated, sweep), "--factor", factor or "norm"))
 
 
 def _effects(loaded: Loaded, metrics: Sequence[Metric]) -> Table:
@@ -99,8 +101,9 @@ def _effects(loaded: Loaded, metrics: Sequence[Metric]) -> Table:
 
 
 @app.command("compare")
+@takes_results
 def compare_levels(
-    results: ResultsDir,
+    results: str,
     factor: Annotated[str, typer.Option(help="The setting whose levels are compared.")] = "norm",
     reference: Annotated[str | None, typer.Option(help="The level that the others are compared with.")] = None,
     alternative: Annotated[str | None, typer.Option(help="greater, less or two-sided, for every metric.")] = None,
@@ -124,11 +127,13 @@ def compare_levels(
         table = tables.comparison_table(comparison, f"{loaded.sweep}: {factor}, paired t-tests over seeds")
         tabulated.append(_add_notes(table, loaded))
     output.show(tabulated)
+    output.hint(next_command("figures", results, *_one_sweep(tabulated, sweep)))
 
 
 @app.command("claims")
+@takes_results
 def decide_claims(
-    results: ResultsDir, sweep: SweepName = None, partial: Partial = False, form: Format = "text", out: Out = None
+    results: str, sweep: SweepName = None, partial: Partial = False, form: Format = "text", out: Out = None
 ) -> None:
     """Decide every empirical claim of the paper from the records: held, not held, undecided or not run.
 
@@ -145,11 +150,13 @@ def decide_claims(
 
     output, folder = Output(form, out), Results.at(results)
     output.show([tables.claims_table(ledger(folder, sweep, partial), "The paper's claims", folder)])
+    output.hint(next_command("report", results))
 
 
 @app.command("amplification")
+@takes_results
 def show_amplification(
-    results: ResultsDir, sweep: SweepName = None, partial: Partial = False, form: Format = "text", out: Out = None
+    results: str, sweep: SweepName = None, partial: Partial = False, form: Format = "text", out: Out = None
 ) -> None:
     """Compare the theory's amplification of influence, (gamma/sigma)^2, with the measured ratio of squared gradients.
 
@@ -164,8 +171,9 @@ def show_amplification(
 
 
 @app.command("membership")
+@takes_results
 def attack_models(
-    results: ResultsDir,
+    results: str,
     attack: Annotated[list[str] | None, typer.Option(help="An attack to show; may be repeated.")] = None,
     sweep: SweepName = None,
     figures: FigureFolder = None,
@@ -206,8 +214,9 @@ def attack_models(
 
 
 @app.command("tradeoff")
+@takes_results
 def show_tradeoff(
-    results: ResultsDir,
+    results: str,
     max_accuracy_loss: MaxLoss = MAX_LOSS,
     sweep: Annotated[str, typer.Option(help="The tuning.")] = SEARCHES["tpe"],
     figures: FigureFolder = None,
@@ -267,8 +276,9 @@ def _draw_tuned(tuned: "Sequence[TunedCell]", shares: pd.DataFrame | None, folde
 
 
 @app.command("figures")
+@takes_results
 def draw_paper_figures(
-    results: ResultsDir,
+    results: str,
     sweep: SweepName = None,
     figure: Annotated[list[str] | None, typer.Option(help="A figure to draw, as fig1; may be repeated.")] = None,
     folder: FigureFolder = None,
@@ -307,11 +317,13 @@ def draw_paper_figures(
     table.notes += [*not_drawn, *(f"records: {records.below(loaded.sweep)}" for loaded in all_records)]
     table.notes += [note for loaded in all_records for note in loaded.notes]
     output.show([table])
+    output.hint(next_command("report", results))
 
 
 @app.command("report")
+@takes_results
 def write_report(
-    results: ResultsDir,
+    results: str,
     max_accuracy_loss: MaxLoss = MAX_LOSS,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="The page; by default RESULTS/report.html.")
@@ -359,6 +371,11 @@ def _figure_folder(results: str, folder: Path | None, sweep: str, sweeps: int = 
     if is_uri(results):
         raise BadInputError("figures of results on a URI need a local folder: --figures DIR.")
     return Path(results) / sweep / "figures"
+
+
+def _one_sweep(tabulated: Sequence[Table], sweep: str | None) -> list[str]:
+    """Return the options that name the sweep, where one was named of several."""
+    return ["--sweep", sweep] if sweep is not None and tabulated else []
 
 
 def _title(loaded: Loaded) -> str:

@@ -40,13 +40,14 @@ read. The claims on Fig. 8, the alpha that our Fig. 8 shows and the verdicts on 
 
 
 def select_metrics(columns: Sequence[str] | None) -> tuple[Metric, ...]:
-    """Return the metrics of the columns, in the order of `METRICS`; all metrics where no column is named.
+    """Return the metrics that are named, by column or as tables head them, in the order of `METRICS`; by default all.
 
     Raises:
         BadInputError: there is no such metric.
     """
-    known = [metric.column for metric in METRICS]
+    names = {name.lower(): metric for metric in METRICS for name in (metric.column, metric.label)}
     for column in columns or ():
-        if column not in known:
-            raise unknown("metric", column, known)
-    return tuple(metric for metric in METRICS if not columns or metric.column in columns)
+        if column.lower() not in names:
+            raise unknown("metric", column, [name for metric in METRICS for name in (metric.column, metric.label)])
+    chosen = {names[column.lower()].column for column in columns or ()}
+    return tuple(metric for metric in METRICS if not columns or metric.column in chosen)

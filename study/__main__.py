@@ -236,10 +236,19 @@ def _members_table(rows: list[dict[str, object]]) -> Table:
     return table
 
 
+def prepare_to_train(here: bool = True) -> None:
+    """Give this process, which is to train, the environment of a worker, and have it stop at once when it is told to.
+
+    Args:
+        here: whether this process itself is to train; it is then started once more.
+    """
+    if here:
+        restart_with_environment()
+    kept = any(argument.startswith("--results") for argument in sys.argv)
+    stop_at_once("stopped; the same command goes on from the last checkpoint." if kept else "stopped")
+
+
 if __name__ == "__main__":
     if sys.modules["__main__"].__spec__ is __spec__:  # not where a test runs this module within its own process
-        if sys.argv[1:2] == ["run"]:  # the benchmark times other processes, which it starts itself
-            restart_with_environment()
-        kept = any(argument.startswith("--results") for argument in sys.argv)
-        stop_at_once("stopped; the same command goes on from the last checkpoint." if kept else "stopped")
+        prepare_to_train(sys.argv[1:2] == ["run"])  # the benchmark times other processes, which it starts itself
     main(app, "python -m study")

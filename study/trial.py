@@ -2,10 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
+
+import pyarrow as pa
 
 from study import imports
 from study.data import folders
@@ -26,6 +29,7 @@ from study.settings import (
 
 MODELS = 32
 """The models of `splits` unless another number is asked for, as in the paper."""
+MOST_IN_A_RANGE = 10_000
 FEWEST_MODELS = 6
 """A target then has at least two shadows that are trained on a sample and two that aren't, as a variance needs."""
 
@@ -196,7 +200,7 @@ def _is_users_own(stated: Setting, value: str) -> bool:
 
 
 def parse(assignments: Iterable[str]) -> dict[str, list[Any]]:
-    """Return the values by setting of the command line's `KEY=VALUE[,VALUE...]`.
+    """Return the values by setting of the command line's `KEY=VALUE[,VALUE...]`; whole numbers may be ranges, `0..4`.
 
     Raises:
         BadInputError: no `=`, an unknown or repeated key, or a value of the wrong type.
@@ -204,6 +208,8 @@ def parse(assignments: Iterable[str]) -> dict[str, list[Any]]:
     Example:
         >>> parse(["norm=batch,none", "k=0.1"])
         {'norm': ['batch', 'none'], 'k': [0.1]}
+    >>> parse(["seed=0..3,7"])
+    {'seed': [0, 1, 2, 3, 7]}
     """
     values: dict[str, list[Any]] = {}
     for assignment in assignments:
@@ -215,9 +221,30 @@ def parse(assignments: Iterable[str]) -> dict[str, list[Any]]:
         if name in values:
             raise BadInputError(f"{name} is set twice.")
         # Seeds are the members of one trial: each is a number of its own here, the tuple is made later.
-        converted = [convert(name, part) for part in text.split(",")]
+        converted = [convert(name, part) for part in _spelled_out(name, text)]
         values[name] = [value[0] for value in converted] if SETTINGS[name].is_tuple else converted
     return values
+
+
+def _spelled_out(name: str, text: str) -> Iterator[str]:
+    """Yield the parts of `VALUE[,VALUE...]`; of a setting with whole numbers `2..4` stands for 2, 3 and 4.
+
+    Raises:
+        BadInputError: a range is empty, or longer than any grid.
+    """
+    whole = SETTINGS[name].arrow in (pa.int32(), pa.int64())
+    for part in text.split(","):
+        ends = re.fullmatch(r"(\d+)\.\.(\d+)", part.strip()) if whole else None
+        if ends is None:
+            yield part
+            continue
+        first, last = int(ends[1]), int(ends[2])
+        if not first <= last < first + MOST_IN_A_RANGE:
+            raise BadInputError(
+                f"{name}={part} is no range: it goes from a number to one that is not below it, at most "
+                f"{MOST_IN_A_RANGE:,} in all, as in {name}=0..4."
+            )
+        yield from map(str, range(first, last + 1))
 
 
 def _digest(canonical: Mapping[str, Any]) -> str:

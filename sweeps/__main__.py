@@ -21,6 +21,7 @@ from sweeps.console import (
     run_and_report,
     run_tunings,
     size,
+    status_table,
     trials_table,
 )
 from sweeps.launch.launch import Cluster, Launch
@@ -224,15 +225,29 @@ def retry(
 
 
 @app.command()
-def status(name: Name, results: ResultsOption = "results") -> None:
+def status(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A sweep; by default every one of the folder.", show_default=False),
+    ] = None,
+    results: ResultsOption = "results",
+) -> None:
     """Count the trials that are done, missing, failed and diverged, of all that was planned.
 
     Example: python -m sweeps status quickstart --results results
+    Example: python -m sweeps status --results s3://bucket/study
     """
-    name = registry.folder(name)
     where = Results.at(results)
-    state = _saved(name, where).state(where)
-    console.print(f"{name}: {size(state.plan.trials)}: {state}")
+    if name is not None:
+        name = registry.folder(name)
+        state = _saved(name, where).state(where)
+        console.print(f"{name}: {size(state.plan.trials)}: {state}")
+        return
+    plans = {sweep: Plan.saved(sweep, where) for sweep in where.sweeps()}
+    states = [plan.state(where) for plan in plans.values() if plan is not None]
+    if not states:
+        raise BadInputError(f"{where} has no plan of any sweep; start one with `python -m sweeps run quickstart`.")
+    print_table(status_table(states))
 
 
 @app.command()

@@ -19,7 +19,7 @@ from sweeps.interrupt import CTRL_C
 from sweeps.launch.launch import Callbacks, Launch
 from sweeps.options import Logger
 from sweeps.parts import Part
-from sweeps.plan import Plan, State, command
+from sweeps.plan import OUTCOMES, Plan, State, command
 from sweeps.tuning import space
 
 if TYPE_CHECKING:
@@ -299,6 +299,17 @@ def trials_table(state: State, most: int | None, seconds: Callable[[Trial], floa
         table.add_row(trial.id, *settings, str(len(trial.members)), time, state.of(trial))
     if most is not None and len(trials) > most:
         table.caption = f"and {len(trials) - most} more; --all shows them"
+    return table
+
+
+def status_table(states: Sequence[State]) -> Table:
+    """Return a table of several sweeps' plans, held against the records."""
+    table = Table("sweep")
+    for name in ("trials", "members", *OUTCOMES):
+        table.add_column(name, justify="right")
+    for state in states:
+        counts = (len(state.plan.trials), state.plan.members, *(state.counts[outcome] for outcome in OUTCOMES))
+        table.add_row(state.plan.sweep, *(f"{count:,}" for count in counts))
     return table
 
 

@@ -18,6 +18,9 @@ from study.settings import FOLDER_FIELDS
 from study.storage.location import public
 from study.trial import Trial
 
+OUTCOMES = ("done", "missing", "failed", "diverged")
+"""What may have come of a trial."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -183,4 +186,4 @@ class State:
         return tuple(trial for trial in self.plan.trials if self.of(trial) == state)
 
     def __str__(self) -> str:
-        return ", ".join(f"{self.counts[name]} {name}" for name in ("done", "missing", "failed", "diverged"))
+        return ", ".join(f"{self.counts[name]} {name}" for name in OUTCOMES)

@@ -53,6 +53,9 @@ def test_a_finished_sweep_runs_nothing_and_changes_no_record(sweeps: Command, fi
 def test_status_counts_what_was_planned(sweeps: Command, finished: Path):
     done = sweeps("status", "quickstart", "--results", finished)
     assert done.stdout.strip() == "quickstart: 4 trials, 8 members: 4 done, 0 missing, 0 failed, 0 diverged"
+    every = sweeps("status", "--results", finished)
+    (row,) = (line for line in every.stdout.splitlines() if "quickstart" in line)
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["quickstart", "4", "8", "4", "0", "0", "0"]
 
 
 def test_a_damaged_shard_is_named_by_who_reads_it_and_left_as_it_is(sweeps: Command, finished: Path, tmp_path: Path):

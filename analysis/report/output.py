@@ -112,6 +112,11 @@ class Output:
         else:
             print(message, file=sys.stderr)
 
+    def hint(self, message: str) -> None:
+        """Print what a person may want next; a program that reads the output has no use for it."""
+        if self.form == "text" and self.file is None:
+            console.print(message, soft_wrap=True)
+
 
 def render(tables: Sequence[Table], form: str) -> str:
     """Return all tables in one of `FORMATS`.

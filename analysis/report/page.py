@@ -187,10 +187,17 @@ def _hours(seconds: float) -> str:
     return f"{seconds / 3600:,.2g} device-hours" if seconds < 36000 else f"{seconds / 3600:,.0f} device-hours"
 
 
+def _short(commit: str) -> str:
+    """Return the first digits of a commit; a version, where there was no checkout, as it is."""
+    return commit if " " in commit else commit[:10]
+
+
 def _code(members: pd.DataFrame) -> str:
     """Return the version of the code that made the records."""
-    commits = [str(commit)[:10] for commit in members["git_commit"].dropna().unique()]
+    commits = [_short(commit) for commit in members["git_commit"].dropna().unique()]
     changed = "with uncommitted changes" if members["git_dirty"].fillna(False).astype(bool).any() else "unchanged"
+    if len(commits) == 1 and " " in commits[0]:
+        return f"code of {commits[0]}, as installed"
     version = f"commit {commits[0]}" if len(commits) == 1 else f"{len(commits)} commits"
     return f"code of {version}, {changed}" if commits else "code of no known commit"
 
@@ -386,7 +393,7 @@ def _provenance(all_records: Sequence[Loaded]) -> Section:
     for _, row in data.iterrows():
         versions = json.loads(row["versions"]) if isinstance(row["versions"], str) else {}
         table.add_row(
-            "-" if pd.isna(row["git_commit"]) else str(row["git_commit"])[:10],
+            "-" if pd.isna(row["git_commit"]) else _short(row["git_commit"]),
             "-" if pd.isna(row["git_dirty"]) else "yes" if row["git_dirty"] else "no",
             "-" if pd.isna(row["device"]) else str(row["device"]),
             ", ".join(f"{name} {number}" for name, number in versions.items()),

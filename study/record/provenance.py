@@ -25,7 +25,7 @@ def provenance(device: str | None = None, backend: str | None = None, pack: int 
         "backend": backend,
         "pack": pack,
         "device": device and device_name(device),
-        "git_commit": _git("rev-parse", "HEAD"),
+        "git_commit": _commit(),
         "git_dirty": _dirty(),
         "versions": json.dumps({"python": platform.python_version(), **_versions()}, sort_keys=True),
     }
@@ -53,9 +53,23 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def _commit() -> str | None:
+    """Return the commit of this code; of one that was installed without a checkout its version, as `normleak 0.1.0`."""
+    if _is_tracked():
+        return _git("rev-parse", "HEAD")
+    own = _versions().get("normleak")
+    return own and f"normleak {own}"
+
+
 def _dirty() -> bool | None:
-    changes = _git("status", "--porcelain", "--untracked-files=no")
+    changes = _git("status", "--porcelain", "--untracked-files=no") if _is_tracked() else None
     return None if changes is None else bool(changes)
+
+
+@cache
+def _is_tracked() -> bool:
+    """Return whether this file is of a checkout, and not merely in the folder of somebody else's, as in its `.venv`."""
+    return _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
 
 
 def _git(*arguments: str) -> str | None:

@@ -38,6 +38,9 @@ from study.storage.store import LocalStore, Store
 Source = tuple[str, frozenset[str] | None]
 """The name of a file with rows, and of a file of many the trials that it counts for."""
 
+PARTS_OF_A_SWEEP = (COMMIT, "plans", compaction.FOLDER)
+"""The folders of which a sweep's own has at least one with files in it."""
+
 
 @dataclass(frozen=True, repr=False)
 class Results:
@@ -108,8 +111,11 @@ class Results:
         """
         if not self.exists():
             raise BadInputError(f"there is no results folder {str(self)!r}.")
-        having = (COMMIT, "plans", compaction.FOLDER)
-        return [name for name in self.store.folders() if any(self.store.list(f"{name}/{folder}") for folder in having)]
+        return [
+            name
+            for name in self.store.folders()
+            if any(self.store.list(f"{name}/{folder}") for folder in PARTS_OF_A_SWEEP)
+        ]
 
     def write(self, sweep: str, trial: str, tables: Mapping[str, Sequence[Mapping[str, Any]] | pa.Table]) -> None:
         """Write a trial's shards, that of `members` last.

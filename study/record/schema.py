@@ -80,7 +80,11 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             column("device", pa.string(), "The processor or GPU that trained it."),
             column("seconds", pa.float64(), "Its share of the time to train and measure its pack.", "seconds"),
             column("started", pa.timestamp("us", tz="UTC"), "When its pack was begun."),
-            column("git_commit", pa.string(), "The commit of normleak that trained it."),
+            column(
+                "git_commit",
+                pa.string(),
+                "The commit of normleak that trained it, or its version as installed.",
+            ),
             column("git_dirty", pa.bool_(), "Whether files differed from that commit."),
             column("versions", pa.string(), "The versions of Python, torch and the like, as JSON."),
             column("schema_version", pa.int32(), "The version of the records' schema."),

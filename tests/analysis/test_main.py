@@ -103,7 +103,7 @@ def test_figures_prints_where_the_figures_and_the_records_are(complete: Results)
     done = python("figures", complete)
     assert (done.returncode, done.stderr) == (0, "")
     folder = Path(complete.location) / "mine" / "figures"
-    assert done.stdout.splitlines()[-3:] == [
+    assert done.stdout.splitlines()[-4:-1] == [
         f"figure: {folder}/memorization.png",
         f"figure: {folder}/memorization.pdf",
         f"records: {complete}/mine",
@@ -139,7 +139,7 @@ def test_a_partial_grid_says_how_much_is_missing(complete: Results, command):
     for arguments in (["tables"], ["compare", "--factor", "norm"], ["figures"]):
         code, out, err = command(*arguments, complete.location, "--partial")
         assert (code, err) == (0, "")
-        assert out.endswith(f"mine: 3 of 18 planned members are missing, of [{GRID[3]}].\n")
+        assert out.splitlines()[-2] == f"mine: 3 of 18 planned members are missing, of [{GRID[3]}]."
 
 
 def test_every_sweep_is_shown_unless_one_is_named(complete: Results, command):
@@ -222,7 +222,7 @@ def test_the_ledger_prints_every_claim_within_a_hundred_columns(results: Results
     assert [cell.strip() for cell in line.split("│")][2:4] == ["held", "3"]
     assert "  held: quickstart on digits, lenet; in 2 of 2 cells\n" in out
     assert f"  not run: python -m sweeps run ood --results {results}\n" in out
-    assert out.splitlines()[-1].endswith(" not run")
+    assert out.splitlines()[-2].endswith(" not run")
     assert "fig3-above" not in command("claims", results, "--sweep", "quickstart")[1]
 
 
@@ -269,7 +269,8 @@ def test_figures_of_several_sweeps_do_not_overwrite_each_other(complete: Results
 
 def test_a_uri_is_a_results_folder_too(complete: Results, command, refusal, tmp_path: Path):
     uri = Path(complete.location).as_uri()
-    assert command("tables", uri)[1] == command("tables", complete)[1]
+    by_path, by_uri = (command("tables", place)[1].splitlines() for place in (complete, uri))
+    assert by_uri[:-1] == by_path[:-1]
     assert "--figures DIR" in refusal("figures", uri)
     assert command("figures", uri, "--figures", tmp_path / "figures")[0] == 0
 
@@ -304,6 +305,47 @@ def test_the_audits_tables_go_to_a_file_and_its_figures_to_a_folder(complete: Re
     assert (tmp_path / "audit.md").read_text().count("**halves: ") == 2
 
 
+# How the folder is named
+
+
+def test_the_folder_is_an_argument_or_an_option_and_a_sweeps_own_folder_stands_for_it(
+    command: Callable[..., tuple[int, str, str]], complete: Results, monkeypatch: pytest.MonkeyPatch
+):
+    folder = Path(complete.location)
+    code, usual, _ = command("tables", folder, "--sweep", "mine", "--format", "json")
+    assert code == 0
+    monkeypatch.chdir(folder.parent)
+    for arguments in (
+        [folder / "mine"],
+        ["--results", folder],
+        ["--results", folder, folder],
+        [f"{folder.name}/mine/"],
+        ["--results", f"{folder.name}/mine", "--sweep", "mine"],
+    ):
+        assert command("tables", *arguments, "--format", "json")[:2] == (0, usual), arguments
+    monkeypatch.chdir(folder / "mine")
+    assert command("tables", ".", "--format", "json")[:2] == (0, usual)
+
+
+def test_a_metric_is_named_by_its_column_or_as_tables_head_it(
+    command: Callable[..., tuple[int, str, str]], complete: Results
+):
+    by_column = command("tables", complete, "--metric", "mia_auc", "--format", "csv")
+    assert command("tables", complete, "--metric", "MIA AUC", "--format", "csv") == by_column
+    assert by_column[0] == 0
+
+
+def test_each_table_ends_with_the_next_command_but_not_for_a_program(
+    command: Callable[..., tuple[int, str, str]], complete: Results
+):
+    _, out, _ = command("tables", complete)
+    assert out.splitlines()[-1] == f"next: python -m analysis compare {complete} --factor norm"
+    _, out, _ = command("compare", complete, "--sweep", "mine")
+    assert out.splitlines()[-1] == f"next: python -m analysis figures {complete} --sweep mine"
+    for form in ("csv", "json", "markdown", "latex"):
+        assert "next: " not in "".join(map(str, command("tables", complete, "--format", form)))
+
+
 # What can't be done
 
 
@@ -321,7 +363,9 @@ def test_the_audits_tables_go_to_a_file_and_its_figures_to_a_folder(complete: Re
         (["tables", "RESULTS", "--marginal"], "need a --factor"),
         (["tables", "RESULTS", "--out", "RESULTS/mine"], "tables can't be written to"),
         (["tables", "RESULTS/nowhere"], "there is no results folder '"),
-        (["tables", "RESULTS/mine"], "holds no records; run a sweep first"),
+        (["tables", "RESULTS/mine", "--sweep", "other"], "--sweep other is not in the folder of mine"),
+        (["report", "RESULTS/mine"], "is what is wanted here, and not the folder of mine in it"),
+        (["tables", "RESULTS", "--results", "elsewhere"], "two results folders are named"),
         (["tables", "gopher://results"], "'gopher://results' can't be opened"),
         (["figures", "RESULTS", "--figures", "RESULTS/mine/plans/file"], "figures can't be written to"),
         (["claims", "RESULTS", "--sweep", "quickstrat"], "'quickstrat': did you mean 'quickstart'?"),
@@ -329,7 +373,7 @@ def test_the_audits_tables_go_to_a_file_and_its_figures_to_a_folder(complete: Re
         (["tradeoff", "RESULTS"], "holds no tuning tune_regularizer; make one with `python -m sweeps tune regularizer"),
         (["tradeoff", "RESULTS", "--max-accuracy-loss", "2"], "--max-accuracy-loss"),
         (["tables", "RESULTS", "--partly"], "--partly"),
-        (["tables"], "RESULTS"),
+        (["tables"], "there is no results folder '"),
         (["table", "RESULTS"], "'table'"),
     ],
     ids=lambda value: "-".join(value[-2:]) if isinstance(value, list) else "",

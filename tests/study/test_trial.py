@@ -341,3 +341,14 @@ def test_a_transformer_takes_the_norms_of_tokens_alone(architecture):
         else:
             said = f"architecture={architecture} is built with layer norm over tokens, which have no pixels for norm="
             assert refusal(architecture=architecture, norm=norm) == f"{said}{norm}: use norm=layer, none or rms."
+
+
+def test_whole_numbers_may_be_ranges_and_other_values_are_left_as_they_are():
+    assert parse(["seed=0..2,7", "epochs=3..3"]) == {"seed": [0, 1, 2, 7], "epochs": [3]}
+    assert parse(["dataset=parquet:data/1..2"]) == {"dataset": ["parquet:data/1..2"]}
+
+
+@pytest.mark.parametrize("part", ["2..1", "0..10000"])
+def test_a_range_that_is_none_gets_a_sentence(part: str):
+    with pytest.raises(BadInputError, match=f"seed={part} is no range"):
+        parse([f"seed={part}"])
