@@ -51,6 +51,7 @@ CHANGES = {
     "eval_every": ({}, {"eval_every": 10}),
     "stopping": ({"validation": 0.1}, {"validation": 0.1, "stopping": "best"}),
     "samples": ({}, {"samples": "scores"}),
+    "weights": ({}, {"weights": "final"}),
     "precision": ({}, {"precision": "bf16"}),
     "queries": ({"protocol": "splits"}, {"protocol": "splits", "queries": "mirror"}),
     "protocol": ({}, {"protocol": "splits"}),
