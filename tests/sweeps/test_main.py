@@ -266,6 +266,7 @@ def side_by_side(results: str | Path, *arguments: str) -> list[str]:
     return printed
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_two_shards_at_once_train_the_plan_between_them_and_each_trial_once(sweeps: Command, tmp_path: Path):
     printed = side_by_side(tmp_path / "results", *TINY, "--backend", "single")

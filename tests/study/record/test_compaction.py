@@ -20,6 +20,7 @@ from study.record.results import Results
 from study.record.schema import SCHEMA_VERSION, SCHEMAS
 from study.storage import store
 from study.storage.store import LocalStore
+from tests.patience import PATIENCE_S, wait_until
 from tests.study.record.test_results import MEMBER, OTHERS, files
 
 IDS = [f"{number * 7919:016x}" for number in range(5)]
@@ -113,7 +114,8 @@ def test_a_trial_that_is_run_again_counts_and_can_be_compacted_again(results):
     results.compact("sweep")
     assert not results.ran("sweep", IDS[2])
     if not results.is_local:
-        time.sleep(1.1)  # a store tells the time of a change in whole seconds
+        written = int(time.time())
+        wait_until(lambda: time.time() >= written + 1)  # a store tells the time of a change in whole seconds
     write(results, IDS[2], seeds=3)
     write(results, "f" * 16)
     for again in (False, True):
@@ -143,6 +145,7 @@ class Killed(BaseException):
     """Nothing catches it."""
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a writer that nobody has closed
 def test_stopped_before_any_line_it_has_one_record_of_each_and_is_taken_up(tmp_path, monkeypatch):
     """The lines of a compaction in turn, one that takes in an earlier one; what a line calls is whole or not at all."""
@@ -206,7 +209,9 @@ def test_stopped_while_it_removes_shards_it_goes_on(folder, tmp_path):
     assert content(folder) == expected
 
 
-@pytest.mark.parametrize(("option", "removals"), [("", 2), ("&disable_bulk_delete=true", 4)])
+@pytest.mark.parametrize(
+    ("option", "removals"), [("", 2), pytest.param("&disable_bulk_delete=true", 4, marks=pytest.mark.slow)]
+)
 def test_a_store_that_is_lost_at_any_request_has_one_record_of_each(store, option, removals):
     """Whether it takes the shards of a table away in one request, or each in one."""
     requests, lost = 0, True
@@ -393,7 +398,8 @@ def test_pandas_reads_all_rows_of_a_folder_before_during_and_after(folder):
     reader.start()
     for _ in range(5):
         folder.compact("sweep")
-        time.sleep(0.1)
+        before = reads
+        wait_until(lambda before=before: reads > before or wrong)
         for trial in IDS:
             write(folder, trial)
     folder.compact("sweep")
@@ -404,23 +410,23 @@ def test_pandas_reads_all_rows_of_a_folder_before_during_and_after(folder):
     assert plain_rows(folder) == expected
 
 
-def test_a_sweep_that_grows_has_few_files_however_often_it_is_compacted(results):
+def test_a_sweep_that_grows_has_few_files_however_often_it_is_compacted(folder):
     ids = [f"{number * 7919 % 64:016x}" for number in range(64)]
-    expected, most = content(results), 0
+    expected, most = content(folder), 0
     for start in range(0, 64, 4):
         for trial in ids[start : start + 4]:
-            write(results, trial)
-        expected = content(results)
-        results.compact("sweep")
-        most = max(most, len(results.store.list("sweep/members")))
-        assert len(results.store.list("sweep/compact")) == len(results.store.list("sweep/members"))
+            write(folder, trial)
+        expected = content(folder)
+        folder.compact("sweep")
+        most = max(most, len(folder.store.list("sweep/members")))
+        assert len(folder.store.list("sweep/compact")) == len(folder.store.list("sweep/members"))
     assert most <= 5
-    assert content(results) == expected
-    write(results, ids[3], seeds=3)
-    write(results, IDS[0], status="failed")
-    expected = content(results)
-    results.compact("sweep")
-    assert content(results) == expected
+    assert content(folder) == expected
+    write(folder, ids[3], seeds=3)
+    write(folder, IDS[0], status="failed")
+    expected = content(folder)
+    folder.compact("sweep")
+    assert content(folder) == expected
 
 
 def test_what_was_run_again_with_fewer_tables_has_no_rows_of_before(folder):
@@ -484,7 +490,7 @@ def test_what_ran_is_asked_of_many_trials_at_once(results):
 
 
 def test_the_shards_of_a_store_are_checked_side_by_side(store, monkeypatch):
-    results, together = Results.at(store.uri()), threading.Barrier(len(IDS), timeout=30)
+    results, together = Results.at(store.uri()), threading.Barrier(len(IDS), timeout=PATIENCE_S)
     for trial in IDS:
         results.write("sweep", trial, {"members": [{**MEMBER, "trial": trial}]})
     monkeypatch.setattr("study.record.results.is_readable", lambda *_: together.wait() >= 0)

@@ -63,6 +63,7 @@ def test_a_cluster_without_workers_says_how_it_is_waited_for(monkeypatch):
         cluster_module._pool(Cluster("auto"), 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_workers_of_a_running_cluster_start_with_the_environment_of_ours(pool):
     """The variable is one that this Ray was not started with; glibc reads its own when a process starts."""

@@ -4,7 +4,7 @@ import pytest
 
 from tests.ray_runs import Command
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def test_what_tune_adds_is_told_in_time_and_memory(sweeps: Command):

@@ -68,6 +68,7 @@ def test_a_task_that_fails_is_tried_three_times_and_takes_no_other_with_it(pool,
     }
 
 
+@pytest.mark.slow
 def test_a_task_over_its_time_limit_fails_and_its_process_ends(pool, tmp_path):
     def work(task, report):
         if "time_limit" in task:
@@ -82,6 +83,7 @@ def test_a_task_over_its_time_limit_fails_and_its_process_ends(pool, tmp_path):
     wait_for_end([int(process.name)])
 
 
+@pytest.mark.slow
 def test_tasks_that_share_a_device_run_at_once_and_others_have_it_to_themselves(pool, tmp_path):
     def work(task, report):
         began = time.time()

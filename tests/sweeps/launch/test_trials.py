@@ -97,6 +97,7 @@ def test_a_trial_that_cannot_be_run_is_recorded_with_its_reason_and_takes_no_oth
     assert error.endswith("BadInputError: k=1e-05 corrupts none of 1437 samples; take a larger k, or k=0.")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_many_tasks_are_given_to_tune_in_waves_that_are_one_run_to_the_user(one, tmp_path, monkeypatch):
     sizes = []
@@ -215,6 +216,7 @@ def in_two(launch: Launch, pool: Pool) -> list[trials_module._Unit]:
     return [trials_module._Unit(part, cells, launch.backend) for part in parts if part]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_where_memory_runs_out_a_bundle_is_tried_in_halves_and_at_last_member_by_member(pool, tmp_path, monkeypatch):
     def killed_for_memory(task, report):
@@ -242,6 +244,7 @@ def test_where_memory_runs_out_a_bundle_is_tried_in_halves_and_at_last_member_by
     assert sorted(tries) == ["1 auto", "1 auto", "2 auto", "2 auto", "2 single"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_what_is_recorded_of_a_bundle_that_fails_stays_and_is_not_run_again(one, tmp_path, monkeypatch):
     def dying_at_the_second_record(task, report):
@@ -271,6 +274,7 @@ def test_what_is_recorded_of_a_bundle_that_fails_stays_and_is_not_run_again(one,
     assert sorted(tries) == sorted([f"{trials[0].id} {trials[1].id}", trials[1].id, trials[2].id])
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whole(pool, tmp_path, monkeypatch):
     def held_at_half(task, report):
@@ -319,6 +323,7 @@ def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whol
     assert not any(results.checkpoints("test").holds(trial.id) for trial in trials)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_data_that_no_node_has_leaves_trials_missing_and_ends_the_run_with_a_sentence(one, tmp_path):
     """The files change after the plan was made: nodes have others than it was made with."""

@@ -149,6 +149,7 @@ def test_a_finished_tuning_trains_nothing_and_its_folders_read_like_any_other(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_setting_that_diverges_is_a_failed_trial_and_a_record_that_is_refused_is_none(tmp_path: Path):
     (cell,) = cells({"subset": [200], "epochs": [1], "seed": [0], "lr": [1e30]}, fresh=2, tune_lr=False)
