@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from analysis.load import load_all
 from study.errors import BadInputError
 from study.record.results import Results
+from study.run import run
 from study.terminal import main
 from sweeps.__main__ import app
 from sweeps.launch.cluster import connect
@@ -51,8 +52,13 @@ CELL = cells(SMALL, fresh=2, tune_lr=False)[0]
 
 @pytest.fixture(scope="module")
 def tuned(sweeps: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tuning whose driver was killed in the midst of its first search, and that was then taken up again."""
+    """A tuning whose driver was killed in the midst of its first search, and that was then taken up again.
+
+    Its references are there already: each stage starts workers of its own.
+    """
     results = tmp_path_factory.mktemp("tuned") / "results"
+    for trial in CELL.references:
+        Results.at(results).write("tune_regularizer", trial.id, run(trial, Path(), backend="single").tables)
     driver = subprocess.Popen(command("sweeps", *TUNE, "--results", results), cwd=ROOT, stdout=subprocess.DEVNULL)
     references, members = len(CELL.references), results / "tune_regularizer" / "members"
     wait_until(lambda: driver.poll() is not None or len(list(members.glob("*.parquet"))) > references)
