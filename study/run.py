@@ -25,7 +25,7 @@ from study.lenses.trained import Trained, sample_table
 from study.networks import build, regularizers, weights
 from study.record.checkpoints import CheckpointStore
 from study.record.provenance import provenance
-from study.record.rows import Measurement, Records, Row, describe
+from study.record.rows import Curves, Measurement, Records, Row, describe
 from study.record.schema import SCHEMAS
 from study.record.weights import Keep
 from study.speed import backend_choice
@@ -48,6 +48,7 @@ def run(
     store: CheckpointStore | None = None,
     save_every_s: float = SAVE_EVERY_S,
     keep: Keep | None = None,
+    curves: Curves | None = None,
 ) -> Records:
     """Train and measure every member of the trial, and return its records.
 
@@ -64,6 +65,7 @@ def run(
         store: where checkpoints of a long trial are kept; by default there are none.
         save_every_s: the least time between two checkpoints, in seconds.
         keep: keeps the trained weights of a member, where the trial has `weights=final`.
+        curves: called with what was measured of each member after an epoch, before `progress`.
 
     Raises:
         BadInputError: the dataset can't be loaded or the settings don't fit it; the network has no gamma to regularize,
@@ -74,7 +76,7 @@ def run(
         >>> [(row["seed"], row["n_out"], row["status"]) for row in records.members]
         [(0, 20, 'ok'), (1, 20, 'ok')]
     """
-    return run_together([trial], data_dir, device, progress, backend, store, save_every_s, keep)[0]
+    return run_together([trial], data_dir, device, progress, backend, store, save_every_s, keep, curves)[0]
 
 
 @one_thread()
@@ -87,6 +89,7 @@ def run_together(
     store: CheckpointStore | None = None,
     save_every_s: float = SAVE_EVERY_S,
     keep: Keep | None = None,
+    curves: Curves | None = None,
 ) -> list[Records]:
     """Train and measure the members of several trials side by side, and return the records of each; see `run`.
 
@@ -107,7 +110,7 @@ def run_together(
     checkpoints = Checkpoints(store, save_every_s)
 
     def train_and_measure(together: Sequence[Member], progress: Progress) -> list[Records]:
-        return run_pack(together, data, device, choice.backend, progress, checkpoints, keep)
+        return run_pack(together, data, device, choice.backend, progress, checkpoints, keep, curves)
 
     by_member = train_in_packs(members, choice.members, train_and_measure, progress, _training_samples)
     records = {trial.id: Records() for trial in trials}
@@ -144,6 +147,7 @@ def run_pack(
     report: Progress,
     checkpoints: Checkpoints | None = None,
     keep: Keep | None = None,
+    curves: Curves | None = None,
 ) -> list[Records]:
     """Train members side by side, measure each with every lens, and return each one's rows, without trial and member.
 
@@ -152,19 +156,23 @@ def run_pack(
     """
     checkpoint = (checkpoints or Checkpoints()).of(members, device, backend)
     if checkpoint.records is not None:
+        measured = [Records(tables) for tables in checkpoint.records]
+        _tell_curves(members, measured, curves)
         report(1.0)
-        return [Records(tables) for tables in checkpoint.records]
+        return measured
     trial = members[0].trial
     networks = [_build(member.trial, data, member.stream_seed).to(device) for member in members]
     pack = engine.pack(backend, networks, data.shape)
     training, progress = Training(pack, members), PackProgress.begin(len(members))
     checkpoint.resume(progress, training)
+    _tell_curves(members, progress.records, curves)
     trained: Trained | None = None
     for epoch in training:
         if pack.alive and (epoch % trial.eval_every == 0 or epoch == trial.epochs):
             trained = Trained(pack, members, data)
             step = epoch * steps_per_epoch(_training_samples(members[0]), trial.batch_size)
             progress.add(registry.at_epoch(trained), epoch, step)
+            _tell_curves(members, progress.records, curves, epoch)
             if trial.stopping == "best":
                 for position in pack.alive:
                     if reported_epoch("best", progress.curve(position))["epoch"] == epoch:
@@ -195,6 +203,15 @@ def run_pack(
         records.extend({"members": [row]})
     checkpoint.add_records([records.tables for records in progress.records])
     return progress.records
+
+
+def _tell_curves(members: Sequence[Member], records: Sequence[Records], curves: Curves | None, since: int = 0) -> None:
+    """Tell what was measured of each member since an epoch, that epoch included."""
+    for member, of_member in zip(members, records, strict=True) if curves else ():
+        rows = of_member.tables["epochs"]
+        first = next((place for place, row in enumerate(rows) if row["epoch"] >= since), len(rows))
+        if curves and first < len(rows):
+            curves(member.trial.id, member.number, rows[first:])
 
 
 def _build(trial: Trial, data: Dataset, seed: int) -> nn.Module:

@@ -3,7 +3,7 @@
 Nothing here imports torch, so that a launcher can do without it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
@@ -56,6 +56,13 @@ def merge(measurements: Iterable[Measurement]) -> Measurement:
                 raise KeyError(f"two lenses measure {', '.join(sorted(twice))}")
             columns.update(more)
     return merged
+
+
+Curves = Callable[[str, int, Sequence[Row]], None]
+"""A function that is told of the curve of a trial's member, by the trial's id and the member's number, as it goes on.
+
+It gets the rows of `epochs` that are new, in their order, those as well that were measured before a checkpoint.
+"""
 
 
 @dataclass

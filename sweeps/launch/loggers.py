@@ -1,34 +1,38 @@
-"""Log a sweep's trials to TensorBoard, MLflow or W&B as well, through Ray's own loggers.
+"""Log a sweep's trials to TensorBoard, MLflow or W&B as well, while they train.
 
-Tune's trials are tasks: one may carry several trials of the plan, and is tried again or taken apart if it fails. Ray's
-loggers are therefore shown the trials of the plan, each when its record has been written: a run is a record.
+Tune's trials are tasks: one may carry several trials of the plan, and is tried again or taken apart if it fails. A run
+is therefore a trial of the plan: it has the curve of each member, and is finished with the means over its members when
+its record has been written. The records stay the truth.
 """
 
-import logging
-import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.logger import LoggerCallback, TBXLoggerCallback
-from ray.tune.result import TRAINING_ITERATION
 
 from study.errors import BadInputError
 from study.record.results import Results
 from study.settings import format_value
 from study.storage.location import is_uri, public
-from sweeps.interrupt import CTRL_C
-from sweeps.launch import ray_internals
+from sweeps.launch.ray_internals import INTERRUPTED_S
+from sweeps.launch.sinks import Points, Run, Sink, open_sink
 from sweeps.launch.tasks import Task
 
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 """The module that each logger needs; the extra of the logger's name installs it."""
 FOLDER = "tensorboard"
 """The folder for TensorBoard, beside the records of a sweep."""
+LIVE_AFTER_S = 10.0
+"""How long a task must have trained before its runs begin: most are done by then, and nobody watches them."""
+COUNTS = ("epoch", "step")
+"""The columns of `epochs` that say when the others were measured."""
 
 OnGivenUp = Callable[[str], None]
 
@@ -70,17 +74,17 @@ class Loggers:
         folder = Path(self._results.below(sweep, FOLDER)) if name == "tensorboard" else None
         logger = _RecordLogger(name, folder, self._on_given_up)
         try:
-            logger.ray_logger = _ray_logger(name, sweep, logger.give_up)
-            logger.ray_logger.setup()
+            logger.sink = open_sink(name, sweep, logger.give_up)
         except Exception as error:
             raise BadInputError(f"{name} logging can't begin: {_one_line(error)}") from None
         return logger
 
 
 class _RecordLogger(tune.Callback):  # type: ignore[misc]
-    """Log the trials of the plan that Tune's trials carried, with one of Ray's loggers.
+    """Log the trials of the plan that Tune's trials carry.
 
-    If that fails the logger is given up, for training neither stops nor waits for it.
+    The curves of a trial that takes long are logged as they come, and its means when it has been recorded. A thread
+    does so, for training neither stops nor waits for it; if it fails, the logger is given up.
 
     Args:
         name: as the user knows it.
@@ -88,10 +92,12 @@ class _RecordLogger(tune.Callback):  # type: ignore[misc]
         on_given_up: called with a sentence if it is given up.
     """
 
-    ray_logger: LoggerCallback | None = None
+    sink: Sink | None = None
 
     def __init__(self, name: str, folder: Path | None, on_given_up: OnGivenUp) -> None:
         self._name, self._folder, self._on_given_up = name, folder, on_given_up
+        self._thread = _Background()
+        self._tries: dict[str, _Try] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune pickles its callbacks to restore an experiment, which the records do for us."""
@@ -99,92 +105,155 @@ class _RecordLogger(tune.Callback):  # type: ignore[misc]
 
     def give_up(self, error: BaseException) -> None:
         """Log no more, and say why."""
-        if self.ray_logger is not None:
-            self.ray_logger = None
+        if self.sink is not None:
+            self.sink = None
             self._on_given_up(f"{self._name} logging is given up, records are not: {_one_line(error)}")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        underway = self._tries.setdefault(trial.trial_id, _Try())
+        for trial_id, member, rows in result.get("curves", ()):
+            settings = trial.config["task"]["trials"][trial.config["task"]["ids"].index(trial_id)]
+            underway.add(trial_id, _points(settings, member, rows))
+        if underway.is_long:
+            for trial_id in list(underway.waiting):
+                self._log_curves(underway, trial_id, trial)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         task: Task = trial.config["task"]
+        underway = self._tries.setdefault(trial.trial_id, _Try())
         means_by_trial = trial.last_result["result"]["trials"]
-        # A recorded trial is not run again, so what is not logged now never is.
-        with CTRL_C.defer():
-            for trial_id, settings in zip(task["ids"], task["trials"], strict=True):
-                if trial_id in means_by_trial:
-                    means = {name: value for name, value in means_by_trial[trial_id].items() if value is not None}
-                    self._log(self._run(trial_id, settings, trial), means)
+        for trial_id, settings in zip(task["ids"], task["trials"], strict=True):
+            if trial_id in means_by_trial:
+                run = self._log_curves(underway, trial_id, trial)
+                means = {name: value for name, value in means_by_trial[trial_id].items() if value is not None}
+                # Their step is the epoch after which they were measured.
+                self._log(run, {settings["epochs"]: means})
+                self._end(underway.runs.pop(trial_id), failed=False)
+        self._end_failed(trial.trial_id)
 
-    def _run(self, trial_id: str, settings: Mapping[str, Any], trial: Any) -> "_Run":
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end_failed(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end_failed(trial.trial_id)
+
+    def on_experiment_end(self, trials: list[Any], interrupted: bool = False, **info: Any) -> None:
+        for tune_id in list(self._tries):
+            self._end_failed(tune_id)
+        if self._thread.wait(INTERRUPTED_S if interrupted else None):
+            if self.sink is not None:
+                try:
+                    self.sink.close(interrupted)
+                except Exception as error:
+                    self.give_up(error)
+        else:
+            self.give_up(TimeoutError("it was not written in time"))
+
+    def _log_curves(self, underway: "_Try", trial_id: str, trial: Any) -> Run:
+        """Have the points of a trial that wait logged, and return its run, which is begun if need be."""
+        if trial_id not in underway.runs:
+            run = underway.runs[trial_id] = self._run(trial_id, trial)
+            self._do(lambda sink: sink.begin(run))
+        if points := underway.waiting.pop(trial_id, None):
+            self._log(underway.runs[trial_id], points)
+        return underway.runs[trial_id]
+
+    def _run(self, trial_id: str, trial: Any) -> Run:
+        settings = trial.config["task"]["trials"][trial.config["task"]["ids"].index(trial_id)]
         folder = Path.cwd() if self._folder is None else self._folder / trial_id
         parameters = {
             name: format_value(value) if isinstance(value, tuple) else value for name, value in settings.items()
         }
-        return _Run(trial_id, f"{trial_id}-{trial.trial_id}", parameters, str(folder), trial.experiment_dir_name)
+        unique = f"{trial_id}-{trial.trial_id}-{trial.num_failures}"
+        return Run(trial_id, unique, parameters, str(folder), trial.experiment_dir_name)
 
-    def on_experiment_end(self, trials: list[Any], interrupted: bool = False, **info: Any) -> None:
-        if self.ray_logger is not None:
-            try:
-                self.ray_logger.on_experiment_end(trials=[], interrupted=interrupted)
-            except Exception as error:
-                self.give_up(error)
+    def _end_failed(self, tune_id: str) -> None:
+        """End the runs of one of Tune's trials that are left, as those of a try without a record."""
+        for run in self._tries.pop(tune_id, _Try()).runs.values():
+            self._end(run, failed=True)
 
-    def _log(self, run: "_Run", means: Mapping[str, float]) -> None:
-        if self.ray_logger is not None:
-            try:
-                self.ray_logger.log_trial_start(run)
-                # Their step is the epoch after which they were measured.
-                self.ray_logger.log_trial_result(1, run, {**means, TRAINING_ITERATION: run.config["epochs"]})
-                self.ray_logger.log_trial_end(run)
-            except Exception as error:
-                self.give_up(error)
+    def _log(self, run: Run, points: Points) -> None:
+        self._do(lambda sink: sink.log(run, points))
+
+    def _end(self, run: Run, failed: bool) -> None:
+        self._do(lambda sink: sink.end(run, failed))
+
+    def _do(self, log: Callable[[Sink], None]) -> None:
+        """Have the thread log something, unless the logger has been given up by then."""
+
+        def attempt() -> None:
+            if self.sink is not None:
+                try:
+                    log(self.sink)
+                except Exception as error:
+                    self.give_up(error)
+
+        self._thread.do(attempt)
 
 
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """A trial of the plan, with what Ray's loggers read of one of Tune's trials.
+@dataclass
+class _Try:
+    """One of Tune's trials underway.
 
     Attributes:
-        name: its id.
-        trial_id: unique to each time that it is run, as W&B wants it.
-        config: its settings.
-        local_path: the run's folder.
-        experiment_dir_name: the launch.
+        runs: the runs that have begun, by the trial of the plan.
+        waiting: the points that are not logged yet, by the trial of the plan.
+        began: when it was first heard of, by the monotonic clock.
     """
 
-    name: str
-    trial_id: str
-    config: Mapping[str, Any]
-    local_path: str
-    experiment_dir_name: str
-
-    def __str__(self) -> str:
-        return self.name
+    runs: dict[str, Run] = field(default_factory=dict)
+    waiting: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
 
     @property
-    def evaluated_params(self) -> Mapping[str, Any]:
-        """What TensorBoard shows as hyperparameters."""
-        return self.config
+    def is_long(self) -> bool:
+        """Whether it takes so long that its curves are worth logging before its end."""
+        return time.monotonic() - self.began >= LIVE_AFTER_S
 
-    def init_local_path(self) -> None:
-        """Make the run's folder."""
-        Path(self.local_path).mkdir(parents=True, exist_ok=True)
-
-
-def _ray_logger(name: str, sweep: str, give_up: Callable[[BaseException], None]) -> LoggerCallback:
-    """Return Ray's logger of that name, which logs to an experiment or project named after the sweep."""
-    if name == "tensorboard":
-        return TBXLoggerCallback()
-    return _mlflow_logger(sweep) if name == "mlflow" else ray_internals.wandb_logger(sweep, give_up)
+    def add(self, trial_id: str, points: Points) -> None:
+        """Have points of a trial wait to be logged."""
+        waiting = self.waiting.setdefault(trial_id, {})
+        for epoch, numbers in points.items():
+            waiting.setdefault(epoch, {}).update(numbers)
 
 
-def _mlflow_logger(sweep: str) -> LoggerCallback:
-    # Loads mlflow.
-    from ray.air.integrations.mlflow import MLflowLoggerCallback, mlflow
+class _Background:
+    """Do things one after another in a thread, which the end of the process doesn't wait for."""
 
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    # By default a server that doesn't answer is tried for minutes, and training waits.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    # Without an address Ray would have mlflow forget that of its environment.
-    return MLflowLoggerCallback(mlflow.get_tracking_uri(), experiment_name=sweep)
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def do(self, action: Callable[[], None]) -> None:
+        """Do something after all that was asked for before; it must not raise."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
+        self._queue.put(action)
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait until all is done, or for so many seconds; return whether it is."""
+        done = threading.Event()
+        self.do(done.set)
+        return done.wait(seconds)
+
+    def _work(self) -> None:
+        while True:
+            self._queue.get()()
+
+
+def _points(settings: Mapping[str, Any], member: int, rows: Iterable[Mapping[str, Any]]) -> Points:
+    """Return rows of `epochs` of a member as points of its trial's run, named after the metric and the member."""
+    place, model = divmod(member, settings["models"])
+    label = f"seed_{settings['seed'][place]}" + (f"_model_{model}" if settings["models"] > 1 else "")
+    return {
+        row["epoch"]: {
+            f"{name}/{label}": value for name, value in row.items() if name not in COUNTS and value is not None
+        }
+        for row in rows
+    }
 
 
 def _one_line(error: BaseException) -> str:

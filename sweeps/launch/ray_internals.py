@@ -44,6 +44,7 @@ PRIVATE_NAMES = {
     "ray.autoscaler._private.util:prepare_config": "fills in a cluster's file as `ray up` does",
     "ray.autoscaler._private.util:validate_config": "refuses a cluster's file as `ray up` does",
     f"{WANDB}:_WandbLoggingActor": "writes a W&B run, here in a process that gets the key from memory",
+    f"{WANDB}:_WandbLoggingActor._handle_result": "is given each point; here it makes the epoch the axis",
     f"{WANDB}:WandbLoggerCallback._remote_logger_class": "is the Ray actor of the W&B writers",
     f"{WANDB}:WandbLoggerCallback._start_logging_actor": "starts a W&B writer, with the key in its runtime environment",
     f"{WANDB}:WandbLoggerCallback._trial_logging_futures": "says whether a W&B writer has failed",
@@ -60,7 +61,7 @@ INFEASIBLE = re.compile(
 )
 """What the autoscaler of version 1 writes into its log where no node type has what is asked for, with the time."""
 INTERRUPTED_S = 20
-"""How long W&B may take to write its last runs after Ctrl-C."""
+"""How long a logger may take to write its last runs after Ctrl-C."""
 
 
 def silence_raylet() -> None:
@@ -231,5 +232,16 @@ def _with_environment(writer: type, variables: Any) -> type:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             os.environ.update(ray.get(variables))
             super().__init__(*args, **kwargs)
+            self.has_axis = False
+
+        def _handle_result(self, result: dict[str, Any]) -> Any:
+            import wandb
+
+            if not self.has_axis:
+                # Members may train one after another, and W&B's own step never goes back.
+                wandb.define_metric("epoch")
+                wandb.define_metric("*", step_metric="epoch")
+                self.has_axis = True
+            return super()._handle_result({**result, "epoch": result[TRAINING_ITERATION]})
 
     return Writer

@@ -21,7 +21,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from sweeps.interrupt import CTRL_C
 from sweeps.launch.cluster import Pool
-from sweeps.launch.tasks import NoDataError, NotWrittenError, Report, Task, Work
+from sweeps.launch.tasks import NoDataError, NotWrittenError, Point, Report, Task, Work
 
 MAX_FAILURES = 2
 """How often a task that fails is tried again."""
@@ -227,12 +227,15 @@ def _trainable(work: Work, common: Any) -> Callable[[dict[str, Any]], None]:
 
     def trainable(config: dict[str, Any]) -> None:
         began = last = time.time()
+        waiting: list[Point] = []
 
-        def report(fraction: float) -> None:
+        def report(fraction: float, points: Sequence[Point] = ()) -> None:
             nonlocal last
+            waiting.extend(points)
             if time.time() - last >= REPORT_EVERY_S:
                 last = time.time()
-                tune.report({"fraction": fraction})
+                tune.report({"fraction": fraction, "curves": list(waiting)})
+                waiting.clear()
 
         def attempt() -> Mapping[str, Any]:
             try:
@@ -246,7 +249,7 @@ def _trainable(work: Work, common: Any) -> Callable[[dict[str, Any]], None]:
             # Tune rebuilds exceptions from their text, which not every class survives.
             raise TaskError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
         times = {"began": began, "ended": time.time()}
-        tune.report({"fraction": 1.0, "result": {**result, **times}, **result, "done": True})
+        tune.report({"fraction": 1.0, "curves": waiting, "result": {**result, **times}, **result, "done": True})
 
     return trainable
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from study.errors import BadInputError
 from study.record.results import Results
+from study.record.rows import Curves
 from study.record.weights import Keep
 from study.trial import Trial
 from study.worker import use_one_thread
@@ -22,10 +23,13 @@ NO_DATA_WAIT_S = 3.0
 REPORTED = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc", "seconds")
 """The columns of `members` whose means Ray and its loggers see."""
 
-Report = Callable[[float], None]
+Point = tuple[str, int, Sequence[Mapping[str, Any]]]
+"""The id of a trial, the number of one of its members, and new rows of that member's curve, as `epochs` has them."""
+Report = Callable[..., None]
+"""A function that is told the fraction done and, where a task is asked for `curves`, the points that are new."""
 Task = Mapping[str, Any]
 Work = Callable[[Task, Report], Mapping[str, Any]]
-"""A function that carries out a task in a worker. It may report the fraction done, and returns what Ray sees of it."""
+"""A function that carries out a task in a worker. It may report how far it is, and returns what Ray sees of it."""
 
 
 class NotWrittenError(OSError):
@@ -54,7 +58,9 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     results = Results(task["results"])
     checkpoints = results.checkpoints(task["sweep"])
     keep = keep_weights(results, task["sweep"], task["recorded"])
-    records = run_together(trials, task["data_dir"], task["device"], report, task["backend"], checkpoints, keep=keep)
+    progress, curves = reporting_curves(task, task["recorded"], report)
+    place = task["data_dir"], task["device"]
+    records = run_together(trials, *place, progress, task["backend"], checkpoints, keep=keep, curves=curves)
     for trial, own in zip(trials, records, strict=True):
         if trial.id in task["recorded"]:
             for row in own.members:
@@ -98,6 +104,25 @@ def write(results: Results, sweep: str, trial: Trial, tables: Mapping[str, Any])
         NotWrittenError: the folder refuses them.
     """
     _insist(lambda: results.write(sweep, trial.id, tables))
+
+
+def reporting_curves(
+    task: Task, recorded: Collection[str], report: Report
+) -> tuple[Callable[[float], None], Curves | None]:
+    """Return how a run is to tell its progress, and its curves if anybody wants them: both go out together."""
+    if not task.get("curves"):
+        return report, None
+    new: list[Point] = []
+
+    def progress(fraction: float) -> None:
+        report(fraction, new)
+        new.clear()
+
+    def curves(trial: str, member: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        if trial in recorded:
+            new.append((trial, member, rows))
+
+    return progress, curves
 
 
 def keep_weights(results: Results, sweep: str, recorded: Collection[str]) -> Keep:

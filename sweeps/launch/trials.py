@@ -57,13 +57,14 @@ def run_trials(launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
     results = launch.results
     # Tune's own account is a convenience; a store that refuses it now and then must not end a run.
     storage = results.below(launch.sweep, "ray") if results.is_local else None
+    callbacks = launch.callbacks(launch.sweep)
     common = {
+        "curves": bool(callbacks),
         "sweep": launch.sweep,
         "results": results.location,
         "data_dir": launch.data_dir,
         "environment": store_environment(),
     }
-    callbacks = launch.callbacks(launch.sweep)
     size = max(WAVE, WAVE_PER_WORKER * pool.workers)
     while units and not whole.interrupted:
         wave, later = units[:size], units[size:]

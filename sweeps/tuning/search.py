@@ -22,7 +22,7 @@ from sweeps.launch.cluster import Pool, store_environment
 from sweeps.launch.launch import Launch
 from sweeps.launch.optuna_searcher import OptunaSearcher
 from sweeps.launch.schedule import Outcome, data_error, schedule_suggestions
-from sweeps.launch.tasks import Report, Task, keep_weights, prepare, write
+from sweeps.launch.tasks import Report, Task, keep_weights, prepare, reporting_curves, write
 from sweeps.launch.trials import check_data, reporting_write_errors, tasks_per_device
 from sweeps.tuning.space import KINDS, OBJECTIVES, SEARCHES, Cell, recorded_objectives, storage_path
 
@@ -125,7 +125,11 @@ class Search:
                 storage=storage,
             )
             ray_folder, callbacks = self.results.below(self.sweep, "ray"), launch.callbacks(self.sweep)
-            common = {"data_dir": launch.data_dir, "environment": store_environment()}
+            common = {
+                "data_dir": launch.data_dir,
+                "environment": store_environment(),
+                "curves": bool(callbacks),
+            }
             outcome = schedule_suggestions(
                 searcher, left, run_suggested, pool, advance, ray_folder, sharing, common, callbacks
             )
@@ -195,7 +199,10 @@ def run_suggested(task: Task, report: Report) -> Mapping[str, Any]:
     if not results.ran(task["sweep"], trial.id):
         checkpoints = results.checkpoints(task["sweep"])
         keep = keep_weights(results, task["sweep"], [trial.id])
-        records = run(trial, task["data_dir"], task["device"], report, task["backend"], checkpoints, keep=keep)
+        progress, curves = reporting_curves(task, [trial.id], report)
+        records = run(
+            trial, task["data_dir"], task["device"], progress, task["backend"], checkpoints, keep=keep, curves=curves
+        )
         for row in records.members:
             row["seconds"] /= task["sharing"]  # of the device, of which it had but a part
         write(results, task["sweep"], trial, records.tables)

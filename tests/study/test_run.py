@@ -55,6 +55,26 @@ def digits() -> tuple[Trial, Records, list[float]]:
     return trial, run.run(trial, NOWHERE, "cpu", fractions.append, "single"), fractions
 
 
+# Curves
+
+
+def test_the_curve_of_each_member_is_told_as_it_goes_on():
+    trial = Trial(k=0.1, subset=60, epochs=5, eval_every=2, batch_size=32, lr=1e-2, seed=(3, 5))
+    heard: list[object] = []
+    records = run.run(
+        trial,
+        NOWHERE,
+        progress=heard.append,
+        backend="single",
+        curves=lambda trial, member, rows: heard.append((trial, member, [row["epoch"] for row in rows])),
+    )
+    points = [[0, [2]], [0, [4]], [0, [5]], [1, [2]], [1, [4]], [1, [5]]]
+    assert [point for point in heard if isinstance(point, tuple)] == [(trial.id, *point) for point in points]
+    # Each is told before the progress that it belongs to, one member being trained after the other.
+    assert heard[1:3] == [(trial.id, 0, [2]), 0.2]
+    assert len(records.tables["epochs"]) == 6
+
+
 # A real trial
 
 

@@ -28,7 +28,7 @@ from study.engine import BACKENDS
 from study.networks import build as build_module
 from study.record.checkpoints import CheckpointStore
 from study.record.results import Results
-from study.record.rows import Records
+from study.record.rows import Records, Row
 from study.record.schema import SCHEMAS
 from study.training import loop as packed
 from study.training.checkpoint import Checkpoints, decode, encode
@@ -218,13 +218,21 @@ def test_a_trial_with_several_packs_goes_on_with_the_one_that_it_was_at(tmp_path
     (whole,) = run.run_together(*given, lambda _: None, "single")
     built.clear()
     stops = Once()
+    told: list[object] = []
+
+    def curves(_: str, member: int, rows: list[Row]) -> None:
+        told.extend((member, row["epoch"]) for row in rows)
+
     while True:
+        told.clear()
         try:
-            (found,) = run.run_together(*given, stops, "single", kept, 0)
+            (found,) = run.run_together(*given, stops, "single", kept, 0, curves=curves)
             break
         except StoppedError:
             continue
     assert scientific([found]) == scientific([whole])
+    # Whoever watches the last try sees whole curves, those as well of the packs that others have trained.
+    assert told == [(member, epoch) for member in range(3) for epoch in (1, 2)]
     # A pack is built once for each time that it was begun; after it was measured it is not built again.
     assert sorted(built) == sorted([0] * 3 + [1] * 3 + [2] * 3)
     assert len(names(kept)) == 3

@@ -1,3 +1,4 @@
+import json
 import os
 import secrets
 import sqlite3
@@ -6,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from statistics import fmean
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,6 +21,7 @@ from study.terminal import main
 from sweeps.__main__ import app
 from sweeps.launch import loggers
 from sweeps.launch.loggers import PACKAGES, Loggers
+from tests.patience import PATIENCE_S, wait_until
 from tests.ray_runs import ROOT, TINY, command
 
 MEANS = ("mem_acc", "true_label_acc", "clean_acc", "test_acc", "mia_auc", "seconds")
@@ -56,7 +60,24 @@ def recorded(logged: Path) -> dict[str, dict[str, float]]:
     }
 
 
+@pytest.fixture(scope="module")
+def curves(logged: Path) -> dict[str, dict[tuple[str, int], float]]:
+    """The points of each trial's curves by its records, by the metric and member and by the epoch."""
+    rows = Results.at(logged / "results").read("quickstart", "epochs").to_pylist()
+    assert len(rows) == 2 * 2 * 3, "two trials, two seeds, three epochs"
+    found: dict[str, dict[tuple[str, int], float]] = {}
+    for row in rows:
+        for name in ("mem_acc", "clean_loss"):
+            found.setdefault(row["trial"], {})[f"{name}/seed_{row['member']}", row["epoch"]] = row[name]
+    return found
+
+
 def scalars(file: Path) -> Iterator[tuple[str, float]]:
+    """The tags and values of TensorBoard's event file."""
+    yield from ((tag, value) for tag, _, value in points(file))
+
+
+def points(file: Path) -> Iterator[tuple[str, int, float]]:
     """What TensorBoard's event file says, frame by frame: a length and its checksum, an event and its checksum."""
     from tensorboardX.proto.event_pb2 import Event
 
@@ -64,13 +85,13 @@ def scalars(file: Path) -> Iterator[tuple[str, float]]:
     while content:
         (length,) = struct.unpack("<Q", content[:8])
         event = Event.FromString(content[12 : 12 + length])
-        yield from ((value.tag, value.simple_value) for value in event.summary.value)
+        yield from ((value.tag, event.step, value.simple_value) for value in event.summary.value)
         content = content[16 + length :]
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_tensorboard_has_a_folder_of_each_trial_beside_its_records(logged: Path, recorded):
+def test_tensorboard_has_a_folder_of_each_trial_beside_its_records(logged: Path, recorded, curves):
     files = list((logged / "results" / "quickstart" / "tensorboard").glob("*/events.out.tfevents.*"))
     assert sorted(file.parent.name for file in files) == sorted(recorded)
     for file in files:
@@ -78,11 +99,15 @@ def test_tensorboard_has_a_folder_of_each_trial_beside_its_records(logged: Path,
         assert "_hparams_/experiment" in found
         for name, mean in recorded[file.parent.name].items():
             assert found[f"ray/tune/{name}"] == pytest.approx(mean, rel=1e-6)
+        by_epoch = {(tag.removeprefix("ray/tune/"), step): value for tag, step, value in points(file)}
+        expected = curves[file.parent.name]
+        assert {key: by_epoch[key] for key in expected} == pytest.approx(expected, rel=1e-6)
+        assert by_epoch["mem_acc", 3] == found["ray/tune/mem_acc"], "means are of the last epoch"
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_mlflow_has_a_run_of_each_trial_with_its_settings_and_means(logged: Path, recorded):
+def test_mlflow_has_a_run_of_each_trial_with_its_settings_curves_and_means(logged: Path, recorded, curves):
     with closing(sqlite3.connect(logged / "mlflow.db")) as store:
         runs = dict(
             store.execute(
@@ -95,8 +120,50 @@ def test_mlflow_has_a_run_of_each_trial_with_its_settings_and_means(logged: Path
             settings = dict(store.execute("select key, value from params where run_uuid = ?", [run]))
             assert {settings[name] for name in ("dataset", "epochs", "seed")} == {"digits", "3", "0,1"}
             assert not settings.keys() & {"task", "results", "environment"}
-            metrics = dict(store.execute("select key, value from metrics where run_uuid = ?", [run]))
-            assert {name: metrics[name] for name in MEANS} == pytest.approx(recorded[trial])
+            rows = store.execute("select key, step, value from metrics where run_uuid = ?", [run])
+            metrics = {(key, step): value for key, step, value in rows}
+            assert {name: metrics[name, 3] for name in MEANS} == pytest.approx(recorded[trial])
+            assert {key: metrics[key] for key in curves[trial]} == pytest.approx(curves[trial])
+
+
+def wandb_records(file: Path) -> Iterator[bytes]:
+    """The records of the file that W&B keeps offline, a log as LevelDB's: their parts, with 7 bytes before each."""
+    content, place, record, block = file.read_bytes(), 7, b"", 2**15
+    while place < len(content):
+        if block - place % block < 7:  # no room for another part
+            place += block - place % block
+            continue
+        length, kind = struct.unpack("<HB", content[place + 4 : place + 7])
+        record += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield record
+            record = b""
+
+
+def wandb_points(file: Path) -> Iterator[dict[str, Any]]:
+    """The points of a W&B run, and over what they are shown."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    for content in wandb_records(file):
+        record = Record.FromString(content)
+        if record.WhichOneof("record_type") == "metric":
+            yield {"metric": record.metric.name or record.metric.glob_name, "over": record.metric.step_metric}
+        items = record.history.item
+        yield {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_wandb_has_the_curves_of_each_trial_over_the_epochs(logged: Path, curves):
+    files = list(logged.glob("wandb/offline-run-*/run-*.wandb"))
+    assert len(files) == len(curves)
+    for file in files:
+        found = list(wandb_points(file))
+        assert {"metric": "*", "over": "epoch"} in found
+        expected = curves[file.stem.split("-")[1]]
+        by_epoch = {(name, point["epoch"]): point[name] for point in found for name in point if "epoch" in point}
+        assert {key: by_epoch[key] for key in expected} == pytest.approx(expected)
 
 
 @pytest.mark.ray
@@ -139,8 +206,9 @@ def test_tensorboard_is_refused_where_there_is_no_folder_for_it():
 
 TASK = SimpleNamespace(
     trial_id="1",
+    num_failures=0,
     experiment_dir_name="launch",
-    config={"task": {"ids": ["a"], "trials": [{"epochs": 3, "seed": (0, 1)}]}},
+    config={"task": {"ids": ["a"], "trials": [{"epochs": 3, "seed": (4, 7), "models": 1}]}},
     last_result={"result": {"trials": {"a": {"mem_acc": 0.5, "mia_auc": None}}}},
 )
 """One of Tune's trials, which has carried one of the plan."""
@@ -157,10 +225,81 @@ def test_a_logger_that_fails_is_given_up_and_said_once(tmp_path: Path):
     assert message.startswith("tensorboard logging is given up, records are not: ")
 
 
+def told(epoch: int) -> dict[str, Any]:
+    """What a task reports of the second member of its trial after an epoch."""
+    return {"curves": [("a", 1, [{"epoch": epoch, "step": 9 * epoch, "mem_acc": epoch / 10, "val_acc": None}])]}
+
+
+def test_the_curves_of_a_long_trial_are_logged_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loggers, "LIVE_AFTER_S", 0.0)
+    (logger,) = Loggers(["tensorboard"], Results.at(tmp_path), print).of("sweep")
+    epochs = count(1)
+
+    def logged() -> list[tuple[str, int, float]]:
+        # TensorBoard's writer has a thread of its own: what it is given is on the disk with one of the next epochs.
+        logger.on_trial_result(1, [], TASK, told(next(epochs)))
+        files = (tmp_path / "sweep").glob("tensorboard/a/events*")
+        return [point for file in files for point in points(file) if point[0].startswith("ray/")]
+
+    curve = [("ray/tune/mem_acc/seed_7", epoch, pytest.approx(epoch / 10)) for epoch in range(1, 10_000)]
+    found = wait_until(logged)
+    assert found == curve[: len(found)]
+    logger.on_trial_complete(1, [], TASK)
+    logger.on_experiment_end([])
+    (file,) = (tmp_path / "sweep" / "tensorboard" / "a").iterdir()
+    told_of = [point for point in points(file) if point[0].startswith("ray/")]
+    assert told_of == [*curve[: next(epochs) - 1], ("ray/tune/mem_acc", 3, 0.5)]
+
+
+def test_the_curves_of_a_short_trial_are_logged_at_its_end(tmp_path: Path):
+    (logger,) = Loggers(["tensorboard"], Results.at(tmp_path), print).of("sweep")
+    for epoch in (1, 2):
+        logger.on_trial_result(1, [], TASK, told(epoch))
+    assert logger._thread.wait(PATIENCE_S)
+    assert not (tmp_path / "sweep" / "tensorboard").exists()
+    logger.on_trial_complete(1, [], TASK)
+    logger.on_experiment_end([])
+    (file,) = (tmp_path / "sweep" / "tensorboard" / "a").iterdir()
+    assert [step for tag, step, _ in points(file) if tag == "ray/tune/mem_acc/seed_7"] == [1, 2]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, by mlflow
+@pytest.mark.parametrize("how", ["on_trial_recover", "on_trial_error", "on_experiment_end"])
+def test_a_try_that_leaves_no_record_is_a_run_that_failed_and_the_next_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+):
+    pytest.importorskip("mlflow")
+    monkeypatch.setattr(loggers, "LIVE_AFTER_S", 0.0)
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    try:
+        (logger,) = Loggers(["mlflow"], Results.at(tmp_path), print).of("sweep")
+        logger.on_trial_result(1, [], TASK, told(1))
+        getattr(logger, how)(*((1, [], TASK) if how != "on_experiment_end" else ([],)))
+        logger.on_trial_result(1, [], TASK, told(1))
+        logger.on_trial_complete(1, [], TASK)
+        logger.on_experiment_end([])
+        runs = mlflow.search_runs(experiment_names=["sweep"], output_format="list")
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED"]
+    assert {run.info.run_name for run in runs} == {"a"}
+
+
+def test_a_curve_is_named_after_its_seed_and_its_model():
+    settings = {"seed": (4, 7), "models": 3}
+    assert loggers._points(settings, 5, [{"epoch": 2, "step": 8, "mem_acc": 0.5}]) == {
+        2: {"mem_acc/seed_7_model_2": 0.5}
+    }
+
+
 def test_what_was_not_measured_is_left_out(tmp_path: Path):
     loggers = Loggers(["tensorboard", "tensorboard"], Results.at(tmp_path), print)
     (logger,) = loggers.of("sweep")
     assert loggers.of("sweep") == [logger]
     logger.on_trial_complete(1, [], TASK)
+    logger.on_experiment_end([])
     (file,) = (tmp_path / "sweep" / "tensorboard" / "a").iterdir()
     assert [tag for tag, _ in scalars(file) if tag.startswith("ray/")] == ["ray/tune/mem_acc"]

@@ -1,7 +1,9 @@
 import os
 import time
+from pathlib import Path
 
 import pytest
+from ray import tune
 
 from study.trial import Trial
 from sweeps.launch.schedule import schedule
@@ -38,6 +40,41 @@ def test_progress_is_weighted_by_the_work_and_ends_at_one(pool):
     # Both tasks go in quarters; the second counts three times as much.
     assert set(fractions) <= {(first + 3 * second) / 16 for first in range(5) for second in range(5)}
     assert any(0 < fraction < 1 for fraction in fractions)
+
+
+class Curves(tune.Callback):
+    """Notes the points that are reported, and lets the task go on once one has arrived while it works."""
+
+    def __init__(self, go_on: Path) -> None:
+        self.points: list[object] = []
+        self._go_on = go_on
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}
+
+    def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
+        self.points += result["curves"]
+        if self.points and not result.get("result"):
+            self._go_on.touch()
+
+
+def test_points_of_curves_arrive_while_a_task_works_and_none_is_lost(pool, tmp_path):
+    def work(task, report):
+        report(0.1, [("trial", 0, [{"epoch": 1}])])
+
+        def is_seen() -> bool:
+            report(0.2)
+            return (tmp_path / "seen").exists()
+
+        wait_until(is_seen)
+        report(1.0, [("trial", 0, [{"epoch": 2}]), ("trial", 1, [{"epoch": 2}])])
+        return {}
+
+    curves = Curves(tmp_path / "seen")
+    outcome = schedule([{}], work, pool, lambda _: None, callbacks=[curves])
+    assert outcome.errors == {}
+    expected = [("trial", 0, [{"epoch": 1}]), ("trial", 0, [{"epoch": 2}]), ("trial", 1, [{"epoch": 2}])]
+    assert [tuple(point) for point in curves.points] == expected
 
 
 def test_a_task_that_fails_is_tried_three_times_and_takes_no_other_with_it(pool, tmp_path):

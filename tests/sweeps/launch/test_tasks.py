@@ -1,4 +1,5 @@
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from study.record.results import Results
 from study.trial import Trial
 from sweeps.launch import tasks
-from sweeps.launch.tasks import NoDataError, NotWrittenError, Task, write
+from sweeps.launch.tasks import NoDataError, NotWrittenError, Point, Task, write
 
 TRIAL = Trial(k=0.1)
 
@@ -77,6 +78,22 @@ def test_of_the_trials_that_are_recorded_the_weights_are_kept(tmp_path: Path, bu
     kept = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.safetensors"))
     assert kept == [Path("test", "weights", BUNDLE[1].id, f"{member}.safetensors") for member in (0, 1)]
     assert Results.at(tmp_path).done("test") == {BUNDLE[1].id}
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_curves_of_the_trials_that_are_recorded_are_reported_where_they_are_wanted(
+    tmp_path: Path, bundle: Task, wanted: bool
+):
+    reported: list[Point] = []
+
+    def report(fraction: float, points: Sequence[Point] = ()) -> None:
+        reported.extend(points)
+
+    tasks.run_and_record({**bundle, "curves": wanted}, report)
+    assert [(trial, member) for trial, member, _ in reported] == [(BUNDLE[1].id, member) for member in (0, 1)] * wanted
+    rows = Results.at(tmp_path).read("test", "epochs").to_pylist()
+    for (_, _, points), row in zip(reported, rows, strict=False):
+        assert [point["mem_acc"] for point in points] == [row["mem_acc"]]
 
 
 def test_a_trial_whose_weights_can_not_be_kept_is_not_recorded(
