@@ -8,7 +8,7 @@ import pandas as pd
 import typer
 
 from analysis.arguments import next_command, takes_results
-from analysis.cells import shared_settings
+from analysis.cells import companions_note, shared_settings
 from analysis.load import Loaded, load_all
 from analysis.metrics import Metric, select_metrics
 from analysis.report import tables
@@ -78,6 +78,7 @@ def tabulate(
             levels = ablation(loaded.members, factor, reference, metrics, marginal, partial)
             over = "each seed's mean over all cells" if marginal else "cell by cell"
             table = tables.ablation_table(levels, factor, f"{loaded.sweep}: {factor}, {over}, mean ± sd over seeds")
+            table.notes += companions_note(loaded.members, factor)
         elif with_effects:
             table = _effects(loaded, metrics)
         elif with_curves:
@@ -125,6 +126,7 @@ def compare_levels(
     for loaded in load_all(Results.at(results), sweep, partial):
         comparison = compare(loaded.members, factor, reference, alternative, partial)
         table = tables.comparison_table(comparison, f"{loaded.sweep}: {factor}, paired t-tests over seeds")
+        table.notes += companions_note(loaded.members, factor)
         tabulated.append(_add_notes(table, loaded))
     output.show(tabulated)
     output.hint(next_command("figures", results, *_one_sweep(tabulated, sweep)))
@@ -201,7 +203,9 @@ def attack_models(
         audited = membership.audit_cells(loaded, Results.at(results))
         folder = _figure_folder(results, figures, loaded.sweep, len(with_shadows))
         of_sweep = tables.audit_tables(audited, names, loaded.sweep)
-        _add_notes(of_sweep[0], loaded)
+        for table in of_sweep:
+            table.sweep = loaded.sweep
+        of_sweep[0].notes += loaded.notes
         tabulated += of_sweep
         drawn = {"roc": roc_curves(audited, names[0]), "counterfactual": memorization_histograms(audited)}
         images = membership.most_memorized(loaded, Results.at(results))
@@ -384,7 +388,8 @@ def _title(loaded: Loaded) -> str:
 
 
 def _add_notes(table: Table, loaded: Loaded) -> Table:
-    """Add notes of what a partial grid lacks, and return the table."""
+    """Add of which sweep a table is and notes of what a partial grid lacks, and return the table."""
+    table.sweep = loaded.sweep
     table.notes += loaded.notes
     return table
 

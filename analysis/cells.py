@@ -14,6 +14,36 @@ PAIRING_KEYS = ["seed", "model"]
 SWITCHES = {name: setting.only_where for name, setting in SETTINGS.items() if setting.only_where is not None}
 """The settings that matter only where another setting has a certain level; elsewhere they are inactive."""
 
+COMPANIONS = {"optimizer": ("lr", "weight_decay")}
+"""The settings that a level of another may have its own of: an optimizer's step has another size with the same rate."""
+
+
+def companions(members: pd.DataFrame, factor: str) -> dict[str, dict[Any, Any]]:
+    """Return the settings that each level of a factor has its own value of, with these values by level.
+
+    Where a level has several values of a setting, these are cells like any other, and nobody's companion.
+    """
+    found = {}
+    for name in COMPANIONS.get(factor, ()):
+        values = members.groupby(factor)[name].unique()
+        if all(len(of_level) == 1 for of_level in values) and members[name].nunique() > 1:
+            found[name] = {level: of_level[0] for level, of_level in values.items()}
+    return found
+
+
+def with_companions_folded(members: pd.DataFrame, factor: str) -> pd.DataFrame:
+    """Return the members with the companions of a factor's levels at one value, so that the levels can be paired."""
+    return members.assign(**{name: DEFAULTS[name] for name in companions(members, factor)})
+
+
+def companions_note(members: pd.DataFrame, factor: str) -> list[str]:
+    """Return a sentence on what is compared along with the levels of a factor; none where it is they alone."""
+    own = [
+        f"{name} ({', '.join(f'{format_value(level)} {format_value(value)}' for level, value in values.items())})"
+        for name, values in companions(members, factor).items()
+    ]
+    return [f"each {factor} has its own {' and '.join(own)}: what is compared is both together."] if own else []
+
 
 def varying_settings(members: pd.DataFrame) -> list[str]:
     """Return the settings that have more than one level among the members, in the order of `Trial`.

@@ -38,6 +38,7 @@ class Table:
         right: the headers of the columns of numbers, which come after them.
         cells: the rows of cells, for text, Markdown and LaTeX.
         notes: sentences below it.
+        sweep: the sweep that it is of; empty where it is of several, or none.
     """
 
     title: str
@@ -46,6 +47,7 @@ class Table:
     right: Sequence[str]
     cells: list[tuple[str, ...]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    sweep: str = ""
 
     @property
     def headers(self) -> list[str]:
@@ -121,12 +123,15 @@ class Output:
 def render(tables: Sequence[Table], form: str) -> str:
     """Return all tables in one of `FORMATS`.
 
-    CSV has the tables with an empty line between them. JSON has a list of objects with `title`, `notes` and `rows`, in
-    which null stands for what is missing or not finite.
+    CSV has several tables as one, with a column that names the sweep of a row, and one for its table where a sweep has
+    several; a column that a row's table doesn't have is empty. JSON has a list of objects with `title`, `notes` and
+    `rows`, in which null stands for what is missing or not finite.
     """
     if form == "json":
         return json.dumps([_object(table) for table in tables], indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    render_one = {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv}[form]
+    if form == "csv":
+        return _csv(tables)
+    render_one = {"text": _text, "markdown": _markdown, "latex": _latex}[form]
     return "\n".join(render_one(table) for table in tables)
 
 
@@ -180,8 +185,17 @@ def _escape_latex(text: str) -> str:
     return re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", r"\textbackslash ")).replace("^", r"\textasciicircum ")
 
 
-def _csv(table: Table) -> str:
-    text: str = table.data.to_csv(index=False, lineterminator="\n")
+def _csv(tables: Sequence[Table]) -> str:
+    several = len(tables) > 1
+    names = {"sweep": several and all(table.sweep for table in tables)}
+    names["table"] = several and len({table.sweep for table in tables}) < len(tables)
+    labelled = []
+    for table in tables:
+        labels = {"sweep": table.sweep, "table": table.title}
+        shown = pd.DataFrame({name: [labels[name]] * len(table.data) for name, wanted in names.items() if wanted})
+        labelled.append(pd.concat([shown, table.data.reset_index(drop=True)], axis="columns"))
+    # Columns of numbers keep their type where another table lacks them.
+    text: str = pd.concat([frame.astype(object) for frame in labelled]).to_csv(index=False, lineterminator="\n")
     return text
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.cells import PAIRING_KEYS, inactive_settings, varying_settings
+from analysis.cells import PAIRING_KEYS, inactive_settings, varying_settings, with_companions_folded
 from analysis.metrics import LOWER_IS_BETTER, METRICS, Metric
 from analysis.statistics.paired import compare, holm, reference_level
 
@@ -48,6 +48,7 @@ def ablation(
         BadInputError: as in `paired.compare`.
     """
     tested = compare(members, factor, reference, partial=partial, metrics=metrics)
+    members = with_companions_folded(members, factor)
     levels = sorted(members[factor].unique().tolist())
     base = reference_level(factor, levels, reference)
     others = [name for name in varying_settings(members) if name != factor]

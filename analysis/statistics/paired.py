@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, inactive_settings, varying_settings
+from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, inactive_settings, varying_settings, with_companions_folded
 from analysis.metrics import METRICS, Metric
 from study.errors import BadInputError, unknown
 from study.settings import format_value
@@ -85,7 +85,8 @@ def compare(
 ) -> pd.DataFrame:
     """Test every other level of a factor against the reference level, cell by cell and over all cells.
 
-    The unit of a test is the seed, which over all cells counts with its mean over them.
+    The unit of a test is the seed, which over all cells counts with its mean over them. Where each level has its own
+    value of another setting (`cells.companions`), both are compared together.
 
     Args:
         members: rows of `members`, one for each member.
@@ -108,6 +109,7 @@ def compare(
     """
     if factor not in CELL_SETTINGS:
         raise unknown("factor", factor, CELL_SETTINGS)
+    members = with_companions_folded(members, factor)
     levels = sorted(members[factor].unique().tolist())
     base = reference_level(factor, levels, reference)
     strata = [name for name in varying_settings(members) if name != factor]

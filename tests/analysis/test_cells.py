@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.cells import CELL_SETTINGS, inactive_settings, shared_settings, varying_settings
+from analysis.cells import CELL_SETTINGS, companions, inactive_settings, shared_settings, varying_settings
 from study.record.schema import SCHEMAS
 from study.settings import format_value
 from study.trial import Trial
@@ -73,3 +73,11 @@ def test_a_level_is_shown_as_a_user_would_type_it(value: object, shown: str):
 )
 def test_a_setting_that_is_switched_off_silences_its_partner(setting: str, at: object, silent: set[str]):
     assert inactive_settings(setting, at) == silent
+
+
+def test_what_each_level_has_its_own_value_of_is_its_companion_and_what_has_several_is_not():
+    own = frame([*grid(optimizer=("adam",), lr=(1e-3,)), *grid(optimizer=("sgd",), lr=(0.1,))])
+    assert companions(own, "optimizer") == {"lr": {"adam": 1e-3, "sgd": 0.1}}
+    assert companions(own, "norm") == {}
+    crossed = frame(grid(optimizer=("adam", "sgd"), lr=(1e-3, 0.1)))
+    assert companions(crossed, "optimizer") == {}

@@ -17,6 +17,8 @@ from study.terminal import main
 from sweeps.sweep import Scale
 from tests.analysis import planted
 from tests.analysis.conftest import frame, grid, plan, record, shard
+from tests.analysis.planted import plan as plan_of
+from tests.analysis.planted import write as write_planned
 from tests.analysis.statistics import test_membership as halves
 from tests.analysis.tuning import test_tradeoff as tuned
 
@@ -303,6 +305,31 @@ def test_the_audits_tables_go_to_a_file_and_its_figures_to_a_folder(complete: Re
     assert (code, out) == (0, "")
     assert err.count("figure: ") == 6
     assert (tmp_path / "audit.md").read_text().count("**halves: ") == 2
+
+
+def test_several_sweeps_are_one_csv_table_with_a_column_for_the_sweep(
+    command: Callable[..., tuple[int, str, str]], complete: Results
+):
+    plan(complete, GRID[:2], "other")
+    record(complete, GRID[:2], sweep="other")
+    code, out, _ = command("tables", complete, "--format", "csv")
+    read = pd.read_csv(io.StringIO(out))
+    assert code == 0
+    assert read["sweep"].value_counts().to_dict() == {"mine": 6, "other": 2}
+    _, alone, _ = command("tables", complete, "--sweep", "other", "--format", "csv")
+    assert "sweep" not in pd.read_csv(io.StringIO(alone)).columns
+
+
+def test_the_optimizer_sweep_is_tabulated_by_optimizer_with_what_each_brings_along(
+    command: Callable[..., tuple[int, str, str]], results: Results
+):
+    write_planned(results, plan_of("optimizer", Scale.quick))
+    code, out, err = command("tables", results, "--factor", "optimizer", "--marginal")
+    assert (code, err) == (0, "")
+    assert "each optimizer has its own lr (adam 0.001, adamw 0.001, rmsprop 0.001, sgd 0.1) and weight_decay (" in out
+    code, out, err = command("compare", results, "--factor", "optimizer", "--format", "json")
+    rows = json.loads(out)[0]["rows"]
+    assert (code, {row["n"] for row in rows if row["metric"] == "mem_acc"}) == (0, {2})
 
 
 # How the folder is named

@@ -67,7 +67,10 @@ def test_numbers_keep_all_their_digits():
 
 def test_several_tables_stand_in_one_file_in_order(table: Table, tmp_path: Path):
     Output("csv", tmp_path / "tables.csv").show([table, Table("t", pd.DataFrame({"x": [1]}), [], ["x"])])
-    assert (tmp_path / "tables.csv").read_text().endswith("\n\nx\n1\n")
+    read = pd.read_csv(tmp_path / "tables.csv")
+    assert list(read.columns) == ["table", *table.data.columns, "x"]
+    assert read["table"].tolist() == [table.title] * len(table.data) + ["t"]
+    assert read["x"].tolist()[-1] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["tables.csv"]
 
 
