@@ -170,6 +170,7 @@ def show_amplification(
         table = tables.amplification_table(ratios, f"{loaded.sweep}: influence with batch norm over without")
         tabulated.append(_add_notes(table, loaded))
     output.show(tabulated)
+    output.hint(next_command("report", results))
 
 
 @app.command("membership")
@@ -215,6 +216,7 @@ def attack_models(
     output.show(tabulated)
     for path in paths:
         output.say(f"figure: {path}")
+    output.hint(next_command("report", results))
 
 
 @app.command("tradeoff")
@@ -248,6 +250,7 @@ def show_tradeoff(
     tabulated[-1].notes += [note for part in loaded for note in part.notes]
     output.show(tabulated)
     _draw_tuned(tuned, shares, folder, output)
+    output.hint(next_command("report", results))
 
 
 def _draw_tuned(tuned: "Sequence[TunedCell]", shares: pd.DataFrame | None, folder: Path, output: Output) -> None:

@@ -152,7 +152,8 @@ def _one_row_a_network(members: pd.DataFrame) -> pd.DataFrame:
 
 
 def _empty(results: Results) -> BadInputError:
-    return BadInputError(f"{results} holds no records; run a sweep first: python -m sweeps run quickstart.")
+    run = f"python -m sweeps run quickstart --results {results.argument}"
+    return BadInputError(f"{results} holds no records; run a sweep first: {run}")
 
 
 def _refuse_doubles(sweep: str, members: pd.DataFrame) -> None:

@@ -125,7 +125,7 @@ class Trial(Settings):
         """
         for name in settings:
             if name not in SETTINGS:
-                raise unknown("setting", name, SETTINGS)
+                raise unknown("setting", str(name), SETTINGS)
         return cls(**settings)
 
     def settings(self) -> dict[str, Value]:
@@ -208,8 +208,8 @@ def parse(assignments: Iterable[str]) -> dict[str, list[Any]]:
     Example:
         >>> parse(["norm=batch,none", "k=0.1"])
         {'norm': ['batch', 'none'], 'k': [0.1]}
-    >>> parse(["seed=0..3,7"])
-    {'seed': [0, 1, 2, 3, 7]}
+        >>> parse(["seed=0..3,7"])
+        {'seed': [0, 1, 2, 3, 7]}
     """
     values: dict[str, list[Any]] = {}
     for assignment in assignments:

@@ -17,7 +17,8 @@ def refuse_stranger(package: ModuleType) -> None:
         message = (
             f"{package.__name__!r} is {package.__file__} here, not normleak's: rename it, or start from elsewhere."
         )
-        if sys.argv[0] == "-m":  # as long as `python -m` looks for the module
+        # `python -m` is there as `-m` as long as it looks for the module, and the script by its name.
+        if Path(sys.argv[0]).stem in ("-m", "normleak"):
             print(f"error: {message}", file=sys.stderr)
             sys.exit(2)
         raise ImportError(message)

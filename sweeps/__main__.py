@@ -201,9 +201,9 @@ def retry(
 
     Example: python -m sweeps retry quickstart --failed
     """
-    name = registry.folder(name)
     where = Results.at(results)
     planned = _saved(name, where)
+    name = planned.sweep
     planned.check_named(architecture or ())
     where.check_writable()
     planned.check_unchanged()
@@ -239,14 +239,14 @@ def status(
     """
     where = Results.at(results)
     if name is not None:
-        name = registry.folder(name)
         state = _saved(name, where).state(where)
-        console.print(f"{name}: {size(state.plan.trials)}: {state}")
+        console.print(f"{state.plan.sweep}: {size(state.plan.trials)}: {state}")
         return
     plans = {sweep: Plan.saved(sweep, where) for sweep in where.sweeps()}
     states = [plan.state(where) for plan in plans.values() if plan is not None]
     if not states:
-        raise BadInputError(f"{where} has no plan of any sweep; start one with `python -m sweeps run quickstart`.")
+        start = f"python -m sweeps run quickstart --results {where.argument}"
+        raise BadInputError(f"{where} has no plan of any sweep; start one with `{start}`.")
     print_table(status_table(states))
 
 
@@ -367,16 +367,19 @@ def _planned(name: str, scale: Scale, overrides: list[str] | None, fraction: flo
 
 
 def _saved(name: str, results: Results) -> Plan:
-    """Return all that was planned into the results folder, whatever its scale and overrides.
+    """Return all that was planned of a sweep into the results folder, whatever its scale and overrides.
 
     Raises:
         BadInputError: nothing was.
     """
-    saved = Plan.saved(name, results)
-    if saved is None:
-        registry.sweep(name)
-        raise BadInputError(f"{results} has no plan of {name}; start it with `python -m sweeps run {name}`.")
-    return saved
+    sweep = registry.folder(name)
+    saved = Plan.saved(sweep, results)
+    if saved is not None:
+        return saved
+    if sweep == name and name not in registry.SWEEPS:  # misspelled, or the user's own by its name, which can't start it
+        raise unknown(f"sweep in {results}", name, {*results.sweeps(), *registry.SWEEPS})
+    start = f"python -m sweeps run {name} --results {results.argument}"
+    raise BadInputError(f"{results} has no plan of {sweep}; start it with `{start}`.")
 
 
 if __name__ == "__main__":

@@ -86,6 +86,9 @@ def run_and_report(
         console.print(f"they are safe, but could not be compacted: {why}; again: {compact}", soft_wrap=True)
     elif part and not now.missing and len(whole.trials) >= launch.results.store.many:
         console.print(f"they are read faster once all shards have ended and you have run: {compact}", soft_wrap=True)
+    elif not now.missing:  # the analysis wants all that was planned
+        results = launch.results.argument
+        console.print(f"next: python -m analysis tables {results} --sweep {launch.sweep}", soft_wrap=True)
     if any(after.of(trial) in ("failed", "missing") for trial in launch.trials):
         raise typer.Exit(1)
 

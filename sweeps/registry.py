@@ -1,10 +1,12 @@
 """All sweeps by name. A new one is a file in a paper's folder, with a `SWEEP`, and a line here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from study import imports
 from study.errors import BadInputError, unknown
+from study.settings import SETTINGS
 from sweeps.memorization import (
     ablation,
     batch_size,
@@ -71,16 +73,25 @@ def _custom(name: str) -> Sweep:
     found = imports.load(name, "sweep", lambda value: isinstance(value, Sweep))
     if not isinstance(found, Sweep):
         raise BadInputError(f"{name} must be a sweeps.sweep.Sweep, not {type(found).__name__}.")
-    if not re.fullmatch(r"[a-z]\w*", found.name, re.ASCII) or found.name.startswith("tune_"):
+    if not re.fullmatch(r"(?!tune_)[a-z]\w*", str(found.name), re.ASCII):
         raise BadInputError(
             f"{name} has the name {found.name!r}, but its results go to a folder of that name: take small letters, "
             "digits and underscores, and not tune_ at the beginning."
         )
     if found.name in SWEEPS:
         raise BadInputError(f"{name} has the name of the built-in sweep {found.name}; take another.")
-    for grid in (*found.quick, *found.paper):
-        if not isinstance(grid, Mapping) or not all(isinstance(levels, tuple) for levels in grid.values()):
-            raise BadInputError(
-                f"{name} must have tuples of grids, as sweeps.sweep.product makes them, as quick and paper."
-            )
+    if not _are_grids(found.quick) or not _are_grids(found.paper):
+        raise BadInputError(
+            f"{name} must have tuples of grids, as sweeps.sweep.product makes them, as quick and paper."
+        )
+    if found.factor not in SETTINGS:
+        raise unknown(f"factor of {name}", str(found.factor), SETTINGS)
     return found
+
+
+def _are_grids(grids: Any) -> bool:
+    """Return whether these are grids, each with at least one level an axis; there may be none at a scale."""
+    return isinstance(grids, Sequence) and all(
+        isinstance(grid, Mapping) and all(isinstance(levels, tuple) and levels for levels in grid.values())
+        for grid in grids
+    )

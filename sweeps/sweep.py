@@ -52,10 +52,13 @@ class Sweep:
             fraction: one over a whole number, to take a balanced part of the cells (see `balanced_fraction`).
 
         Raises:
-            BadInputError: a setting doesn't fit the others, or there is no balanced fraction of that size.
+            BadInputError: a setting doesn't fit the others, there is no balanced fraction of that size, or no grid at
+                that scale.
         """
         replaced = {name: tuple(values) for name, values in (overrides or {}).items()}
         grids = [{**grid, **replaced} for grid in (self.quick if scale is Scale.quick else self.paper)]
+        if not grids:
+            raise BadInputError(f"{self.name} has no grid at --scale {scale}.")
         parts = _parts(fraction)
         cells = (
             cell

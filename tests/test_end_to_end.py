@@ -47,6 +47,7 @@ def test_a_finished_sweep_runs_nothing_and_changes_no_record(sweeps: Command, fi
     assert done.returncode == 0
     assert "4 done, 0 missing" in done.stdout
     assert "about to run" not in done.stdout
+    assert done.stdout.splitlines()[-1] == f"next: python -m analysis tables {finished} --sweep quickstart"
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")} == before
 
 

@@ -9,21 +9,32 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("module", ["sweeps", "analysis"])
-def test_a_study_of_the_users_own_gets_a_sentence(module: str, tmp_path: Path):
-    (tmp_path / "study.py").write_text("mine = True\n")
+SCRIPT = "import sys; sys.argv = ['normleak', '--help']; from analysis.cli import run; run()"
+"""What the installed script does."""
+
+
+@pytest.mark.parametrize(
+    ("stranger", "start"),
+    [
+        ("study", ["-m", "sweeps", "--help"]),
+        ("study", ["-m", "analysis", "--help"]),
+        ("study", ["-c", SCRIPT]),
+        ("sweeps", ["-m", "analysis", "--help"]),
+        ("sweeps", ["-c", SCRIPT]),
+    ],
+)
+def test_a_package_of_the_users_own_gets_a_sentence(stranger: str, start: list[str], tmp_path: Path):
+    (tmp_path / f"{stranger}.py").write_text("mine = True\n")
     done = subprocess.run(
-        [sys.executable, "-m", module, "--help"],
+        [sys.executable, *start],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert (
-        done.stderr
-        == f"error: 'study' is {tmp_path}/study.py here, not normleak's: rename it, or start from elsewhere.\n"
-    )
+    file = tmp_path / f"{stranger}.py"
+    assert done.stderr == f"error: '{stranger}' is {file} here, not normleak's: rename it, or start from elsewhere.\n"
 
 
 def test_a_program_that_imports_ours_beside_its_own_gets_an_exception_that_says_so(tmp_path: Path):

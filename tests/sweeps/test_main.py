@@ -83,7 +83,7 @@ def test_a_plan_says_when_so_many_workers_would_be_done(sweeps: Command, tmp_pat
         (["run", "quickstart", "--set", "architecture=nowhere:network"], "nowhere"),
         (["run", "quickstart", "--device", "cuda"], "there is no cuda"),
         (["plan", "quickstart", "--set", "epochs=1.5"], "epochs takes a whole number, not '1.5'."),
-        (["status", "quickstart"], "has no plan of quickstart"),
+        (["status", "quickstart"], "start it with `python -m sweeps run quickstart --results /"),
         (["retry", "quickstart"], "has no plan of quickstart"),
     ],
 )
@@ -104,6 +104,15 @@ def test_bad_input_is_one_sentence_and_leaves_no_record(
     assert sentence in errors
     assert errors.count("\n") == 1
     assert not [path for path in results.rglob("*") if path.is_file()]
+
+
+def test_a_sweep_that_is_not_in_the_folder_names_the_nearest_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    axes = product(k=0.1)
+    Sweep("wide_digits", "?", "nothing", quick=(axes,), paper=(axes,)).plan(Scale.quick).save(Results.at(tmp_path))
+    said = refused(capfd, monkeypatch, app, "status", "wide_digit", "--results", str(tmp_path))
+    assert "did you mean 'wide_digits'?" in said
 
 
 def refused(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, app: Any, *arguments: str) -> str:

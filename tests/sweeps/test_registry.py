@@ -49,6 +49,12 @@ TUNING = named("tune_regularizer")
 FOLDER = named("../elsewhere")
 NO_GRID = named("no_grid", quick=(3,))
 NO_SETTING = named("no_setting", quick=(product(norms="batch"),))
+NO_GRIDS = named("no_grids", quick=3)
+NO_LEVELS = named("no_levels", quick=({"k": ()},))
+NO_QUICK = named("no_quick", quick=())
+NO_NAME = named(None)
+NUMBERED = named("numbered", quick=({3: (1,)},))
+FACTOR = Sweep("factor", "Does it?", "nothing", (product(k=0.1),), (product(k=0.1),), factor="nrom")
 NO_SWEEP = 3
 """
     )
@@ -74,6 +80,12 @@ def test_a_sweep_of_ones_own_is_planned_as_a_built_in_one_and_has_its_own_folder
         ("mine:FOLDER", "results go to a folder of that name"),
         ("mine:NO_GRID", "must have tuples of grids"),
         ("mine:NO_SETTING", "unknown setting 'norms'"),
+        ("mine:NO_GRIDS", "must have tuples of grids"),
+        ("mine:NO_LEVELS", "must have tuples of grids"),
+        ("mine:NO_QUICK", "no_quick has no grid at --scale quick"),
+        ("mine:NO_NAME", "has the name None"),
+        ("mine:NUMBERED", "unknown setting '3'"),
+        ("mine:FACTOR", "did you mean 'norm'"),
     ],
 )
 def test_what_is_no_sweep_gets_a_sentence(here, name: str, said: str):
