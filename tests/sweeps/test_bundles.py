@@ -37,6 +37,7 @@ def test_trials_that_differ_in_anything_else_are_not(name):
         "eval_every": 2,
         "stopping": "best",
         "samples": "scores",
+        "weights": "final",
         "precision": "bf16",
     }
     settings = {"k": 0.1, "validation": 0.2}

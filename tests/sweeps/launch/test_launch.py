@@ -32,7 +32,7 @@ def test_run_retry_and_tune_make_the_same_launch_of_the_same_options(tmp_path: P
     planned.save(Results.at(tmp_path))
     launches: list[tuple[Launch, bool]] = []
 
-    def keep(_: Any, launch: Launch, loggers: Any, yes: bool, *rest: Any) -> None:
+    def keep(_: Any, launch: Launch, loggers: Any, yes: bool, *rest: Any, **more: Any) -> None:
         launches.append((launch, yes))
 
     monkeypatch.setattr(commands, "run_and_report", keep)

@@ -100,7 +100,8 @@ def test_a_killed_search_ends_with_exactly_its_budget_and_nothing_left_running(t
         assert states.count(TrialState.COMPLETE) == BUDGET
         assert set(states) <= {TrialState.COMPLETE, TrialState.FAIL}
         # Taken up again, the sampler suggests others than it began with.
-        assert len({trial.user_attrs["trial"] for trial in study.trials if trial.user_attrs}) == len(states)
+        suggested = [trial.user_attrs["trial"] for trial in study.trials if trial.user_attrs]
+        assert len(set(suggested)) == len(suggested) >= BUDGET
 
 
 @pytest.mark.ray
