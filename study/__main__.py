@@ -15,7 +15,16 @@ from study.errors import BadInputError, unknown
 from study.record.results import Results
 from study.record.schema import SCHEMAS, TABLES
 from study.settings import SETTINGS, format_value
-from study.terminal import Assignments, DataDir, application, console, main, print_table, progress_bar, stop_at_once
+from study.terminal import (
+    Assignments,
+    DataDir,
+    ProgressDisplay,
+    application,
+    console,
+    main,
+    print_table,
+    stop_at_once,
+)
 from study.trial import Trial, parse
 from study.worker import restart_with_environment
 
@@ -71,13 +80,12 @@ def run(
 
     from study import run as methods  # torch is imported only when something is trained
 
-    with progress_bar() as bar:
-        task = bar.add_task(f"{len(trial.members)} member{'s' * (len(trial.members) > 1)}", total=1.0)
+    with ProgressDisplay() as display:
         records = methods.run(
             trial,
             data_dir,
             _device(device),
-            lambda fraction: bar.update(task, completed=fraction),
+            display.add(f"{len(trial.members)} member{'s' * (len(trial.members) > 1)}"),
             backend,
             records_to.checkpoints(sweep) if records_to else None,
             keep=records_to.weights(sweep).keep if records_to else None,
@@ -174,10 +182,14 @@ def bench(
         if name not in workloads:
             raise unknown("architecture of the benchmark", name, workloads)
     races = []
-    for workload in [workloads[name] for name in only or workloads]:
-        with console.status(f"racing {workload.architecture} ..."):
+    chosen = [workloads[name] for name in only or workloads]
+    with ProgressDisplay() as display:
+        show = display.add("race", chosen[0].architecture)
+        for done, workload in enumerate(chosen):
+            show(done / len(chosen), workload.architecture)
             races.append(benchmark.race(workload, where, seconds, rounds))
-        print_table(_race_table(races[-1]))
+            print_table(_race_table(races[-1]))
+        show(1.0)
     if json_file:
         figures = {"device": device_name(where), "races": [race.figures() for race in races]}
         json_file.write_text(json.dumps(figures, indent=1) + "\n")

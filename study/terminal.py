@@ -3,12 +3,16 @@
 import os
 import signal
 import sys
-from typing import Annotated, NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Lock, Thread
+from typing import Annotated, NoReturn, Self
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TaskProgressColumn, TextColumn
+from rich.table import Column, Table
+from rich.text import Text
 
 from study.errors import BadInputError
 
@@ -117,17 +121,111 @@ def print_table(table: Table) -> None:
     wide.print(table, soft_wrap=True)
 
 
-def progress_bar() -> Progress:
-    """Return a bar with percentage, elapsed time and ETA; on a pipe it leaves only its last state."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("eta"),
-        TimeRemainingColumn(),
-        console=console,
-    )
+LINE_EVERY_S = 60.0
+"""How often progress is a line where standard output is no terminal."""
+SPEED_OVER_S = 600.0
+"""Over how many of the last seconds the speed is taken from which the rest is estimated."""
+
+Show = Callable[..., None]
+"""Shows how far a task is: called with the fraction that is done, and with a few words on it if there are any."""
+
+
+class ProgressDisplay:
+    """Show how far tasks are: on a terminal as bars, elsewhere as a line a minute for each that is under way.
+
+    Args:
+        every_s: seconds from one line to the next; `LINE_EVERY_S` by default.
+    """
+
+    def __init__(self, every_s: float | None = None) -> None:
+        self._terminal = console.is_terminal
+        self._tasks = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None, table_column=Column(min_width=4, max_width=40, ratio=1)),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[words]}"),
+            _TimeColumn(),
+            console=console,
+            speed_estimate_period=SPEED_OVER_S,
+            disable=not self._terminal,
+            expand=True,
+        )
+        self._every_s = LINE_EVERY_S if every_s is None else every_s
+        self._underway: dict[TaskID, Task] = {}
+        self._printing, self._over = Lock(), Event()
+        self._printer = Thread(target=self._print_now_and_then, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._tasks.start()
+        if not self._terminal:
+            self._printer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tasks.stop()
+        if not self._terminal:
+            self._over.set()
+            self._printer.join()
+            self._print_lines()
+
+    def add(self, name: str, words: str = "") -> Show:
+        """Show a further task, of which nothing is done, and return what is to be called with its progress."""
+        number = self._tasks.add_task(name, total=1.0, words=words)
+        task = self._underway[number] = self._tasks.tasks[-1]
+
+        def show(fraction: float, words: str = "") -> None:
+            self._tasks.update(number, completed=fraction, words=words)
+            if task.finished and not self._terminal:
+                self._print_lines([number])
+
+        return show
+
+    def _print_now_and_then(self) -> None:
+        while not self._over.wait(self._every_s):
+            self._print_lines()
+
+    def _print_lines(self, numbers: list[TaskID] | None = None) -> None:
+        """Print a line for each of these tasks, by default for all that are under way: one that is done has no more."""
+        with self._printing:
+            for number in list(self._underway) if numbers is None else numbers:
+                task = self._underway.get(number)
+                if task is not None:
+                    words = f", {task.fields['words']}" if task.fields["words"] else ""
+                    _print_at_once(f"{task.description}: {task.percentage:.0f}%{words}; {_time(task)}")
+                    if task.finished:
+                        del self._underway[number]
+
+
+class _TimeColumn(ProgressColumn):
+    """Show for how long a task has run and will run."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_time(task), style="progress.remaining", no_wrap=True)
+
+
+def _time(task: Task) -> str:
+    """Return in words for how long a task has run, and for how long it will if it goes on as in the last minutes."""
+    if task.finished:
+        return f"took {format_duration(task.finished_time or 0.0)}"
+    remaining = task.time_remaining
+    return f"{format_duration(task.elapsed or 0.0)}, eta {'?' if remaining is None else format_duration(remaining)}"
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Say what is being done within the block: on a terminal for as long as it takes, elsewhere as a line."""
+    if console.is_terminal:
+        with console.status(f"{what} ..."):
+            yield
+    else:
+        _print_at_once(f"{what} ...")
+        yield
+
+
+def _print_at_once(line: str) -> None:
+    """Print a line that whoever reads a pipe or a log gets now, and not once a buffer is full."""
+    console.print(line, soft_wrap=True)
+    console.file.flush()
 
 
 def format_duration(seconds: float) -> str:

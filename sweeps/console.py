@@ -1,8 +1,9 @@
 """What the `python -m sweeps` commands print and ask before, during and after a launch."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +12,20 @@ from rich.table import Table
 
 from study.record.results import Results
 from study.settings import SETTINGS, format_value
-from study.terminal import console, format_duration, print_table, progress_bar
+from study.terminal import ProgressDisplay, console, doing, format_duration, print_table
 from study.trial import Trial
 from sweeps import estimate
 from sweeps.bundles import Packings
 from sweeps.interrupt import CTRL_C
-from sweeps.launch.launch import Callbacks, Launch
+from sweeps.launch.launch import Callbacks, Cluster, Launch
 from sweeps.options import Logger
 from sweeps.parts import Part
 from sweeps.plan import OUTCOMES, Plan, State, command
 from sweeps.tuning import space
 
 if TYPE_CHECKING:
-    from sweeps.launch.tasks import Report
+    from sweeps.launch.cluster import Pool
+    from sweeps.launch.trials import OnProgress
     from sweeps.tuning.search import Search
     from sweeps.tuning.stages import Tuning
 
@@ -94,17 +96,16 @@ def run_and_report(
 
 
 def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> str:
-    """Estimate, ask, and run with a progress bar.
+    """Estimate, ask, and run, showing progress.
 
     Returns:
         Why the records could not be compacted; empty if they were, or need not be.
     """
     # Ray takes seconds to import, and is not needed where nothing is run.
-    from sweeps.launch.cluster import connect
     from sweeps.launch.trials import run_trials
 
     callbacks = _loggers(loggers, launch.results)
-    with console.status("estimating ..."):
+    with doing("reading the data, and timing what it takes"):
         ahead = preflight(launch)
     console.print(f"about to run {size(launch.trials)}: {ahead.time}")
     on_packing = _packing_printer()
@@ -114,10 +115,9 @@ def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> st
     with console.status("opening logs ..."):
         callbacks(launch.sweep)  # a logger that refuses does so before Ray starts
     launch = replace(launch, packings=ahead.packings, callbacks=callbacks, on_packing=on_packing)
-    with connect(launch.cluster, console.print, len(launch.trials)) as pool, progress_bar() as bar:
+    with _connected(launch.cluster, len(launch.trials)) as pool, ProgressDisplay() as display:
         plan.save(launch.results)
-        task = bar.add_task(launch.sweep, total=1.0)
-        outcome = run_trials(launch, pool, lambda fraction: bar.update(task, completed=fraction))
+        outcome = run_trials(launch, pool, _on_progress(display, launch.sweep))
         if outcome.interrupted:
             raise KeyboardInterrupt
     console.print(
@@ -128,13 +128,11 @@ def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> st
 
 
 def run_tunings(tunings: Sequence["Tuning"], launch: Launch, loggers: Sequence[Logger], yes: bool) -> None:
-    """Estimate what is left of the tunings, ask, and train it with a progress bar.
+    """Estimate what is left of the tunings, ask, and train it, showing progress.
 
     Raises:
         KeyboardInterrupt: the user stopped it.
     """
-    from sweeps.launch.cluster import connect
-
     for tuning in tunings:
         ranges = ", ".join(f"{number} {low:g} to {high:g}" for number, (low, high) in tuning.cell.ranges.items())
         console.print(f"{tuning.cell}: {ranges}, kind {' or '.join(space.KINDS)}; {_budgets(tuning.searches)}")
@@ -143,21 +141,40 @@ def run_tunings(tunings: Sequence["Tuning"], launch: Launch, loggers: Sequence[L
         return
     callbacks = _loggers(loggers, launch.results)
     unique = tuple({trial.id: trial for trial in remaining}.values())
-    with console.status("estimating ..."):
+    with doing("reading the data, and timing what it takes"):
         ahead = preflight(replace(launch, trials=remaining, planned=unique))
     console.print(f"about to run {size(remaining)}: {ahead.time}")
     _confirm(yes)
     with console.status("opening logs ..."):
         callbacks(space.SEARCHES["tpe"])  # a logger that refuses does so before Ray starts
     launch = replace(launch, packings=ahead.packings, callbacks=callbacks)
-    with connect(launch.cluster, console.print) as pool, progress_bar() as bar:
-
-        def add_bar(name: str) -> "Report":
-            task = bar.add_task(name, total=1.0)
-            return lambda fraction: bar.update(task, completed=fraction)
-
-        if not all(tuning.run(launch, pool, add_bar) for tuning in tunings):
+    with _connected(launch.cluster) as pool, ProgressDisplay() as display:
+        if not all(tuning.run(launch, pool, lambda stage: _on_progress(display, stage)) for tuning in tunings):
             raise KeyboardInterrupt
+
+
+@contextmanager
+def _connected(cluster: Cluster, most: int | None = None) -> Iterator["Pool"]:
+    """Connect to the workers, saying so meanwhile, and let them go afterwards; see `connect`."""
+    what = "starting Ray on this machine" if cluster.address == "local" else f"joining Ray at {cluster.address!r}"
+    with ExitStack() as stack:
+        with doing(what):
+            # Ray takes seconds to import.
+            from sweeps.launch.cluster import connect
+
+            pool = stack.enter_context(connect(cluster, console.print, most))
+        yield pool
+
+
+def _on_progress(display: ProgressDisplay, name: str) -> "OnProgress":
+    """Show the progress of trials under that name: what their workers do at first, then how many are done."""
+    show = display.add(name, "workers load torch and the data")
+    return lambda fraction, counts: show(fraction, _in_words(counts))
+
+
+def _in_words(counts: Counter[str]) -> str:
+    """Return how many trials are done, missing and failed, and how many have diverged if any has."""
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if outcome != "diverged" or counts[outcome])
 
 
 def _confirm(yes: bool) -> None:

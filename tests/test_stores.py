@@ -71,7 +71,7 @@ def local(cluster: Running, tmp_path_factory: pytest.TempPathFactory) -> Results
     results = Results.at(tmp_path_factory.mktemp("local"))
     plan = registry.sweep("quickstart").plan(Scale.quick, {name: _levels(value) for name, value in AXES.items()})
     plan.save(results)
-    trials.run_trials(Launch("quickstart", results, "", plan.trials, backend="single"), cluster.pool, lambda _: None)
+    trials.run_trials(Launch("quickstart", results, "", plan.trials, backend="single"), cluster.pool, lambda *_: None)
     return results
 
 
@@ -146,7 +146,7 @@ def test_a_store_that_refuses_the_records_is_told_of_without_a_secret(
     store.left = 0
     launch = Launch("test", results, "", (Trial(k=0.1, epochs=1, batch_size=256),), backend="single")
     with pytest.raises(OSError, match="403 Forbidden") as caught:
-        trials.run_trials(launch, cluster.pool, lambda _: None)
+        trials.run_trials(launch, cluster.pool, lambda *_: None)
     cluster.assert_nothing_tells(["URIKEY", SECRET_KEY], {"error": str(caught.value).encode()})
     assert os.environ["RAY_AUTH_TOKEN"] not in str(caught.value)
 

@@ -44,7 +44,7 @@ def measure_overhead(trials: int, seconds: float, cluster: Cluster) -> Overhead:
     """Run so many trials that only wait for so many seconds, the way real ones are run."""
     with connect(cluster) as pool:
         before = peak_memory()
-        outcome = schedule([{"seconds": seconds}] * trials, wait, pool, on_progress=lambda _: None)
+        outcome = schedule([{"seconds": seconds}] * trials, wait, pool, on_progress=lambda *_: None)
         peak = peak_memory()
     ideal = math.ceil(trials / pool.workers) * seconds
     return Overhead(ideal, outcome.seconds, outcome.startup_s(pool), trials, pool.workers, peak - before, peak)

@@ -21,7 +21,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from sweeps.interrupt import CTRL_C
 from sweeps.launch.cluster import Pool
-from sweeps.launch.tasks import NoDataError, NotWrittenError, Point, Report, Task, Work
+from sweeps.launch.tasks import NoDataError, NotWrittenError, Point, Task, Work
 
 MAX_FAILURES = 2
 """How often a task that fails is tried again."""
@@ -51,7 +51,7 @@ class Outcome:
         write_error: why a record could not be written, which ended the run; empty if all could.
         gave_up_on_data: whether the run was ended because no node seems to have the data.
         uncompacted: why the records could not be compacted the last time; empty if they could, or need not be.
-        began: when the first task began, as `time.time` has it.
+        began: when the first task began, as `time.time` has it; once it had loaded all that it needs, if it says so.
         ended: when the last one ended.
     """
 
@@ -80,11 +80,15 @@ class Outcome:
         self.began, self.ended = min(self.began, later.began), max(self.ended, later.ended)
 
 
+Advance = Callable[[float, Outcome], None]
+"""Called with the weighted fraction of the tasks that is done, and with what has come of them so far."""
+
+
 def schedule(
     tasks: Sequence[Task],
     work: Work,
     pool: Pool,
-    on_progress: Report,
+    on_progress: Advance,
     weights: Sequence[float] | None = None,
     storage: str | None = None,
     tries: int | None = None,
@@ -99,7 +103,8 @@ def schedule(
             `time_limit` fails after so many seconds, and the worker's process ends.
         work: a function of a module that the workers can import.
         pool: the workers.
-        on_progress: called with the weighted fraction of the work that is done; failed tasks are not.
+        on_progress: called with the weighted fraction of the work that is done, failed tasks not being, and with what
+            came of the tasks so far.
         weights: how much work each task is; all the same by default.
         storage: where Tune keeps its own account of the experiment, a folder or URI that all nodes see; by default
             it is thrown away.
@@ -128,7 +133,7 @@ def schedule_suggestions(
     count: int,
     work: Work,
     pool: Pool,
-    on_progress: Report,
+    on_progress: Advance,
     storage: str | None = None,
     sharing: int = 1,
     common: Task | None = None,
@@ -143,7 +148,7 @@ def schedule_suggestions(
         count: how many tasks to ask for.
         work: as in `schedule`; what it returns has the objectives.
         pool: the workers.
-        on_progress: called with the fraction of the tasks that is done; failed tasks are not.
+        on_progress: as in `schedule`.
         storage: as in `schedule`.
         sharing: how many tasks share a worker's device.
         common: as in `schedule`.
@@ -248,8 +253,8 @@ def _trainable(work: Work, common: Any) -> Callable[[dict[str, Any]], None]:
         except Exception as error:
             # Tune rebuilds exceptions from their text, which not every class survives.
             raise TaskError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
-        times = {"began": began, "ended": time.time()}
-        tune.report({"fraction": 1.0, "curves": waiting, "result": {**result, **times}, **result, "done": True})
+        timed = {"began": began, **result, "ended": time.time()}
+        tune.report({"fraction": 1.0, "curves": waiting, "result": timed, **result, "done": True})
 
     return trainable
 
@@ -316,7 +321,7 @@ class _StopInVain(tune.Stopper):  # type: ignore[misc]
 class _Tracker(tune.Callback):  # type: ignore[misc]
     """Collect the outcome and the progress of the tasks from the reports, ends and failures of Tune's trials."""
 
-    def __init__(self, weights: Sequence[float], on_progress: Report, workers: int) -> None:
+    def __init__(self, weights: Sequence[float], on_progress: Advance, workers: int) -> None:
         self.outcome = Outcome()
         self._in_a_row, self._most_in_a_row = 0, (MAX_FAILURES + 1) * workers
         self._weights, self._fractions, self._on_progress = weights, [0.0] * len(weights), on_progress
@@ -355,7 +360,7 @@ class _Tracker(tune.Callback):  # type: ignore[misc]
     def _advance(self, trial: Any, fraction: float) -> None:
         self._fractions[_position(trial)] = fraction
         done = sum(weight * part for weight, part in zip(self._weights, self._fractions, strict=True))
-        self._on_progress(done / sum(self._weights))
+        self._on_progress(done / sum(self._weights), self.outcome)
 
 
 def _position(trial: Any) -> int:

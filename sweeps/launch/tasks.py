@@ -46,7 +46,8 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     A unit that takes long is checkpointed in the results folder now and then, and a later try continues from there.
 
     Returns:
-        Means over all members of the unit and, under `trials`, over those of each trial that was recorded.
+        Means over all members of the unit and, under `trials`, over those of each trial that was recorded; when it
+        `began` to train, and how many of the recorded trials `diverged`.
 
     Raises:
         NoDataError: this node has not the data of the trials.
@@ -55,6 +56,7 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     from study.run import run_together
 
     trials = prepare(task)
+    began = time.time()
     results = Results(task["results"])
     checkpoints = results.checkpoints(task["sweep"])
     keep = keep_weights(results, task["sweep"], task["recorded"])
@@ -70,7 +72,13 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
         checkpoints.drop(trial.id)
     by_trial = {trial.id: _means(own.members) for trial, own in zip(trials, records, strict=True)}
     means = _means([row for own in records for row in own.members])
-    return {**means, "trials": {trial: by_trial[trial] for trial in task["recorded"]}}
+    diverged = sum(
+        any(row["status"] == "diverged" for row in own.members)
+        for trial, own in zip(trials, records, strict=True)
+        if trial.id in task["recorded"]
+    )
+    recorded = {trial: by_trial[trial] for trial in task["recorded"]}
+    return {**means, "trials": recorded, "began": began, "diverged": diverged}
 
 
 def prepare(task: Task) -> list[Trial]:

@@ -1,6 +1,7 @@
 """Run the trials of a launch: bundle them into units, have those scheduled, and retry what failed."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from sweeps.bundles import MEMBERS, SPEED, Bundle, Packing, halves, packable_gro
 from sweeps.launch.cluster import Pool, store_environment
 from sweeps.launch.launch import Launch
 from sweeps.launch.schedule import MAX_FAILURES, WORKER_DIED, Outcome, data_error, schedule
-from sweeps.launch.tasks import Report, Task, recommend_packing, run_and_record
+from sweeps.launch.tasks import Task, recommend_packing, run_and_record
 
 MOST_NODES = 3
 """Of how many nodes it is said at most that they could not have the data."""
@@ -26,8 +27,12 @@ Tune keeps all that it knows of a task until the last one is done. With several 
 last ones are finished.
 """
 
+OnProgress = Callable[[float, Counter[str]], None]
+"""Called with the fraction of all the training that is done and need not be done again, and with how many trials are
+`done`, `missing`, `failed` and `diverged`, as the driver has heard of it; what has failed may yet be tried again."""
 
-def run_trials(launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
+
+def run_trials(launch: Launch, pool: Pool, on_progress: OnProgress) -> Outcome:
     """Run the trials of a launch, whose workers write the records; a trial that can't be run is recorded as failed.
 
     A bundle that fails is tried again in halves, or as it is where its worker died and left a checkpoint. A trial whose
@@ -36,7 +41,7 @@ def run_trials(launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
     Args:
         launch: what to run, and how.
         pool: the workers.
-        on_progress: called with the fraction of all the training that is done and need not be done again.
+        on_progress: called as the training goes on.
 
     Raises:
         OSError: records could not be written; their trials are missing, and no other is begun any more. Or the data of
@@ -46,13 +51,17 @@ def run_trials(launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
     without_data: dict[str, None] = {}
     units = make_units(launch, pool)
     total = left = sum(unit.work for unit in units)
-    underway = 0.0
+    wave, underway = units[:0], 0.0
+    settled = Counter(missing=sum(len(unit.recorded) for unit in units))
 
-    def advance(fraction: float) -> None:
+    def advance(fraction: float, outcome: Outcome) -> None:
         # A task that is tried again starts from nothing.
         nonlocal shown
         shown = max(shown, (total - left + fraction * underway) / total)
-        on_progress(min(shown, NEARLY_DONE))
+        counts = Counter(settled)
+        counts.update(_finished(wave, outcome))
+        counts.update(_failed_once(wave, outcome))
+        on_progress(min(shown, NEARLY_DONE), counts)
 
     results = launch.results
     # Tune's own account is a convenience; a store that refuses it now and then must not end a run.
@@ -76,7 +85,10 @@ def run_trials(launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
         outcome = schedule(tasks, run_and_record, pool, advance, work, storage, tries, sharing, common, callbacks)
         whole.extend(outcome)
         with reporting_write_errors(outcome, results):
-            units = [*later, *_units_to_retry(wave, outcome, tries, launch)]
+            again, after_all = _settle_errors(wave, outcome, tries, launch)
+        units = [*later, *again]
+        settled.update(_finished(wave, outcome))
+        settled.update(after_all)
         for position, error in outcome.errors.items():
             if outcome.gave_up_on_data or not _may_try_again(wave[position], tries):
                 without_data[error] = None
@@ -88,8 +100,25 @@ def run_trials(launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
         left = sum(unit.work for unit in units)
     if not whole.interrupted:
         check_data(without_data)
-        on_progress(1.0)
+        on_progress(1.0, settled)
     return whole
+
+
+def _finished(units: Sequence["_Unit"], outcome: Outcome) -> Counter[str]:
+    """Return by how much the units that are finished change how many trials are in each state."""
+    recorded = sum(len(units[position].recorded) for position in outcome.results)
+    diverged = sum(result["diverged"] for result in outcome.results.values())
+    return _changes(done=recorded - diverged, diverged=diverged)
+
+
+def _failed_once(units: Sequence["_Unit"], outcome: Outcome) -> Counter[str]:
+    """Return the same for the units that have failed, as long as it is open whether they are tried again."""
+    return _changes(failed=sum(len(units[position].recorded) for position in outcome.errors))
+
+
+def _changes(**found: int) -> Counter[str]:
+    """Return by how much trials of which that was found change the counts: they are missing no more."""
+    return Counter({**found, "missing": -sum(found.values())})
 
 
 @contextmanager
@@ -214,36 +243,47 @@ def _task(unit: _Unit, time_limit: float | None) -> Task:
     }
 
 
-def _units_to_retry(units: Sequence[_Unit], outcome: Outcome, tries: int, launch: Launch) -> Iterator[_Unit]:
-    """Yield what of the failed units is worth another try, with a device to itself; record the rest as failed."""
+def _settle_errors(
+    units: Sequence[_Unit], outcome: Outcome, tries: int, launch: Launch
+) -> tuple[list[_Unit], Counter[str]]:
+    """Record as failed what is worth no other try.
+
+    Returns:
+        What of the failed units is to be tried again, with a device to itself, and the changes of the counts.
+    """
     sweep, results = launch.sweep, launch.results
     ran = results.ran_of(sweep, {trial.id for position in outcome.errors for trial in units[position].recorded})
+    again: list[_Unit] = []
+    done = failures = 0
     for position, error in outcome.errors.items():
         unit = units[position]
         if data_error(error):
             # Another node may have what this one can't get.
             if _may_try_again(unit, tries):
-                yield replace(unit, retries=unit.retries + 1)
+                again.append(replace(unit, retries=unit.retries + 1))
             continue
         # A task may fail with some of its records written, or all of them; those are good.
         left = frozenset(trial.cell for trial in unit.recorded if trial.id not in ran)
+        done += len(unit.recorded) - len(left)
         if not left:
             continue
         continues = position in outcome.given_up_early or (error == WORKER_DIED and _has_checkpoint(unit, launch))
         if continues and unit.retries < MAX_FAILURES:
-            yield replace(unit, cells=left, retries=unit.retries + 1)
+            again.append(replace(unit, cells=left, retries=unit.retries + 1))
         elif len(unit.trials) > 1:
             parts = (_Unit(half, left, unit.backend) for half in halves(unit.trials))
-            yield from (part for part in parts if part.recorded)
+            again += [part for part in parts if part.recorded]
         elif tries < MAX_FAILURES or unit.sharing > 1:
-            yield _Unit(unit.trials, left, unit.backend)
+            again.append(_Unit(unit.trials, left, unit.backend))
         elif error == WORKER_DIED and unit.backend != "single" and len(unit.trials[0].members) > 1:
-            yield _Unit(unit.trials, left, "single")
+            again.append(_Unit(unit.trials, left, "single"))
         else:
             from study.record.rows import failed
 
             (trial,) = unit.trials
             results.write(sweep, trial.id, failed(trial, error).tables)
+            failures += 1
+    return again, _changes(done=done, failed=failures)
 
 
 def _may_try_again(unit: _Unit, tries: int) -> bool:

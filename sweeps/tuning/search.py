@@ -3,7 +3,9 @@
 A study in the storage outlives the process that searches: a search that was killed goes on where it was.
 """
 
+import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from sweeps.launch.launch import Launch
 from sweeps.launch.optuna_searcher import OptunaSearcher
 from sweeps.launch.schedule import Outcome, data_error, schedule_suggestions
 from sweeps.launch.tasks import Report, Task, keep_weights, prepare, reporting_curves, write
-from sweeps.launch.trials import check_data, reporting_write_errors, tasks_per_device
+from sweeps.launch.trials import OnProgress, check_data, reporting_write_errors, tasks_per_device
 from sweeps.tuning.space import KINDS, OBJECTIVES, SEARCHES, Cell, recorded_objectives, storage_path
 
 MODES = {"minimize": "min", "maximize": "max"}
@@ -82,7 +84,7 @@ class Search:
     def _storage(self) -> optuna.storages.RDBStorage:
         return optuna.storages.RDBStorage(f"sqlite:///{storage_path(self.results)}")
 
-    def run(self, launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
+    def run(self, launch: Launch, pool: Pool, on_progress: OnProgress) -> Outcome:
         """Measure what is left of the budget; a setting that diverges or fails is made up for by another.
 
         The search gives up once a whole round has measured none.
@@ -90,7 +92,7 @@ class Search:
         Args:
             launch: how to; its sweep and its trials are not used, for the search has its own.
             pool: the workers.
-            on_progress: called with the fraction of the budget that is done.
+            on_progress: called with the fraction of the budget that is done, and with how many settings are.
 
         Raises:
             BadInputError: the storage can't be used.
@@ -99,7 +101,7 @@ class Search:
         with _reporting_bad_storage(storage_path(self.results)):
             return self._run_rounds(launch, pool, on_progress)
 
-    def _run_rounds(self, launch: Launch, pool: Pool, on_progress: Report) -> Outcome:
+    def _run_rounds(self, launch: Launch, pool: Pool, on_progress: OnProgress) -> Outcome:
         whole = Outcome()
         storage, study_name = self._storage(), self.cell.study(self.name, self.seed)
         study = optuna.create_study(
@@ -112,8 +114,12 @@ class Search:
         while left and not whole.interrupted:
             done = self.budget - left
 
-            def advance(fraction: float, done: int = done, left: int = left) -> None:
-                on_progress((done + fraction * left) / self.budget)
+            def advance(fraction: float, outcome: Outcome, done: int = done, left: int = left) -> None:
+                diverged = sum(result["diverged"] for result in outcome.results.values())
+                measured = len(outcome.results) - diverged
+                # Others make up for the settings that fail or diverge.
+                counts = Counter(done=done + measured, missing=left - measured, failed=len(outcome.errors))
+                on_progress((done + fraction * left) / self.budget, counts + Counter(diverged=diverged))
 
             suggest = _Suggest(self.cell, self._task(launch, pool, sharing))
             searcher = OptunaSearcher(
@@ -187,7 +193,7 @@ def run_suggested(task: Task, report: Report) -> Mapping[str, Any]:
     """Run a suggested trial in a worker, unless its record is there.
 
     Returns:
-        Its objectives, and the same under `trials`; none if it diverged.
+        Its objectives, and the same under `trials`; none if it `diverged`. And when it `began` to train.
 
     Raises:
         NoDataError: this node has not its data.
@@ -196,6 +202,7 @@ def run_suggested(task: Task, report: Report) -> Mapping[str, Any]:
     from study.run import run
 
     (trial,), results = prepare(task), Results(task["results"])
+    began = time.time()
     if not results.ran(task["sweep"], trial.id):
         checkpoints = results.checkpoints(task["sweep"])
         keep = keep_weights(results, task["sweep"], [trial.id])
@@ -208,7 +215,7 @@ def run_suggested(task: Task, report: Report) -> Mapping[str, Any]:
         write(results, task["sweep"], trial, records.tables)
         checkpoints.drop(trial.id)
     objectives = recorded_objectives(results, task["sweep"], trial) or {}
-    return {**objectives, "trials": {trial.id: objectives}}
+    return {**objectives, "trials": {trial.id: objectives}, "began": began, "diverged": not objectives}
 
 
 class _Suggest:

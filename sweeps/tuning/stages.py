@@ -8,12 +8,14 @@ from study.record.results import Results
 from study.trial import Trial
 from sweeps.launch.cluster import Pool
 from sweeps.launch.launch import Launch
-from sweeps.launch.tasks import Report
-from sweeps.launch.trials import run_trials
+from sweeps.launch.trials import OnProgress, run_trials
 from sweeps.plan import Plan, State
 from sweeps.tuning import pareto
 from sweeps.tuning.search import Search
 from sweeps.tuning.space import CONFIRM, KINDS, OBJECTIVES, SEARCHES, Cell, recorded_objectives
+
+Add = Callable[[str], OnProgress]
+"""Returns, for the name of a stage, what to call with its progress."""
 
 
 @dataclass(frozen=True)
@@ -70,34 +72,34 @@ class Tuning:
         confirmation = Plan(CONFIRM, 1, arms).state(self.results)
         return [*_to_train(self.references), *searched, *_to_train(confirmation)]
 
-    def run(self, launch: Launch, pool: Pool, add_bar: Callable[[str], Report]) -> bool:
+    def run(self, launch: Launch, pool: Pool, add: Add) -> bool:
         """Train what is left of all three stages.
 
         Args:
             launch: how to; its sweep and trials are those of each stage in turn.
             pool: the workers.
-            add_bar: returns, for the name of a stage, what to call with its progress.
+            add: shows the progress of a stage.
 
         Returns:
             Whether it came to its end; False if the user stopped it.
         """
-        if not self._train(self.references, "references", launch, pool, add_bar):
+        if not self._train(self.references, "references", launch, pool, add):
             return False
         for search in self.searches:
             if not search.remaining:
                 continue
-            if search.run(launch, pool, add_bar(f"{self.cell} {search.name}")).interrupted:
+            if search.run(launch, pool, add(f"{self.cell} {search.name}")).interrupted:
                 return False
         confirmation = self.confirmation
         confirmation.plan.save(self.results)
-        return self._train(confirmation, "confirmation", launch, pool, add_bar)
+        return self._train(confirmation, "confirmation", launch, pool, add)
 
-    def _train(self, state: State, stage: str, launch: Launch, pool: Pool, add_bar: Callable[[str], Report]) -> bool:
+    def _train(self, state: State, stage: str, launch: Launch, pool: Pool, add: Add) -> bool:
         trials = _to_train(state)
         if not trials:
             return True
         stage_launch = replace(launch, sweep=state.plan.sweep, trials=trials, planned=state.plan.trials)
-        return not run_trials(stage_launch, pool, add_bar(f"{self.cell} {stage}")).interrupted
+        return not run_trials(stage_launch, pool, add(f"{self.cell} {stage}")).interrupted
 
 
 def non_dominated(measurements: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

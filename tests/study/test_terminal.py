@@ -1,3 +1,4 @@
+import re
 import signal
 import subprocess
 import sys
@@ -73,3 +74,40 @@ def test_a_command_that_is_stopped_lets_go_of_what_it_has_and_ends_as_in_a_shell
     waits.send_signal(number)
     out, errors = waits.communicate()
     assert (waits.returncode, out, errors) == (128 + number, "let go\n", "")
+
+
+TRAINS = """
+import sys
+from study.terminal import ProgressDisplay
+
+with ProgressDisplay(every_s=0.01) as display:
+    first, second = display.add("first", "starting"), display.add("second")
+    for line in sys.stdin:
+        first(float(line), "1 done, 3 missing")
+"""
+
+
+def test_on_a_pipe_progress_is_a_line_now_and_then_for_each_task_until_it_is_done():
+    trains = subprocess.Popen(
+        [sys.executable, "-c", TRAINS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert trains.stdin is not None
+    assert trains.stdout is not None
+
+    def read_until(start: str) -> str:
+        """Return the first line that begins so, for which the other process needs nothing but time."""
+        return next(line for line in trains.stdout if line.startswith(start))
+
+    assert read_until("first: 0%, starting; ").endswith(" s, eta ?\n")
+    assert read_until("second: 0%; ")
+    for fraction in ("0.25", "0.5"):
+        trains.stdin.write(f"{fraction}\n")
+        trains.stdin.flush()
+        line = read_until(f"first: {float(fraction):.0%}, 1 done, 3 missing; ")
+    assert re.search(r"; \S+ s, eta \S+ s\n", line)
+    rest, errors = trains.communicate("1\n", timeout=60)
+    lines = rest.splitlines()
+    assert errors == ""
+    # A task that is done has one last line, one that is not has its last state.
+    assert [line.partition(";")[0] for line in lines].count("first: 100%, 1 done, 3 missing") == 1
+    assert lines[-1].startswith("second: 0%; ")

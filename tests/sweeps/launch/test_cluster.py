@@ -79,7 +79,7 @@ def environment(task, report):
 
 cluster.ENVIRONMENT = {"NORMLEAK_TEST": "there"}
 with cluster.connect(Cluster(sys.argv[1], 1, "cpu")) as pool:
-    print("NORMLEAK_TEST=there" in schedule([{}], environment, pool, print).results[0]["started"])
+    print("NORMLEAK_TEST=there" in schedule([{}], environment, pool, lambda *_: None).results[0]["started"])
 """
     address = ray.get_runtime_context().gcs_address
     done = subprocess.run([sys.executable, "-c", script, address], capture_output=True, text=True, check=False)

@@ -20,7 +20,7 @@ def test_tasks_run_at_once_in_workers_that_are_used_again(pool, tmp_path):
         wait_until(lambda: len(list(tmp_path.iterdir())) >= 2)
         return {"square": task["x"] ** 2, "process": os.getpid()}
 
-    outcome = schedule([{"x": x} for x in range(8)], work, pool, lambda _: None)
+    outcome = schedule([{"x": x} for x in range(8)], work, pool, lambda *_: None)
     assert [outcome.results[x]["square"] for x in range(8)] == [x**2 for x in range(8)]
     assert len({result["process"] for result in outcome.results.values()}) == pool.workers == 2
 
@@ -34,7 +34,7 @@ def test_progress_is_weighted_by_the_work_and_ends_at_one(pool):
             report((step + 1) / 4)
         return {}
 
-    schedule([{}, {}], work, pool, fractions.append, weights=[1.0, 3.0])
+    schedule([{}, {}], work, pool, lambda fraction, _: fractions.append(fraction), weights=[1.0, 3.0])
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
     # Both tasks go in quarters; the second counts three times as much.
@@ -71,7 +71,7 @@ def test_points_of_curves_arrive_while_a_task_works_and_none_is_lost(pool, tmp_p
         return {}
 
     curves = Curves(tmp_path / "seen")
-    outcome = schedule([{}], work, pool, lambda _: None, callbacks=[curves])
+    outcome = schedule([{}], work, pool, lambda *_: None, callbacks=[curves])
     assert outcome.errors == {}
     expected = [("trial", 0, [{"epoch": 1}]), ("trial", 0, [{"epoch": 2}]), ("trial", 1, [{"epoch": 2}])]
     assert [tuple(point) for point in curves.points] == expected
@@ -91,7 +91,7 @@ def test_a_task_that_fails_is_tried_three_times_and_takes_no_other_with_it(pool,
         return {"x": task["x"]}
 
     names = ["fine", "raises", "dies", "once"]
-    outcome = schedule([{"x": name} for name in names], work, pool, lambda _: None)
+    outcome = schedule([{"x": name} for name in names], work, pool, lambda *_: None)
     assert {names[position] for position in outcome.results} == {"fine", "once"}
     assert {names[position]: error for position, error in outcome.errors.items()} == {
         "raises": "ValueError: no such thing",
@@ -113,7 +113,7 @@ def test_a_task_over_its_time_limit_fails_and_its_process_ends(pool, tmp_path):
             time.sleep(1000)
         return {}
 
-    outcome = schedule([{"time_limit": 5}, {}], work, pool, lambda _: None, tries=0)
+    outcome = schedule([{"time_limit": 5}, {}], work, pool, lambda *_: None, tries=0)
     assert list(outcome.results) == [1]
     assert outcome.errors == {0: "OverTimeError: it took longer than its limit of 5 s"}
     (process,) = tmp_path.iterdir()
@@ -131,7 +131,7 @@ def test_tasks_that_share_a_device_run_at_once_and_others_have_it_to_themselves(
         return {"from": began, "to": time.time()}
 
     tasks = [{"shared": shared, "x": x} for shared in (True, False) for x in range(4)]
-    outcome = schedule(tasks, work, pool, lambda _: None, sharing=[2] * 4 + [1] * 4)
+    outcome = schedule(tasks, work, pool, lambda *_: None, sharing=[2] * 4 + [1] * 4)
     assert outcome.errors == {}
     times = [(outcome.results[task]["from"], outcome.results[task]["to"]) for task in range(8)]
 
@@ -160,5 +160,5 @@ def test_workers_compute_with_one_thread(pool, tmp_path):
         "backend": "auto",
         "sharing": 1,
     }
-    result = schedule([task], work, pool, lambda _: None).results[0]
+    result = schedule([task], work, pool, lambda *_: None).results[0]
     assert (result["threads"], result["omp"]) == (1, "1")

@@ -57,13 +57,13 @@ def known_to_pay(trial: Trial, members: int) -> dict[str, Any]:
 @pytest.mark.ray
 def test_trials_with_few_members_train_side_by_side_and_each_has_the_numbers_of_its_plan(one, tmp_path):
     trials = [Trial(lr=lr, k=k, **SMALL) for lr in (1e-3, 1e-2) for k in (0.1, 0.2)]
-    assert schedule([{}], lambda task, report: known_to_pay(trials[0], 2), one, lambda _: None).errors == {}
+    assert schedule([{}], lambda task, report: known_to_pay(trials[0], 2), one, lambda *_: None).errors == {}
     fractions: list[float] = []
     rows_of = {}
     for name, asked in (("whole", trials), ("part", trials[2:3])):
         results = Results.at(tmp_path / name)
         launch = Launch("test", results, str(tmp_path), tuple(asked), tuple(trials), backend="grouped")
-        run_trials(launch, one, fractions.append)
+        run_trials(launch, one, lambda fraction, _: fractions.append(fraction))
         assert outcomes(results) == {(trial.id, 0): "ok" for trial in asked}
         rows = results.read("test", "members").to_pylist()
         assert {(row["lr"], row["k"], row["backend"]) for row in rows} == {(t.lr, t.k, "grouped") for t in asked}
@@ -84,7 +84,7 @@ def test_a_trial_that_cannot_be_run_is_recorded_with_its_reason_and_takes_no_oth
     results = Results.at(tmp_path)
     # Refused by `sweeps run` beforehand; here it reaches a worker.
     trials = (Trial(k=1e-5, seed=(0, 1), **SMALL), Trial(k=0.1, **SMALL), Trial(k=0.2, **SMALL))
-    run_trials(Launch("test", results, str(tmp_path), trials), one, lambda _: None)
+    run_trials(Launch("test", results, str(tmp_path), trials), one, lambda *_: None)
     assert outcomes(results) == {
         (trials[0].id, 0): "failed",
         (trials[0].id, 1): "failed",
@@ -111,14 +111,19 @@ def test_many_tasks_are_given_to_tune_in_waves_that_are_one_run_to_the_user(one,
     monkeypatch.setattr(trials_module, "WAVE_PER_WORKER", 2)
     monkeypatch.setattr(trials_module, "MAX_FAILURES", 0)
     monkeypatch.setattr(trials_module, "schedule", counted)
-    results, fractions = Results.at(tmp_path), []
+    results, told = Results.at(tmp_path), []
     trials = tuple(Trial(k=k, **SMALL) for k in (1e-5, 0.1, 0.2))
     launch = Launch("test", results, str(tmp_path), trials, backend="single", time_limit=1000)
-    whole = run_trials(launch, one, fractions.append)
+    whole = run_trials(launch, one, lambda fraction, counts: told.append((fraction, dict(counts))))
     assert sizes == [2, 1]
     assert sorted(outcomes(results).values()) == ["failed", "ok", "ok"]
+    fractions = [fraction for fraction, _ in told]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
+    assert {sum(counts.values()) for _, counts in told} == {3}
+    # What has failed is known before the second wave begins.
+    assert {"done": 1, "missing": 1, "failed": 1, "diverged": 0} in [counts for _, counts in told[:-1]]
+    assert told[-1][1] == {"done": 2, "missing": 0, "failed": 1, "diverged": 0}
     ended = [row["started"] for row in results.read("test", "members").to_pylist() if row["status"] == "ok"]
     assert whole.seconds > (max(ended) - min(ended)).total_seconds()
 
@@ -158,7 +163,7 @@ def test_records_are_compacted_after_each_wave_by_who_holds_the_sweep(
     if refused:
         in_the_way(results)
     whole = run_trials(
-        Launch("test", results, str(tmp_path), trials, compacts=compacts), SimpleNamespace(workers=0), lambda _: None
+        Launch("test", results, str(tmp_path), trials, compacts=compacts), SimpleNamespace(workers=0), lambda *_: None
     )
     assert ("exists" in whole.uncompacted) == refused, whole.uncompacted
     assert outcomes(results) == {(trial.id, 0): "ok" for trial in trials}
@@ -235,7 +240,7 @@ def test_where_memory_runs_out_a_bundle_is_tried_in_halves_and_at_last_member_by
     trials = (Trial(k=0.1, **SMALL), Trial(k=0.2, **SMALL), Trial(k=0.3, seed=(0, 1), **SMALL))
     progress: list[tuple[float, int]] = []
     launch = Launch("test", results, str(tmp_path), trials)
-    run_trials(launch, pool, lambda part: progress.append((part, len(results.done("test")))))
+    run_trials(launch, pool, lambda part, _: progress.append((part, len(results.done("test")))))
     assert outcomes(results) == {(trial.id, seed): "ok" for trial in trials for seed in trial.seed}
     # All is done when all is recorded, and not while something is being tried again.
     assert progress == sorted(progress)
@@ -267,7 +272,7 @@ def test_what_is_recorded_of_a_bundle_that_fails_stays_and_is_not_run_again(one,
     monkeypatch.setattr(trials_module, "make_units", in_two)
     results = Results.at(tmp_path / "results")
     trials = tuple(Trial(k=k, **SMALL) for k in (0.1, 0.2, 0.3))
-    run_trials(Launch("test", results, str(tmp_path), trials, backend="grouped"), one, lambda _: None)
+    run_trials(Launch("test", results, str(tmp_path), trials, backend="grouped"), one, lambda *_: None)
     assert outcomes(results) == {(trials[0].id, 0): "ok", (trials[1].id, 0): "failed", (trials[2].id, 0): "ok"}
     tries = (tmp_path / "tries").read_text().split("\n")[:-1]
     # The third had its record when its worker died; of the first two, the second was tried alone.
@@ -310,7 +315,7 @@ def test_workers_that_are_killed_go_on_from_their_checkpoints_a_bundle_as_a_whol
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     results = Results.at(tmp_path / "results")
-    run_trials(Launch("test", results, str(tmp_path), trials, backend="vmap"), pool, lambda _: None)
+    run_trials(Launch("test", results, str(tmp_path), trials, backend="vmap"), pool, lambda *_: None)
     killer.join()
     assert outcomes(results) == {(trial.id, 0): "ok" for trial in trials}
     for log in logs:
@@ -337,7 +342,7 @@ def test_data_that_no_node_has_leaves_trials_missing_and_ends_the_run_with_a_sen
     launch = Launch("test", results, "", trials, backend="single")
     said = f"data could not be had on node {platform.node()}: the files of parquet:.* are not those"
     with pytest.raises(OSError, match=said):
-        run_trials(launch, one, lambda _: None)
+        run_trials(launch, one, lambda *_: None)
     assert not results.sweeps()
 
 
@@ -348,7 +353,7 @@ def test_a_trial_that_tune_gives_up_before_its_last_try_is_tried_again(tmp_path)
     launch = Launch("test", results, str(tmp_path), (trial,))
     units = [trials_module._Unit((trial,), frozenset([trial.cell]), "auto")]
     for retries in range(1, MAX_FAILURES + 1):
-        units = list(trials_module._units_to_retry(units, outcome, MAX_FAILURES, launch))
+        units, _ = trials_module._settle_errors(units, outcome, MAX_FAILURES, launch)
         assert [(unit.trials, unit.retries) for unit in units] == [((trial,), retries)]
-    assert list(trials_module._units_to_retry(units, outcome, MAX_FAILURES, launch)) == []
+    assert trials_module._settle_errors(units, outcome, MAX_FAILURES, launch)[0] == []
     assert outcomes(results) == {(trial.id, 0): "failed"}

@@ -166,9 +166,9 @@ def test_a_setting_that_diverges_is_a_failed_trial_and_a_record_that_is_refused_
     (tmp_path / "refusing" / "tune_regularizer" / "epochs").touch()  # no folder
     with exclusive(search.results, search.sweep), connect(Cluster(workers=2, device="cpu")) as pool:
         with pytest.raises(OSError, match=r"records could not be written to .*none is half-written"):
-            refusing.run(Launch("refusing", refusing.results, str(tmp_path)), pool, lambda _: None)
+            refusing.run(Launch("refusing", refusing.results, str(tmp_path)), pool, lambda *_: None)
         assert refusing.results.done("tune_regularizer") == set()
-        search.run(Launch("diverging", search.results, str(tmp_path)), pool, lambda _: None)
+        search.run(Launch("diverging", search.results, str(tmp_path)), pool, lambda *_: None)
         # A round that measured nothing is the last.
         states = [trial.state for trial in studies(tmp_path)["tpe"].trials]
         assert states == [TrialState.FAIL] * 2
