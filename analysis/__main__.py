@@ -72,8 +72,9 @@ def tabulate(
         raise BadInputError("--factor, --effects and --curves are tables of their own; choose one.")
     if factor is None and (reference is not None or marginal):
         raise BadInputError("--reference and --marginal need a --factor, such as --factor norm.")
-    tabulated = []
+    tabulated, with_arms = [], True
     for loaded in load_all(Results.at(results), sweep, partial):
+        with_arms &= loaded.members["norm"].nunique() > 1
         if factor is not None:
             levels = ablation(loaded.members, factor, reference, metrics, marginal, partial)
             over = "each seed's mean over all cells" if marginal else "cell by cell"
@@ -88,7 +89,10 @@ def tabulate(
             table = tables.summary_table(tables.summary(loaded.members, metrics), _title(loaded))
         tabulated.append(_add_notes(table, loaded))
     output.show(tabulated)
-    output.hint(next_command("compare", results, *_one_sweep(tabulated, sweep), "--factor", factor or "norm"))
+    if factor is not None or with_arms:
+        output.hint(next_command("compare", results, *_named(sweep), "--factor", factor or "norm"))
+    else:
+        output.hint(next_command("figures", results, *_named(sweep)))
 
 
 def _effects(loaded: Loaded, metrics: Sequence[Metric]) -> Table:
@@ -129,7 +133,7 @@ def compare_levels(
         table.notes += companions_note(loaded.members, factor)
         tabulated.append(_add_notes(table, loaded))
     output.show(tabulated)
-    output.hint(next_command("figures", results, *_one_sweep(tabulated, sweep)))
+    output.hint(next_command("figures", results, *_named(sweep)))
 
 
 @app.command("claims")
@@ -380,9 +384,9 @@ def _figure_folder(results: str, folder: Path | None, sweep: str, sweeps: int = 
     return Path(results) / sweep / "figures"
 
 
-def _one_sweep(tabulated: Sequence[Table], sweep: str | None) -> list[str]:
-    """Return the options that name the sweep, where one was named of several."""
-    return ["--sweep", sweep] if sweep is not None and tabulated else []
+def _named(sweep: str | None) -> list[str]:
+    """Return the option that names the sweep, where the user has named one."""
+    return [] if sweep is None else ["--sweep", sweep]
 
 
 def _title(loaded: Loaded) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from study.errors import BadInputError
 from study.record.results import PARTS_OF_A_SWEEP, Results
-from study.storage.location import is_uri, public
+from study.storage.location import public, split
 
 DEFAULT = "results"
 Positional = Annotated[
@@ -68,11 +68,8 @@ def _resolve(location: str) -> tuple[str, str | None]:
     results = Results.at(location)
     if not results.exists() or not set(PARTS_OF_A_SWEEP) & set(results.store.folders()) or results.sweeps():
         return location, None
-    place, mark, query = location.partition("?") if is_uri(location) else (location, "", "")
-    if "/" not in place.strip("/."):
-        place = results.location
-    above, _, name = place.rstrip("/").rpartition("/")
-    return above + mark + query, name
+    # Of `.` or `quickstart` only the whole path says what is above it.
+    return split(location if "/" in location.strip("/.") else results.location)
 
 
 def next_command(*arguments: str) -> str:

@@ -56,8 +56,7 @@ def public(text: str) -> str:
 
 def name(location: str) -> str:
     """Return the last part of a URI's path, or its bucket; empty for a local path."""
-    parts = urlsplit(location)
-    return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.hostname or "" if is_uri(location) else ""
+    return unquote(split(location)[1]) if is_uri(location) else ""
 
 
 def below(location: str, *parts: str) -> str:
@@ -67,9 +66,9 @@ def below(location: str, *parts: str) -> str:
 
 
 def split(location: str) -> tuple[str, str]:
-    """Return the folder that a file is in, and the file's name there. A URI's query is the folder's."""
+    """Return the folder that a file or folder is in, and its name there. A URI's query is the folder's."""
     place, mark, query = location.partition("?") if is_uri(location) else (location, "", "")
-    folder, _, file = place.rpartition("/")
+    folder, _, file = place.rstrip("/").rpartition("/")
     return (folder or "/") + mark + query, file
 
 

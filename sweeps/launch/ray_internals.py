@@ -150,10 +150,10 @@ def is_infeasible(request: Mapping[str, float], times: int, since: float) -> boo
         status.ParseFromString(GcsClient(ray.get_runtime_context().gcs_address).get_cluster_status(timeout_s=10))
     except Exception:  # who waits for a cluster goes on without
         return False
-    found = [dict(each.resources_bundle) for each in status.autoscaling_state.infeasible_resource_requests]
+    reported = [dict(each.resources_bundle) for each in status.autoscaling_state.infeasible_resource_requests]
     asked_at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
     logged = [literal_eval(found) for log in _logs() for at, found in INFEASIBLE.findall(log) if at >= asked_at]
-    return found.count(dict(request)) >= times or dict(request) in logged
+    return reported.count(dict(request)) >= times or dict(request) in logged
 
 
 def fault_of_config(config: dict[str, Any]) -> str:
