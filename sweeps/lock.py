@@ -149,7 +149,9 @@ def _leased(store: ObjectStore, sweep: str, part: str, on_wait: Callable[[str], 
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
 
-    renewing = threading.Thread(target=renew, daemon=True)
+    renewing, before = threading.Thread(target=renew, daemon=True), signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:  # as under nohup, where a lost lease must end what runs all the same
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     lease.take(on_wait)
     renewing.start()
     try:
@@ -160,6 +162,8 @@ def _leased(store: ObjectStore, sweep: str, part: str, on_wait: Callable[[str], 
         over.set()
         renewing.join()
         lease.release()
+        if before is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, before)
         if lost:
             raise lost[0] from None
 

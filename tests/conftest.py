@@ -1,4 +1,5 @@
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 # The times by which a backend is chosen go into a cache of the tests' own, which all of their processes share.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="normleak-tests-")
+
+# A shell has its background jobs ignore Ctrl-C, and what a test starts, and interrupts, would ignore it as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Networks this small are fastest on one thread, and one thread adds up in one order.
 torch.set_num_threads(1)

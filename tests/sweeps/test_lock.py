@@ -187,6 +187,16 @@ def test_a_lost_lease_ends_what_runs_with_one_sentence(
     assert theirs.host == "elsewhere"
 
 
+def test_a_lost_lease_ends_what_ignores_ctrl_c(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """As all that is started under nohup does."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        test_a_lost_lease_ends_what_runs_with_one_sentence(nullcontext(), store, monkeypatch)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_part_takes_what_a_suspended_launch_of_the_whole_had(store: Store, monkeypatch: pytest.MonkeyPatch):
     """Else both would run once that goes on."""
     place = Results.at(store.uri()).store
