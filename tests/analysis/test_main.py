@@ -406,9 +406,9 @@ def test_each_table_ends_with_the_next_command_but_not_for_a_program(
     ids=lambda value: "-".join(value[-2:]) if isinstance(value, list) else "",
 )
 def test_bad_input_gets_one_sentence(
-    complete: Results, refusal, arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    complete: Results, refusal, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.chdir(tmp_path)  # there may be results where the tests are run
+    monkeypatch.chdir(complete.location)  # there may be results where the tests are run
     Path(complete.location, "mine", "plans", "file").symlink_to("/dev/null")
     placed = [argument.replace("RESULTS", complete.location) for argument in arguments]
     if "--figures" not in placed:
