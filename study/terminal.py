@@ -190,9 +190,10 @@ class ProgressDisplay:
             for number in list(self._underway) if numbers is None else numbers:
                 task = self._underway.get(number)
                 if task is not None:
+                    done = task.finished  # it may come to its end while its line is being printed
                     words = f", {task.fields['words']}" if task.fields["words"] else ""
                     _print_at_once(f"{task.description}: {task.percentage:.0f}%{words}; {_time(task)}")
-                    if task.finished:
+                    if done:
                         del self._underway[number]
 
 

@@ -16,6 +16,7 @@ from sweeps.cluster.commands import app as cluster
 from sweeps.console import (
     explaining_ctrl_c,
     format_hours,
+    in_common,
     print_tuning_summary,
     quarantine_damaged,
     run_and_report,
@@ -56,22 +57,29 @@ app.add_typer(cluster, name="cluster")
 
 
 @app.command("list")
-def list_sweeps(teraflops: Teraflops = estimate.TERAFLOPS) -> None:
-    """Show every sweep: its question, the figure it feeds, and its size and device-hours at both scales.
+def list_sweeps(teraflops: Teraflops = None) -> None:
+    """Show every sweep: its question, the figure it feeds, and its size and hours at both scales.
 
-    Device-hours are counted operations at a sustained speed; `plan` reads them off earlier records where it can.
+    Hours are counted operations at a sustained speed, at quick scale that of a CPU's core and at paper scale that of a
+    GPU; `plan` takes what was recorded or timed before where it can.
     """
+    speeds = {Scale.quick: ("cpu", estimate.TERAFLOPS["cpu"]), Scale.paper: ("cuda", estimate.TERAFLOPS["cuda"])}
+    if teraflops is not None:
+        speeds = dict.fromkeys(Scale, ("cuda", teraflops))
     table = Table("sweep", "question", "feeds", "quick", "paper", show_lines=True)
-    no_records = estimate.Durations(None, {})
     with console.status("counting operations ..."):
         for sweep in registry.SWEEPS.values():
             sizes = []
             for scale in Scale:
                 planned = sweep.plan(scale)
-                hours = estimate.device_hours(planned.trials, no_records, teraflops).hours
-                sizes.append(f"{len(planned.trials):,} trials\n{planned.members:,} members\n{format_hours(hours)}")
+                device, speed = speeds[scale]
+                operations = sum(estimate.flops(trial) or 0.0 for trial in planned.trials)
+                hours = format_hours(operations / (speed * 1e12) / 3600, device)
+                sizes.append(f"{len(planned.trials):,} trials\n{planned.members:,} members\n{hours}")
             table.add_row(sweep.name, sweep.question, sweep.feeds, *sizes)
-    table.caption = f"device-hours: counted operations at {teraflops:g} teraflop/s sustained"
+    each = {"cpu": "a core", "cuda": "a GPU"}
+    rates = [f"{speed:g} teraflop/s {each[device]}" for device, speed in dict.fromkeys(speeds.values())]
+    table.caption = f"hours: counted operations at {' and '.join(rates)}"
     print_table(table)
 
 
@@ -82,7 +90,7 @@ def plan(
     overrides: Set = None,
     fraction: Fraction = 1.0,
     results: ResultsOption = "results",
-    teraflops: Teraflops = estimate.TERAFLOPS,
+    teraflops: Teraflops = None,
     price: Annotated[float | None, typer.Option(help="Price of a device-hour, to print the total cost.")] = None,
     workers: Annotated[
         list[int] | None, typer.Option(min=1, help="Print when that many devices would be done; repeatable.")
@@ -95,24 +103,21 @@ def plan(
     Example: python -m sweeps plan ablation --scale paper --workers 8 --workers 64
     """
     where = Results.at(results)
-    state = _planned(name, scale, overrides, fraction).state(where)
-    durations = estimate.Durations.recorded(where)
-    print_table(
-        trials_table(
-            state, None if show_all else PLAN_ROWS, lambda trial: estimate.device_seconds(trial, durations, teraflops)
-        )
-    )
-    console.print(f"{size(state.plan.trials)}: {state}")
+    planned = _planned(name, scale, overrides, fraction)
+    state, known = planned.state(where), estimate.Known.of(planned.trials, where, teraflops)
+    console.print(f"{planned.sweep} at {scale} scale: {in_common(planned.trials)}", soft_wrap=True)
+    print_table(trials_table(state, None if show_all else PLAN_ROWS, lambda trial: known.seconds(trial)[0]))
+    console.print(f"{size(planned.trials)}: {state}")
     if state.missing:
-        rest = estimate.device_hours(state.missing, durations, teraflops)
+        rest = estimate.Estimate.of(state.missing, known)
         cost = "" if price is None else f", {rest.hours * price:,.2f} at {price:g} an hour"
-        left_out = f"; {rest.unknown} trials are like none recorded, and not counted" if rest.unknown else ""
-        console.print(f"missing: {format_hours(rest.hours)}{cost} ({rest.source}{left_out})")
-        seconds = [estimate.device_seconds(trial, durations, teraflops) or 0.0 for trial in state.missing]
-        for count in workers or ():
-            until = estimate.makespan(seconds, count)
-            busy = sum(seconds) / (until * count) if until else 1.0
-            console.print(f"on {count} workers: {format_duration(until)}, {busy:.0%} of that at work")
+        console.print(f"missing: {format_hours(rest.hours, rest.device)}{cost} ({rest.source})", soft_wrap=True)
+        for count in workers or ([estimate.cores()] if rest.device == "cpu" else []):
+            until = estimate.makespan(rest.seconds, count)
+            busy = sum(rest.seconds) / (until * count) if until else 1.0
+            console.print(
+                f"on {count} worker{'s' * (count != 1)}: {format_duration(until)}, {busy:.0%} of that at work"
+            )
 
 
 @app.command()

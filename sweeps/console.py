@@ -15,7 +15,7 @@ from study.settings import SETTINGS, format_value
 from study.terminal import ProgressDisplay, console, doing, format_duration, print_table
 from study.trial import Trial
 from sweeps import estimate
-from sweeps.bundles import Packings
+from sweeps.bundles import SPEED, Packings
 from sweeps.interrupt import CTRL_C
 from sweeps.launch.launch import Callbacks, Cluster, Launch
 from sweeps.options import Logger
@@ -107,8 +107,8 @@ def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> st
     callbacks = _loggers(loggers, launch.results)
     with doing("reading the data, and timing what it takes"):
         ahead = preflight(launch)
-    console.print(f"about to run {size(launch.trials)}: {ahead.time}")
-    on_packing = _packing_printer()
+    console.print(f"about to run {size(launch.trials)}: {in_common(launch.trials)}: {ahead.time}", soft_wrap=True)
+    on_packing = _packing_printer(launch.trials)
     for trial, choice in ahead.choices:
         on_packing(trial, choice)
     _confirm(yes)
@@ -120,9 +120,11 @@ def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> st
         outcome = run_trials(launch, pool, _on_progress(display, launch.sweep))
         if outcome.interrupted:
             raise KeyboardInterrupt
+    start = outcome.startup_s(pool)
+    if start and launch.cluster.address == "local":
+        estimate.keep_start_up(start)
     console.print(
-        f"took {format_duration(outcome.seconds)} on {pool.workers} {pool.device} workers, "
-        f"{outcome.startup_s(pool):.0f} s to start"
+        f"took {format_duration(outcome.seconds)} on {pool.workers} {pool.device} workers, {start:.0f} s to start"
     )
     return outcome.uncompacted
 
@@ -136,14 +138,15 @@ def run_tunings(tunings: Sequence["Tuning"], launch: Launch, loggers: Sequence[L
     for tuning in tunings:
         ranges = ", ".join(f"{number} {low:g} to {high:g}" for number, (low, high) in tuning.cell.ranges.items())
         console.print(f"{tuning.cell}: {ranges}, kind {' or '.join(space.KINDS)}; {_budgets(tuning.searches)}")
-    remaining = tuple(trial for tuning in tunings for trial in tuning.remaining)
+    stages = [stage for tuning in tunings for stage in tuning.remaining]
+    remaining = tuple(trial for stage in stages for trial in stage)
     if not remaining:
         return
     callbacks = _loggers(loggers, launch.results)
     unique = tuple({trial.id: trial for trial in remaining}.values())
     with doing("reading the data, and timing what it takes"):
-        ahead = preflight(replace(launch, trials=remaining, planned=unique))
-    console.print(f"about to run {size(remaining)}: {ahead.time}")
+        ahead = preflight(replace(launch, trials=remaining, planned=unique), len(stages))
+    console.print(f"about to run {size(remaining)}: {in_common(remaining)}: {ahead.time}", soft_wrap=True)
     _confirm(yes)
     with console.status("opening logs ..."):
         callbacks(space.SEARCHES["tpe"])  # a logger that refuses does so before Ray starts
@@ -252,12 +255,17 @@ def _objectives(row: dict[str, Any] | None) -> list[str]:
     return [f"{row[name]:.3f}" if row else "-" for name in space.OBJECTIVES]
 
 
-def _packing_printer() -> Callable[[Trial, str], None]:
-    """Return a function that prints how the members of a trial train side by side, once for each kind of trial."""
+def _packing_printer(trials: Sequence[Trial]) -> Callable[[Trial, str], None]:
+    """Return a function that prints how the members of a trial train side by side, once for each kind of trial.
+
+    A kind is named by the settings in which the trials differ, of those that decide the speed.
+    """
     printed: set[str] = set()
+    names = [name for name in SPEED if len({getattr(trial, name) for trial in trials}) > 1]
 
     def show_packing(trial: Trial, choice: str) -> None:
-        line = f"  {trial.architecture}, norm {trial.norm}, batches of {trial.batch_size}: trained as {choice}"
+        kind = ", ".join(f"{name}={format_value(getattr(trial, name))}" for name in names) or "members"
+        line = f"  {kind}: trained as {choice}"
         if line not in printed:
             printed.add(line)
             console.print(line)
@@ -280,10 +288,14 @@ class Preflight:
     packings: Packings = field(default_factory=dict)
 
 
-def preflight(launch: Launch) -> Preflight:
+def preflight(launch: Launch, starts: int = 1) -> Preflight:
     """Check that the trials of a launch can be run, and estimate what they take.
 
     That is timed where they will run on CPUs of this machine, else read off earlier records or counted in operations.
+
+    Args:
+        launch: the launch.
+        starts: how often workers are started in the course of it.
 
     Raises:
         BadInputError: a trial can't be run.
@@ -294,10 +306,13 @@ def preflight(launch: Launch) -> Preflight:
         launch.trials, launch.data_dir, device, launch.backend, cluster.workers, launch.planned
     )
     if timed is None:
-        hours = estimate.device_hours(launch.trials, estimate.Durations.recorded(launch.results), estimate.TERAFLOPS)
-        return Preflight(f"{format_hours(hours.hours)} ({hours.source})")
-    workers = timed.workers
-    time = f"about {format_duration(timed.seconds / workers)} on {workers} CPU worker{'s' * (workers != 1)}"
+        # What is not timed here will run on GPUs, or elsewhere.
+        known = estimate.Known(estimate.Durations.recorded(launch.results), "cuda", estimate.TERAFLOPS["cuda"])
+        rest = estimate.Estimate.of(launch.trials, known)
+        return Preflight(f"{format_hours(rest.hours, rest.device)} ({rest.source})")
+    workers, start = timed.workers, starts * estimate.start_up_s()
+    whole = format_duration(timed.seconds / workers + start)
+    time = f"about {whole} on {workers} CPU worker{'s' * (workers != 1)}, {format_duration(start)} of it to start"
     return Preflight(time, timed.choices, timed.packings)
 
 
@@ -339,6 +354,16 @@ def size(trials: Sequence[Trial]) -> str:
     return f"{len(trials)} trial{'s' * (len(trials) != 1)}, {members} member{'s' * (members != 1)}"
 
 
-def format_hours(hours: float) -> str:
-    """Return device-hours in words, to two digits below ten."""
-    return f"{hours:,.0f} device-hours" if hours >= 10 else f"{hours:.2g} device-hours"
+def in_common(trials: Sequence[Trial]) -> str:
+    """Return how long and how the trials train, in words: their learning rates, epochs and batches, or the range."""
+    return ", ".join(
+        f"{words} {format_value(values[0])}" + (f" to {format_value(values[-1])}" if len(values) > 1 else "")
+        for name, words in (("lr", "lr"), ("epochs", "epochs"), ("batch_size", "batches of"))
+        if (values := sorted({getattr(trial, name) for trial in trials}))
+    )
+
+
+def format_hours(hours: float, device: str = "cuda") -> str:
+    """Return hours of devices in words, to two digits below ten: of GPUs, or of cores where the device is `cpu`."""
+    unit = "core-hours" if device == "cpu" else "device-hours"
+    return f"{hours:,.0f} {unit}" if hours >= 10 else f"{hours:.2g} {unit}"

@@ -1,19 +1,27 @@
-"""Estimate what trials will take: timed on this machine, read off earlier records, or counted in operations."""
+"""Estimate what trials will take: timed on this machine, read off earlier records, or counted in operations.
+
+Before a launch the trials are timed. A plan times nothing: it takes what is known already, and says where that is from.
+"""
 
 import heapq
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from study import worker
 from study.data import folders
-from study.data.catalog import DATASETS
+from study.data.catalog import DATASETS, DatasetInfo
 from study.networks.catalog import NETWORKS
+from study.record.provenance import device_name
 from study.record.results import Results
 from study.settings import Stage, names_where
+from study.speed import timings
+from study.storage.cache import cache_folder
 from study.trial import Trial
 from sweeps.bundles import MEMBERS, SPEED, Packing, Packings, packable_groups, worth_bundling
 
@@ -27,25 +35,15 @@ SIZE = names_where(lambda setting: setting.stage is Stage.DATA)
 """The settings that decide how many samples there are."""
 REGULARIZED = ("regularizer", *names_where(lambda setting: setting.stage is Stage.NETWORK))
 """The settings that decide whether the network can be regularized so."""
+START_UP_S = 15.0
+"""How long Ray and its workers are assumed to take to start, where no launch has measured it."""
 ALIKE = names_where(lambda setting: setting.decides_duration)
 """The settings in which a record must equal a trial to tell how long that will take."""
-TERAFLOPS = 10.0
-"""The sustained speed at which operations are turned into hours, unless the user gives another."""
+TERAFLOPS = {"cuda": 10.0, "cpu": 0.1}
+"""The sustained speed of a GPU and of a CPU's core at which operations are turned into time, unless the user gives one.
 
-
-@dataclass(frozen=True)
-class Estimate:
-    """Device-hours of a list of trials, and where they come from.
-
-    Attributes:
-        hours: the sum over the trials that can be estimated.
-        unknown: how many can't: their dataset or network is the user's own, and no record is like them.
-        source: where the hours come from, in words.
-    """
-
-    hours: float
-    unknown: int
-    source: str
+A core of a server's CPU trains packs of LeNets, and single larger networks, at .04 to .17 teraflop/s.
+"""
 
 
 @dataclass(frozen=True)
@@ -101,14 +99,13 @@ def check_and_time(
     }
     names = SPEED if len({trial.values(SPEED) for trial in trials}) <= MOST_KINDS else COARSE
     planned, cells = planned or trials, {trial.cell for trial in trials}
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or cores()
     kinds: dict[tuple[object, ...], tuple[Trial, int]] = {}
     bundles: dict[tuple[object, ...], bool] = {}
-    for group in packable_groups(planned):
+    for group, members, several in _groups_by_pack(planned, workers, backend):
         if any(trial.cell in cells for trial in group):
-            several = worth_bundling(group, -(-len(planned) // workers), "cpu", backend)
             kind = group[0].values(names)
-            kinds[kind] = group[0], MEMBERS["cpu"] if several else len(group[0].members)
+            kinds[kind] = group[0], members
             bundles[kind] = several and names == SPEED
     work = (list(checked.values()), list(kinds.values()), data_dir, device, backend)
     with worker.start_processes(worker.ENVIRONMENT, 1, _check_and_time, *work) as (process,):
@@ -120,6 +117,20 @@ def check_and_time(
     choices = [(trial, packing.choice) for (trial, _), packing in zip(kinds.values(), timed.packings, strict=True)]
     packings = {kind: packing for kind, packing in zip(kinds, timed.packings, strict=True) if bundles[kind]}
     return Timing(seconds, workers, choices, packings)
+
+
+def _groups_by_pack(
+    planned: Sequence[Trial], workers: int | None, backend: str
+) -> Iterable[tuple[Sequence[Trial], int, bool]]:
+    """Yield the groups that can train side by side on CPUs, the members that one is given, and whether by a bundle."""
+    for group in packable_groups(planned):
+        several = worth_bundling(group, -(-len(planned) // (workers or cores())), "cpu", backend)
+        yield group, MEMBERS["cpu"] if several else len(group[0].members), several
+
+
+def cores() -> int:
+    """Return how many cores this process may use, which is how many workers a launch has unless told otherwise."""
+    return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
@@ -177,15 +188,18 @@ def _share(trial: Trial) -> float:
     return 0.5 if trial.protocol == "splits" else 1.0
 
 
-def device_hours(trials: Sequence[Trial], durations: "Durations", teraflops: float) -> Estimate:
-    """Estimate from durations of similar trials where there are records, else from operations at a sustained speed."""
-    seconds = [device_seconds(trial, durations, teraflops) for trial in trials]
-    known = [value for value in seconds if value is not None]
-    if durations.device is None:
-        source = f"counted operations at {teraflops:g} teraflop/s sustained"
-    else:
-        source = f"measured durations on {durations.device}"
-    return Estimate(sum(known) / 3600, len(seconds) - len(known), source)
+def start_up_s() -> float:
+    """Return the seconds from the start of Ray on this machine to the first trial, as the last launch measured them."""
+    try:
+        return float((cache_folder() / "start_up_s").read_text())
+    except (OSError, ValueError):
+        return START_UP_S
+
+
+def keep_start_up(seconds: float) -> None:
+    """Keep what a launch on this machine took to start, for the estimate of the next one."""
+    with suppress(OSError):  # without a cache the next one assumes what this one did
+        (cache_folder() / "start_up_s").write_text(f"{seconds:.1f}")
 
 
 def makespan(seconds: Iterable[float], workers: int) -> float:
@@ -204,14 +218,6 @@ def makespan(seconds: Iterable[float], workers: int) -> float:
     return max(free_at)
 
 
-def device_seconds(trial: Trial, durations: "Durations", teraflops: float) -> float | None:
-    """Return the seconds that a trial takes on a device; None if that is unknown."""
-    if durations.device is not None:
-        return durations.seconds(trial)
-    operations = flops(trial)
-    return None if operations is None else operations / (teraflops * 1e12)
-
-
 @dataclass(frozen=True)
 class Durations:
     """What recorded members took on one device.
@@ -223,6 +229,11 @@ class Durations:
 
     device: str | None
     epoch_seconds: Mapping[tuple[object, ...], float]
+
+    @property
+    def kind(self) -> str:
+        """Return `cpu` for a core of a CPU, whose name starts with its instruction set, and `cuda` for a GPU."""
+        return "cpu" if (self.device or "").startswith(("x86_64 ", "aarch64 ", "arm64 ")) else "cuda"
 
     @classmethod
     def recorded(cls, results: Results) -> "Durations":
@@ -239,6 +250,8 @@ class Durations:
 
     def seconds(self, trial: Trial) -> float | None:
         """Return the seconds that the trial will take on such a device; None if nothing like it was recorded."""
+        if self.device is None:
+            return None
         kind = (folders.identity(trial.dataset), *trial.values(ALIKE[1:]))
         per_epoch = self.epoch_seconds.get(kind)
         return None if per_epoch is None else per_epoch * trial.epochs * len(trial.members)
@@ -254,6 +267,113 @@ def _durations(results: Results) -> Iterable[dict[str, Any]]:
                 yield row
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of the time that trials take, before any of them is timed.
+
+    Attributes:
+        durations: what earlier members took, off their records.
+        device: what the trials are assumed to run on, where nothing is recorded: `cpu`, a core of one, or `cuda`.
+        teraflops: the speed at which operations are turned into time where nothing was timed.
+        packs: how many members are given to a worker of this machine at once, by the values of `SPEED`.
+    """
+
+    durations: "Durations"
+    device: str
+    teraflops: float
+    packs: dict[tuple[object, ...], int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, plan: Sequence[Trial], results: Results, teraflops: float | None = None) -> "Known":
+        """Gather what is known of a plan's trials.
+
+        Args:
+            plan: all trials of the plan, by which they are bundled.
+            results: where earlier members may be recorded.
+            teraflops: the speed of the devices that the user has in mind; by default this machine's, roughly.
+        """
+        device = "cuda" if teraflops or has_gpu() else "cpu"
+        packs: dict[tuple[object, ...], int] = {}
+        for group, members, _ in _groups_by_pack(plan, None, "auto"):
+            packs[group[0].values(SPEED)] = members
+        return cls(Durations.recorded(results), device, teraflops or TERAFLOPS[device], packs)
+
+    def seconds(self, trial: Trial) -> tuple[float | None, str]:
+        """Return the seconds that a trial takes on a device, None if that is unknown, and where that is from."""
+        recorded = self.durations.seconds(trial)
+        if recorded is not None:
+            return recorded, f"as recorded on {self.durations.device}"
+        if self.device == "cpu" and self.durations.device in (None, device_name("cpu")):
+            timed = self._timed(trial)
+            if timed is not None:
+                return timed, "as timed on this machine"
+        elif self.durations.device is not None:
+            return None, "like none recorded"
+        operations = flops(trial)
+        if operations is None:
+            return None, "of a dataset or network that is not built in"
+        each = "a core" if self.device == "cpu" else "a GPU"
+        return operations / (self.teraflops * 1e12), f"operations, at an assumed {self.teraflops:g} teraflop/s {each}"
+
+    def _timed(self, trial: Trial) -> float | None:
+        """Return the seconds that a trial takes on a core of this machine, if its kind was timed here."""
+        dataset = DATASETS.get(trial.dataset)
+        if dataset is None:
+            return None
+        try:
+            timed = timings.read(timings.cache_file(), timings.key_of(trial, dataset.shape, dataset.classes))
+        except OSError:  # no cache can be had
+            return None
+        if not timed:
+            return None
+        members = self.packs.get(trial.values(SPEED), len(trial.members))
+        return _passes(trial, _sizes(trial, dataset)) * timings.fastest(timed, members).seconds
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA GPU, found without loading torch."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a list of trials takes on devices of one kind.
+
+    Attributes:
+        seconds: of each trial that can be estimated, in order.
+        sources: how many trials each source stands for; those that can't be estimated are in `unknown`.
+        unknown: the same for those that can't be estimated.
+        device: what the seconds are of: `cpu`, a core, or `cuda`.
+    """
+
+    seconds: Sequence[float]
+    sources: Mapping[str, int]
+    unknown: Mapping[str, int]
+    device: str
+
+    @classmethod
+    def of(cls, trials: Iterable[Trial], known: Known) -> "Estimate":
+        """Estimate a list of trials by what is known."""
+        seconds, sources, unknown = [], Counter[str](), Counter[str]()
+        for trial in trials:
+            taken, source = known.seconds(trial)
+            (unknown if taken is None else sources)[source] += 1
+            seconds += [] if taken is None else [taken]
+        return cls(seconds, sources, unknown, known.device if known.durations.device is None else known.durations.kind)
+
+    @property
+    def hours(self) -> float:
+        """The sum in hours."""
+        return sum(self.seconds) / 3600
+
+    @property
+    def source(self) -> str:
+        """Where the seconds are from, in words."""
+        several = len(self.sources) + len(self.unknown) > 1
+        parts = [f"{count} {source}" if several else source for source, count in self.sources.items()]
+        return "; ".join(parts + [f"{count} {why}, and not counted" for why, count in self.unknown.items()])
+
+
 def flops(trial: Trial) -> float | None:
     """Return the floating-point operations of a trial: three forward passes for a training step, one for a measurement.
 
@@ -263,10 +383,11 @@ def flops(trial: Trial) -> float | None:
     if dataset is None or network is None:
         return None
     forward = network.operations_for(dataset.shape, dataset.classes)
-    if forward is None:
-        return None
+    return None if forward is None else 3 * forward * _passes(trial, _sizes(trial, dataset))
+
+
+def _sizes(trial: Trial, dataset: DatasetInfo) -> tuple[int, int, int]:
+    """Return how many samples of a built-in dataset there are for training, test and validation."""
     samples = trial.subset or dataset.train
-    train = samples - round(trial.validation * samples)
-    evaluations = -(-trial.epochs // trial.eval_every)
-    passes = 3 * trial.epochs * _share(trial) * train + evaluations * (samples + dataset.test)
-    return len(trial.members) * passes * forward
+    validation = round(trial.validation * samples)
+    return samples - validation, dataset.test, validation

@@ -64,7 +64,11 @@ TimeLimit = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before running.")]
 Fraction = Annotated[float, typer.Option(help="Take only a balanced part of the cells, such as 0.25.")]
 Teraflops = Annotated[
-    float, typer.Option(min=0.001, help="Sustained speed of a device, to turn operations into hours.")
+    float | None,
+    typer.Option(
+        min=0.001,
+        help="Sustained speed of a GPU, to turn operations into hours; by default as on this machine.",
+    ),
 ]
 BackendOption = Annotated[
     Backend, typer.Option(help="How members train side by side; auto takes what is measured to be fastest here.")

@@ -44,5 +44,5 @@ def finished(sweeps: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert rest.returncode == 0, rest.stdout + rest.stderr
     assert "quickstart: 100%, 3 done, 0 missing, 0 failed; took " in rest.stdout
     for norm in ("batch", "none"):
-        assert rest.stdout.count(f"lenet, norm {norm}, batches of 64: trained as ") == 1
+        assert rest.stdout.count(f"norm={norm}: trained as ") == 1
     return results

@@ -6,14 +6,11 @@ processes that share a GPU, each with such a pack. The choice is kept in the use
 machine, and later runs, make the same choice and so compute the same numbers.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from statistics import median
-from typing import Any
 
 import torch
 from filelock import FileLock
@@ -21,10 +18,9 @@ from filelock import FileLock
 from study.engine.backends import BACKENDS
 from study.errors import unknown
 from study.networks.catalog import NETWORKS
-from study.record.provenance import device_name
-from study.settings import Stage, names_where
+from study.speed import timings as cached
 from study.speed.throughput import Rate, engine_rate, rate, total_rate, training_pass
-from study.storage.cache import cache_folder
+from study.speed.timings import MARGIN, Choice, fastest
 from study.training.precision import use_full_float32
 from study.trial import Trial
 from study.worker import ENVIRONMENT, has_environment, start_processes
@@ -42,32 +38,10 @@ TURNS_S, FEWEST_TURNS = 2.0, 6
 STEP_S = 0.3
 """The most seconds of one timed step of the plain loop: slower networks are timed with fewer samples."""
 FEWEST_SAMPLES = 8
-MARGIN = 0.97
-"""A candidate counts as faster if it takes at most this share of the other's time."""
 MOST_WORKERS = 4
 """The most processes that are timed side by side on one device."""
 SIDE_BY_SIDE_S, ROUNDS = 1.0, 3
 """How many seconds a turn of processes side by side takes, and how many turns there are."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A backend and a size of packs for a kind of network on a device, with its speed.
-
-    Attributes:
-        backend: a key of `BACKENDS`.
-        members: how many members train at once; 1 for `single`.
-        seconds: the seconds of training for one sample of one member.
-        workers: how many processes with such a pack get the most done on one device; None where it was not measured.
-    """
-
-    backend: str
-    members: int
-    seconds: float
-    workers: int | None = None
-
-    def __str__(self) -> str:
-        return self.backend if self.backend == "single" else f"{self.backend} x {self.members}"
 
 
 def choose(
@@ -108,28 +82,21 @@ def choose(
         return completed
 
     try:
-        cache = _cache_file()
+        cache = cached.cache_file()
     except OSError:  # the home can't be written to
         return fastest(complete([]), members)
     if trial.architecture not in NETWORKS:
         # The user's network may change under its name; and if it hangs, no other process must wait for the lock.
         return fastest(complete([]), members)
-    key = _cache_key(trial, shape, classes, device, backend)
-    if incomplete(timings := _read_timings(cache, key)):
+    process = torch.get_num_threads(), has_environment()
+    key = cached.key_of(trial, shape, classes, device, backend, process)
+    if incomplete(timings := cached.read(cache, key)):
         with FileLock(cache.with_suffix(".lock")):
             # Another process may have timed them in the meantime.
-            if incomplete(timings := _read_timings(cache, key)):
+            if incomplete(timings := cached.read(cache, key)):
                 timings = complete(timings)
-                _write(cache, {**_read(cache), key: [asdict(timing) for timing in timings]})
+                cached.write(cache, key, timings)
     return fastest(timings, members)
-
-
-def fastest(timings: Sequence[Choice], members: int) -> Choice:
-    """Return the fastest choice with at most that many members; the plain loop, unless it is clearly beaten."""
-    fitting = [timing for timing in timings if timing.members <= members]
-    best = min(fitting, key=lambda timing: timing.seconds)
-    plain = next((timing for timing in fitting if timing.backend == "single"), best)
-    return best if best.seconds <= MARGIN * plain.seconds else plain
 
 
 def time_backends(
@@ -253,39 +220,3 @@ def _timed_batch_size(trial: Trial, shape: tuple[int, int, int], classes: int, d
     fewest = min(FEWEST_SAMPLES, trial.batch_size)
     seconds = _timed_step("single", 1, trial, shape, classes, fewest, device)()
     return max(fewest, min(trial.batch_size, int(STEP_S / seconds)))
-
-
-def _cache_key(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str) -> str:
-    """Return everything that decides the speed, as a key of the cache."""
-    settings = trial.values(names_where(lambda setting: setting.decides_speed and setting.stage is not Stage.DATA))
-    process = torch.get_num_threads(), has_environment()
-    return json.dumps([*settings, shape, classes, backend, device_name(device), process, torch.__version__])
-
-
-def _cache_file() -> Path:
-    """Return the file of timings in the user's cache folder, which is made if need be."""
-    return cache_folder() / "tuning.json"
-
-
-def _read_timings(cache: Path, key: str) -> list[Choice]:
-    """Return the timings under a key of the cache; none where there are none, or those of another version."""
-    try:
-        return [Choice(**timing) for timing in _read(cache).get(key, [])]
-    except TypeError:
-        return []
-
-
-def _read(cache: Path) -> dict[str, Any]:
-    """Return all timings of the cache; none where the file is missing or damaged."""
-    try:
-        timings = json.loads(cache.read_text())
-    except (OSError, ValueError):
-        return {}
-    return timings if isinstance(timings, dict) else {}
-
-
-def _write(cache: Path, timings: dict[str, Any]) -> None:
-    """Replace the cache file as a whole, so that no reader sees half of it."""
-    partial = cache.with_suffix(".part")
-    partial.write_text(json.dumps(timings, indent=1))
-    partial.replace(cache)

@@ -28,6 +28,7 @@ from study.lenses.gradient_norms import grad_norms
 from study.networks import build
 from study.speed import backend_choice
 from study.speed.throughput import Rate, build_networks, engine_rate, noise, rate, total_rate
+from study.speed.timings import Choice, fastest
 from study.training.precision import use_full_float32
 from study.trial import Trial
 from study.worker import ENVIRONMENT, start_processes, use_one_thread
@@ -274,8 +275,8 @@ def gradient_norm_cost(workload: Workload, device: str, backend: str, members: i
     return cost
 
 
-def choose_backend(workload: Workload, device: str) -> backend_choice.Choice:
+def choose_backend(workload: Workload, device: str) -> Choice:
     """Choose the engine's backend for a workload, here and now."""
     use_one_thread()
     timings = backend_choice.time_backends(workload.trial, workload.shape, CLASSES, device)
-    return backend_choice.fastest(timings, workload.members)
+    return fastest(timings, workload.members)

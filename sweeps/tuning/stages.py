@@ -64,13 +64,13 @@ class Tuning:
         return Plan(CONFIRM, 1, self.cell.confirmation(self.recommended)).state(self.results)
 
     @property
-    def remaining(self) -> list[Trial]:
-        """The trials still to be trained, one setting standing for all that are still to be suggested."""
+    def remaining(self) -> list[Sequence[Trial]]:
+        """The trials of each stage still to be trained, one setting standing for all that are still to be suggested."""
         stand_in = self.cell.setting(0.1, KINDS[0])
-        searched = [stand_in for search in self.searches for _ in range(search.remaining)]
-        arms = self.cell.confirmation(self.recommended or (stand_in if searched else None))
+        searched = [[stand_in] * search.remaining for search in self.searches]
+        arms = self.cell.confirmation(self.recommended or (stand_in if any(searched) else None))
         confirmation = Plan(CONFIRM, 1, arms).state(self.results)
-        return [*_to_train(self.references), *searched, *_to_train(confirmation)]
+        return [stage for stage in (_to_train(self.references), *searched, _to_train(confirmation)) if stage]
 
     def run(self, launch: Launch, pool: Pool, add: Add) -> bool:
         """Train what is left of all three stages.

@@ -47,11 +47,12 @@ def test_a_stopped_launch_ends_with_the_signals_code_and_says_how_to_go_on(
 
 
 def test_how_a_kind_of_trial_trains_is_said_once(capfd: pytest.CaptureFixture[str]):
-    on_packing = console._packing_printer()
-    for trial in (Trial(k=0.1), Trial(k=0.2), Trial(k=0.1, norm="none")):
+    trials = (Trial(k=0.1), Trial(k=0.2), Trial(k=0.1, norm="none"))
+    on_packing = console._packing_printer(trials)
+    for trial in trials:
         on_packing(trial, "grouped x 4")
     lines = capfd.readouterr().out.splitlines()
     assert lines == [
-        "  lenet, norm batch, batches of 256: trained as grouped x 4",
-        "  lenet, norm none, batches of 256: trained as grouped x 4",
+        "  norm=batch: trained as grouped x 4",
+        "  norm=none: trained as grouped x 4",
     ]

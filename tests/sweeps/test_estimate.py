@@ -5,9 +5,11 @@ from study.errors import BadInputError
 from study.networks.catalog import NETWORKS
 from study.record.results import Results
 from study.record.rows import failed
+from study.speed import timings
 from study.trial import Trial
+from sweeps import estimate
 from sweeps.bundles import SPEED
-from sweeps.estimate import Durations, check_and_time, device_hours, device_seconds, flops, makespan
+from sweeps.estimate import Durations, Estimate, Known, check_and_time, flops, makespan
 
 
 def record(results: Results, trial: Trial, seconds: float, device: str) -> None:
@@ -44,12 +46,41 @@ def without_gamma(shape: tuple[int, int, int], classes: int) -> torch.nn.Module:
     return torch.nn.Sequential(*layers, torch.nn.Linear(4, classes))
 
 
-def test_hours_are_counted_at_the_stated_speed_where_nothing_is_recorded():
-    estimate = device_hours([Trial(), Trial(dataset="parquet:somewhere")], Durations(None, {}), teraflops=2.0)
-    assert estimate.hours == pytest.approx(flops(Trial()) / 2e12 / 3600)
-    assert estimate.unknown == 1
-    assert "2 teraflop/s" in estimate.source
-    assert device_seconds(Trial(), Durations(None, {}), teraflops=2.0) == pytest.approx(flops(Trial()) / 2e12)
+def test_hours_are_counted_at_the_stated_speed_where_nothing_is_recorded(tmp_path):
+    trials = [Trial(), Trial(dataset="parquet:somewhere")]
+    known = Known.of(trials, Results.at(tmp_path), teraflops=2.0)
+    total = Estimate.of(trials, known)
+    assert total.hours == pytest.approx(flops(Trial()) / 2e12 / 3600)
+    assert (sum(total.unknown.values()), total.device) == (1, "cuda")
+    assert "1 operations, at an assumed 2 teraflop/s a GPU; 1 of a dataset or network that is not" in total.source
+    assert known.seconds(Trial())[0] == pytest.approx(flops(Trial()) / 2e12)
+
+
+def test_where_there_is_no_gpu_a_plan_takes_what_was_timed_on_a_core_and_else_says_what_it_assumes(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(estimate, "has_gpu", lambda: False)
+    timed, other = Trial(k=0.1, epochs=10, seed=range(5)), Trial(k=0.1, architecture="vgg8")
+    timings.write(
+        timings.cache_file(),
+        timings.key_of(timed, (1, 28, 28), 10),
+        [timings.Choice("single", 1, 4e-3), timings.Choice("grouped", 4, 2e-3), timings.Choice("grouped", 8, 1e-3)],
+    )
+    known = Known.of([timed, other], Results.at(tmp_path / "results"))
+    # Five members, ten epochs of training and ten measurements, which cost a third, in packs of at most five.
+    passes = 5 * 10 * (1437 + (1437 + 360) / 3)
+    assert known.seconds(timed) == (pytest.approx(2e-3 * passes), "as timed on this machine")
+    assumed = flops(other) / (estimate.TERAFLOPS["cpu"] * 1e12)
+    assert known.seconds(other) == (pytest.approx(assumed), "operations, at an assumed 0.1 teraflop/s a core")
+    assert Estimate.of([timed, other], known).device == "cpu"
+
+
+def test_what_a_launch_took_to_start_is_kept_for_the_next_estimate(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert estimate.start_up_s() == estimate.START_UP_S
+    estimate.keep_start_up(31.0)
+    assert estimate.start_up_s() == 31.0
 
 
 @pytest.mark.parametrize(
@@ -75,14 +106,14 @@ def test_hours_are_read_off_records_alike_on_the_most_used_device(tmp_path):
     for seed, seconds in ((0, 10.0), (1, 30.0), (2, 20.0)):
         record(results, Trial(epochs=10, seed=(seed,)), seconds, "a gpu")
     record(results, Trial(epochs=10, seed=(9,)), 9999.0, "another")
-    durations = Durations.recorded(results)
     asked = [Trial(epochs=30, seed=(5, 6)), Trial(epochs=30, norm="none")]
-    assert [device_seconds(trial, durations, teraflops=1.0) for trial in asked] == [2 * 30 * 2, None]
-    estimate = device_hours(asked, durations, teraflops=1.0)
+    known = Known.of(asked, results)
+    assert [known.seconds(trial)[0] for trial in asked] == [2 * 30 * 2, None]
+    hours = Estimate.of(asked, known)
     # Two seconds an epoch, the median; thirty epochs, two members.
-    assert estimate.hours == pytest.approx(2 * 30 * 2 / 3600)
-    assert estimate.unknown == 1
-    assert estimate.source == "measured durations on a gpu"
+    assert hours.hours == pytest.approx(2 * 30 * 2 / 3600)
+    assert (hours.unknown, hours.device) == ({"like none recorded": 1}, "cuda")
+    assert hours.source == "1 as recorded on a gpu; 1 like none recorded, and not counted"
 
 
 def test_a_results_folder_that_is_not_there_has_no_durations(tmp_path):

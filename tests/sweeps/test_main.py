@@ -36,7 +36,8 @@ def test_list_shows_every_sweep_with_its_size_and_cost_at_both_scales(sweeps: Co
     done = sweeps("list")
     assert done.returncode == 0
     assert all(f"│ {name} " in done.stdout for name in registry.SWEEPS)
-    assert done.stdout.count(" members ") == done.stdout.count(" device-hours ") == 2 * len(registry.SWEEPS)
+    assert done.stdout.count(" members ") == 2 * len(registry.SWEEPS)
+    assert done.stdout.count(" core-hours ") == done.stdout.count(" device-hours ") == len(registry.SWEEPS)
     assert "1,200 members" in done.stdout
 
 
@@ -45,16 +46,18 @@ def test_a_plan_shows_every_trial_and_writes_nothing(sweeps: Command, tmp_path: 
     assert done.returncode == 0
     assert done.stdout.count("│ missing") == 6
     assert len(re.findall(r" s +│ missing", done.stdout)) == 6
-    assert "device-hours" in done.stdout
+    assert done.stdout.startswith("quickstart at quick scale: lr 0.001, epochs 30, batches of 64\n")
+    assert "core-hours" in done.stdout
     assert "6 trials, 30 members: 0 done, 6 missing" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_plan_says_when_so_many_workers_would_be_done(sweeps: Command, tmp_path: Path):
-    done = sweeps("plan", "ablation", "--scale", "paper", "--results", tmp_path, "--workers", "1", "--workers", "4096")
+    workers = ("--workers", "1", "--workers", "4096", "--teraflops", "10")
+    done = sweeps("plan", "ablation", "--scale", "paper", "--results", tmp_path, *workers)
     assert done.returncode == 0
     (hours,) = re.findall(r"missing: ([\d,]+) device-hours", done.stdout)
-    (days,) = re.findall(r"on 1 workers: ([\d,]+) days, 100% of that at work", done.stdout)
+    (days,) = re.findall(r"on 1 worker: ([\d,]+) days, 100% of that at work", done.stdout)
     assert int(days.replace(",", "")) == pytest.approx(int(hours.replace(",", "")) / 24, abs=1)
     # One each: the longest trial, of the largest network, says when.
     longest = flops(Trial(dataset="cifar10", architecture="resnet34", epochs=200, seed=(0, 1, 2, 3, 4))) / 1e13 / 3600

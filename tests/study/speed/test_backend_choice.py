@@ -4,13 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from study.engine import BACKENDS
 from study.errors import BadInputError
 from study.speed import backend_choice
-from study.speed.backend_choice import Choice, choose, fastest, time_backends
+from study.speed.backend_choice import choose, time_backends
 from study.speed.throughput import engine_rate
+from study.speed.timings import Choice, fastest, key_of
 from study.trial import Trial
+from study.worker import has_environment
 from tests.study.speed import contenders
 
 TRIAL = Trial(batch_size=16)
@@ -103,11 +106,6 @@ def test_the_plain_loop_stands_unless_it_is_clearly_beaten(monkeypatch):
     assert timed({("single", 1): 1.0}, monkeypatch) == "single"
 
 
-def test_a_pack_has_no_more_members_than_there_are():
-    timings = [Choice("single", 1, 1.0), Choice("grouped", 2, 0.8), Choice("grouped", 4, 0.5)]
-    assert [fastest(timings, members).members for members in (1, 2, 3, 4, 99)] == [1, 2, 2, 4, 4]
-
-
 def test_a_choice_is_made_once_for_each_kind_of_network(cache, monkeypatch):
     first = choose(TRIAL, SHAPE, 4, 2, "cpu")
     monkeypatch.setattr(backend_choice, "time_backends", lambda *_: pytest.fail("it was known"))
@@ -116,18 +114,10 @@ def test_a_choice_is_made_once_for_each_kind_of_network(cache, monkeypatch):
     assert len(json.loads(cache.read_text())) == 1
 
 
-@pytest.mark.parametrize(
-    "settings", [{"norm": "none"}, {"batch_size": 8}, {"optimizer": "sgd"}, {"architecture": "vgg8"}]
-)
-def test_what_decides_the_speed_is_part_of_the_kind(cache, settings):
-    known = backend_choice._cache_key(TRIAL, SHAPE, 4, "cpu", "auto")
-    assert backend_choice._cache_key(replace(TRIAL, **settings), SHAPE, 4, "cpu", "auto") != known
-
-
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"KIND": [{"backend": "single", "speed": 1}]}'])
 def test_a_damaged_cache_is_made_anew(cache, content):
     cache.parent.mkdir()
-    kind = backend_choice._cache_key(TRIAL, SHAPE, 4, "cpu", "single")
+    kind = key_of(TRIAL, SHAPE, 4, backend="single", process=(torch.get_num_threads(), has_environment()))
     cache.write_text(content.replace('"KIND"', json.dumps(kind)))
     assert choose(TRIAL, SHAPE, 4, 1, "cpu", "single").backend == "single"
     assert len(json.loads(cache.read_text())) == 1
@@ -174,7 +164,7 @@ def test_a_process_has_its_core_to_itself():
 
 def test_what_was_kept_before_processes_shared_a_device_still_counts(cache, monkeypatch):
     cache.parent.mkdir()
-    kind = backend_choice._cache_key(TRIAL, SHAPE, 4, "cpu", "auto")
+    kind = key_of(TRIAL, SHAPE, 4, process=(torch.get_num_threads(), has_environment()))
     cache.write_text(json.dumps({kind: [{"backend": "single", "members": 1, "seconds": 0.5}]}))
     monkeypatch.setattr(backend_choice, "time_backends", lambda *_: pytest.fail("it was known"))
     assert choose(TRIAL, SHAPE, 4, 2, "cpu") == Choice("single", 1, 0.5)

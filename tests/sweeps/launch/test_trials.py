@@ -3,7 +3,7 @@ import platform
 import signal
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +13,9 @@ import ray
 
 from study.data.load import load
 from study.record.results import Results
-from study.speed import backend_choice
+from study.speed import timings
 from study.trial import Trial
-from study.worker import use_one_thread
+from study.worker import has_environment, use_one_thread
 from sweeps.bundles import SPEED, Packing
 from sweeps.launch import trials as trials_module
 from sweeps.launch.cluster import Pool
@@ -47,10 +47,9 @@ def known_to_pay(trial: Trial, members: int) -> dict[str, Any]:
     """Leave a pack of so many to be found in the cache for workers like this process, as if timed."""
     use_one_thread()
     data = load(trial.dataset, Path(), trial.subset)
-    kind = backend_choice._cache_key(trial, data.shape, data.classes, "cpu", "grouped")
-    timings = [backend_choice.Choice("grouped", 1, 1.0), backend_choice.Choice("grouped", members, 0.1)]
-    cache = backend_choice._cache_file()
-    backend_choice._write(cache, {**backend_choice._read(cache), kind: [asdict(timing) for timing in timings]})
+    timed = [timings.Choice("grouped", 1, 1.0), timings.Choice("grouped", members, 0.1)]
+    key = timings.key_of(trial, data.shape, data.classes, backend="grouped", process=(1, has_environment()))
+    timings.write(timings.cache_file(), key, timed)
     return {}
 
 
