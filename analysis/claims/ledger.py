@@ -23,7 +23,9 @@ from analysis.tuning.tradeoff import TunedCell
 from study.errors import unknown
 from study.record.results import Results
 
-VERDICTS = ("held", "not held", "undecided", "not run")
+NOT_RUN = "not run"
+"""The verdict on a claim that no record tests."""
+VERDICTS = ("held", "not held", "undecided", NOT_RUN)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.cells import shared_settings, varying_settings
-from analysis.claims.ledger import VERDICTS, Entry, ledger
+from analysis.claims.ledger import NOT_RUN, VERDICTS, Entry, ledger
 from analysis.figures.catalog import draw_figures
 from analysis.figures.membership import memorization_histograms, most_memorized_images
+from analysis.figures.panels import display_level
 from analysis.figures.svg import svg
+from analysis.figures.theme import NORM_NAMES, RESULT_NAMES
 from analysis.load import Loaded, load_all
 from analysis.report import tables
 from analysis.report.output import Best, Table
@@ -57,16 +59,20 @@ class Section:
     Attributes:
         title: its heading.
         lead: a sentence on what it is about.
-        tables: its tables in order.
+        found: in words, what was found, how sure that is, and what it does not show.
         figures: its figures in order.
+        tables: its tables in order, after the figures.
+        folded: tables that are folded away at first.
         notes: sentences at its end.
         code: commands, a line each.
     """
 
     title: str
     lead: str = ""
-    tables: list[Table] = field(default_factory=list)
+    found: str = ""
     figures: list["PageFigure"] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    folded: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     code: list[str] = field(default_factory=list)
 
@@ -123,9 +129,8 @@ def report(
     order = list(SWEEPS)
     sweeps = [loaded for loaded in all_records if loaded.sweep not in of_tuning]
     sweeps.sort(key=lambda loaded: order.index(loaded.sweep) if loaded.sweep in order else len(order))
-    progress("claims")
-    entries = ledger(results, None, partial)
-    sections, headlines = [_claims(entries, results)], []
+    sections: list[Section] = []
+    headlines: list[str] = []
     for loaded in sweeps:
         progress(loaded.sweep)
         section, headline = _sweep(loaded, results, partial)
@@ -136,28 +141,34 @@ def report(
         section, headline = _tradeoff(results, max_loss, partial)
         sections.append(section)
         headlines = headline + headlines  # the summary cuts the last ones off where there is no room for all
+    progress("claims")
+    entries = ledger(results, None, partial)
+    sections.append(_claims(entries, results))
     progress("provenance")
     sections += [_excluded(all_records), _costs(all_records), _provenance(all_records)]
     sections.append(_commands(all_records, results))
     summary = _summary(all_records, entries, headlines)
-    return _page(f"normleak: {results if is_uri(results.location) else Path(results.location).name}", summary, sections)
+    title = f"normleak: {results if is_uri(results.location) else Path(results.location).name}"
+    first = next((section for section in sections if section.found), Section(""))
+    found, first.found = first.found, ""  # said once, at the top
+    return _page(title, found, summary, sections)
 
 
-def _page(title: str, summary: Sequence[str], sections: Sequence[Section]) -> str:
-    """Return the sections as HTML."""
+def _page(title: str, found: str, summary: Sequence[str], sections: Sequence[Section]) -> str:
+    """Return the sections as HTML, under what was found and a summary."""
     environment = Environment(
         loader=PackageLoader("analysis.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.tests["best"] = lambda cell: isinstance(cell, Best)
     template = environment.get_template("page.html")
-    return template.render(title=title, summary=summary, sections=sections, folded=ROWS)
+    return template.render(title=title, found=found, summary=summary, sections=sections, folded=ROWS)
 
 
 # The summary ----------------------------------------------------------------------------------------------------------
 
 
 def _summary(all_records: Sequence[Loaded], entries: Sequence[Entry], headlines: Sequence[str]) -> list[str]:
-    """Return the summary, at most `LINES` lines: the records, the verdicts, the effects and the costs."""
+    """Return the summary, at most `LINES` lines: the effects, the verdicts, the records and the costs."""
     members = pd.concat([loaded.members for loaded in all_records])
     excluded, missing = int((members["status"] != "ok").sum()), sum(loaded.missing for loaded in all_records)
     where = f"on {_list(members['dataset'])}, with {_list(members['architecture'])}"
@@ -167,14 +178,16 @@ def _summary(all_records: Sequence[Loaded], entries: Sequence[Entry], headlines:
     if missing:
         lost += f" {missing:,} more were planned and have no record."
     ids = {verdict: [entry.claim.id for entry in entries if entry.verdict == verdict] for verdict in VERDICTS}
-    counts = ", ".join(f"{len(of_verdict)} {verdict}" for verdict, of_verdict in ids.items())
-    not_held = f"; not held: {', '.join(ids['not held'])}" if ids["not held"] else ""
+    tested = len(entries) - len(ids.pop(NOT_RUN))
+    named = {verdict: f" ({', '.join(of)})" if of and verdict == "not held" else "" for verdict, of in ids.items()}
+    decided = ", ".join(f"{len(of)} {verdict}{named[verdict]}" for verdict, of in ids.items())
+    claims = f"Of the paper's {len(entries)} claims these records test {tested}: {decided}."
     last = f"{_hours(members['seconds'].sum())} on {_list(members['device'].dropna())}; {_code(members)}."
     room = LINES - 4
     lines = list(headlines[:room])
     if len(headlines) > room:
         lines = [*headlines[: room - 1], f"{len(headlines) - room + 1} more sweeps are below."]
-    return [first, lost, f"The paper's {len(entries)} claims: {counts}{not_held}.", *lines, last]
+    return [*lines, claims, first, lost, last]
 
 
 def _list(values: pd.Series, most: int = 4) -> str:
@@ -206,9 +219,15 @@ def _code(members: pd.DataFrame) -> str:
 
 
 def _claims(entries: Sequence[Entry], results: Results) -> Section:
-    """Return the section with the ledger."""
+    """Return the section with the ledger: the claims that the records test, and folded away those that they don't."""
     section = Section("The paper's claims", "What the paper says, and what these records say of it.")
-    section.tables.append(tables.ledger_table(entries, "Every empirical claim", results))
+    tested = [entry for entry in entries if entry.verdict != NOT_RUN]
+    if tested:
+        section.tables.append(tables.ledger_table(tested, "The claims that these records test", results))
+    else:
+        section.notes.append("These records test none of the paper's claims.")
+    if len(tested) < len(entries):
+        section.folded.append(tables.not_run_table(entries, "Claims that no record tests, and what would", results))
     section.notes.append(
         "Held: p < 0.05 in the claimed direction, corrected by Holm's method over all claims that were tested, and for "
         "a claim on every cell the sign in each. Not held: the 95% interval, or one cell's, lies wholly on the other "
@@ -227,8 +246,8 @@ def _sweep(loaded: Loaded, results: Results, partial: bool) -> tuple[Section, li
     section = Section(loaded.sweep, f"{known.question} ({known.feeds})" if known else "")
     members = loaded.members
     title = f"{shared_settings(members)}, {len(members)} members, mean ± sd over seeds"
-    section.tables.append(tables.summary_table(tables.summary(members), title))
     headline = _compare_norms(section, loaded, partial)
+    section.tables.append(tables.summary_table(tables.summary(members), title))
     if "norm" in varying_settings(members) and len(varying_settings(members)) >= FACTORS:
         _add_or_note(section, lambda: [_effects(loaded)])
     if members["grad_norm_in"].notna().any() and members["norm"].nunique() > 1:
@@ -265,7 +284,46 @@ def _compare_norms(section: Section, loaded: Loaded, partial: bool) -> list[str]
     if not texts:
         return []
     reference, n = rows["reference"].iloc[0], int(rows["n"].min())
+    section.found = _in_words(rows, f"{NORM_NAMES[arm]} rather than {NORM_NAMES[reference]}", loaded.members)
     return [f"{loaded.sweep}, {arm} - {reference}: {', '.join(texts)}; n = {n} seeds."]
+
+
+def _in_words(rows: pd.DataFrame, arms: str, members: pd.DataFrame) -> str:
+    """Return what a comparison found, how sure that is, and what it does not show.
+
+    Args:
+        rows: the comparison of two arms over all cells, a row a metric.
+        arms: the arms in words.
+        members: the members that it was made of.
+    """
+    by_metric = {row["metric"]: row for _, row in rows.iterrows()}
+    sure = [_difference_in_words(by_metric[name]) for name in HEADLINE if name in by_metric]
+    n = int(rows["n"].min())
+    about = f"{_printed('architecture', members)} on {_printed('dataset', members)}"
+    return (
+        f"With {arms}, {_join(sure)} (means over all cells, 95% intervals over {n} seed{'s' * (n != 1)}). "
+        f"This is about {about}, up to {members['epochs'].max()} epochs; "
+        "what other networks, data or longer training do, it does not show."
+    )
+
+
+def _difference_in_words(row: pd.Series) -> str:
+    """Return a difference in words: `memorization is 0.94 higher [+0.92, +0.97]`, or that its sign is not clear."""
+    name = RESULT_NAMES[row["metric"]]
+    if row["low"] <= 0 <= row["high"]:
+        return f"whether {name} rises or falls is not clear [{row['low']:+.2f}, {row['high']:+.2f}]"
+    way = "higher" if row["difference"] > 0 else "lower"
+    return f"{name} is {abs(row['difference']):.2f} {way} [{row['low']:+.2f}, {row['high']:+.2f}]"
+
+
+def _join(parts: Sequence[str]) -> str:
+    """Return parts of a sentence joined by commas, the last by `and`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _printed(setting: str, members: pd.DataFrame) -> str:
+    """Return the levels of a setting that occur, as figures name them."""
+    return _list(members[setting].map(lambda level: display_level(setting, level)))
 
 
 def _change(row: pd.Series) -> str:
@@ -380,7 +438,7 @@ def _costs(all_records: Sequence[Loaded]) -> Section:
         median = "-" if pd.isna(row["seconds_each"]) else f"{row['seconds_each']:.3g}"
         table.add_row(row["sweep"], row["device"], f"{row['members']:,}", hours, median)
     table.title = f"{_hours(members['seconds'].sum())} in all"
-    return Section("Costs", "Seconds of a device; members that train side by side share theirs.", [table])
+    return Section("Costs", "Seconds of a device; members that train side by side share theirs.", tables=[table])
 
 
 def _provenance(all_records: Sequence[Loaded]) -> Section:
@@ -403,7 +461,7 @@ def _provenance(all_records: Sequence[Loaded]) -> Section:
         )
     table.title = f"{len(data)} combination{'s' * (len(data) > 1)} of code, libraries and device"
     section = Section(
-        "Provenance", "The code, the libraries and the devices that the records name; times are UTC.", [table]
+        "Provenance", "The code, the libraries and the devices that the records name; times are UTC.", tables=[table]
     )
     if data["git_commit"].nunique(dropna=False) > 1:
         section.notes.append("The records come from more than one version of the code.")

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import varying_settings
-from analysis.claims.ledger import VERDICTS, Entry, TuningEntry, tuning_ledger
+from analysis.claims.ledger import NOT_RUN, VERDICTS, Entry, TuningEntry, tuning_ledger
 from analysis.metrics import METRICS, Metric
 from analysis.report.output import Best, Table
 from analysis.statistics.hypotheses import Finding
@@ -349,6 +349,22 @@ def ledger_table(entries: Sequence[Entry], title: str, results: Results) -> Tabl
     for entry in entries:
         claim = entry.claim
         table.add_row(claim.id, claim.place, claim.says, entry.verdict, _basis(entry, results), *_claim_numbers(entry))
+    return table
+
+
+def not_run_table(entries: Sequence[Entry], title: str, results: Results) -> Table:
+    """Return the claims that no record tests as a table: a command a row, with the claims that it would test."""
+    commands: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.verdict == NOT_RUN:
+            commands.setdefault(entry.claim.command(results), []).append(entry)
+    data = pd.DataFrame(
+        {"command": list(commands), "claims": [[entry.claim.id for entry in of] for of in commands.values()]}
+    )
+    table = Table(title, data, ["to be run by", "claims", "the paper says"], [])
+    for line, of_command in commands.items():
+        ids, says = zip(*((entry.claim.id, entry.claim.says) for entry in of_command), strict=True)
+        table.add_row(line, ", ".join(ids), " ".join(says))
     return table
 
 

@@ -86,8 +86,8 @@ def test_texts_are_large_enough_to_read(page: "playwright.Page"):
     assert min(heights) >= 7
 
 
-def test_the_summary_is_the_first_that_is_seen(page: "playwright.Page"):
-    box = page.locator("#summary").bounding_box()
+def test_what_was_found_is_the_first_that_is_seen(page: "playwright.Page"):
+    box = page.locator(".found").first.bounding_box()
     assert box is not None
     assert box["y"] < 200
 
