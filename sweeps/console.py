@@ -21,7 +21,7 @@ from sweeps.launch.launch import Callbacks, Cluster, Launch
 from sweeps.options import Logger
 from sweeps.parts import Part
 from sweeps.plan import OUTCOMES, Plan, State, command
-from sweeps.tuning import space
+from sweeps.tuning import pareto, space
 
 if TYPE_CHECKING:
     from sweeps.launch.cluster import Pool
@@ -221,20 +221,22 @@ def print_tuning_summary(tuning: "Tuning") -> bool:
     """
     from sweeps.tuning.stages import non_dominated
 
-    recommended, reference = tuning.recommended, tuning.reference
+    best, reference = tuning.best, tuning.reference
     table = Table("setting", *space.OBJECTIVES, "", title=f"{tuning.cell}: what no other searched setting beats")
     for row in non_dominated(tuning.searches[0].measurements):
-        chosen = recommended is not None and row["trial"].id == recommended.id
+        chosen = best is not None and row["trial"].id == best["trial"].id
         table.add_row(_setting(row["trial"]), *_objectives(row), "recommended" if chosen else "")
     table.add_row("norm=batch", *_objectives(reference), "reference")
     table.add_row("norm=none", *_objectives(tuning.without), "reference")
     print_table(table)
     console.print(f"{tuning.cell}: {_budgets(tuning.searches)}")
     budget = f"at most {tuning.max_loss:g} of validation accuracy lost"
-    if recommended is not None:
-        console.print(f"recommended with {budget}: {_setting(recommended)}")
-    elif reference is None:
+    if reference is None:
         console.print("recommended: none, because norm=batch itself was not trained to its end.")
+    elif best is not None:
+        remark = pareto.remark_without_gain(best["mem_acc"], reference["mem_acc"])
+        said = f"recommended with {budget}: {_setting(best['trial'])}{remark and f'; {remark}.'}"
+        console.print(said, soft_wrap=True)
     else:
         console.print(f"recommended: none, because no searched setting has {budget}.")
     state = tuning.confirmation

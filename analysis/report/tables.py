@@ -17,6 +17,7 @@ from analysis.tuning import tradeoff
 from analysis.tuning.tradeoff import TunedCell
 from study.record.results import Results
 from study.settings import format_value
+from sweeps.tuning.pareto import remark_without_gain
 
 SIGNS = {"greater": ">", "less": "<", "two-sided": "≠"}
 """The sign between the names of a test's arms, by its alternative."""
@@ -284,7 +285,8 @@ def recommendation(cell: TunedCell) -> str:
     means = ", ".join(
         f"{label} {best[name]:.3f} (norm=batch {batch[name]:.3f})" for name, label in tradeoff.OBJECTIVE_LABELS.items()
     )
-    return f"Recommended, with {budget}: {cell.recommended_arm}; {means}."
+    remark = remark_without_gain(best["mem_acc"], float(batch["mem_acc"]))
+    return f"Recommended, with {budget}: {cell.recommended_arm}; {means}{remark and f'; {remark}'}."
 
 
 def hypervolume_sentence(cell: TunedCell) -> str:

@@ -88,6 +88,19 @@ def recommend(rows: Sequence[Row], reference_accuracy: float, max_loss: float) -
     )
 
 
+def remark_without_gain(mem_acc: float, reference: float) -> str:
+    """Say that a recommended setting memorizes no less than the one it was to improve on; empty where it does.
+
+    Args:
+        mem_acc: what the recommended setting memorizes, the mean over the search's seeds.
+        reference: what norm=batch memorizes on the same seeds.
+    """
+    if mem_acc < reference - ROUNDING:
+        return ""
+    compared = "more than" if mem_acc > reference + ROUNDING else "as much as"
+    return f"it memorizes {compared} norm=batch itself ({mem_acc:.3f} against {reference:.3f}), so nothing was gained"
+
+
 def _as_points(points: ArrayLike) -> NDArray[np.float64]:
     """Return the points as a float64 matrix [N, D].
 

@@ -47,11 +47,16 @@ class Tuning:
     @property
     def recommended(self) -> Trial | None:
         """The searched setting that memorizes least within the budget of accuracy; None if there is none."""
+        best = self.best
+        return best["trial"] if best else None
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The recommended setting with its objectives, a row of the first search's `measurements`."""
         reference = self.reference
         if reference is None:
             return None
-        best = pareto.recommend(self.searches[0].measurements, reference["val_acc"], self.max_loss)
-        return best["trial"] if best else None
+        return pareto.recommend(self.searches[0].measurements, reference["val_acc"], self.max_loss)
 
     @property
     def references(self) -> State:

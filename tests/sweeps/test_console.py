@@ -8,6 +8,10 @@ from study.record.results import Results
 from study.trial import Trial
 from sweeps import console, registry
 from sweeps.sweep import Scale
+from sweeps.tuning.search import Search
+from sweeps.tuning.space import SEARCHES
+from sweeps.tuning.stages import Tuning
+from tests.sweeps.tuning import test_stages as tuned
 
 
 @pytest.mark.parametrize(
@@ -56,3 +60,24 @@ def test_how_a_kind_of_trial_trains_is_said_once(capfd: pytest.CaptureFixture[st
         "  norm=batch: trained as grouped x 4",
         "  norm=none: trained as grouped x 4",
     ]
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        (0.9, "alpha=0.9 lr=0.001\n"),
+        (0.31, "it memorizes more than norm=batch itself (0.430 against 0.310), so nothing was gained.\n"),
+    ],
+)
+def test_a_tuning_that_gains_nothing_says_so(
+    tmp_path: Path, batch: float, said: str, capfd: pytest.CaptureFixture[str]
+):
+    results = Results.at(tmp_path)
+    for trial, mem_acc in zip(tuned.CELL.references, (batch, 0.1), strict=True):
+        tuned.record(results, SEARCHES["tpe"], trial, mem_acc, 0.9)
+    tuned.suggest(results, 0.1, mem_acc=0.43, val_mia_auc=0.5, val_acc=0.9)
+    search = Search(tuned.CELL, "tpe", 1, 0, results)
+    assert not console.print_tuning_summary(Tuning(tuned.CELL, (search,), 0.05, results))
+    shown = capfd.readouterr().out
+    assert "recommended with at most 0.05 of validation accuracy lost: regularizer=log alpha=0.9" in shown
+    assert said in shown

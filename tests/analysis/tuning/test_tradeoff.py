@@ -153,6 +153,13 @@ def test_nothing_is_recommended_where_all_lose_more(results: Results):
     )
 
 
+def test_a_setting_that_memorizes_more_than_the_reference_is_called_so(results: Results):
+    write(results, {**REFERENCES, BASE: (0.25, 0.7, 0.935)} | SEARCHED)
+    assert tables.recommendation(only_cell(results)).endswith(
+        "; it memorizes more than norm=batch itself (0.300 against 0.250), so nothing was gained."
+    )
+
+
 def test_the_test_set_decides_nothing(results: Results, tmp_path):
     everything(results)
     other = Results.at(tmp_path / "other")

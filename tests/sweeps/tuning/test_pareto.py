@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sweeps.tuning.pareto import front, hypervolume, recommend
+from sweeps.tuning.pareto import front, hypervolume, recommend, remark_without_gain
 
 POINTS = arrays(np.float64, st.tuples(st.integers(0, 12), st.just(3)), elements=st.integers(0, 4).map(float))
 
@@ -86,6 +86,14 @@ def test_of_equal_memorization_the_lower_auc_is_taken_then_the_accuracy_and_then
     rows = [row(0.4, 0.9, 0.60), row(0.4, 0.9, 0.55, 0.5), row(0.4, 0.9, 0.55, 0.99)]
     assert recommend(rows, 0.9, 0.0) == rows[2]
     assert recommend([*rows, row(0.4, 0.95, 0.55, 0.1)], 0.9, 0.0)["alpha"] == 0.1
+
+
+def test_a_recommendation_that_gains_nothing_is_called_so():
+    assert remark_without_gain(0.3, 0.31) == ""
+    assert remark_without_gain(0.43, 0.31) == (
+        "it memorizes more than norm=batch itself (0.430 against 0.310), so nothing was gained"
+    )
+    assert "memorizes as much as norm=batch itself" in remark_without_gain(0.3, 0.3)
 
 
 @given(POINTS)
