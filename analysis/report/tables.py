@@ -281,11 +281,11 @@ def recommendation(cell: TunedCell) -> str:
     if best is None:
         nearest = cell.usable["val_acc"].max()
         return f"Nothing is recommended: no searched setting is {budget}; the nearest has {nearest:.3f}."
-    batch = tradeoff.reference_means(cell).set_index("norm").loc["batch"]
+    batch = tradeoff.reference_means(cell).set_index("norm").to_dict("index")["batch"]
     means = ", ".join(
         f"{label} {best[name]:.3f} (norm=batch {batch[name]:.3f})" for name, label in tradeoff.OBJECTIVE_LABELS.items()
     )
-    remark = remark_without_gain(best["mem_acc"], float(batch["mem_acc"]))
+    remark = remark_without_gain(best["mem_acc"], batch["mem_acc"])
     return f"Recommended, with {budget}: {cell.recommended_arm}; {means}{remark and f'; {remark}'}."
 
 
