@@ -128,6 +128,7 @@ def test_as_many_shards_are_launched_as_there_are():
     assert f'--shard "$((JOB_COMPLETION_INDEX + 1))/{count}"' in container["args"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_python_page_runs_as_it_stands(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With fewer epochs, and with the records of a sweep that has run."""

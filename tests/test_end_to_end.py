@@ -69,6 +69,7 @@ def test_a_damaged_shard_is_named_by_who_reads_it_and_left_as_it_is(sweeps: Comm
     assert shard.stat().st_size == 100
 
 
+@pytest.mark.slow
 def test_a_failed_trial_of_a_compacted_sweep_is_run_again_and_compacted_again(
     sweeps: Command, finished: Path, tmp_path: Path
 ):

@@ -92,6 +92,7 @@ def instances(amazon: Amazon) -> list[dict[str, Any]]:
     return [instance for reservation in reservations for instance in reservation["Instances"]]
 
 
+@pytest.mark.slow
 def test_ray_creates_the_head_of_the_file(amazon: Amazon, ray_up: Callable[[], Runner]):
     runner = ray_up()
     (head,) = instances(amazon)
@@ -125,6 +126,7 @@ def test_ray_creates_the_head_of_the_file(amazon: Amazon, ray_up: Callable[[], R
     assert "0.0.0.0/0" not in str(security_groups(amazon)[0]["IpPermissions"])
 
 
+@pytest.mark.slow
 def test_without_a_token_ray_leaks_a_head(amazon: Amazon, home: Path, ray_up: Callable[[], Runner]):
     """What the check is for: the head is there and is paid for, and the command has failed."""
     (home / ".ray" / "auth_token").unlink()

@@ -77,6 +77,7 @@ def test_points_of_curves_arrive_while_a_task_works_and_none_is_lost(pool, tmp_p
     assert [tuple(point) for point in curves.points] == expected
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_is_tried_three_times_and_takes_no_other_with_it(pool, tmp_path):
     def work(task, report):
         tries = tmp_path / str(task["x"])
@@ -142,6 +143,7 @@ def test_tasks_that_share_a_device_run_at_once_and_others_have_it_to_themselves(
     assert at_once(range(4, 8)) <= 2
 
 
+@pytest.mark.slow
 def test_workers_compute_with_one_thread(pool, tmp_path):
     def work(task, report):
         run_and_record(task, report)

@@ -53,6 +53,7 @@ def known_to_pay(trial: Trial, members: int) -> dict[str, Any]:
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_trials_with_few_members_train_side_by_side_and_each_has_the_numbers_of_its_plan(one, tmp_path):
     trials = [Trial(lr=lr, k=k, **SMALL) for lr in (1e-3, 1e-2) for k in (0.1, 0.2)]
@@ -75,6 +76,7 @@ def test_trials_with_few_members_train_side_by_side_and_each_has_the_numbers_of_
         assert rows_of["whole"][name] == rows_of["part"][name]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_trial_that_cannot_be_run_is_recorded_with_its_reason_and_takes_no_other_of_its_bundle_with_it(
     one, tmp_path, monkeypatch
