@@ -33,14 +33,21 @@ def every(claim: "Claim", effects: Effects) -> Finding:
     return hypotheses.every_cell(effects, claim.alternative, claim.margin, claim.size)
 
 
-def some(of: str) -> Test:
-    """Return the test that at least one level of the setting `of` is as claimed."""
-    return lambda claim, effects: hypotheses.some_level(effects, claim.alternative, of, claim.margin)
+def together(of: str) -> Test:
+    """Return the test that one level of the setting `of` has the effect and what is claimed beside it."""
+    return lambda claim, effects: hypotheses.same_level(
+        effects, claim.alternative, of, claim.margin, claim.least_beside
+    )
 
 
-def trend(along: str) -> Test:
-    """Return the test that the effect grows, or falls, along a setting."""
-    return lambda claim, effects: hypotheses.trend(effects, claim.alternative, along)
+def monotone(along: str) -> Test:
+    """Return the test that the effect grows, or falls, with a setting, between any two of its levels."""
+    return lambda claim, effects: hypotheses.monotone(effects, claim.alternative, along)
+
+
+def associated(along: str) -> Test:
+    """Return the test that the effect grows, or falls, with a setting by and large."""
+    return lambda claim, effects: hypotheses.monotone(effects, claim.alternative, along, everywhere=False)
 
 
 def most(but: str) -> Test:
@@ -74,6 +81,8 @@ class Claim:
         margin: the number that the effect must exceed, where the paper says how much it is at least, or where we put a
             number to its words.
         size: the effect's size, where the paper says about how much it is.
+        beside: what is claimed of the same pairs at once, where the sentence says two things.
+        least_beside: the number that this must exceed.
         ratio: whether the effect is the logarithm of a ratio, and shown as the ratio.
         paper: the paper's own number in the unit of the effect, where it gives one.
         paper_p: the p-value that the paper gives.
@@ -92,6 +101,8 @@ class Claim:
     alternative: str = "greater"
     margin: float = 0.0
     size: float | None = None
+    beside: Effect | None = None
+    least_beside: float = 0.0
     ratio: bool = False
     paper: float | None = None
     paper_p: float | None = None

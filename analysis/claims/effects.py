@@ -30,6 +30,11 @@ def value(column: str) -> Effect:
     return lambda members: members[column]
 
 
+def of_arm(column: str) -> Effect:
+    """Return the effect: the arm's value, whatever the reference's."""
+    return lambda pairs: pairs[f"{column}_arm"]
+
+
 def layer_ratio(members: pd.DataFrame) -> pd.Series:
     """Return the logarithm of a layer's mean gamma/sigma."""
     return _log(members["ratio_mean"])

@@ -53,7 +53,8 @@ def measure_effects(claim: Claim, members: pd.DataFrame, partial: bool = False) 
     counts = {"missing": unpaired, "diverged or failed": int(lost.sum()), "no value": int(effect.isna().sum())}
     notes = tuple(f"{count} {unit} left out: {why}" for why, count in counts.items() if count)
     strata = [*varying_settings(arm), *(["depth"] if "depth" in rows and rows["depth"].nunique() > 1 else [])]
-    frame = usable[[*strata, *PAIRING_KEYS]].assign(effect=effect).dropna()
+    numbers = {"effect": effect, **({} if claim.beside is None else {"beside": claim.beside(usable).astype(float)})}
+    frame = usable[[*strata, *PAIRING_KEYS]].assign(**numbers).dropna()
     return Effects(frame, tuple(strata), notes)
 
 

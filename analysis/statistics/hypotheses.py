@@ -6,7 +6,9 @@ mean over them. A seed that lacks a cell which another seed has is left out of t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from math import exp, log
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,8 @@ from study.settings import format_value
 ALPHA = round(1 - CONFIDENCE, 9)
 """The level of significance."""
 OTHER_SIDE = {"greater": "less", "less": "greater"}
+FEWEST_EQUAL = 3
+"""The fewest seeds with one and the same value that say something without a spread."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Effects:
     """The measured effects that a claim is about, one for each cell and seed.
 
     Attributes:
-        frame: the columns `strata`, `seed`, `model` and `effect`, which is float64 without NaN.
+        frame: the columns `strata`, `seed`, `model` and `effect`, which is float64 without NaN, and, for a claim about
+            two things at once, `beside`, likewise.
         strata: the columns that make a cell; none where there is one cell.
         notes: what was left out, and why.
     """
@@ -74,7 +79,9 @@ class Finding:
         return "held" if held else "undecided"
 
 
-def above(effects: Effects, alternative: str, margin: float = 0.0, size: float | None = None) -> Finding:
+def above(
+    effects: Effects, alternative: str, margin: float = 0.0, size: float | None = None, equal_counts: bool = False
+) -> Finding:
     """Test that the mean effect lies beyond the margin.
 
     It is contradicted by an interval wholly on the margin's other side or, where a size is claimed, wholly short of it.
@@ -84,9 +91,11 @@ def above(effects: Effects, alternative: str, margin: float = 0.0, size: float |
         alternative: the side of the margin that is claimed, `greater` or `less`.
         margin: the number that the effect must exceed.
         size: the size that is claimed, if any.
+        equal_counts: where the seeds have one and the same value, such as an accuracy of 1, compare that with the
+            margin as it is, if there are `FEWEST_EQUAL` of them; else it is undecided for lack of spread.
     """
     table, lacking = _by_seed(effects)
-    finding = _t_test(table.mean(axis=1).to_numpy(float), alternative, margin)
+    finding = _t_test(table.mean(axis=1).to_numpy(float), alternative, margin, equal_counts)
     contradicted = finding.contradicted or (size is not None and _is_short_of(finding, alternative, size))
     return replace(finding, contradicted=contradicted, notes=(*effects.notes, *lacking, *finding.notes))
 
@@ -123,53 +132,115 @@ def every_cell(effects: Effects, alternative: str, margin: float = 0.0, size: fl
     )
 
 
-def some_level(effects: Effects, alternative: str, of: str, margin: float = 0.0) -> Finding:
-    """Test that the mean effect lies beyond the margin at one level of a setting at least.
+def same_level(effects: Effects, alternative: str, of: str, margin: float, least_beside: float) -> Finding:
+    """Test that at one and the same level of a setting two things are so: the effect's and that of what is beside it.
 
-    The best level counts, with its p-value times the number of levels. It is contradicted where the intervals of all
-    levels lie wholly on the other side.
+    At a level both must be shown, so the larger p-value counts; the best level counts, with its p-value times the
+    number of levels. In every cell of that level both must have the claimed sign. It is contradicted where at each
+    level one of the two intervals lies wholly on the other side, at 97.5% each, so that both are at 95%.
 
     Args:
-        effects: see `above`.
+        effects: see `above`, with the column `beside`.
         alternative: see `above`.
         of: the setting, one of the strata unless it has one level.
         margin: see `above`.
+        least_beside: the number that the mean of `beside` must exceed.
     """
-    if of not in effects.strata:
-        return above(effects, alternative, margin)
+    parts = effects.frame.groupby(of, sort=True) if of in effects.strata else [(None, effects.frame)]
     rest = tuple(name for name in effects.strata if name != of)
-    findings = {
-        level: above(Effects(part, rest), alternative, margin) for level, part in effects.frame.groupby(of, sort=True)
-    }
-    level, best = min(findings.items(), key=lambda item: 1.0 if item[1].p is None else item[1].p)
+    levels = [_at_level(level, Effects(part, rest), alternative, margin, least_beside) for level, part in parts]
+    if not levels:
+        return Finding(0, notes=effects.notes)
+    # Where no p-value tells levels apart, that one is shown which has both signs and most of the effect.
+    sign = 1 if alternative == "greater" else -1
+    best = min(levels, key=lambda at: (1.0 if at.p is None else at.p, not at.signs, -sign * (at.own.effect or 0.0)))
+    shown = "" if best.level is None else f", {of}={format_value(best.level)}"
+    beside = "nothing" if best.beside.effect is None else f"{best.beside.effect:.3f}"
     return replace(
-        best,
-        p=None if best.p is None else min(1.0, best.p * len(findings)),
-        contradicted=all(finding.contradicted for finding in findings.values()),
-        notes=(f"the best of {len(findings)} levels, {of}={format_value(level)}", *effects.notes, *best.notes),
+        best.own,
+        p=None if best.p is None else min(1.0, best.p * len(levels)),
+        complete=best.signs,
+        contradicted=all(at.refuted for at in levels),
+        notes=(
+            f"the best of {len(levels)} levels{shown}",
+            f"beside it {beside}, where more than {least_beside:g} is asked for",
+            *effects.notes,
+            *best.own.notes,
+        ),
     )
 
 
-def trend(effects: Effects, alternative: str, along: str) -> Finding:
-    """Test that the effect grows, or falls, along a setting: by the mean over seeds of the least-squares slope.
+@dataclass(frozen=True)
+class _AtLevel:
+    """Both things that are claimed of one level: their tests, the larger p-value, and what signs and intervals say."""
+
+    level: Any
+    own: Finding
+    beside: Finding
+    signs: bool
+    refuted: bool
+
+    @property
+    def p(self) -> float | None:
+        if self.own.p is None or self.beside.p is None:
+            return None
+        return max(self.own.p, self.beside.p)
+
+
+def _at_level(level: Any, effects: Effects, alternative: str, margin: float, least_beside: float) -> _AtLevel:
+    beside = replace(effects, frame=effects.frame.assign(effect=effects.frame["beside"]))
+    return _AtLevel(
+        level,
+        above(effects, alternative, margin),
+        above(beside, "greater", least_beside, equal_counts=True),
+        _has_sign(effects, alternative, margin) and _has_sign(beside, "greater", least_beside),
+        _is_refuted(effects, alternative, margin) or _is_refuted(beside, "greater", least_beside),
+    )
+
+
+def monotone(effects: Effects, alternative: str, along: str, everywhere: bool = True) -> Finding:
+    """Test that the effect grows, or falls, with a setting, however far apart its levels are.
+
+    Page's trend test ranks each seed's effects, means over the other strata, along the levels. Between two levels a
+    trend is a difference, and the test a t-test. The estimate is the mean over seeds of Kendall's tau, 1 where the
+    effect grows from each level to the next, and -1 where it falls.
+
+    It is contradicted by a trend the other way and, where it is claimed `everywhere`, by two levels that differ the
+    other way, at 97.5% for all pairs of levels together.
 
     Args:
         effects: see `above`.
         alternative: `greater` where the effect is claimed to grow, `less` where it is claimed to fall.
-        along: the setting, whose levels are numbers; each combination of the other strata has a slope of its own.
+        along: the setting, whose levels are numbers. Only levels that all other strata have are compared.
+        everywhere: whether the claim is about any two levels, and not about the association alone.
     """
     if along not in effects.strata or effects.frame[along].nunique() < 2:
         return Finding(0, notes=(*effects.notes, f"{along} has one level here"))
-    rest = tuple(name for name in effects.strata if name != along)
-    table = effects.frame.pivot(index=[*rest, *PAIRING_KEYS], columns=along, values="effect")
-    whole = table.dropna()
-    centered = table.columns.to_numpy(float) - table.columns.to_numpy(float).mean()
-    slopes = whole.to_numpy(float) @ centered / (centered @ centered)
-    frame = whole.index.to_frame(index=False).assign(effect=slopes)
-    lost = len(table) - len(whole)
-    notes = (f"{lost} left out for lacking a level of {along}",) if lost else ()
-    finding = above(Effects(frame, rest, (*effects.notes, *notes)), alternative)
-    return replace(finding, notes=(f"slope over {along}", *finding.notes))
+    table, notes = _by_level(effects, along)
+    levels, values = table.columns.to_list(), table.to_numpy(float)
+    notes = (*notes, *effects.notes)
+    if len(values) < 2 or not np.isfinite(values).all():
+        why = f"too few pairs (n = {len(values)})" if len(values) < 2 else "an effect is not finite"
+        return Finding(len(values), notes=(*notes, why))
+    means = values.mean(axis=0)
+    ends = f"from {means[0]:.3g} at {along}={format_value(levels[0])} to {means[-1]:.3g} at {format_value(levels[-1])}"
+    taus = np.array([float(stats.kendalltau(range(len(levels)), row).statistic) for row in values])
+    taus = np.nan_to_num(taus)  # all equal: neither grows nor falls
+    tau = _t_test(taus, alternative, 0.0)
+    reversed_pairs = _reversed_pairs(table, alternative) if everywhere else []
+    said = [f"Kendall's tau over {along}", ends]
+    said += [f"significantly the other way between {along}={', '.join(reversed_pairs[:3])}"] if reversed_pairs else []
+    p, p_other = _trend_p(values, alternative), _trend_p(values, OTHER_SIDE[alternative])
+    return Finding(
+        len(values),
+        effect=float(taus.mean()),
+        low=None if tau.low is None else max(tau.low, -1.0),
+        high=None if tau.high is None else min(tau.high, 1.0),
+        p=p,
+        complete=not reversed_pairs,
+        contradicted=bool(reversed_pairs) or (p_other is not None and p_other < ALPHA / 2),
+        notes=(*said, *notes),
+    )
 
 
 def most_cells(effects: Effects, alternative: str, but: str) -> Finding:
@@ -262,23 +333,88 @@ def rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> tu
     return float(test.statistic), float(test.pvalue)
 
 
-def _t_test(values: np.ndarray, alternative: str, margin: float) -> Finding:
+def _t_test(values: np.ndarray, alternative: str, margin: float, equal_counts: bool = False) -> Finding:
     """Test values, one for each seed, against the margin by a one-sided t-test, with their 95% interval."""
     if len(values) and not np.isfinite(values).all():
         return Finding(len(values), notes=("an effect is not finite",))
     test = paired_test(values, np.full(len(values), margin), alternative)
     if test.low is None or test.high is None or test.difference is None:
-        return _without_interval(test, margin)
+        return _without_interval(test, margin, alternative, equal_counts)
     low, high = test.low + margin, test.high + margin
     contradicted = high < margin if alternative == "greater" else low > margin
     return Finding(test.n, test.difference + margin, low, high, test.p, contradicted=contradicted)
 
 
-def _without_interval(test: PairedTest, margin: float) -> Finding:
+def _without_interval(test: PairedTest, margin: float, alternative: str, equal_counts: bool) -> Finding:
     """Return the finding of a test that has no interval, with the reason."""
     effect = None if test.difference is None else test.difference + margin
-    why = f"too few pairs (n = {test.n})" if test.n < 2 else "no spread to test against"
-    return Finding(test.n, effect, notes=(why,))
+    if effect is None or test.n < 2:
+        return Finding(test.n, effect, notes=(f"too few pairs (n = {test.n})",))
+    if not equal_counts or test.n < FEWEST_EQUAL:
+        return Finding(test.n, effect, notes=("no spread to test against",))
+    beyond, short = (_is_beyond(effect, margin, side) for side in (alternative, OTHER_SIDE[alternative]))
+    return Finding(
+        *(test.n, effect, effect, effect, 0.0 if beyond else 1.0),
+        contradicted=short,
+        notes=("the same in all seeds",),
+    )
+
+
+def _is_refuted(effects: Effects, alternative: str, margin: float) -> bool:
+    """Return whether the mean lies on the margin's other side, at 97.5%: for one of two things that must both be so."""
+    table, _ = _by_seed(effects)
+    other = _t_test(table.mean(axis=1).to_numpy(float), OTHER_SIDE[alternative], margin, equal_counts=True)
+    return other.p is not None and other.p < ALPHA / 4
+
+
+def _has_sign(effects: Effects, alternative: str, margin: float) -> bool:
+    """Return whether the mean of every cell lies beyond the margin."""
+    return all(_is_beyond(values.mean(), margin, alternative) for values in _effects_by_cell(effects).values())
+
+
+def _by_level(effects: Effects, along: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the means over the other strata, a row for each seed and a column for each level, and what was left out.
+
+    A level counts if all combinations of the other strata have it, and a seed if it has all that count.
+    """
+    rest = [name for name in effects.strata if name != along]
+    by_level = effects.frame.pivot_table(index=[*PAIRING_KEYS], columns=[*rest, along], values="effect")
+    if not rest:
+        table = by_level
+        notes = []
+    else:
+        columns = by_level.columns.to_frame(index=False)
+        others = len(columns[rest].drop_duplicates())
+        shared = columns.groupby(along).size()
+        levels = list(shared.index[shared == others])
+        kept = by_level.loc[:, by_level.columns.get_level_values(along).isin(levels)]
+        whole = kept.dropna()
+        table = whole.T.groupby(level=along).mean().T
+        notes = [f"over the {len(levels)} levels of {along} that all have"] if len(levels) < len(shared) else []
+    lost = len(by_level) - len(table.dropna())
+    notes += [f"{lost} of {len(by_level)} left out for lacking a level of {along}"] if lost else []
+    return table.dropna().sort_index(axis=1), tuple(notes)
+
+
+def _trend_p(values: NDArray[np.float64], alternative: str) -> float | None:
+    """Return the p-value that rows of values [seeds, levels] grow, or fall, along the levels."""
+    rising = values if alternative == "greater" else values[:, ::-1]
+    if values.shape[1] < 2:
+        return None
+    if values.shape[1] == 2:
+        return _t_test(rising[:, 1] - rising[:, 0], "greater", 0.0).p
+    return float(stats.page_trend_test(rising).pvalue)
+
+
+def _reversed_pairs(table: pd.DataFrame, alternative: str) -> list[str]:
+    """Return the pairs of levels whose difference is significantly the other way, all pairs together at 97.5%."""
+    pairs = list(combinations(table.columns, 2))
+    return [
+        f"{format_value(one)} and {format_value(other)}"
+        for one, other in pairs
+        if (p := _t_test((table[other] - table[one]).to_numpy(float), OTHER_SIDE[alternative], 0.0).p) is not None
+        and p < ALPHA / 2 / len(pairs)
+    ]
 
 
 def _by_seed(effects: Effects) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -12,10 +12,10 @@ from analysis.statistics.hypotheses import (
     as_ratios,
     every_cell,
     mean_of_intervals,
+    monotone,
     most_cells,
     rank_correlation,
-    some_level,
-    trend,
+    same_level,
     within_factor,
 )
 
@@ -56,11 +56,18 @@ def test_a_mean_over_cells_worked_out_by_hand():
     assert not finding.contradicted
 
 
-def test_a_slope_worked_out_by_hand():
-    # Slopes 0.3/0.2, 0.2/0.2, 0.4/0.2: mean 1.5, sd 0.5, t = 3 sqrt 3.
-    finding = trend(effects([[0.1, 0.2, 0.3], [0.4, 0.4, 0.7]], at=(0.1, 0.3)), "greater", "k")
-    half = 4.302653 * 0.5 / math.sqrt(3)
-    assert numbers(finding) == pytest.approx((1.5, 1.5 - half, 1.5 + half, 0.5 - math.sqrt(27 / 29) / 2))
+def test_a_trend_worked_out_by_hand():
+    # All of three seeds rise over three levels: of the 6^3 ways to order them one is as much of a trend.
+    finding = monotone(effects([[0.1, 0.2, 0.3], [0.4, 0.4, 0.7], [0.5, 0.8, 0.9]], at=(0.1, 0.3, 0.9)), "greater", "k")
+    assert (finding.n, finding.effect, finding.low) == (3, 1.0, None)
+    assert finding.p == pytest.approx(1 / 6**3)
+    assert "from 0.2 at k=0.1 to 0.733 at 0.9" in finding.notes
+
+
+def test_between_two_levels_a_trend_is_a_difference():
+    # Differences 0.3, 0.2, 0.4: mean 0.3, sd 0.1, t = 3 sqrt 3.
+    finding = monotone(effects([[0.1, 0.2, 0.3], [0.4, 0.4, 0.7]], at=(0.1, 0.3)), "greater", "k")
+    assert finding.p == pytest.approx(0.5 - math.sqrt(27 / 29) / 2)
 
 
 def test_a_share_of_cells_worked_out_by_hand():
@@ -101,8 +108,8 @@ def test_effects_that_are_there_are_found_and_those_the_other_way_are_contradict
         right, wrong = test(effects(table), "greater"), test(effects(table), "less")
         assert (right.verdict(right.p), wrong.verdict(wrong.p)) == ("held", "not held")
     rising = table * np.arange(4)[:, None]
-    assert trend(effects(rising), "greater", "k").verdict(1e-3) == "held"
-    assert trend(effects(rising), "less", "k").verdict(1.0) == "not held"
+    assert monotone(effects(rising), "greater", "k").verdict(1e-3) == "held"
+    assert monotone(effects(rising), "less", "k").verdict(1.0) == "not held"
 
 
 def test_where_there_is_no_effect_one_test_in_twenty_finds_one():
@@ -121,9 +128,20 @@ def test_claims_on_every_cell_are_no_easier_and_refuted_no_more_often_than_they_
     assert verdicts.count("not held") <= stats.binom.ppf(0.995, len(findings), 0.05)
 
 
-def test_the_best_of_several_levels_is_no_more_often_there_than_one():
-    findings = [some_level(effects(table), "greater", "k") for table in drawn(3)[:FEW]]
+def test_two_things_at_the_best_of_several_levels_are_found_no_more_often_than_they_should():
+    # The one thing is there at every level and the other at none, so that what is found is an error.
+    tables = drawn(3)[:FEW]
+    findings = [same_level(with_beside(table - 9, table), "less", "k", 0.0, 0.0) for table in tables]
     assert sum((finding.p or 1) < 0.05 for finding in findings) <= stats.binom.ppf(0.995, len(findings), 0.05)
+
+
+def test_a_trend_is_found_where_there_is_none_no_more_often_than_it_should_be():
+    findings = [monotone(effects(table), "greater", "k") for table in drawn(4)[: 4 * FEW]]
+    for count in (
+        sum((finding.p or 1) < 0.05 for finding in findings),
+        sum(finding.contradicted for finding in findings),
+    ):
+        assert count <= stats.binom.ppf(0.995, len(findings), 0.05)
 
 
 def test_the_p_of_intervals_is_right_where_their_error_is():
@@ -161,15 +179,72 @@ def test_one_cell_of_the_other_sign_leaves_a_claim_on_every_cell_open_and_a_sign
     assert "significantly the other way in k=1" in refuted.notes
 
 
-def test_of_several_levels_the_best_is_shown_at_a_price():
-    table = effects([[0.5, 0.6, 0.7], [-1.0, -1.1, -1.2]], "alpha", (0.9, 0.5))
-    finding = some_level(table, "less", "alpha")
-    alone = above(effects([[-1.0, -1.1, -1.2]]), "less")
-    assert finding.p == pytest.approx(2 * (alone.p or 0))
-    assert numbers(finding)[:3] == numbers(alone)[:3]
-    assert "the best of 2 levels, alpha=0.5" in finding.notes
-    worse = some_level(effects([[0.5, 0.6, 0.7], [1.0, 1.1, 1.2]], "alpha"), "less", "alpha")
-    assert worse.verdict(1.0) == "not held"
+def with_beside(values: object, beside: object, at: tuple[float, ...] = ()) -> Effects:
+    """Effects with what is beside them, a row a level of k and a column a seed."""
+    own = effects(values, at=at)
+    return Effects(own.frame.assign(beside=effects(beside, at=at).frame["effect"]), own.strata)
+
+
+LESS, MORE = [-0.25, -0.24, -0.26, -0.25], [0.6, 0.63, 0.62, 0.61]
+CLEAN, UNCLEAN = [0.99, 0.98, 0.99, 0.985], [0.40, 0.41, 0.42, 0.40]
+
+
+@pytest.mark.parametrize(
+    ("values", "beside", "verdict"),
+    [
+        ([LESS, MORE], [UNCLEAN, CLEAN], "not held"),  # each is so at some level, and at none are both
+        ([MORE, LESS], [UNCLEAN, CLEAN], "held"),
+        ([MORE, LESS], [UNCLEAN, [1.0] * 4], "held"),  # as clean as can be has no spread
+        ([LESS, LESS], [UNCLEAN, UNCLEAN], "not held"),
+        ([MORE, LESS], [UNCLEAN, [0.99, 0.91, 0.97, 0.98]], "undecided"),
+    ],
+)
+def test_two_things_are_asked_for_at_one_and_the_same_level(values: list, beside: list, verdict: str):
+    finding = same_level(with_beside(values, beside, (0.5, 0.9)), "less", "k", 0.0, 0.95)
+    assert finding.verdict(finding.p) == verdict
+
+
+def test_the_best_level_is_shown_at_a_price():
+    finding = same_level(with_beside([MORE, LESS], [UNCLEAN, CLEAN], (0.5, 0.9)), "less", "k", 0.0, 0.95)
+    own, beside = above(effects([LESS]), "less"), above(effects([CLEAN]), "greater", 0.95)
+    assert finding.p == pytest.approx(2 * max(own.p or 0, beside.p or 0))
+    assert numbers(finding)[:3] == numbers(own)[:3]
+    assert "the best of 2 levels, k=0.9" in finding.notes
+
+
+@pytest.mark.parametrize(
+    ("levels", "verdict"),
+    [
+        ((0.05, 0.9, 0.6, 0.3), "not held"),  # of a positive slope where the levels crowd at the end
+        ((0.05, 0.3, 0.9, 0.9), "held"),
+        ((0.9, 0.6, 0.3, 0.05), "not held"),
+        ((0.3, 0.3, 0.3, 0.3), "undecided"),
+    ],
+)
+def test_what_is_monotone_does_not_depend_on_how_far_apart_levels_are(levels: tuple[float, ...], verdict: str):
+    noise = 0.01 * np.random.default_rng(2).normal(size=(4, 5))
+    finding = monotone(effects(np.array(levels)[:, None] + noise, at=(0.5, 0.9, 0.99, 0.999)), "greater", "k")
+    assert finding.verdict(finding.p) == verdict
+
+
+def test_an_association_bears_two_levels_in_reverse_order():
+    noise = 0.01 * np.random.default_rng(2).normal(size=(4, 5))
+    table = effects(np.array((5.0, 2.0, 2.5, 1.0))[:, None] + noise)
+    everywhere, by_and_large = (monotone(table, "less", "k", everywhere) for everywhere in (True, False))
+    assert [finding.verdict(finding.p) for finding in (everywhere, by_and_large)] == ["not held", "held"]
+    assert "significantly the other way between k=1 and 2" in everywhere.notes
+
+
+def test_a_trend_is_over_the_levels_that_all_have():
+    table = pd.DataFrame(
+        {"k": k, "network": network, "seed": seed, "model": 0, "effect": k + 0.1 * seed}
+        for network, ks in (("short", (0, 1, 2)), ("long", (0, 1, 2, 3)))
+        for k in ks
+        for seed in range(4)
+    )
+    finding = monotone(Effects(table, ("network", "k")), "greater", "k")
+    assert (finding.n, finding.p) == (4, pytest.approx(6.0**-4))
+    assert "over the 3 levels of k that all have" in finding.notes
 
 
 def test_within_a_factor_asks_for_both_sides():
@@ -212,7 +287,7 @@ def test_a_seed_without_all_cells_is_left_out_and_said_to_be():
 
 
 def test_one_level_has_no_trend():
-    finding = trend(effects([[0.1, 0.2]]), "greater", "k")
+    finding = monotone(effects([[0.1, 0.2]]), "greater", "k")
     assert (finding.n, finding.notes) == (0, ("k has one level here",))
 
 
