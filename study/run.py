@@ -12,7 +12,7 @@ from torch import nn
 
 from study import engine
 from study.data import folders
-from study.data.corruption import Corrupted, amount, corrupt, corrupt_each
+from study.data.corruption import Corrupted, Rules, amount, corrupt, corrupt_each
 from study.data.dataset import Dataset
 from study.data.load import load
 from study.data.ood import ood_images
@@ -132,11 +132,16 @@ def check(trial: Trial, data_dir: str | Path) -> None:
     _check_regularizer(trial, data)
     if trial.corruption == "ood":
         source = ood_images(trial.ood, data_dir, data.shape)
-        corrupt(data.train, data.classes, trial.corruption, trial.k, trial.seed[0], source)
+        corrupt(data.train, data.classes, trial.corruption, trial.k, trial.seed[0], source, rules_of(trial))
     elif trial.corruption == "label":
-        corrupt(data.train, data.classes, trial.corruption, trial.k, trial.seed[0])
+        corrupt(data.train, data.classes, trial.corruption, trial.k, trial.seed[0], rules=rules_of(trial))
     elif trial.corruption == "natural":
-        amount(trial.k, len(data.train))
+        amount(trial.k, len(data.train), trial.k_of)
+
+
+def rules_of(trial: Trial) -> Rules:
+    """Return what the trial says of how D is corrupted, where the paper says it in two ways."""
+    return Rules(trial.k_of, trial.flip_to, trial.ood_labels)
 
 
 def run_pack(
@@ -247,7 +252,7 @@ def make_members(trials: Sequence[Trial], data: Dataset, data_dir: str | Path, d
     source = ood_images(first.ood, data_dir, data.shape) if first.corruption == "ood" else None
     seeds = [(trial, seed) for trial in trials for seed in trial.seed]
     amounts = [(trial.k, seed) for trial, seed in seeds]
-    corrupted = corrupt_each(data.train, data.classes, first.corruption, amounts, source, device)
+    corrupted = corrupt_each(data.train, data.classes, first.corruption, amounts, source, device, rules_of(first))
     return [
         Member(trial, seed, own, model)
         for (trial, seed), whole in zip(seeds, corrupted, strict=True)

@@ -90,7 +90,8 @@ class Setting:
         per_member: whether the members of a pack, and so bundled trials, may differ in it.
         decides_speed: whether the seconds of a step, and so the fastest backend, depend on it.
         decides_duration: whether a recorded trial must agree in it to tell how long another one takes.
-        only_where: another setting, and whether this one means anything at a value of that; elsewhere it is `none`.
+        only_where: another setting, and whether this one means anything at a value of that.
+        elsewhere: its value where it means nothing.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Setting:
     decides_speed: bool = False
     decides_duration: bool = False
     only_where: tuple[str, Callable[[Any], bool]] | None = None
+    elsewhere: str = "none"
 
     @property
     def is_tuple(self) -> bool:
@@ -221,6 +223,33 @@ class Settings:
         choices=("none", "photos", *DATASETS),
         form="folder",
         only_where=("corruption", lambda corruption: corruption == "ood"),
+    )
+    k_of: str = setting(
+        "D",
+        Stage.CORRUPTION,
+        "What k is a share of: D, as in Algorithms 1 and 2 of the paper; or S_in, as in its prose, so that S_out has k "
+        "times the samples of S_in. Of added images both are the same, for S_in is D.",
+        choices=("D", "S_in"),
+        only_where=("corruption", lambda corruption: corruption in ("label", "natural")),
+        elsewhere="D",
+    )
+    flip_to: str = setting(
+        "other",
+        Stage.CORRUPTION,
+        "What a flipped label is drawn from: the other classes, as in Algorithm 1 of the paper; or any class, as in "
+        "its prose, where a sample that happens to keep its own is in S_in.",
+        choices=("other", "any"),
+        only_where=("corruption", lambda corruption: corruption == "label"),
+        elsewhere="other",
+    )
+    ood_labels: str = setting(
+        "one",
+        Stage.CORRUPTION,
+        "The labels of added images: one class for all of them, as in Algorithm 2 of the paper, or one of its own for "
+        "each.",
+        choices=("one", "each"),
+        only_where=("corruption", lambda corruption: corruption == "ood"),
+        elsewhere="one",
     )
     architecture: str = setting(
         "lenet",

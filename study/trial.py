@@ -79,7 +79,7 @@ class Trial(Settings):
             if stated.only_where is not None:
                 other, has_meaning = stated.only_where
                 if not has_meaning(getattr(self, other)):
-                    self._set(name, "none")
+                    self._set(name, stated.elsewhere)
         if self.corruption == "ood":
             self._set("ood", self._ood_source())
         if self.stopping == "best" and self.validation == 0:

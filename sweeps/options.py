@@ -38,7 +38,9 @@ Name = Annotated[
     str,
     typer.Argument(metavar="NAME", help=f"A sweep; `python -m sweeps list` shows them all, {FORM} is one of yours."),
 ]
-ScaleOption = Annotated[Scale, typer.Option(help="quick: minutes on a CPU. paper: the paper's exact setting.")]
+ScaleOption = Annotated[
+    Scale, typer.Option(help="quick: minutes on a CPU. paper: the paper's setting, where it gives one.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE[,VALUE...]", help="Replace the levels of an axis by these; repeatable."),

@@ -30,7 +30,7 @@ class Sweep:
         question: the question that it answers, in one sentence.
         feeds: the figure or table of the paper that it feeds.
         quick: grids that a CPU runs in minutes, on data inside an installed package.
-        paper: grids at the paper's exact setting.
+        paper: grids at the paper's setting; a sweep's file says where the paper gives none, and what was chosen.
         factor: the factor whose levels are compared.
         version: raised whenever the trials change.
     """

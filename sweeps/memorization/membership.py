@@ -1,4 +1,8 @@
-"""Does batch norm make it easier to infer who was in the training set?"""
+"""Does batch norm make it easier to infer who was in the training set?
+
+The paper has 32 shadow models. Here 32 models attack one another: each is a target once and has the other 31 as its
+shadows. Its sources of added images are not named (see `ood`).
+"""
 
 from sweeps.memorization.grids import ARMS, FEW_KS, QUICK, RESNETS
 from sweeps.sweep import Sweep, product

@@ -1,4 +1,7 @@
-"""Do networks with batch norm memorize more of the out-of-distribution images in their training set?"""
+"""Do networks with batch norm memorize more of the out-of-distribution images in their training set?
+
+The paper takes added images "from other datasets" and names none for CIFAR-10; SVHN is our choice.
+"""
 
 from sweeps.memorization.grids import ARMS, KS, NETWORKS, QUICK, SEEDS
 from sweeps.sweep import Sweep, product

@@ -1,4 +1,8 @@
-"""Does the layer norm of a vision transformer make it memorize more as well?"""
+"""Does the layer norm of a vision transformer make it memorize more as well?
+
+The paper gives no sizes of its ViT and no setting of its training; the network is that of `study.networks.vit`, and the
+rest is as for the other networks.
+"""
 
 from sweeps.memorization.grids import DATASETS, FEW_KS, QUICK, SEEDS
 from sweeps.sweep import Sweep, product

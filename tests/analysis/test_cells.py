@@ -61,13 +61,13 @@ def test_a_level_is_shown_as_a_user_would_type_it(value: object, shown: str):
 @pytest.mark.parametrize(
     ("setting", "at", "silent"),
     [
-        ("k", 0.0, {"corruption", "ood"}),
-        ("corruption", "none", {"k", "ood"}),
+        ("k", 0.0, {"corruption", "ood", "k_of", "flip_to", "ood_labels"}),
+        ("corruption", "none", {"k", "ood", "k_of", "flip_to", "ood_labels"}),
         ("alpha", 1.0, {"regularizer"}),
         ("regularizer", "none", {"alpha"}),
         ("k", 0.1, set()),
-        ("corruption", "label", {"ood"}),
-        ("corruption", "ood", set()),
+        ("corruption", "label", {"ood", "ood_labels"}),
+        ("corruption", "ood", {"k_of", "flip_to"}),
         ("norm", "none", set()),
     ],
 )

@@ -55,8 +55,8 @@ def test_how_many_models_there_are_by_default_and_at_least_is_said():
 def test_what_a_setting_depends_on_is_a_setting_that_some_values_of_switch_it_off():
     for name in names_where(lambda setting: setting.only_where is not None):
         other, has_meaning = SETTINGS[name].only_where
-        assert "none" in SETTINGS[name].choices
-        assert not has_meaning(SETTINGS[other].default)
+        assert SETTINGS[name].elsewhere in SETTINGS[name].choices
+        assert not all(map(has_meaning, SETTINGS[other].choices or [SETTINGS[other].default]))
 
 
 def test_the_stages_are_in_the_order_of_a_trial():

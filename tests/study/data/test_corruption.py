@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from study import seeds
-from study.data.corruption import corrupt, corrupt_each, flip_labels
+from study.data.corruption import Rules, amount, corrupt, corrupt_each, flip_labels
 from study.data.dataset import Split
 from study.errors import BadInputError
 from study.networks import build
@@ -64,6 +64,33 @@ def test_new_labels_are_uniform_over_the_other_classes():
     assert not counts.diagonal().any()
     for original in range(10):
         assert chisquare(np.delete(counts[original], original)).pvalue > 1e-3
+
+
+def test_a_label_that_is_drawn_from_any_class_may_stay_and_is_clean_then():
+    train, rules = labelled(np.arange(40000) % 10), Rules(flip_to="any")
+    corrupted = corrupt(train, 10, "label", 0.5, 0, rules=rules)
+    assert torch.equal(corrupted.atypical, corrupted.labels != train.labels)
+    # Of 20,000 drawn samples a tenth keeps its class; four standard deviations are 170.
+    assert int(corrupted.atypical.sum()) == pytest.approx(18000, abs=170)
+    with pytest.raises(BadInputError, match="each of the drawn samples keeps its class"):
+        corrupt(labelled([0, 1]), 2, "label", 0.5, seed=1, rules=rules)
+
+
+@pytest.mark.parametrize("corruption", ["label", "natural"])
+def test_k_of_what_is_left_makes_s_out_k_times_as_large_as_s_in(tiny, corruption):
+    corrupted = corrupt(tiny.train, 4, corruption, 0.25, 0, rules=Rules(k_of="S_in"))
+    assert (int(corrupted.atypical.sum()), int((~corrupted.atypical).sum())) == (8, 32)
+    assert (amount(0.25, 40), amount(0.25, 40, "S_in")) == (10, 8)
+
+
+def test_added_images_have_one_label_each_where_they_are_to_and_keep_it_at_a_larger_k(tiny):
+    source, rules = tiny.test.images.repeat(10, 1, 1, 1), Rules(ood_labels="each")
+    few, many = (corrupt(tiny.train, 4, "ood", k, 0, source, rules) for k in (0.5, 0.9))
+    one = corrupt(tiny.train, 4, "ood", 0.5, 0, source)
+    assert torch.equal(few.images, one.images)
+    assert len(set(one.labels[one.atypical].tolist())) == 1
+    assert set(few.labels[few.atypical].tolist()) == {0, 1, 2, 3}
+    assert torch.equal(many.labels[: len(few)], few.labels)
 
 
 def test_flipped_samples_are_uniform_over_the_set():
