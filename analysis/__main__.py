@@ -166,11 +166,13 @@ def show_amplification(
 ) -> None:
     """Compare the theory's amplification of influence, (gamma/sigma)^2, with the measured ratio of squared gradients.
 
+    Beside it stands, over flipped samples, the measured ratio over that of Eq. 11 with each sample's margins.
+
     Example: python -m analysis amplification results --sweep influence
     """
-    output, tabulated = Output(form, out), []
-    for loaded in load_all(Results.at(results), sweep, partial):
-        ratios = amplification(loaded.members)
+    output, folder, tabulated = Output(form, out), Results.at(results), []
+    for loaded in load_all(folder, sweep, partial):
+        ratios = amplification(loaded, folder)
         table = tables.amplification_table(ratios, f"{loaded.sweep}: influence with batch norm over without")
         tabulated.append(_add_notes(table, loaded))
     output.show(tabulated)

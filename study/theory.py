@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import exp, expm1, log, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, wrightomega
 
 from study.errors import BadInputError
@@ -77,7 +77,23 @@ def influence_ratio(gamma_over_sigma: float, margin_bn: float, margin_none: floa
         >>> round(influence_ratio(3.0, 6.0, -2.0), 6)
         7.1e-05
     """
-    return gradient_norm_ratio(gamma_over_sigma, margin_bn, margin_none) ** 2
+    return exp(float(log_influence_ratio(gamma_over_sigma, margin_bn, margin_none)))
+
+
+def log_influence_ratio(gamma_over_sigma: float, margin_bn: ArrayLike, margin_none: ArrayLike) -> NDArray[np.float64]:
+    """Return the logarithm of `influence_ratio`, which is finite also where float64 has no such ratio.
+
+    Args:
+        gamma_over_sigma: the ratio, not 0.
+        margin_bn: the margins of samples with batch norm, float64 of any shape.
+        margin_none: those of the same samples without.
+
+    Returns:
+        float64 of that shape.
+    """
+    sigmoids = np.logaddexp(0, margin_none) - np.logaddexp(0, margin_bn)
+    ratios: NDArray[np.float64] = 2 * (log(abs(gamma_over_sigma)) + sigmoids)
+    return ratios
 
 
 def gradient_norm_ratio(gamma_over_sigma: float, margin_bn: float, margin_none: float) -> float:

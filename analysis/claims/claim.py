@@ -75,14 +75,16 @@ class Claim:
         arm: the levels of one arm.
         reference: the levels of the arm that it is compared with; None where the claim is about one arm alone.
         table: the records that the effect is made of: a member's results (`members`), their means over all epochs
-            (`epochs`), the last results of each layer (`layers`), or the attack on models that were trained on halves
-            of D' (`samples`).
+            (`epochs`), the last results of each layer (`layers`), the margins and gradient norms of its atypical
+            samples (`gradients`), or the attack on models that were trained on halves of D' (`samples`).
         alternative: the side that is claimed, `greater` or `less`.
         margin: the number that the effect must exceed, where the paper says how much it is at least, or where we put a
             number to its words.
         size: the effect's size, where the paper says about how much it is.
         beside: what is claimed of the same pairs at once, where the sentence says two things.
         least_beside: the number that this must exceed.
+        converged: whether the sentence is about networks that were trained to convergence, so that only cells count
+            whose arms have memorized their atypical samples.
         ratio: whether the effect is the logarithm of a ratio, and shown as the ratio.
         paper: the paper's own number in the unit of the effect, where it gives one.
         paper_p: the p-value that the paper gives.
@@ -103,6 +105,7 @@ class Claim:
     size: float | None = None
     beside: Effect | None = None
     least_beside: float = 0.0
+    converged: bool = False
     ratio: bool = False
     paper: float | None = None
     paper_p: float | None = None

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.cells import PAIRING_KEYS
+from analysis.statistics.amplification import log_over_equation
 from study.theory import predicted_amplification
 
 Effect = Callable[[pd.DataFrame], pd.Series]
@@ -56,8 +57,18 @@ def amplification_of_influence(pairs: pd.DataFrame) -> pd.Series:
 
 
 def amplification_over_prediction(pairs: pd.DataFrame) -> pd.Series:
-    """Return the logarithm of the measured amplification over (gamma/sigma)^2, the predicted one (Prop. 5.6)."""
+    """Return the logarithm of the measured amplification over (gamma/sigma)^2, the predicted one at equal margins."""
     return amplification_of_influence(pairs) - _log(pairs["gamma_over_sigma_arm"].map(predicted_amplification))
+
+
+def amplification_at_equal_margins(pairs: pd.DataFrame) -> pd.Series:
+    """Return the logarithm of a flipped sample's ratio of influence over that of its squared sigmoids (Eq. 11)."""
+    return _by_pair(pairs, lambda row: log_over_equation(row, 1.0))
+
+
+def amplification_over_equation(pairs: pd.DataFrame) -> pd.Series:
+    """Return the logarithm of a flipped sample's ratio of influence over all of Eq. 11, its own margins included."""
+    return _by_pair(pairs, lambda row: log_over_equation(row, row["gamma_over_sigma_arm"]))
 
 
 def memorization_less_accuracy(pairs: pd.DataFrame) -> pd.Series:
@@ -69,6 +80,10 @@ def auc_spread_ratio(pairs: pd.DataFrame) -> pd.Series:
     """Return the logarithm of the ratio of the arms' standard deviations of the AUC over cells, for each model."""
     models = pairs.groupby(PAIRING_KEYS)
     return _log(models["mia_auc_arm"].transform("std")) - _log(models["mia_auc_ref"].transform("std"))
+
+
+def _by_pair(pairs: pd.DataFrame, of: Callable[[pd.Series], float]) -> pd.Series:
+    return pd.Series([of(row) for _, row in pairs.iterrows()], index=pairs.index, dtype=float)
 
 
 def _log(values: pd.Series) -> pd.Series:

@@ -10,6 +10,7 @@ from analysis.claims.claim import Claim, inactive_at, levels_text
 from analysis.load import KEY, Loaded
 from analysis.metrics import NEAR_ONE
 from analysis.statistics import hypotheses, membership
+from analysis.statistics.amplification import GRADIENTS, with_gradients
 from analysis.statistics.hypotheses import ALPHA, Effects, Finding, rank_correlation
 from analysis.tuning.tradeoff import TunedCell, difference_text, paired_difference, reference_means
 from study.errors import BadInputError
@@ -22,6 +23,7 @@ from study.trial import FEWEST_MODELS
 RESULTS = [
     *(column.name for column in FIT),
     *("mia_auc", "mia_tpr_at_1e3fpr", "gamma_over_sigma", "grad_norm_out", "grad_norm_in", "ratio_mean"),
+    *GRADIENTS,
 ]
 """The columns that an effect may be made of."""
 FEWEST_SETTINGS = 3
@@ -47,15 +49,33 @@ def measure_effects(claim: Claim, members: pd.DataFrame, partial: bool = False) 
     else:
         rows, unpaired = _pair_members(claim, arm, matching_rows(members, claim.reference), partial)
         lost = (rows["status_arm"] != "ok") | (rows["status_ref"] != "ok")
-    usable = rows[~lost]
+    usable, unconverged = _converged(claim, rows[~lost])
     effect = claim.effect(usable).astype(float)
     unit = "members" if claim.reference is None else "pairs"
-    counts = {"missing": unpaired, "diverged or failed": int(lost.sum()), "no value": int(effect.isna().sum())}
+    counts = {
+        "missing": unpaired,
+        "diverged or failed": int(lost.sum()),
+        f"not trained to convergence, an arm memorized less than {NEAR_ONE:.0%}": unconverged,
+        "no value": int(effect.isna().sum()),
+    }
     notes = tuple(f"{count} {unit} left out: {why}" for why, count in counts.items() if count)
     strata = [*varying_settings(arm), *(["depth"] if "depth" in rows and rows["depth"].nunique() > 1 else [])]
     numbers = {"effect": effect, **({} if claim.beside is None else {"beside": claim.beside(usable).astype(float)})}
     frame = usable[[*strata, *PAIRING_KEYS]].assign(**numbers).dropna()
     return Effects(frame, tuple(strata), notes)
+
+
+def _converged(claim: Claim, rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return the rows of cells whose arms have memorized on average, if the claim asks for it, and how many are left.
+
+    Whole cells are left out, for seeds that are chosen by their results would no longer be a sample.
+    """
+    if not claim.converged:
+        return rows, 0
+    memorized = [name for name in ("mem_acc", "mem_acc_arm", "mem_acc_ref") if name in rows]
+    means = rows.groupby(CELL_SETTINGS)[memorized].transform("mean")
+    reached = (means >= NEAR_ONE).all(axis=1)
+    return rows[reached], int((~reached).sum())
 
 
 def _pair_members(claim: Claim, arm: pd.DataFrame, reference: pd.DataFrame, partial: bool) -> tuple[pd.DataFrame, int]:
@@ -125,13 +145,15 @@ def _with_partners(claim: Claim, members: pd.DataFrame) -> pd.DataFrame:
 
 
 def join_table(table: str, sweep: str, members: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """Join the members with another table: the mean over epochs of each result, or a row for each layer.
+    """Join the members with another table: the mean over epochs of each result, a row for each layer, or gradients.
 
     Raises:
         BadInputError: a member with results is not in the table.
     """
     if table == "members":
         return members
+    if table == "gradients":
+        return with_gradients(sweep, members, results)
     columns = ["mem_loss", "clean_loss"] if table == "epochs" else ["depth", "ratio_mean"]
     rows = results.read(sweep, table, [*KEY, "epoch", *columns], trials=set(members["trial"])).to_pandas()
     if table == "epochs":

@@ -252,7 +252,7 @@ def _sweep(loaded: Loaded, results: Results, partial: bool) -> tuple[Section, li
         _add_or_note(section, lambda: [_effects(loaded)])
     if members["grad_norm_in"].notna().any() and members["norm"].nunique() > 1:
         influence = "influence with batch norm over without"
-        _add_or_note(section, lambda: [tables.amplification_table(amplification(members), influence)])
+        _add_or_note(section, lambda: [tables.amplification_table(amplification(loaded, results), influence)])
     if membership.has_shadow_models(loaded):
         headline = _audit(section, loaded, results) or headline
     for paper, drawn in draw_figures(loaded, results):

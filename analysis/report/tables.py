@@ -140,9 +140,11 @@ def _p(value: float) -> str:
 
 def amplification_table(data: pd.DataFrame, title: str) -> Table:
     """Return what `amplification` gives as a table."""
-    numbers = ["predicted", "measured_out", "measured_in"]
+    numbers = ["predicted", "measured_out", "measured_in", "over_equation"]
     settings = [name for name in data.columns if name not in (*numbers, "n")]
-    table = Table(title, data, settings, ["(gamma/sigma)^2", "measured on S_out", "measured on S_in", "n"])
+    table = Table(
+        title, data, settings, ["(gamma/sigma)^2", "measured on S_out", "measured on S_in", "over Eq. 11", "n"]
+    )
     for _, row in data.iterrows():
         values = ("-" if isnan(row[name]) else f"{row[name]:.3g}" for name in numbers)
         table.add_row(*(format_value(row[name]) for name in settings), *values, f"{row['n']:.0f}")

@@ -280,7 +280,8 @@ def within_factor(effects: Effects, factor: float) -> Finding:
         factor: the factor, above 1.
     """
     bound = log(factor)
-    from_below, from_above = above(effects, "greater", -bound), above(effects, "less", bound)
+    from_below = above(effects, "greater", -bound, equal_counts=True)
+    from_above = above(effects, "less", bound, equal_counts=True)
     p = None if from_below.p is None or from_above.p is None else max(from_below.p, from_above.p)
     return replace(from_below, p=p, contradicted=from_below.contradicted or from_above.contradicted)
 
