@@ -31,7 +31,7 @@ from study.record.weights import Keep
 from study.speed import backend_choice
 from study.training import precision
 from study.training.checkpoint import SAVE_EVERY_S, Checkpoints, PackProgress
-from study.training.early_stopping import reported_epoch, restore, snapshot
+from study.training.early_stopping import has_converged, reported_epoch, restore, snapshot
 from study.training.loop import Member, Training, steps_per_epoch
 from study.trial import Trial
 from study.worker import one_thread
@@ -170,23 +170,27 @@ def run_pack(
     pack = engine.pack(backend, networks, data.shape)
     training, progress = Training(pack, members), PackProgress.begin(len(members))
     checkpoint.resume(progress, training)
+    if training.epoch == 0:
+        progress.add(registry.at_start(Trained(pack, members, data)), 0, 0)
+    if trial.stopping == "converged":
+        training.settled = set(progress.kept)
     _tell_curves(members, progress.records, curves)
     trained: Trained | None = None
     for epoch in training:
         if pack.alive and (epoch % trial.eval_every == 0 or epoch == trial.epochs):
             trained = Trained(pack, members, data)
             step = epoch * steps_per_epoch(_training_samples(members[0]), trial.batch_size)
-            progress.add(registry.at_epoch(trained), epoch, step)
+            of_epoch = registry.at_epoch(trained)
+            progress.add({at: of_epoch[at] for at in of_epoch.keys() - training.settled}, epoch, step)
             _tell_curves(members, progress.records, curves, epoch)
-            if trial.stopping == "best":
-                for position in pack.alive:
-                    if reported_epoch("best", progress.curve(position))["epoch"] == epoch:
-                        progress.best[position] = snapshot(networks[position])
+            if trial.stopping != "none":
+                _keep_states(members, pack, training, progress)
         checkpoint.save_if_due(progress, training)
         report(epoch / trial.epochs)
-    if trial.stopping == "best":
-        for position in pack.alive:
-            restore(networks[position], progress.best[position])
+    for position in training.settled:
+        pack.diverged.pop(position, None)  # what became of it later is of no account
+    for position in progress.kept.keys() & set(pack.alive):
+        restore(networks[position], progress.kept[position])
         trained = None
     # A pack that was resumed after its last epoch has not been measured in this process.
     measurements = registry.at_end(trained or Trained(pack, members, data)) if pack.alive else {}
@@ -208,6 +212,18 @@ def run_pack(
         records.extend({"members": [row]})
     checkpoint.add_records([records.tables for records in progress.records])
     return progress.records
+
+
+def _keep_states(members: Sequence[Member], pack: engine.Pack, training: Training, progress: PackProgress) -> None:
+    """Keep the state of each member that is better than ever on the validation set, or that has just converged."""
+    stopping = members[0].trial.stopping
+    for position in set(pack.alive) - training.settled:
+        curve = progress.curve(position)
+        if stopping == "best" and reported_epoch("best", curve) is curve[-1]:
+            progress.kept[position] = snapshot(pack.networks[position])
+        if stopping == "converged" and has_converged(curve, *_group_sizes(members[position].corrupted)):
+            progress.kept[position] = snapshot(pack.networks[position])
+            training.settled.add(position)
 
 
 def _tell_curves(members: Sequence[Member], records: Sequence[Records], curves: Curves | None, since: int = 0) -> None:
@@ -270,6 +286,8 @@ def _record(member: Member, measurement: Measurement, row: Row, records: Records
     point = reported_epoch(member.trial.stopping, records.tables["epochs"])
     row |= {name: value for name, value in point.items() if name in SCHEMAS["members"].names}
     row |= {**measurement.members, "status": "ok"}
+    if member.trial.stopping == "converged":
+        row["converged"] = has_converged(records.tables["epochs"], row["n_out"], row["n_in"])
     records.extend(measurement.tables)
     if measurement.samples:
         records.extend({"samples": sample_table(member, measurement.samples)})
@@ -277,11 +295,17 @@ def _record(member: Member, measurement: Measurement, row: Row, records: Records
 
 def _sizes(network: nn.Module, corrupted: Corrupted, data: Dataset) -> Row:
     """Return the columns with the number of samples behind each metric, and of trainable parameters."""
-    n_out = int((corrupted.atypical & corrupted.is_member).sum())
+    n_out, n_in = _group_sizes(corrupted)
     return {
         "n_out": n_out,
-        "n_in": int(corrupted.is_member.sum()) - n_out,
+        "n_in": n_in,
         "n_test": len(data.test),
         "n_val": len(data.validation),
         "parameters": build.count_parameters(network),
     }
+
+
+def _group_sizes(corrupted: Corrupted) -> tuple[int, int]:
+    """Return the sizes of S_out and S_in, of both only what the member is trained on."""
+    n_out = int((corrupted.atypical & corrupted.is_member).sum())
+    return n_out, int(corrupted.is_member.sum()) - n_out

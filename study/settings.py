@@ -341,9 +341,12 @@ class Settings:
     stopping: str = setting(
         "none",
         Stage.MEASUREMENT,
-        "The epoch at which a network is measured: the last, or with best (early stopping) the evaluated one of the "
-        "highest validation accuracy, the first of equals. All epochs are trained.",
-        choices=("none", "best"),
+        "The epoch at which a network is measured: none is the last; best (early stopping) the evaluated one of the "
+        "highest validation accuracy, the first of equals, though all epochs are trained; converged the first at which "
+        "the loss on D' has been at most 0.001 at three evaluated epochs in a row, where training ends, or else the "
+        "last.",
+        choices=("none", "best", "converged"),
+        decides_duration=True,
     )
     precision: str = setting(
         "fp32",

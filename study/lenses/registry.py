@@ -1,13 +1,14 @@
 """The lenses: what is measured of the trained members of a pack.
 
-A lens is a module of this folder with some of these functions, `wanted` and one of the last two at least:
+A lens is a module of this folder with some of these functions, `wanted` and one of the last three at least:
 
 - `wanted(trial)` says whether the trial asks for what the lens measures.
 - `check(trial, network, data)` raises a `BadInputError` before any training if it can't be measured of the network.
+- `at_start(trained)` is called once, before training, with batch norms as in `Trained.at_initialization`.
 - `at_epoch(trained)` is called after each evaluated epoch.
 - `at_end(trained)` is called once, with the weights at which the members are reported.
 
-The last two are given a `Trained` and return `Measurements`. A new lens takes a line in `LENSES`, and its columns or
+The last three are given a `Trained` and return `Measurements`. A new lens takes a line in `LENSES`, and its columns or
 its tables in `study.record.schema.SCHEMAS`.
 """
 
@@ -35,6 +36,12 @@ def check(trial: Trial, data: Dataset) -> None:
         network = build.build(trial.architecture, data.shape, data.classes, trial.norm, trial.seed[0])
         for lens in checking:
             lens.check(trial, network, data)
+
+
+def at_start(trained: Trained) -> Measurements:
+    """Return what lenses measure before training, the rows of tables of their own for epoch 0."""
+    with trained.at_initialization():
+        return _measure(trained, "at_start")
 
 
 def at_epoch(trained: Trained) -> Measurements:

@@ -1,6 +1,7 @@
 """What a lens is given: the members of a pack as they are now, with logits that are computed once for all lenses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,12 +10,15 @@ import torch
 from torch import Tensor
 
 from study.data.corruption import Corrupted
-from study.data.dataset import Dataset
+from study.data.dataset import Dataset, to_float
 from study.engine import Pack
+from study.networks.norms import running_statistics_of
 from study.record.schema import conform_to_schema
-from study.training.loop import Member, predict
+from study.training.loop import Member, orders, predict
 from study.trial import Trial
 
+INITIAL_SAMPLES = 512
+"""Over how many samples sigma is measured before training: two batches of the paper's, and as many as in one pass."""
 GROUPS = {"none": "clean", "label": "corrupted", "ood": "ood", "natural": "natural"}
 """What S_out is called in the column `group` of `samples`, by corruption."""
 
@@ -55,6 +59,24 @@ class Trained:
     def corrupted(self) -> list[Corrupted]:
         """Each member's D'."""
         return [member.corrupted for member in self.members]
+
+    @contextmanager
+    def at_initialization(self) -> Iterator[None]:
+        """Have the untrained networks, within the context, normalize as they would at the first steps of training.
+
+        Each batch norm then has, as its running statistics, those over the first `INITIAL_SAMPLES` samples of the
+        member's first epoch, or over all where there are fewer. Afterwards they are as they were.
+        """
+        seeds = [member.stream_seed for member in self.members]
+        trained = [each.training_samples for each in self.corrupted]
+        with ExitStack() as stack:
+            for network, of, own, order in zip(
+                self.pack.networks, self.corrupted, trained, orders(seeds, len(trained[0]), 1), strict=True
+            ):
+                first = own[order[:INITIAL_SAMPLES].to(own.device)]
+                images = to_float(of.pool[of.rows[first]], self.pack.dtype)
+                stack.enter_context(running_statistics_of(network, images))
+            yield
 
     @cached_property
     def logits(self) -> Logits:

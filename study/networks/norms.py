@@ -3,7 +3,8 @@
 Any network can be put through the study this way, the user's own included, and nothing but the normalization changes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -126,13 +127,75 @@ def swap(network: nn.Module, norm: str, shape: tuple[int, int, int]) -> nn.Modul
     return network
 
 
-def gamma_over_sigma(network: nn.Module) -> dict[str, Tensor]:
-    """Return |gamma| / sqrt(running variance + eps) of each affine batch norm, by layer: float32 [channels]."""
+def gammas_and_sigmas(network: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return |gamma| and sqrt(running variance + eps) of each affine batch norm by layer, [channels] each."""
     return {
-        name: layer.weight.detach().abs() / (layer.running_var + layer.eps).sqrt()
+        name: (layer.weight.detach().abs(), (layer.running_var + layer.eps).sqrt())
         for name, layer in batch_norms(network)
         if layer.affine and layer.running_var is not None
     }
+
+
+@contextmanager
+def running_statistics_of(network: nn.Module, images: Tensor) -> Iterator[None]:
+    """Give the network's batch norms, within the context, the statistics that they have over a batch of images.
+
+    The running mean and the running variance are then the mean and the biased variance of each layer's input, where the
+    layers before it normalize by this batch too. So a network in eval mode is one in train mode at this batch. No other
+    layer is in train mode meanwhile, and no random number is drawn. Afterwards the statistics are what they were.
+
+    Args:
+        network: on the images' device; layers that keep no running statistics stay as they are.
+        images: float [B, C, H, W].
+    """
+    running = _running_statistics(network)
+    earlier = {layer: [each.clone() for each in pair] for layer, pair in running.items()}
+    for layer, of_batch in _batch_statistics(network, images).items():
+        _copy(of_batch, running[layer])
+    try:
+        yield
+    finally:
+        for layer, before in earlier.items():
+            _copy(before, running[layer])
+
+
+def _running_statistics(network: nn.Module) -> dict[BatchNorm, tuple[Tensor, Tensor]]:
+    """Return the running mean and variance themselves of each batch norm that keeps them."""
+    return {
+        layer: (layer.running_mean, layer.running_var)
+        for _, layer in batch_norms(network)
+        if layer.running_mean is not None and layer.running_var is not None
+    }
+
+
+def _copy(values: Iterable[Tensor], into: Iterable[Tensor]) -> None:
+    for value, place in zip(values, into, strict=True):
+        place.copy_(value)
+
+
+@torch.no_grad()
+def _batch_statistics(network: nn.Module, images: Tensor) -> dict[BatchNorm, tuple[Tensor, Tensor]]:
+    """Return the mean and the biased variance over a batch of each batch norm's input, [channels] each."""
+    found: dict[BatchNorm, tuple[Tensor, Tensor]] = {}
+    layers = _running_statistics(network)
+    if not layers:
+        return found
+
+    def normalize(layer: BatchNorm, inputs: tuple[Tensor, ...], _: Tensor) -> Tensor:
+        by_channel = inputs[0].transpose(0, 1).flatten(1)
+        found[layer] = by_channel.mean(dim=1), by_channel.var(dim=1, unbiased=False)
+        return F.batch_norm(inputs[0], *found[layer], layer.weight, layer.bias, eps=layer.eps)
+
+    flags = {module: module.training for module in network.modules()}
+    hooks = [layer.register_forward_hook(normalize) for layer in layers]
+    try:
+        network.eval()(images)
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+        for hook in hooks:
+            hook.remove()
+    return found
 
 
 def _built_with(network: nn.Module) -> tuple[str, Mapping[str, Norm]]:

@@ -16,7 +16,7 @@ from study.errors import BadInputError
 from study.settings import DEFAULTS as DEFAULT_SETTINGS
 from study.settings import SETTINGS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def column(name: str, kind: pa.DataType, description: str = "", unit: str = "") -> pa.Field:
@@ -26,6 +26,16 @@ def column(name: str, kind: pa.DataType, description: str = "", unit: str = "") 
     """
     said = {"description": description, "unit": unit}
     return pa.field(name, kind, metadata={key: value for key, value in said.items() if value} or None)
+
+
+def distribution(name: str, what: str) -> list[pa.Field]:
+    """Return the columns on how a quantity is distributed over the channels of a layer."""
+    return [
+        column(f"{name}_mean", pa.float64(), f"The mean of {what} over its channels."),
+        column(f"{name}_median", pa.float64(), "Their median."),
+        column(f"{name}_q05", pa.float64(), "Their 5% quantile."),
+        column(f"{name}_q95", pa.float64(), "Their 95% quantile."),
+    ]
 
 
 IDENTITY = [
@@ -62,9 +72,10 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             column(
                 "epoch",
                 pa.int32(),
-                "The epoch of the measurement: the last, or that of early stopping.",
+                "The epoch of the measurement: the last, or that of early stopping or convergence.",
                 "epochs",
             ),
+            column("converged", pa.bool_(), "Whether it had converged by then, with stopping=converged."),
             *FIT,
             column("mia_auc", pa.float64(), "The AUC of membership inference by `mia_attack`.", "fraction"),
             column("mia_attack", pa.string(), "The attack: online LiRA with shadow models, else a threshold."),
@@ -100,10 +111,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             column("layer", pa.string(), "The batch norm's name in the network."),
             column("depth", pa.int32(), "Its place among the batch norms, from 0 at the input."),
             column("channels", pa.int32(), "How many channels it has."),
-            column("ratio_mean", pa.float64(), "The mean of gamma/sigma over its channels."),
-            column("ratio_median", pa.float64(), "Their median."),
-            column("ratio_q05", pa.float64(), "Their 5% quantile."),
-            column("ratio_q95", pa.float64(), "Their 95% quantile."),
+            *distribution("ratio", "gamma/sigma"),
+            *distribution("gamma", "the size of gamma"),
+            *distribution("sigma", "sigma, by which it divides,"),
         ]
     ),
     "samples": pa.schema(
@@ -151,7 +161,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 TABLES: Mapping[str, str] = {
     "members": "One row a trained network: all of its settings, what was measured at its end, and where it comes from.",
     "epochs": "One row a network and evaluated epoch: the curves.",
-    "layers": "One row a network, evaluated epoch and batch norm: gamma/sigma.",
+    "layers": "One row a network, evaluated epoch and batch norm, epoch 0 before training too: gamma/sigma.",
     "samples": "One row a network and sample of D', with samples=scores or samples=gradients.",
     "attacks": "One row a target network, attack and group of samples, with protocol=splits.",
     "images": "One row an image, the most memorized ones of each seed, with protocol=splits.",

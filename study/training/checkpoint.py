@@ -44,13 +44,13 @@ class PackProgress:
 
     Attributes:
         records: the rows of each member so far.
-        best: the state in which each member did best, by its position, where early stopping asks for it.
+        kept: the state in which a member is measured, by its position, where early stopping or convergence asks for it.
         started: when training began.
         earlier: the seconds that processes before this one spent on the pack.
     """
 
     records: list[Records]
-    best: dict[int, State] = field(default_factory=dict)
+    kept: dict[int, State] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     earlier: float = 0.0
     _clock: float = field(default_factory=time.perf_counter)
@@ -61,9 +61,10 @@ class PackProgress:
         return cls([Records() for _ in range(members)])
 
     def add(self, measurements: Measurements, epoch: int, step: int) -> None:
-        """Record what was measured of members after an epoch."""
+        """Record what was measured of members after an epoch; the curves have no epoch 0."""
         for member, measured in measurements.items():
-            rows = {"epochs": [{"step": step, **measured.epochs}], **measured.tables}
+            curve = {"epochs": [{"step": step, **measured.epochs}]} if epoch else {}
+            rows = {**curve, **measured.tables}
             self.records[member].extend({name: [{"epoch": epoch, **row} for row in rows[name]] for name in rows})
 
     def curve(self, member: int) -> list[Row]:
@@ -145,16 +146,16 @@ class Checkpoint:
             earlier, state = saved["progress"], saved["training"]
             if len(earlier["tables"]) != len(progress.records) or not all(map(_are_tables, earlier["tables"])):
                 raise ValueError("the rows belong to other members")
-            for member, best in earlier["best"]:
+            for member, kept in earlier["kept"]:
                 shapes = [(tensor.shape, tensor.dtype) for tensor in state["networks"][member]]
-                if [(tensor.shape, tensor.dtype) for tensor in best] != shapes:
-                    raise ValueError("the best state belongs to another network")
+                if [(tensor.shape, tensor.dtype) for tensor in kept] != shapes:
+                    raise ValueError("the state that was kept belongs to another network")
             # These must be of the right types, too, before anything is put back.
             started, seconds = earlier["started"].astimezone(UTC), float(earlier["seconds"])
             training.restore(state)
         except Exception:  # the file may be wrong in any manner
             return
-        progress.records, progress.best = [Records(tables) for tables in earlier["tables"]], dict(earlier["best"])
+        progress.records, progress.kept = [Records(tables) for tables in earlier["tables"]], dict(earlier["kept"])
         progress.started, progress.earlier = started, seconds
 
     def save_if_due(self, progress: PackProgress, training: Training) -> None:
@@ -162,7 +163,7 @@ class Checkpoint:
         if self._run.due:
             content = {
                 "tables": [records.tables for records in progress.records],
-                "best": list(progress.best.items()),
+                "kept": list(progress.kept.items()),
                 "started": progress.started,
                 "seconds": progress.seconds,
             }

@@ -57,10 +57,11 @@ class Training:
     learning rate, weight decay and alpha. The caller chooses the networks, their dtype and their device; D' must be on
     the same device, and all members must share one pool of images. The caller may measure between epochs: each epoch
     puts the pack back into train mode. A member whose loss is no longer finite is entered in `pack.diverged`, and the
-    others go on. Training ends early where no member is left.
+    others go on. Training ends early where every member has diverged or is settled.
 
     Attributes:
         epoch: how many epochs are done.
+        settled: the members that need no further epoch; they train on as long as others do.
 
     Raises:
         BadInputError: the members differ in a setting that a pack shares.
@@ -69,6 +70,7 @@ class Training:
     def __init__(self, pack: Pack, members: Sequence[Member]) -> None:
         _check_shared(members)
         self.epoch = 0
+        self.settled: set[int] = set()
         self._pack, self._members = pack, members
         self._optimizer, set_to_none = _make_optimizer(pack, members)
         self._losses = torch.zeros(len(pack), dtype=pack.dtype, device=pack.device)
@@ -80,7 +82,7 @@ class Training:
         pack, members, trial = self._pack, self._members, self._members[0].trial
         trained = torch.stack([member.corrupted.training_samples for member in members])
         order = _order(members, trained, self.epoch + 1)
-        while self.epoch < trial.epochs and pack.alive:
+        while self.epoch < trial.epochs and set(pack.alive) - self.settled:
             epoch = self.epoch + 1
             pack.train()
             self._losses.zero_()

@@ -9,17 +9,19 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from study import run
-from study.data.corruption import corrupt
+from study.data.corruption import corrupt, corrupt_each
 from study.data.dataset import Dataset, to_float
 from study.data.load import load
+from study.engine import BACKENDS
 from study.errors import BadInputError
-from study.lenses import gradient_norms
+from study.lenses import gradient_norms, trained
 from study.networks import build
 from study.networks.catalog import NORMS
+from study.networks.norms import batch_norms
 from study.record.rows import Records, Row
 from study.record.schema import SCHEMAS
 from study.settings import SETTINGS
-from study.training.loop import Member
+from study.training.loop import Member, orders
 from study.trial import Trial
 from tests.study.records import NOWHERE, read_back, small_trial
 from tests.study.training.alone import train
@@ -95,8 +97,8 @@ def test_the_rows_of_a_trial_fit_the_schemas_to_the_last_column(digits, tmp_path
         assert {name: found[name] for name in row} == row
         # Of 360 test images no threshold has a false positive rate of 0.1%, and not every copy is a git checkout.
         missing = {name for name, value in found.items() if value is None}
-        # Neither gradients nor validation were asked for.
-        unmeasured = {"error", "mia_tpr_at_1e3fpr", "grad_norm_out", "grad_norm_in", *VALIDATION}
+        # Neither gradients nor validation nor convergence were asked for.
+        unmeasured = {"error", "converged", "mia_tpr_at_1e3fpr", "grad_norm_out", "grad_norm_in", *VALIDATION}
         assert missing - {"git_commit", "git_dirty"} == unmeasured
         assert set(row) | {"schema_version"} | unmeasured == set(SCHEMAS["members"].names)
     for row, found in zip(records.tables["epochs"], tables["epochs"], strict=True):
@@ -377,9 +379,41 @@ def test_the_other_corruptions_go_by_their_own_name(corruption, group):
 def test_layers_have_a_row_for_each_norm_and_evaluated_epoch():
     batch, none = (run.run(Trial(k=0.1, epochs=4, eval_every=2, norm=norm), NOWHERE) for norm in ("batch", "none"))
     assert [(row["epoch"], row["depth"]) for row in batch.tables["layers"]] == [
-        (e, d) for e in (2, 4) for d in range(4)
+        (e, d) for e in (0, 2, 4) for d in range(4)
     ]
     assert none.tables["layers"] == []
+    assert [row["epoch"] for row in batch.tables["epochs"]] == [2, 4]
+
+
+def inputs_of_norms(network: torch.nn.Module) -> list[torch.Tensor]:
+    """The list to which each batch norm's input is added, [channels, values], as the network is called."""
+    inputs: list[torch.Tensor] = []
+    for _, layer in batch_norms(network):
+        layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0].transpose(0, 1).flatten(1)))
+    return inputs
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sigma_before_training_is_that_of_the_first_samples(backend, monkeypatch, tiny):
+    """The slow way: the built network in train mode, by a hook on each batch norm's input."""
+    made = build.build
+    monkeypatch.setattr(build, "build", lambda *given: made(*given).double())
+    monkeypatch.setattr(trained, "INITIAL_SAMPLES", 30)
+    trial = small_trial(seed=(0, 1) if backend != "single" else (1,))
+    corrupted = corrupt_each(tiny.train, tiny.classes, "label", [(trial.k, seed) for seed in trial.seed])
+    members = [Member(trial, seed, own) for seed, own in zip(trial.seed, corrupted, strict=True)]
+    for member, records in zip(members, run.run_pack(members, tiny, "cpu", backend, lambda _: None), strict=True):
+        network = made("lenet", tiny.shape, tiny.classes, "batch", member.seed).double().train()
+        inputs = inputs_of_norms(network)
+        first = orders([member.seed], 40, 1)[0, :30]
+        network(to_float(member.corrupted.images[first], torch.float64))
+        rows = [row for row in records.tables["layers"] if row["epoch"] == 0]
+        for row, values, (name, layer) in zip(rows, inputs, batch_norms(network), strict=True):
+            sigma = (values.var(dim=1, unbiased=False) + layer.eps).sqrt()
+            assert (row["layer"], row["gamma_q05"], row["gamma_mean"]) == (name, 1, 1)
+            assert row["sigma_mean"] == pytest.approx(sigma.mean().item(), rel=1e-9)
+            assert row["sigma_median"] == pytest.approx(sigma.quantile(0.5).item(), rel=1e-9)
+            assert row["ratio_mean"] == pytest.approx((1 / sigma).mean().item(), rel=1e-9)
 
 
 def test_gradient_norms_are_recorded_for_each_sample_and_as_the_means_of_both_groups(tmp_path):

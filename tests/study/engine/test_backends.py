@@ -18,7 +18,7 @@ from study.data.dataset import Dataset
 from study.engine import UnfitError
 from study.engine.pack import Pack, Single
 from study.errors import BadInputError
-from study.lenses.gamma_sigma import ratios
+from study.lenses.gamma_sigma import by_layer
 from study.networks import build, norms
 from study.networks.catalog import NORMS
 from study.training.loop import Member, Training, predict
@@ -177,8 +177,8 @@ def test_the_members_networks_are_what_the_pack_has_trained(backend):
     logits = predict(pack, COLOURS.test.images)
     for of_member, packed in zip(logits, pack.networks, strict=True):
         assert torch.allclose(of_member, predict(Single([packed]), COLOURS.test.images)[0], atol=1e-10)
-    layers = ratios(pack.networks)
-    assert layers == [ratios([copy.deepcopy(packed)])[0] for packed in pack.networks]
+    layers = by_layer(pack.networks)
+    assert layers == [by_layer([copy.deepcopy(packed)])[0] for packed in pack.networks]
     assert len({of_member[0]["ratio_mean"] for of_member in layers}) == 3
 
 

@@ -424,14 +424,36 @@ def test_gamma_over_sigma_is_what_a_hand_computes():
         network[1].running_var.copy_(torch.tensor([2.0, 0.0]))
         network[3].weight.fill_(5)
         network[3].running_var.fill_(4)
-    ratios = norms.gamma_over_sigma(network)
-    assert list(ratios) == ["1", "3"]
-    assert ratios["1"].tolist() == pytest.approx([3 / math.sqrt(2.25), 1 / math.sqrt(0.25)])
-    assert ratios["3"].tolist() == pytest.approx([2.5])
-    assert not ratios["1"].requires_grad
+    found = norms.gammas_and_sigmas(network)
+    assert {name: [each.tolist() for each in pair] for name, pair in found.items()} == {
+        "1": [[3, 1], pytest.approx([math.sqrt(2.25), math.sqrt(0.25)])],
+        "3": [[pytest.approx(network[3].weight.item())], [2]],
+    }
+    assert not found["1"][0].requires_grad
 
 
 def test_gamma_over_sigma_leaves_out_norms_that_lack_either():
     network = nn.Sequential(nn.BatchNorm1d(2, affine=False), nn.BatchNorm1d(2, track_running_stats=False))
-    assert norms.gamma_over_sigma(network) == {}
-    assert norms.gamma_over_sigma(lenet("none")) == {}
+    assert norms.gammas_and_sigmas(network) == {}
+    assert norms.gammas_and_sigmas(lenet("none")) == {}
+
+
+@pytest.mark.parametrize("toy", [Dense, InPlace, PreActivation, Residual, Volume])
+def test_with_the_statistics_of_a_batch_a_network_in_eval_mode_is_one_in_train_mode_at_it(toy):
+    network, images = toy().double(), torch.randn(6, *IMAGE, dtype=torch.float64)
+    # The slow way: train mode, where running statistics are the batch's own if their momentum is 1.
+    slow = copy.deepcopy(network).train()
+    for _, layer in norms.batch_norms(slow):
+        layer.momentum = 1.0
+    wanted = slow(images)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    flags = [module.training for module in network.modules()]
+    with norms.running_statistics_of(network, images):
+        assert [module.training for module in network.modules()] == flags
+        assert equal(copy.deepcopy(network).eval()(images), wanted)
+        for (_, layer), (_, trained) in zip(norms.batch_norms(network), norms.batch_norms(slow), strict=True):
+            assert equal(layer.running_mean, trained.running_mean)
+            # The running variance is the unbiased one, over more values by far than the samples.
+            assert equal(layer.running_var / trained.running_var, torch.ones(()), within=1 / 5)
+            assert (layer.running_var <= trained.running_var).all()
+    assert all(map(torch.equal, network.state_dict().values(), before.values()))

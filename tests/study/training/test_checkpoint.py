@@ -155,6 +155,7 @@ def test_a_pack_that_is_stopped_after_each_epoch_ends_as_one_that_never_was(back
         {"norm": "group", "label_smoothing": 0.1, "weight_decay": 0.01, "eval_every": 3},
         {"regularizer": "hinge", "alpha": 0.5},
         {"stopping": "best"},
+        {"stopping": "converged", "epochs": 42, "batch_size": 20, "optimizer": "sgd", "lr": 0.5, "samples": "scores"},
     ],
     ids=lambda settings: next(iter(settings)),
 )
@@ -316,7 +317,7 @@ def without_tree(before: bytes) -> bytes:
         changed(lambda tree: tree["progress"]["tables"][0].pop("layers")),
         changed(lambda tree: tree["progress"]["tables"][0].update(layers="none")),
         changed(lambda tree: tree["progress"].update(started="yesterday")),
-        changed(lambda tree: tree["progress"].update(best=[[0, [torch.zeros(2)]]])),
+        changed(lambda tree: tree["progress"].update(kept=[[0, [torch.zeros(2)]]])),
         changed(lambda tree: tree.pop("training")),
         changed(lambda tree: tree.update(records=[{}, {}])),
         changed(lambda tree: tree.update(records=1)),

@@ -1,6 +1,6 @@
-"""Early stopping against training for exactly as many epochs, in float64."""
+"""Early stopping and convergence against training for exactly as many epochs, in float64."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -16,8 +16,8 @@ from study.lenses import registry
 from study.lenses.trained import Trained
 from study.networks import build as build_module
 from study.record.rows import Measurements, Records
-from study.training.early_stopping import reported_epoch, restore, snapshot
-from study.training.loop import Member
+from study.training.early_stopping import has_converged, reported_epoch, restore, snapshot
+from study.training.loop import Member, Training
 from study.trial import Trial
 from tests.conftest import random_split
 
@@ -27,6 +27,8 @@ TRIAL = Trial(
     **{"k": 0.25, "validation": 0.2, "epochs": 6, "batch_size": 8, "optimizer": "sgd", "lr": 0.05},
     **{"stopping": "best", "protocol": "splits", "models": 6, "samples": "gradients", "queries": "mirror"},
 )
+# Two of its three members converge, after 37 and 30 epochs.
+CONVERGING = replace(TRIAL, stopping="converged", epochs=40, batch_size=20, lr=0.5)
 
 
 def test_the_best_point_is_the_first_of_the_highest_validation_accuracy():
@@ -34,6 +36,23 @@ def test_the_best_point_is_the_first_of_the_highest_validation_accuracy():
     assert reported_epoch("best", curve) == curve[1]
     assert reported_epoch("none", curve) == curve[-1]
     assert reported_epoch("best", curve[:1]) == reported_epoch("none", curve[:1]) == curve[0]
+
+
+def losses(*by_epoch: tuple[float | None, float]) -> list[dict[str, float | None]]:
+    return [{"mem_loss": out, "clean_loss": clean} for out, clean in by_epoch]
+
+
+def test_a_network_has_converged_where_the_loss_on_all_of_its_training_set_was_low_three_times_in_a_row():
+    # With 2 samples in S_out and 8 in S_in, 0.2 and 0.8 of it.
+    low, high = (0.005, 0.0), (0.0051, 0.0)
+    assert has_converged(losses(high, low, low, low), 2, 8)
+    assert not has_converged(losses(low, low, low, high), 2, 8)
+    assert not has_converged(losses(low, low, high, low, low), 2, 8)
+    assert not has_converged(losses(low, low), 2, 8)
+    assert has_converged(losses(*[(0.0, 0.00125)] * 3), 2, 8)
+    assert not has_converged(losses(*[(0.0, 0.00126)] * 3), 2, 8)
+    # Without corruption there is no S_out.
+    assert has_converged(losses(*[(None, 0.001)] * 3), 0, 10)
 
 
 def test_a_network_is_put_back_in_place_with_its_running_statistics():
@@ -80,13 +99,14 @@ def packed(members: Sequence[Member], backend: str) -> list[Records]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_each_member_is_what_training_for_exactly_its_best_epochs_makes_of_it(backend, measured):
-    records = packed(members(TRIAL), backend)
+@pytest.mark.parametrize("trial", [TRIAL, CONVERGING], ids=lambda trial: trial.stopping)
+def test_each_member_is_what_training_for_exactly_its_epochs_makes_of_it(trial, backend, measured):
+    records = packed(members(trial), backend)
     epochs = [found.members[0]["epoch"] for found in records]
     assert len(set(epochs)) > 1
-    assert min(epochs) < TRIAL.epochs
+    assert min(epochs) < trial.epochs
     for each, (found, epoch) in enumerate(zip(records, epochs, strict=True)):
-        shorter = replace(TRIAL, stopping="none", epochs=epoch)
+        shorter = replace(trial, stopping="none", epochs=epoch)
         (alone,) = packed(members(shorter)[each : each + 1], "single")
         wanted = alone.members[0]
         for name in ("mem_acc", "clean_loss", "test_acc", "val_loss", "mia_auc", "val_mia_auc", "gamma_over_sigma"):
@@ -117,6 +137,41 @@ def test_the_curves_are_whole_and_those_of_a_network_that_is_not_stopped():
             name: value for name, value in best.items() if name != "step"
         }
         assert other.members[0]["epoch"] == TRIAL.epochs
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_curve_ends_where_its_member_has_converged_whoever_trains_on_beside_it(backend, measured):
+    fractions: list[float] = []
+    together = members(CONVERGING)
+    records = run.run_pack(together, DATA, "cpu", backend, fractions.append) if backend != "single" else []
+    for found, alone in zip(records or packed(together, "single"), packed(together, "single"), strict=True):
+        row = found.members[0]
+        assert (row["epoch"], row["converged"]) == (alone.members[0]["epoch"], alone.members[0]["converged"])
+        assert row["converged"] == (row["epoch"] < CONVERGING.epochs)
+        for table in ("epochs", "layers"):
+            assert [row["epoch"] for row in found.tables[table]] == [row["epoch"] for row in alone.tables[table]]
+        assert found.tables["epochs"][-1]["epoch"] == row["epoch"]
+        assert found.tables["epochs"][-1]["mem_loss"] == pytest.approx(alone.tables["epochs"][-1]["mem_loss"], 1e-9)
+    # Training ends with its last member, and says that it has.
+    (first,) = together[:1]
+    run.run_pack([first], DATA, "cpu", "single", fractions.append)
+    assert fractions[-2:] == [37 / 40, 1.0]
+
+
+def test_what_becomes_of_a_member_after_it_has_converged_is_of_no_account(measured, monkeypatch):
+    whole = packed(members(CONVERGING), "grouped")
+    finite = Training.__iter__
+
+    def later_lost(training: Training) -> Iterator[int]:
+        for epoch in finite(training):
+            if epoch == 39:
+                training._pack.diverged[1] = "the training loss is nan"
+            yield epoch
+
+    monkeypatch.setattr(Training, "__iter__", later_lost)
+    found = packed(members(CONVERGING), "grouped")
+    assert [each.members[0]["status"] for each in found] == ["ok"] * 3
+    assert [each.members[0]["mem_loss"] for each in found] == [each.members[0]["mem_loss"] for each in whole]
 
 
 def test_a_member_that_diverges_has_no_best_epoch_and_takes_no_other_with_it():
