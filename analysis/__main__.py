@@ -20,6 +20,7 @@ from analysis.statistics.curves import curves
 from analysis.statistics.paired import compare
 from study.errors import BadInputError, unknown
 from study.record.results import Results
+from study.settings import SETTINGS
 from study.storage.location import is_uri
 from study.terminal import application, console, main
 from sweeps.tuning.space import MAX_LOSS, SEARCHES, STORAGE
@@ -51,6 +52,9 @@ def tabulate(
         bool, typer.Option("--effects", help="Every setting's marginal effect, from a model.")
     ] = False,
     with_curves: Annotated[bool, typer.Option("--curves", help="Each cell at each of its epochs.")] = False,
+    across: Annotated[
+        str | None, typer.Option(help="A setting whose levels are put side by side, a metric a row.")
+    ] = None,
     metric: Annotated[list[str] | None, typer.Option(help="A metric to show, as mem_acc; may be repeated.")] = None,
     sweep: SweepName = None,
     partial: Partial = False,
@@ -66,10 +70,14 @@ def tabulate(
     Example: python -m analysis tables results --sweep quickstart
 
     Example: python -m analysis tables results --factor norm --marginal --format latex --out norm.tex
+
+    Example: python -m analysis tables results --sweep transformer --across dataset --metric mem_acc
     """
     output, metrics = Output(form, out), select_metrics(metric)
-    if (factor is not None) + with_effects + with_curves > 1:
-        raise BadInputError("--factor, --effects and --curves are tables of their own; choose one.")
+    if (factor is not None) + with_effects + with_curves + (across is not None) > 1:
+        raise BadInputError("--factor, --across, --effects and --curves are tables of their own; choose one.")
+    if across is not None and across not in SETTINGS:
+        raise unknown("setting", across, SETTINGS)
     if factor is None and (reference is not None or marginal):
         raise BadInputError("--reference and --marginal need a --factor, such as --factor norm.")
     tabulated, with_arms = [], True
@@ -80,6 +88,8 @@ def tabulate(
             over = "each seed's mean over all cells" if marginal else "cell by cell"
             table = tables.ablation_table(levels, factor, f"{loaded.sweep}: {factor}, {over}, mean ± sd over seeds")
             table.notes += companions_note(loaded.members, factor)
+        elif across is not None:
+            table = tables.pivot_table(tables.pivot(loaded.members, across, metrics), _title(loaded))
         elif with_effects:
             table = _effects(loaded, metrics)
         elif with_curves:

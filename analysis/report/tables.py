@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from math import isnan
+from math import isnan, nan
 from typing import Any
 
 import pandas as pd
@@ -15,6 +15,7 @@ from analysis.statistics.hypotheses import Finding
 from analysis.statistics.membership import CellAudit, attack_table, auc_differences
 from analysis.tuning import tradeoff
 from analysis.tuning.tradeoff import TunedCell
+from study.errors import BadInputError
 from study.record.results import Results
 from study.settings import format_value
 from sweeps.tuning.pareto import remark_without_gain
@@ -53,6 +54,51 @@ def summary_table(data: pd.DataFrame, title: str) -> Table:
     for row in data.astype(object).to_dict("records"):  # a row of numbers alone would turn its counts into floats
         metrics = [_mean_sd(row[f"{column}_mean"], row[f"{column}_sd"]) for column in labels]
         table.add_row(*(format_value(row[name]) for name in settings), *metrics, str(row["n"]), str(row["excluded"]))
+    return table
+
+
+def pivot(members: pd.DataFrame, across: str, metrics: Sequence[Metric]) -> pd.DataFrame:
+    """Return the summary of each cell with the levels of one setting side by side, as the paper's Table 1 has datasets.
+
+    Args:
+        members: rows of `members`, one for each member.
+        across: the setting whose levels are the columns.
+        metrics: the metrics, a row each.
+
+    Returns:
+        A row for each metric and cell of the other settings that vary: `metric`, these settings, and for each level
+        `<level>_mean` and `<level>_sd`, missing where there is no such cell.
+
+    Raises:
+        BadInputError: the setting does not vary.
+    """
+    cells = summary(members, metrics)
+    if across not in cells or members[across].nunique() < 2:
+        raise BadInputError(f"{across} has one level here, so there is nothing to put side by side.")
+    others = [name for name in varying_settings(members) if name != across]
+    levels = list(dict.fromkeys(cells[across]))
+    rows = []
+    for metric in metrics:
+        for key, cell in cells.groupby(others, sort=True) if others else [((), cells)]:
+            by_level = cell.set_index(across)
+            row = {"metric": metric.column, **dict(zip(others, key, strict=True))}
+            for level in levels:
+                for part in ("mean", "sd"):
+                    known = level in by_level.index
+                    value = by_level.loc[level, f"{metric.column}_{part}"] if known else nan
+                    row[f"{format_value(level)}_{part}"] = value
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def pivot_table(data: pd.DataFrame, title: str) -> Table:
+    """Return what `pivot` gives as a table."""
+    levels = [name.removesuffix("_mean") for name in data.columns if name.endswith("_mean")]
+    settings = [name for name in data.columns if not name.endswith(("_mean", "_sd")) and name != "metric"]
+    table = Table(title, data, ["metric", *settings], levels)
+    for row in data.astype(object).to_dict("records"):
+        cells = [_mean_sd(row[f"{level}_mean"], row[f"{level}_sd"]) for level in levels]
+        table.add_row(METRIC_LABELS[row["metric"]], *(format_value(row[name]) for name in settings), *cells)
     return table
 
 

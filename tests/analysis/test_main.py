@@ -388,6 +388,11 @@ def test_each_table_ends_with_the_next_command_but_not_for_a_program(
         (["tables", "RESULTS", "--factor", "nrom"], "unknown factor 'nrom': did you mean 'norm'?"),
         (["tables", "RESULTS", "--factor", "k", "--effects"], "choose one"),
         (["tables", "RESULTS", "--marginal"], "need a --factor"),
+        (["tables", "RESULTS", "--across", "datset"], "unknown setting 'datset': did you mean 'dataset'?"),
+        (
+            ["tables", "RESULTS", "--across", "dataset"],
+            "dataset has one level here, so there is nothing to put side by",
+        ),
         (["tables", "RESULTS", "--out", "RESULTS/mine"], "tables can't be written to"),
         (["tables", "RESULTS/nowhere"], "there is no results folder '"),
         (["tables", "RESULTS/mine", "--sweep", "other"], "--sweep other is not in the folder of mine"),

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from analysis.metrics import select_metrics
 from analysis.report.output import Table
-from analysis.report.tables import comparison_table, summary, summary_table
+from analysis.report.tables import comparison_table, pivot, pivot_table, summary, summary_table
 from analysis.statistics.paired import compare
 from study.trial import Trial
 from tests.analysis.conftest import DIVERGED, Outcome, frame, grid
@@ -70,6 +71,29 @@ def test_cells_come_in_the_order_of_their_settings_and_numbers_by_size():
     cells = list(table[["dataset", "k", "norm", "epochs"]].itertuples(index=False, name=None))
     assert cells == sorted(cells)
     assert len(cells) == 16
+
+
+def test_the_levels_of_a_setting_are_side_by_side_as_in_table_1():
+    trials = grid(
+        dataset=("mnist", "cifar10"), k=(0.01, 0.05), norm=("layer", "none"), architecture=("vit",), seed=range(2)
+    )
+    accuracies = {("mnist", 0.01, "layer"): 0.99, ("mnist", 0.01, "none"): 0.05, ("cifar10", 0.05, "layer"): 0.9}
+
+    def outcome(trial: Trial, seed: int) -> Outcome:
+        middle = accuracies.get((trial.dataset, trial.k, trial.norm), 0.5)
+        return {"mem_acc": middle + 0.01 * (2 * seed - 1)}
+
+    table = pivot_table(pivot(frame(trials, outcome), "dataset", select_metrics(["mem_acc"])), "")
+    assert [table.left, table.right] == [["metric", "k", "norm"], ["cifar10", "mnist"]]
+    assert table.cells[:2] == [
+        ("memorization", "0.01", "layer", "0.500 ± 0.014", "0.990 ± 0.014"),
+        ("memorization", "0.01", "none", "0.500 ± 0.014", "0.050 ± 0.014"),
+    ]
+    assert table.cells[2][3] == "0.900 ± 0.014"
+    holes = frame([trial for trial in trials if (trial.dataset, trial.k) != ("mnist", 0.01)], outcome)
+    assert [row[-1] for row in pivot_table(pivot(holes, "dataset", select_metrics(["mem_acc"])), "").cells][:2] == [
+        "-"
+    ] * 2
 
 
 def test_one_cell_is_one_row_under_its_norm():
