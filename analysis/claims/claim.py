@@ -65,13 +65,13 @@ class Claim:
     """One sentence of a paper as a hypothesis with a test, decided from the records of a sweep.
 
     Attributes:
-        id: the claim's name.
+        id: the claim's name, which begins with what of the paper it is about, a key of `analysis.paper.CELLS`.
         place: the sentence's place in the paper.
         says: the sentence in our words.
         sweeps: the sweeps whose records can decide it, the one that was made for it first.
         effect: what is measured of each pair, or of each member where there is one arm.
         test: the test of the hypothesis.
-        where: the levels that its cells have.
+        where: the levels that its cells have, at any scale. The paper's datasets and networks are those of `topic`.
         arm: the levels of one arm.
         reference: the levels of the arm that it is compared with; None where the claim is about one arm alone.
         table: the records that the effect is made of: a member's results (`members`), their means over all epochs
@@ -109,6 +109,11 @@ class Claim:
     ratio: bool = False
     paper: float | None = None
     paper_p: float | None = None
+
+    @property
+    def topic(self) -> str:
+        """The figure, table or section that the claim is about, a key of `analysis.paper.CELLS`."""
+        return self.id.partition("-")[0]
 
     def about(self, trial: Trial) -> bool:
         """Return whether a trial is one of the claim's cells."""

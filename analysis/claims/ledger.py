@@ -1,8 +1,8 @@
 """The ledger: every empirical claim of the paper with its verdict, decided from the records.
 
-A claim is about whatever dataset and networks the records have, and these stand beside its verdict: what is held on the
-digits is held on the digits. So the filter of a claim names its corruption, its k or its regularizer, and never a
-dataset or a network.
+A claim is decided on the paper's datasets and networks (`analysis.paper`), and what all other cells say of it stands
+beside that. Where the records have none of the paper's, whatever they have decides, and is named: what is held on the
+digits is held on the digits.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from analysis.claims.claim import Claim, TuningClaim
 from analysis.claims.evidence import attack_evidence, join_table, measure_effects
 from analysis.claims.memorization import CLAIMS, TUNING_CLAIMS
 from analysis.load import Loaded, load
+from analysis.paper import incomplete, paper_rows
 from analysis.statistics import hypotheses
 from analysis.statistics.hypotheses import Finding
 from analysis.statistics.paired import holm
@@ -29,6 +30,21 @@ VERDICTS = ("held", "not held", "undecided", NOT_RUN)
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """What the cells say of a claim that are not the paper's, where the paper's have decided it.
+
+    Attributes:
+        verdict: one of `VERDICTS`, by the p-value as it is, not corrected.
+        finding: the numbers.
+        records: the datasets and networks.
+    """
+
+    verdict: str
+    finding: Finding
+    records: str
+
+
+@dataclass(frozen=True)
 class Entry:
     """A claim with its verdict.
 
@@ -37,7 +53,8 @@ class Entry:
         verdict: one of `VERDICTS`.
         finding: the numbers; None where it wasn't run.
         p_holm: the p-value, corrected over all claims that have one; None where there is none.
-        records: the sweep, datasets and networks of the records.
+        records: the sweep, datasets and networks of the records, and how many of the paper's they have.
+        elsewhere: what all other cells say of it; None where there are none.
     """
 
     claim: Claim
@@ -45,6 +62,7 @@ class Entry:
     finding: Finding | None = None
     p_holm: float | None = None
     records: str = ""
+    elsewhere: Elsewhere | None = None
 
     @property
     def position(self) -> str:
@@ -133,12 +151,38 @@ def _evaluate(claim: Claim, loaded: Loaded, results: Results, partial: bool) -> 
     sides = [matching_rows(members, side) for side in (claim.arm, claim.reference) if side is not None]
     if any(side.empty for side in sides):
         return Entry(claim, "not run")
-    of_claim = pd.concat(sides)
+    of_paper, others = paper_rows(pd.concat(sides), claim.topic)
+    if not _has_all_sides(claim, of_paper):
+        of_paper, others = pd.concat(sides), others.iloc[:0]
+    lacking = incomplete(of_paper, claim.topic)
+    records = f"{loaded.sweep} on {_named(of_paper)}" + (f" (of the paper's {', '.join(lacking)})" if lacking else "")
+    finding = _find(claim, replace(loaded, members=of_paper), results, partial)
+    return Entry(claim, "", finding, records=records, elsewhere=_elsewhere(claim, others, loaded, results, partial))
+
+
+def _has_all_sides(claim: Claim, members: pd.DataFrame) -> bool:
+    """Return whether members are there of the arm, and of the reference if there is one."""
+    return not any(matching_rows(members, side).empty for side in (claim.arm, claim.reference) if side is not None)
+
+
+def _find(claim: Claim, loaded: Loaded, results: Results, partial: bool) -> Finding:
+    """Return what members in a claim's cells say of it."""
     if claim.table == "samples":
-        finding = attack_evidence(claim, replace(loaded, members=of_claim), results, partial)
+        finding = attack_evidence(claim, loaded, results, partial)
     else:
-        joined = join_table(claim.table, loaded.sweep, of_claim, results)
+        joined = join_table(claim.table, loaded.sweep, loaded.members, results)
         finding = claim.test(claim, measure_effects(claim, joined, partial))
-    datasets, networks = (", ".join(sorted(of_claim[name].unique())) for name in ("dataset", "architecture"))
-    records = f"{loaded.sweep} on {datasets}, {networks}"
-    return Entry(claim, "", hypotheses.as_ratios(finding) if claim.ratio else finding, records=records)
+    return hypotheses.as_ratios(finding) if claim.ratio else finding
+
+
+def _elsewhere(claim: Claim, others: pd.DataFrame, loaded: Loaded, results: Results, partial: bool) -> Elsewhere | None:
+    """Return what the cells say that are not the paper's; None where they don't have all sides of the claim."""
+    if not _has_all_sides(claim, others):
+        return None
+    finding = _find(claim, replace(loaded, members=others), results, partial)
+    return Elsewhere(finding.verdict(finding.p), finding, _named(others))
+
+
+def _named(members: pd.DataFrame) -> str:
+    """Return the datasets and networks of members."""
+    return ", ".join(", ".join(sorted(members[name].unique())) for name in ("dataset", "architecture"))

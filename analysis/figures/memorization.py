@@ -20,6 +20,7 @@ from analysis.figures.panels import display_level
 from analysis.figures.regularizer import regularizer_panels
 from analysis.load import Loaded, with_missing
 from analysis.metrics import NEAR_ONE
+from analysis.paper import paper_rows
 from study.errors import BadInputError
 from study.record.results import Results
 
@@ -50,13 +51,17 @@ def _rows(loaded: Loaded, results: Results, what: str, **levels: Any) -> pd.Data
     return rows
 
 
-def _as_in_paper(rows: pd.DataFrame, setting: str, value: str) -> tuple[pd.DataFrame, list[str]]:
-    """Keep the network or dataset that the paper shows, if it is one of several, and note how many there are."""
-    count = rows[setting].nunique()
-    if count < 2 or value not in set(rows[setting]):
-        return rows, []
+def _as_in_paper(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[str]]:
+    """Keep the networks and datasets that a figure of the paper shows, and note how many of those here that are."""
+    kept, _ = paper_rows(rows, name)
     words = {"architecture": "networks", "dataset": "datasets"}
-    return rows[rows[setting] == value], [f"{display_level(setting, value)} of {count} {words[setting]}"]
+    notes = []
+    for setting, noun in words.items():
+        shown, there = kept[setting].unique(), rows[setting].nunique()
+        if len(shown) < there:
+            which = display_level(setting, shown[0]) if len(shown) == 1 else str(len(shown))
+            notes.append(f"{which} of {there} {noun}")
+    return kept, notes
 
 
 def _fig1(loaded: Loaded, results: Results) -> Figure:
@@ -65,7 +70,7 @@ def _fig1(loaded: Loaded, results: Results) -> Figure:
 
 def _fig2(loaded: Loaded, results: Results) -> Figure:
     rows = _rows(loaded, results, "of flipped labels at k=5%", corruption="label", k=0.05)
-    rows, notes = _as_in_paper(rows, "architecture", "lenet")
+    rows, notes = _as_in_paper(rows, "fig2")
     return loss_curves(loaded, results, rows, "dataset", notes)
 
 
@@ -106,7 +111,7 @@ def _fig9(loaded: Loaded, results: Results) -> Figure:
 
 def _fig10(loaded: Loaded, results: Results) -> Figure:
     rows = _rows(loaded, results, "of flipped labels", corruption="label")
-    rows, notes = _as_in_paper(rows, "dataset", "cifar10")
+    rows, notes = _as_in_paper(rows, "fig10")
     return loss_curves(loaded, results, rows, "k", notes)
 
 
@@ -129,13 +134,13 @@ def _fig15(loaded: Loaded, results: Results) -> Figure:
 
 def _fig18(loaded: Loaded, results: Results) -> Figure:
     rows = _rows(loaded, results, "with flipped labels", corruption="label")
-    rows, notes = _as_in_paper(rows, "architecture", "resnet34")
+    rows, notes = _as_in_paper(rows, "fig18")
     return lines_against("k", rows, ("mem_acc", "test_acc"), notes)
 
 
 def _fig20(loaded: Loaded, results: Results) -> Figure:
     rows = _rows(loaded, results, "of models on halves", protocol="splits")
-    rows, notes = _as_in_paper(rows, "architecture", "resnet34")
+    rows, notes = _as_in_paper(rows, "fig20")
     rows = rows.sort_values(["k", "corruption"]).assign(mixture=lambda frame: frame.apply(mixture_label, axis=1))
     return bar_chart(rows, "mixture", ("test_acc", "mem_acc", "mia_auc"), notes)
 

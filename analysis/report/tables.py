@@ -442,6 +442,7 @@ def _claim_data(entries: Sequence[Entry], results: Results) -> pd.DataFrame:
                 **{"p": finding.p, "p_holm": entry.p_holm, "unit": "ratio" if claim.ratio else "difference"},
                 **{"paper": claim.paper, "paper_p": claim.paper_p, "position": entry.position},
                 **{"records": entry.records, "notes": "; ".join(finding.notes), "command": claim.command(results)},
+                "elsewhere": "; ".join(_elsewhere_text(entry)),
             }
         )
     return pd.DataFrame(rows)
@@ -451,7 +452,18 @@ def _basis(entry: Entry, results: Results) -> str:
     """Return the records and notes that a verdict rests on, or the command that would run the claim."""
     if entry.finding is None:
         return entry.claim.command(results)
-    return "; ".join([entry.records, *entry.finding.notes])
+    return "; ".join([entry.records, *entry.finding.notes, *_elsewhere_text(entry)])
+
+
+def _elsewhere_text(entry: Entry) -> list[str]:
+    """Return what the cells say that are not the paper's, if there are any: their verdict, numbers and notes."""
+    if entry.elsewhere is None:
+        return []
+    other, ratio = entry.elsewhere, entry.claim.ratio
+    found = other.finding
+    numbers = [f"{_effect(found.effect, ratio)} {_claim_interval(found, ratio)}", f"n {found.n}"]
+    p = [] if found.p is None else [f"p {_p(found.p)} before correction"]
+    return [f"elsewhere ({other.records}) {other.verdict}: {', '.join([*numbers, *p, *found.notes])}"]
 
 
 def _effect(value: float | None, ratio: bool = False) -> str:

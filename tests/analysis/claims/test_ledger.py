@@ -10,6 +10,7 @@ from scipy.special import expit
 from analysis.claims.ledger import Entry, ledger
 from analysis.claims.memorization import CLAIMS
 from analysis.load import load
+from analysis.paper import CELLS
 from analysis.statistics import membership
 from study.errors import BadInputError
 from study.record.results import Results
@@ -108,7 +109,7 @@ def test_three_seeds_worked_out_by_hand(results):
         assert (entry.p_holm, entry.verdict) == (pytest.approx(3 * 0.017549, abs=1e-5), "undecided")
     assert (price.finding.effect, price.p_holm, price.verdict) == (0.0, None, "undecided")
     assert "no spread" in notes(price)
-    assert above.records == "quickstart on digits, lenet"
+    assert above.records == "quickstart on digits, lenet (of the paper's 0 of 4 datasets, 1 of 5 networks)"
 
 
 def test_the_sweep_made_for_a_claim_comes_before_another_that_can_decide_it(results):
@@ -228,6 +229,52 @@ def test_gradients_of_arms_that_have_both_memorized_are_told_in_ratios(results):
         | {"theory-amplified": 9, "theory-size": 1, "theory-shift": 1},
         rel=0.02,
     )
+
+
+# The cells of the paper
+
+
+FOUR = ("mnist", "fashion_mnist", "cifar10", "cifar100")
+
+
+def losses(results: Results, *cells: tuple[tuple[str, ...], str, float]) -> dict[str, Entry]:
+    """The ledger of networks on datasets whose loss with batch norm is so many times that without."""
+    found: list[tuple[Trial, float]] = []
+    for datasets, network, times in cells:
+        trials = grid(dataset=datasets, architecture=network, k=0.05, norm=("batch", "none"), seed=range(4))
+        found += [(trial, times) for trial in trials]
+    planted(results, "label_noise", tuple(trial for trial, _ in found), scattered(lambda _: {"mem_acc": 0.5}))
+    for trial, times in found:
+        write_epochs(results, "label_noise", (trial,), {"batch": times, "none": 1.0})
+    return entries(results)
+
+
+def test_a_claim_is_decided_on_the_papers_cells_and_the_others_stand_beside_it(results):
+    entry = losses(results, (FOUR, "lenet", 0.1), (("mnist",), "densenet121", 3.0))["fig2-faster"]
+    assert (entry.verdict, entry.records) == ("held", "label_noise on cifar10, cifar100, fashion_mnist, mnist, lenet")
+    assert "in 4 of 4 cells" in notes(entry)
+    assert (entry.elsewhere.verdict, entry.elsewhere.records) == ("not held", "mnist, densenet121")
+    assert entry.elsewhere.finding.effect > 1
+
+
+def test_where_the_paper_has_other_cells_those_decide_it(results):
+    entry = losses(results, (FOUR, "lenet", 0.1), (("mnist",), "densenet121", 3.0))["fig1-above"]
+    assert (entry.finding.n, entry.elsewhere) == (4, None)  # the paper's Fig. 1 has both networks
+    assert "1 of 5" not in entry.records
+    assert "2 of 5 networks" in entry.records
+
+
+def test_where_the_records_have_none_of_the_papers_cells_what_is_there_decides_and_is_named(results):
+    entry = losses(results, (("digits",), "vgg8", 0.1))["fig2-faster"]
+    assert (entry.verdict, entry.elsewhere) == ("held", None)
+    assert entry.records == "label_noise on digits, vgg8 (of the paper's 0 of 4 datasets, 0 of 1 networks)"
+
+
+def test_every_claim_has_cells_of_the_paper_that_its_sweep_has_at_the_papers_scale():
+    for claim in CLAIMS:
+        trials = [trial for trial in SWEEPS[claim.sweeps[0]].plan(Scale.paper).trials if claim.about(trial)]
+        for setting, levels in CELLS[claim.topic].items():
+            assert set(levels) <= {getattr(trial, setting) for trial in trials}, claim.id
 
 
 # Tables beside `members`
