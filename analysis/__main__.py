@@ -151,12 +151,13 @@ def compare_levels(
 def decide_claims(
     results: str, sweep: SweepName = None, partial: Partial = False, form: Format = "text", out: Out = None
 ) -> None:
-    """Decide every empirical claim of the paper from the records: held, not held, undecided or not run.
+    """Decide every empirical claim of the paper from the records: held, exceeded, not held, undecided or not run.
 
     Held: p < 0.05 in the claimed direction, by Holm's correction over all claims that were tested, and for a claim on
-    every cell each cell has the sign. Not held: the 95% interval lies wholly on the other side or short of the claimed
-    size, or that of one cell does where every cell is claimed. Undecided: otherwise, or too few pairs. Not run: no
-    records. The paper's number lies inside, above or below our interval. A verdict is about the data beside it.
+    every cell each cell has the sign. Exceeded: the same, with an interval wholly beyond the number that the paper
+    gives. Not held: the 95% interval lies wholly on the other side or short of the claimed size, or that of one cell
+    does where every cell is claimed. Undecided: otherwise, or too few pairs. Not run: no records. The paper's number
+    lies inside, above or below our interval. A verdict is about the data beside it.
 
     Example: python -m analysis claims results
 

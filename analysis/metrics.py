@@ -39,6 +39,9 @@ read. The claims on Fig. 8, the alpha that our Fig. 8 shows and the verdicts on 
 claims on networks that are trained to convergence: an arm is taken to be where its memorization is near 1.
 """
 
+HALF_POINT = 0.005
+"""Half of what the paper's "about 3%" or "around 5%" is rounded to: numbers this close to it are about as much."""
+
 
 def select_metrics(columns: Sequence[str] | None) -> tuple[Metric, ...]:
     """Return the metrics that are named, by column or as tables head them, in the order of `METRICS`; by default all.

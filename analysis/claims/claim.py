@@ -6,8 +6,9 @@ from typing import Any
 
 from analysis.cells import inactive_settings
 from analysis.claims.effects import Effect
+from analysis.metrics import HALF_POINT
 from analysis.statistics import hypotheses
-from analysis.statistics.hypotheses import Effects, Finding
+from analysis.statistics.hypotheses import Effects, Finding, Size
 from analysis.tuning.tradeoff import TunedCell
 from study.record.results import Results
 from study.settings import format_value
@@ -50,14 +51,19 @@ def associated(along: str) -> Test:
     return lambda claim, effects: hypotheses.monotone(effects, claim.alternative, along, everywhere=False)
 
 
-def most(but: str) -> Test:
-    """Return the test that the sign is as claimed in most cells; the setting `but` tells no cells apart."""
-    return lambda claim, effects: hypotheses.most_cells(effects, claim.alternative, but)
+def most(share: float, but: str) -> Test:
+    """Return the test that a share of cells has the claimed sign at least; the setting `but` tells no cells apart."""
+    return lambda claim, effects: hypotheses.most_cells(effects, claim.alternative, but, share)
 
 
 def within(factor: float) -> Test:
     """Return the test that a ratio is within a factor of 1."""
     return lambda _, effects: hypotheses.within_factor(effects, factor)
+
+
+def about(points: float) -> Size:
+    """Return the size that the paper gives as about so much: what rounds to it in points."""
+    return points - HALF_POINT, points + HALF_POINT
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ class Claim:
         alternative: the side that is claimed, `greater` or `less`.
         margin: the number that the effect must exceed, where the paper says how much it is at least, or where we put a
             number to its words.
-        size: the effect's size, where the paper says about how much it is.
+        size: the effect's size, where the paper says about how much it is: what an interval is compatible with.
         beside: what is claimed of the same pairs at once, where the sentence says two things.
         least_beside: the number that this must exceed.
         converged: whether the sentence is about networks that were trained to convergence, so that only cells count
@@ -102,7 +108,7 @@ class Claim:
     table: str = "members"
     alternative: str = "greater"
     margin: float = 0.0
-    size: float | None = None
+    size: Size | None = None
     beside: Effect | None = None
     least_beside: float = 0.0
     converged: bool = False

@@ -131,9 +131,10 @@ def attack_evidence(claim: Claim, loaded: Loaded, results: Results, partial: boo
     if overall.empty:
         return Finding(0, notes=(*effects.notes, "no AUC to compare"))
     intervals = list(overall[["difference", "low", "high"]].itertuples(index=False, name=None))
-    finding = hypotheses.mean_of_intervals(intervals, int(overall["targets"].min()), claim.alternative, claim.margin)
-    short = claim.size is not None and finding.high is not None and finding.high < claim.size
-    return replace(finding, contradicted=finding.contradicted or short, notes=(*finding.notes, *effects.notes))
+    finding = hypotheses.mean_of_intervals(
+        intervals, int(overall["targets"].min()), claim.alternative, claim.margin, claim.size
+    )
+    return replace(finding, notes=(*finding.notes, *effects.notes))
 
 
 def _with_partners(claim: Claim, members: pd.DataFrame) -> pd.DataFrame:

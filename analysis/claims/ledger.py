@@ -26,7 +26,7 @@ from study.record.results import Results
 
 NOT_RUN = "not run"
 """The verdict on a claim that no record tests."""
-VERDICTS = ("held", "not held", "undecided", NOT_RUN)
+VERDICTS = ("held", "exceeded", "not held", "undecided", NOT_RUN)
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,11 @@ def tuning_ledger(cell: TunedCell) -> list[TuningEntry]:
 def ledger(results: Results, sweep: str | None = None, partial: bool = False) -> list[Entry]:
     """Return every claim with its verdict, or the claims that the records of one sweep can decide.
 
-    Held: the p-value, corrected by Holm over all claims that have one, is below 0.05 in the claimed direction and, for
-    a claim on every cell, each cell's effect has the claimed sign. Not held: the 95% interval lies wholly on the other
-    side, for a claimed size wholly short of it, or for a claim on every cell one cell's does, at 95% for all cells
-    together. Undecided: otherwise, or too few pairs for an interval. Not run: no records.
+    Held: the p-value, corrected by Holm over all claims that have one, is below 0.05 in the claimed direction, and for
+    a claim on every cell each cell's effect has the claimed sign; where the paper says about how much, the 95% interval
+    is compatible with that. Exceeded: the same, with an interval wholly beyond the number. Not held: the 95% interval
+    lies wholly on the other side, for a claimed size wholly short of it, or for a claim on every cell one cell's does,
+    at 95% for all cells together. Undecided: otherwise, or too few pairs for an interval. Not run: no records.
 
     Args:
         results: the results folder.

@@ -230,9 +230,9 @@ def _claims(entries: Sequence[Entry], results: Results) -> Section:
         section.folded.append(tables.not_run_table(entries, "Claims that no record tests, and what would", results))
     section.notes.append(
         "Held: p < 0.05 in the claimed direction, corrected by Holm's method over all claims that were tested, and for "
-        "a claim on every cell the sign in each. Not held: the 95% interval, or one cell's, lies wholly on the other "
-        "side or short of the claimed size. Undecided: otherwise, or too few pairs. A verdict is about the records "
-        "beside it."
+        "a claim on every cell the sign in each. Exceeded: the same, with an interval wholly beyond the paper's "
+        "number. Not held: the 95% interval, or one cell's, lies wholly on the other side or short of the claimed "
+        "size. Undecided: otherwise, or too few pairs. A verdict is about the records beside it."
     )
     return section
 

@@ -7,7 +7,7 @@ mean over them. A seed that lacks a cell which another seed has is left out of t
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import exp, log
+from math import ceil, exp, log
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from study.settings import format_value
 
 ALPHA = round(1 - CONFIDENCE, 9)
 """The level of significance."""
+Size = tuple[float, float]
+"""A size that is claimed, from its least to its greatest value."""
 OTHER_SIDE = {"greater": "less", "less": "greater"}
 FEWEST_EQUAL = 3
 """The fewest seeds with one and the same value that say something without a spread."""
@@ -55,6 +57,7 @@ class Finding:
             spread.
         complete: whether what is claimed beside the p-value is so, such as the sign in every cell.
         contradicted: whether the records contradict the claim, such as an interval wholly on the other side.
+        exceeded: whether there is more of it than is claimed, with an interval wholly beyond the claimed number.
         notes: what a reader should know of it.
     """
 
@@ -65,26 +68,29 @@ class Finding:
     p: float | None = None
     complete: bool = True
     contradicted: bool = False
+    exceeded: bool = False
     notes: tuple[str, ...] = ()
 
     def verdict(self, p_corrected: float | None) -> str:
-        """Return the verdict: `held`, `not held` or `undecided`.
+        """Return the verdict: `held`, `exceeded`, `not held` or `undecided`.
 
         Args:
             p_corrected: the p-value, corrected for all hypotheses that were tested together.
         """
         if self.contradicted:
             return "not held"
-        held = p_corrected is not None and p_corrected < ALPHA and self.complete
-        return "held" if held else "undecided"
+        if p_corrected is None or p_corrected >= ALPHA or not self.complete:
+            return "undecided"
+        return "exceeded" if self.exceeded else "held"
 
 
 def above(
-    effects: Effects, alternative: str, margin: float = 0.0, size: float | None = None, equal_counts: bool = False
+    effects: Effects, alternative: str, margin: float = 0.0, size: Size | None = None, equal_counts: bool = False
 ) -> Finding:
     """Test that the mean effect lies beyond the margin.
 
-    It is contradicted by an interval wholly on the margin's other side or, where a size is claimed, wholly short of it.
+    It is contradicted by an interval wholly on the margin's other side or, where a size is claimed, wholly short of it;
+    by one wholly beyond the size it is exceeded.
 
     Args:
         effects: the effects of each cell and seed.
@@ -96,11 +102,10 @@ def above(
     """
     table, lacking = _by_seed(effects)
     finding = _t_test(table.mean(axis=1).to_numpy(float), alternative, margin, equal_counts)
-    contradicted = finding.contradicted or (size is not None and _is_short_of(finding, alternative, size))
-    return replace(finding, contradicted=contradicted, notes=(*effects.notes, *lacking, *finding.notes))
+    return replace(_with_size(finding, alternative, size), notes=(*effects.notes, *lacking, *finding.notes))
 
 
-def every_cell(effects: Effects, alternative: str, margin: float = 0.0, size: float | None = None) -> Finding:
+def every_cell(effects: Effects, alternative: str, margin: float = 0.0, size: Size | None = None) -> Finding:
     """Test that the effect lies beyond the margin in every cell: its mean significantly, and each cell's by its sign.
 
     It is contradicted by what contradicts `above`, and by one cell whose interval lies wholly on the other side. The
@@ -243,32 +248,48 @@ def monotone(effects: Effects, alternative: str, along: str, everywhere: bool = 
     )
 
 
-def most_cells(effects: Effects, alternative: str, but: str) -> Finding:
-    """Test that the effect has the claimed sign in more than half of the cells, by a sign test over cells.
+def most_cells(effects: Effects, alternative: str, but: str, share: float) -> Finding:
+    """Test that at least a share of the cells has an effect of the claimed sign, each by its own seeds.
 
-    It takes the cells as independent. The interval of the share is Clopper and Pearson's. An effect of 0 counts against
-    the claim.
+    The cells are what they are and no sample of others: what is unknown is each one's sign. Of m cells it is claimed
+    that u have it. The p-value is that of the partial conjunction (Benjamini and Heller 2008), m - u + 1 times the u-th
+    smallest of the cells', whatever they have in common. The estimate is the share of cells with the sign, and its
+    interval counts as such those that have it significantly, and all but those that have the other significantly, at
+    97.5% for all cells together on either side.
 
     Args:
         effects: see `above`.
         alternative: see `above`.
         but: a setting that tells no cells apart; a cell's effect is the mean over its levels.
+        share: the share that is claimed.
     """
     strata = tuple(name for name in effects.strata if name != but)
-    means = [values.mean() for values in _effects_by_cell(replace(effects, strata=strata)).values()]
-    hits = sum(_is_beyond(mean, 0.0, alternative) for mean in means)
-    if not means:
+    cells = list(_effects_by_cell(replace(effects, strata=strata)).values())
+    if not cells:
         return Finding(0, notes=effects.notes)
-    test = stats.binomtest(hits, len(means), 0.5, alternative="greater")
-    share = stats.binomtest(hits, len(means), 0.5).proportion_ci(CONFIDENCE)
+    of_sign, of_other = (
+        [_t_test(values, side, 0.0).p for values in cells] for side in (alternative, OTHER_SIDE[alternative])
+    )
+    count, needed = len(cells), ceil(share * len(cells) - 1e-9)
+    hits = sum(_is_beyond(values.mean(), 0.0, alternative) for values in cells)
+    surely, opposed = (
+        sum(p is not None and p < ALPHA / 2 / count for p in p_values) for p_values in (of_sign, of_other)
+    )
+    ordered = sorted(1.0 if p is None else p for p in of_sign)
     return Finding(
-        len(means),
-        effect=hits / len(means),
-        low=float(share.low),
-        high=float(share.high),
-        p=float(test.pvalue),
-        contradicted=bool(share.high < 0.5),
-        notes=(f"{hits} of {len(means)} cells", *effects.notes),
+        count,
+        effect=hits / count,
+        low=surely / count,
+        high=(count - opposed) / count,
+        p=None if all(p is None for p in of_sign) else min(1.0, (count - needed + 1) * ordered[needed - 1]),
+        contradicted=count - opposed < needed,
+        exceeded=surely > needed,
+        notes=(
+            f"{hits} of {count} cells, {surely} of them significantly",
+            *([f"{opposed} significantly the other way"] if opposed else []),
+            f"claimed of {needed}",
+            *effects.notes,
+        ),
     )
 
 
@@ -287,7 +308,11 @@ def within_factor(effects: Effects, factor: float) -> Finding:
 
 
 def mean_of_intervals(
-    intervals: Sequence[tuple[float, float, float]], n: int, alternative: str, margin: float = 0.0
+    intervals: Sequence[tuple[float, float, float]],
+    n: int,
+    alternative: str,
+    margin: float = 0.0,
+    size: Size | None = None,
 ) -> Finding:
     """Test that the mean of effects that come with intervals lies beyond the margin.
 
@@ -299,6 +324,7 @@ def mean_of_intervals(
         n: the number of models of each.
         alternative: see `above`.
         margin: see `above`.
+        size: see `above`.
     """
     effect, low, high = (float(values) for values in np.mean(np.asarray(intervals, dtype=np.float64), axis=0))
     signs = [_is_beyond(of_cell, margin, alternative) for of_cell, _, _ in intervals]
@@ -308,7 +334,8 @@ def mean_of_intervals(
     error = (high - low) / (2 * stats.norm.ppf(1 - ALPHA / 2))
     z = (effect - margin) / error * (1 if alternative == "greater" else -1)
     contradicted = high < margin if alternative == "greater" else low > margin
-    return Finding(n, effect, low, high, float(stats.norm.sf(z)), contradicted=contradicted, notes=notes)
+    finding = Finding(n, effect, low, high, float(stats.norm.sf(z)), contradicted=contradicted, notes=notes)
+    return _with_size(finding, alternative, size)
 
 
 def as_ratios(finding: Finding) -> Finding:
@@ -445,11 +472,13 @@ def _is_beyond(value: float, margin: float, alternative: str) -> bool:
     return value > margin if alternative == "greater" else value < margin
 
 
-def _is_short_of(finding: Finding, alternative: str, size: float) -> bool:
-    """Return whether the interval lies wholly short of a claimed size."""
-    if finding.low is None or finding.high is None:
-        return False
-    return finding.high < size if alternative == "greater" else finding.low > size
+def _with_size(finding: Finding, alternative: str, size: Size | None) -> Finding:
+    """Return a finding that a size is claimed of: contradicted wholly short of it, and exceeded wholly beyond it."""
+    if size is None or finding.low is None or finding.high is None:
+        return finding
+    below, above_it = finding.high < size[0], finding.low > size[1]
+    short, beyond = (below, above_it) if alternative == "greater" else (above_it, below)
+    return replace(finding, contradicted=finding.contradicted or short, exceeded=beyond)
 
 
 def _list_cells(cells: Sequence[str]) -> str:

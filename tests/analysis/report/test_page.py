@@ -67,7 +67,8 @@ def test_the_page_opens_with_ten_lines_at_most(page: str):
     lines = re.findall(r"<li>(.*?)</li>", page.partition("<nav>")[0])
     assert 4 <= len(lines) <= LINES
     assert re.fullmatch(r"quickstart, batch - none: memorization \+0\.8\d\d \[.*; n = 5 seeds\.", lines[0])
-    tested = r"Of the paper&#39;s \d+ claims these records test \d+: \d+ held, \d+ not held( \(.*\))?, \d+ undecided\."
+    counts = r"\d+ held, \d+ exceeded, \d+ not held( \(.*\))?, \d+ undecided"
+    tested = rf"Of the paper&#39;s \d+ claims these records test \d+: {counts}\."
     assert re.fullmatch(tested, lines[1])
     assert lines[2] == "20 networks of 1 sweep on digits, with lenet."
     assert lines[3] == "None of them diverged or failed."

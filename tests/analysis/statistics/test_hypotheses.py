@@ -70,24 +70,42 @@ def test_between_two_levels_a_trend_is_a_difference():
     assert finding.p == pytest.approx(0.5 - math.sqrt(27 / 29) / 2)
 
 
-def test_a_share_of_cells_worked_out_by_hand():
-    # 18 of 20: the binomial tail is (190 + 20 + 1) / 2^20.
-    signs = [[1.0, 1.0]] * 18 + [[-1.0, -1.0]] * 2
-    finding = most_cells(effects(signs), "greater", but="lr")
-    assert (finding.n, finding.effect) == (20, 0.9)
-    assert finding.p == pytest.approx(211 / 2**20)
-    assert (finding.low, finding.high) == pytest.approx((0.68302, 0.98765), abs=1e-5)  # Clopper and Pearson
-    assert "18 of 20 cells" in finding.notes
-    assert most_cells(effects(signs), "less", but="lr").effect == 0.1
+def signs(*cells: int) -> Effects:
+    """Cells that all have a sign of their own beyond doubt."""
+    return effects([[sign * size for size in (1.0, 1.01, 1.02, 0.99)] for sign in cells])
+
+
+@pytest.mark.parametrize(
+    ("others", "verdict"), [(2, "held"), (0, "exceeded"), (1, "exceeded"), (3, "not held"), (4, "not held")]
+)
+def test_of_18_in_20_cells_each_has_its_sign_by_its_own_seeds(others: int, verdict: str):
+    finding = most_cells(signs(*[1] * (20 - others), *[-1] * others), "greater", "lr", 0.9)
+    assert (finding.n, finding.effect) == (20, 1 - others / 20)
+    assert (finding.low, finding.high) == (finding.effect, finding.effect)  # no cell is in doubt
+    assert finding.verdict(finding.p) == verdict
+
+
+def test_the_p_of_a_share_is_that_of_the_partial_conjunction():
+    table = np.random.default_rng(3).normal(0.5, 1.0, size=(5, 6))
+    each = sorted(above(effects([cell]), "greater").p or 1 for cell in table)
+    # Of five cells four are claimed: twice the fourth smallest.
+    assert most_cells(effects(table), "greater", "lr", 0.8).p == pytest.approx(2 * each[3])
+
+
+def test_cells_in_doubt_leave_a_share_open():
+    table = effects([*[[1.0, 1.01, 1.02, 0.99]] * 17, *[[1.0, -0.8, 0.4, -0.3]] * 3])
+    finding = most_cells(table, "greater", "lr", 0.9)
+    assert (finding.low, finding.high, finding.verdict(finding.p)) == (0.85, 1.0, "undecided")
+    assert "20 of 20 cells, 17 of them significantly" in finding.notes
 
 
 def test_a_cell_of_the_share_is_the_mean_over_what_tells_none_apart():
-    finding = most_cells(effects([[1.0], [-0.5]]), "greater", but="k")
+    finding = most_cells(effects([[1.0], [-0.5]]), "greater", "k", 0.9)
     assert (finding.n, finding.effect) == (1, 1.0)
 
 
 def test_an_effect_of_nothing_has_no_sign():
-    assert most_cells(effects([[0.0, 0.0], [1.0, 1.0]]), "greater", but="lr").effect == 0.5
+    assert most_cells(effects([[0.0, 0.0], [1.0, 1.0]]), "greater", "lr", 0.9).effect == 0.5
     assert not every_cell(effects([[0.0, 0.0], [1.0, 1.1]]), "greater").complete
 
 
@@ -163,11 +181,23 @@ def test_a_margin_is_to_be_exceeded():
     assert (above(table, "greater", 0.03).p or 0) > 0.99
 
 
-def test_a_claimed_size_is_missed_by_an_interval_wholly_short_of_it():
-    short, wide = effects([[0.020, 0.021, 0.019, 0.020]]), effects([[0.00, 0.05, 0.02, 0.04]])
-    assert above(short, "greater").verdict(1e-4) == "held"
-    assert above(short, "greater", size=0.03).verdict(1e-4) == "not held"
-    assert above(wide, "greater", size=0.03).verdict(1e-4) == "held"
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ((0.020, 0.021, 0.019, 0.020), "not held"),
+        ((0.030, 0.034, 0.031, 0.029), "held"),
+        ((0.028, 0.028, 0.028, 0.0281), "held"),  # about three points, though the interval has no 3
+        ((0.300, 0.310, 0.290, 0.300), "exceeded"),
+        ((-0.01, 0.07, 0.02, 0.05), "undecided"),
+    ],
+)
+def test_a_claimed_size_is_what_an_interval_is_compatible_with(values: tuple[float, ...], verdict: str):
+    finding = above(effects([values]), "greater", size=(0.025, 0.035))
+    assert finding.verdict(finding.p) == verdict
+    mirrored = above(effects([[-value for value in values]]), "less", size=(-0.035, -0.025))
+    assert mirrored.verdict(mirrored.p) == verdict
+    interval = (finding.effect, finding.low, finding.high)
+    assert mean_of_intervals([interval], 4, "greater", 0.0, (0.025, 0.035)).exceeded == (verdict == "exceeded")
 
 
 def test_one_cell_of_the_other_sign_leaves_a_claim_on_every_cell_open_and_a_significant_one_refutes_it():
@@ -270,7 +300,11 @@ def test_too_few_and_all_equal_effects_are_undecided(values: list, note: str):
 
 def test_no_effect_at_all_is_undecided():
     nothing = Effects(pd.DataFrame({name: [] for name in ("seed", "model", "effect")}))
-    for finding in (above(nothing, "greater"), every_cell(nothing, "greater"), most_cells(nothing, "greater", "k")):
+    for finding in (
+        above(nothing, "greater"),
+        every_cell(nothing, "greater"),
+        most_cells(nothing, "greater", "k", 0.9),
+    ):
         assert (finding.n, finding.effect, finding.verdict(None)) == (0, None, "undecided")
 
 
