@@ -38,6 +38,8 @@ The paper shows bars and gives no number. We take what rounds to 1.0 at one digi
 read. The claims on Fig. 8, the alpha that our Fig. 8 shows and the verdicts on a tuned regularizer all use it. So do
 claims on networks that are trained to convergence: an arm is taken to be where its memorization is near 1.
 """
+MUCH = 2.0
+"""The least ratio that counts as "much greater than 1", for which the paper gives no number either."""
 
 HALF_POINT = 0.005
 """Half of what the paper's "about 3%" or "around 5%" is rounded to: numbers this close to it are about as much."""

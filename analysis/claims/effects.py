@@ -37,8 +37,21 @@ def of_arm(column: str) -> Effect:
 
 
 def layer_ratio(members: pd.DataFrame) -> pd.Series:
-    """Return the logarithm of a layer's mean gamma/sigma."""
-    return _log(members["ratio_mean"])
+    """Return the logarithm of a layer's gamma/sigma at the end of training, that of its median channel."""
+    return _log(members["ratio_median"])
+
+
+def growth(column: str) -> Effect:
+    """Return the effect: the logarithm of what a layer has at the end of training over what it had before."""
+    return lambda members: _log(members[column]) - _log(members[f"{column}_start"])
+
+
+def layer_ratio_beyond(least: float) -> Effect:
+    """Return the effect: the logarithm of a layer's gamma/sigma over `least` or its initial one, whichever is larger.
+
+    Above a ratio of 1 it says that training took gamma/sigma above both.
+    """
+    return lambda members: layer_ratio(members) - _log(members["ratio_median_start"].clip(lower=least))
 
 
 def corrupted_over_clean_gradients(members: pd.DataFrame) -> pd.Series:

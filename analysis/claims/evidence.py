@@ -12,6 +12,7 @@ from analysis.metrics import NEAR_ONE
 from analysis.statistics import hypotheses, membership
 from analysis.statistics.amplification import GRADIENTS, with_gradients
 from analysis.statistics.hypotheses import ALPHA, Effects, Finding, rank_correlation
+from analysis.statistics.layers import last_and_first
 from analysis.tuning.tradeoff import TunedCell, difference_text, paired_difference, reference_means
 from study.errors import BadInputError
 from study.mia.audit import MAIN_ATTACK
@@ -22,10 +23,12 @@ from study.trial import FEWEST_MODELS
 
 RESULTS = [
     *(column.name for column in FIT),
-    *("mia_auc", "mia_tpr_at_1e3fpr", "gamma_over_sigma", "grad_norm_out", "grad_norm_in", "ratio_mean"),
+    *("mia_auc", "mia_tpr_at_1e3fpr", "gamma_over_sigma", "grad_norm_out", "grad_norm_in"),
     *GRADIENTS,
 ]
 """The columns that an effect may be made of."""
+OF_LAYERS = ["ratio_median", "gamma_median"]
+"""The columns of `layers` that an effect may be made of, each also at initialization, as in `ratio_median_start`."""
 FEWEST_SETTINGS = 3
 """Fewer settings of a tuning have no rank correlation to speak of."""
 
@@ -155,12 +158,9 @@ def join_table(table: str, sweep: str, members: pd.DataFrame, results: Results) 
         return members
     if table == "gradients":
         return with_gradients(sweep, members, results)
-    columns = ["mem_loss", "clean_loss"] if table == "epochs" else ["depth", "ratio_mean"]
+    columns = ["mem_loss", "clean_loss"] if table == "epochs" else ["depth", *OF_LAYERS]
     rows = results.read(sweep, table, [*KEY, "epoch", *columns], trials=set(members["trial"])).to_pandas()
-    if table == "epochs":
-        rows = rows.groupby(KEY)[columns].mean().reset_index()
-    else:
-        rows = rows[rows["epoch"] == rows.groupby(KEY)["epoch"].transform("max")].drop(columns="epoch")
+    rows = rows.groupby(KEY)[columns].mean().reset_index() if table == "epochs" else last_and_first(rows, OF_LAYERS)
     own = members.drop(columns=[name for name in columns if name in members])
     joined = own.merge(rows, on=KEY, how="left", indicator=True)
     lost = joined[(joined["_merge"] != "both") & (joined["status"] == "ok")]

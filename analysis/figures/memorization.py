@@ -149,8 +149,8 @@ SEEDS = "Lines are means over seeds, bars one standard deviation; every network 
 EPOCHS = "Solid: corrupted samples, dashed: clean ones. Lines are means over seeds, bands one standard deviation."
 TARGETS = "Each model is attacked in turn with all others as its shadows; a curve is the mean over them."
 CHANNELS = (
-    "Points are the median channel of a layer, its mean over seeds with one standard deviation; the band holds 90% of "
-    "the channels."
+    "Points are the median channel of a layer, its median over seeds with bars from the least to the most; the band "
+    "holds 90% of the channels. Hollow: before training."
 )
 FIGURES: tuple[PaperFigure, ...] = (
     PaperFigure(

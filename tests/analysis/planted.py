@@ -17,7 +17,12 @@ from tests.analysis.conftest import DIVERGED, Outcome
 EPOCHS = 6
 SAMPLES = 60
 LAYERS = {"lenet": 4, "resnet50": 53}
-NEEDED = {"label_noise": ("epochs",), "influence": ("samples",), "membership": ("samples",), "gamma_sigma": ("layers",)}
+NEEDED = {
+    "label_noise": ("epochs", "layers"),
+    "influence": ("samples",),
+    "membership": ("samples",),
+    "gamma_sigma": ("layers",),
+}
 """The tables beside `members` that the figures of a sweep read."""
 BY_TRIAL = ("influence", "membership", "gamma_sigma")
 """The sweeps of which some trials' shards are read, so that each has its own."""
@@ -38,7 +43,7 @@ def write(
     planned.save(results)
     there = [records(planned.sweep, trial, diverged) for trial in planned.trials if not lost(trial)]
     if planned.sweep not in BY_TRIAL:  # one shard is as good as hundreds, and faster
-        there = [{name: [row for each in there for row in each[name]] for name in ("members", "epochs")}]
+        there = [{name: [row for each in there for row in each[name]] for name in there[0]}]
     for tables in there:
         results.write(planned.sweep, tables["members"][0]["trial"], tables)
 
@@ -94,7 +99,7 @@ def layers(trial: Trial, seed: int, model: int) -> list[dict[str, Any]]:
         return []
     return [
         {
-            "epoch": trial.epochs,
+            "epoch": epoch,
             "layer": f"layer{depth}.bn",
             "depth": depth,
             "channels": 8,
@@ -102,9 +107,10 @@ def layers(trial: Trial, seed: int, model: int) -> list[dict[str, Any]]:
             "ratio_median": middle,
             "ratio_q05": middle / 2,
             "ratio_q95": middle * 2,
+            "gamma_median": 1 + epoch / 100,
         }
         for depth in range(LAYERS.get(trial.architecture, 4))
-        for middle in [float((6 - depth / 20) * np.exp(0.1 * seed))]
+        for epoch, middle in ((0, 4.0), (trial.epochs, float((6 - depth / 20) * np.exp(0.1 * seed))))
     ]
 
 

@@ -118,6 +118,7 @@ def test_the_sweep_made_for_a_claim_comes_before_another_that_can_decide_it(resu
     planted(results, "quickstart", GRID)
     planted(results, "label_noise", GRID[:2])
     write_epochs(results, "label_noise", GRID[:2], {"batch": 0.1, "none": 1.0})
+    write_layers(results, "label_noise", GRID[:2])
     assert entries(results)["fig1-above"].records.startswith("label_noise")
     assert set(entries(results, "quickstart")) == {"fig1-above", "fig1-margin", "fig18-gap", "fig18-price"}
     assert entries(results, "quickstart")["fig1-above"].records.startswith("quickstart")
@@ -325,23 +326,31 @@ def write_epochs(results: Results, sweep: str, trials: tuple[Trial, ...], fallin
         results.write(sweep, trial.id, {"epochs": of_member})
 
 
-def write_layers(results: Results, trials: tuple[Trial, ...], last: tuple[float, ...]) -> None:
-    """Ratios that are large in the first epoch, and in the last what they are given to be."""
+def write_layers(
+    results: Results,
+    sweep: str,
+    trials: tuple[Trial, ...],
+    ratios: tuple[tuple[float | None, float], ...] = ((1.0, 4.0),),
+) -> None:
+    """Ratios of each layer before training and at its end, large in between, of a gamma that was 1 and is a tenth."""
     for trial in trials:
         of_member = [
             {"trial": trial.id, "member": member, "epoch": epoch, "layer": f"norm{depth}", "depth": depth}
-            | {"ratio_mean": 9.0 if epoch == 1 else ratio * (1 + 0.001 * (seed + depth))}
+            | {"ratio_median": ratio * little, "gamma_median": ratio * little / 10 if epoch else 1.0}
             for member, seed in enumerate(trial.seed)
-            for epoch in (1, 2)
-            for depth, ratio in enumerate(last)
+            for depth, (first, last) in enumerate(ratios)
+            for epoch, ratio in ((0, first), (1, 99.0), (2, last))
+            for little in [1 + 0.001 * epoch * (seed + depth)]
+            if ratio is not None
         ]
-        results.write("gamma_sigma", trial.id, {"layers": of_member})
+        results.write(sweep, trial.id, {"layers": of_member if trial.norm == "batch" else []})
 
 
 def test_how_fast_a_loss_falls_is_its_mean_over_epochs(results):
     trials = grid(k=(0.05, 0.1), norm=("batch", "none"), seed=range(4))
     planted(results, "label_noise", trials, scattered(lambda _: {"mem_acc": 0.5}))
     write_epochs(results, "label_noise", trials, {"batch": 0.1, "none": 1.0})
+    write_layers(results, "label_noise", trials)
     found = entries(results)
     for name, cells in (("fig2-faster", 1), ("fig10-flipped", 2), ("fig10-clean", 2)):
         # Seed by seed the difference is -0.9 + 0.005 seed.
@@ -352,13 +361,56 @@ def test_how_fast_a_loss_falls_is_its_mean_over_epochs(results):
 def test_a_layer_is_a_cell_and_its_last_ratio_counts(results):
     trials = grid(k=(0.1, 0.3), norm="batch", seed=range(3))
     planted(results, "gamma_sigma", trials, scattered(lambda _: {"mem_acc": 0.5}))
-    write_layers(results, trials, (4.0, 2.0, 0.5))
+    write_layers(results, "gamma_sigma", trials, ((1.0, 4.0), (1.0, 2.0), (1.0, 0.5)))
     found = entries(results)
     assert found["fig7-above"].finding.effect == pytest.approx(4 ** (1 / 3), rel=0.01)
     assert found["fig7-above"].verdict == "not held"
     assert "in 2 of 3 cells; not in depth=2" in notes(found["fig7-above"])
-    assert "in 4 of 6 cells" in notes(found["fig9-above"])
     assert found["fig7-early"].verdict == "held"
+    # None of these has a gamma above a half.
+    assert (found["theory-gamma"].verdict, found["theory-gamma"].finding.effect) == (
+        "not held",
+        pytest.approx(0.1 * 4 ** (1 / 3), rel=0.01),
+    )
+    # They are of the digits.
+    assert found["theory-five"].verdict == "not run"
+
+
+def test_what_training_makes_of_a_ratio_is_held_against_its_initial_one(results):
+    """Of layers that all end above 1, one falls, and one was that large before."""
+    trials = grid(k=(0.1, 0.3), norm="batch", seed=range(3))
+    planted(results, "gamma_sigma", trials, scattered(lambda _: {"mem_acc": 0.5}))
+    write_layers(results, "gamma_sigma", trials, ((8.0, 4.0), (3.0, 3.0), (1.0, 2.0)))
+    found = entries(results)
+    assert (found["fig7-above"].verdict, found["fig7-early"].verdict) == ("held", "held")
+    emerges, beyond = found["fig7-emerges"], found["fig9-above"]
+    assert (emerges.verdict, emerges.finding.effect) == ("not held", pytest.approx(1.0, rel=0.01))
+    assert "not in depth=0; significantly the other way in depth=0" in notes(emerges)
+    assert found["fig7-early-emerges"].verdict == "not held"
+    # Over 8, 3 and 2: the last was below what counts as much greater than 1.
+    assert beyond.finding.effect == pytest.approx(0.5 ** (1 / 3), rel=0.01)
+    assert (beyond.verdict, notes(beyond)[:15]) == ("not held", "in 4 of 6 cells")
+
+
+def test_ratios_without_an_initial_one_say_nothing_of_training(results):
+    trials = grid(k=0.1, norm="batch", seed=range(3))
+    planted(results, "gamma_sigma", trials, scattered(lambda _: {"mem_acc": 0.5}))
+    write_layers(results, "gamma_sigma", trials, ((None, 4.0), (None, 3.0)))
+    found = entries(results)
+    assert found["fig7-above"].verdict == "held"
+    assert found["fig7-emerges"].verdict == "undecided"
+    assert "left out: no value" in notes(found["fig7-emerges"])
+
+
+def test_five_on_cifar_is_told_of_its_first_layer(results):
+    trials = grid(dataset=("cifar10", "mnist"), k=0.1, norm="batch", seed=range(3))
+    planted(results, "gamma_sigma", trials, scattered(lambda _: {"mem_acc": 0.5}))
+    write_layers(results, "gamma_sigma", trials[:1], ((5.0, 5.5), (1.0, 50.0)))
+    write_layers(results, "gamma_sigma", trials[1:], ((5.0, 50.0), (1.0, 50.0)))
+    five = entries(results)["theory-five"]
+    assert (five.verdict, five.finding.effect, five.records) == (
+        *("held", pytest.approx(1.1, rel=0.01), "gamma_sigma on cifar10, lenet"),
+    )
 
 
 def test_members_without_their_layers_are_refused(results):
