@@ -56,6 +56,11 @@ def most(share: float, but: str) -> Test:
     return lambda claim, effects: hypotheses.most_cells(effects, claim.alternative, but, share)
 
 
+def spread_alike(factor: float) -> Test:
+    """Return the test that the effect varies over cells as much as what is beside it, within a factor."""
+    return lambda _, effects: hypotheses.spread_alike(effects, factor)
+
+
 def within(factor: float) -> Test:
     """Return the test that a ratio is within a factor of 1."""
     return lambda _, effects: hypotheses.within_factor(effects, factor)
@@ -89,6 +94,7 @@ class Claim:
         size: the effect's size, where the paper says about how much it is: what an interval is compatible with.
         beside: what is claimed of the same pairs at once, where the sentence says two things.
         least_beside: the number that this must exceed.
+        attacked: whether the sentence is about LiRA, so that only members count that it was put to.
         converged: whether the sentence is about networks that were trained to convergence, so that only cells count
             whose arms have memorized their atypical samples.
         ratio: whether the effect is the logarithm of a ratio, and shown as the ratio.
@@ -111,6 +117,7 @@ class Claim:
     size: Size | None = None
     beside: Effect | None = None
     least_beside: float = 0.0
+    attacked: bool = False
     converged: bool = False
     ratio: bool = False
     paper: float | None = None

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from analysis.cells import PAIRING_KEYS
 from analysis.statistics.amplification import log_over_equation
 from study.theory import predicted_amplification
 
@@ -34,6 +33,11 @@ def value(column: str) -> Effect:
 def of_arm(column: str) -> Effect:
     """Return the effect: the arm's value, whatever the reference's."""
     return lambda pairs: pairs[f"{column}_arm"]
+
+
+def of_reference(column: str) -> Effect:
+    """Return the effect: the reference's value, whatever the arm's."""
+    return lambda pairs: pairs[f"{column}_ref"]
 
 
 def layer_ratio(members: pd.DataFrame) -> pd.Series:
@@ -87,12 +91,6 @@ def amplification_over_equation(pairs: pd.DataFrame) -> pd.Series:
 def memorization_less_accuracy(pairs: pd.DataFrame) -> pd.Series:
     """Return the arms' difference in memorization less the size of their difference in test accuracy."""
     return difference("mem_acc")(pairs) - difference("test_acc")(pairs).abs()
-
-
-def auc_spread_ratio(pairs: pd.DataFrame) -> pd.Series:
-    """Return the logarithm of the ratio of the arms' standard deviations of the AUC over cells, for each model."""
-    models = pairs.groupby(PAIRING_KEYS)
-    return _log(models["mia_auc_arm"].transform("std")) - _log(models["mia_auc_ref"].transform("std"))
 
 
 def _by_pair(pairs: pd.DataFrame, of: Callable[[pd.Series], float]) -> pd.Series:

@@ -24,7 +24,7 @@ from study.trial import FEWEST_MODELS
 RESULTS = [
     *(column.name for column in FIT),
     *("mia_auc", "mia_tpr_at_1e3fpr", "gamma_over_sigma", "grad_norm_out", "grad_norm_in"),
-    *GRADIENTS,
+    *("mia_attack", *GRADIENTS),
 ]
 """The columns that an effect may be made of."""
 OF_LAYERS = ["ratio_median", "gamma_median"]
@@ -52,12 +52,14 @@ def measure_effects(claim: Claim, members: pd.DataFrame, partial: bool = False) 
     else:
         rows, unpaired = _pair_members(claim, arm, matching_rows(members, claim.reference), partial)
         lost = (rows["status_arm"] != "ok") | (rows["status_ref"] != "ok")
-    usable, unconverged = _converged(claim, rows[~lost])
+    attacked = _attacked(claim, rows[~lost])
+    usable, unconverged = _converged(claim, attacked)
     effect = claim.effect(usable).astype(float)
     unit = "members" if claim.reference is None else "pairs"
     counts = {
         "missing": unpaired,
         "diverged or failed": int(lost.sum()),
+        "attacked by one threshold and not by LiRA, which protocol=splits has": int((~lost).sum()) - len(attacked),
         f"not trained to convergence, an arm memorized less than {NEAR_ONE:.0%}": unconverged,
         "no value": int(effect.isna().sum()),
     }
@@ -66,6 +68,14 @@ def measure_effects(claim: Claim, members: pd.DataFrame, partial: bool = False) 
     numbers = {"effect": effect, **({} if claim.beside is None else {"beside": claim.beside(usable).astype(float)})}
     frame = usable[[*strata, *PAIRING_KEYS]].assign(**numbers).dropna()
     return Effects(frame, tuple(strata), notes)
+
+
+def _attacked(claim: Claim, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose members were attacked by LiRA, if the claim is about it, and else all."""
+    if not claim.attacked:
+        return rows
+    attacks = [name for name in ("mia_attack", "mia_attack_arm", "mia_attack_ref") if name in rows]
+    return rows[(rows[attacks] == MAIN_ATTACK).all(axis=1)]
 
 
 def _converged(claim: Claim, rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:

@@ -1,13 +1,16 @@
 """The tests of claims: each takes effects, one for each cell and seed, and returns what they say of a hypothesis.
 
-The unit is the seed, as in `analysis.statistics.paired`: cells share their random streams, so a seed counts with its
-mean over them. A seed that lacks a cell which another seed has is left out of that mean, and a note says so.
+The unit is the seed, that is its D', as in `analysis.statistics.paired`: cells share their random streams, so a seed
+counts with its mean over them. A seed that lacks a cell which another seed has is left out of that mean, and a note
+says so. Models that were trained on halves of one D' share it and are one another's shadows, so that they count with
+their mean. Of such there is often one seed; where there are fewer than `FEWEST_SEEDS`, the unit is the cell, as in C.5
+of the paper.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import ceil, exp, log
+from math import ceil, exp, log, sqrt
 from typing import Any
 
 import numpy as np
@@ -15,12 +18,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.cells import PAIRING_KEYS
 from analysis.statistics.paired import CONFIDENCE, PairedTest, paired_test
 from study.settings import format_value
 
 ALPHA = round(1 - CONFIDENCE, 9)
 """The level of significance."""
+FEWEST_SEEDS = 3
+"""The fewest seeds of models on halves that are units of a test; with fewer its units are the cells."""
+FEWEST_CELLS = 3
+"""The fewest cells whose spread is compared."""
 Size = tuple[float, float]
 """A size that is claimed, from its least to its greatest value."""
 OTHER_SIDE = {"greater": "less", "less": "greater"}
@@ -49,7 +55,8 @@ class Finding:
     """What the effects say of a hypothesis, before the correction for the number of hypotheses.
 
     Attributes:
-        n: the number of seeds or models, or of cells where cells are counted, or of settings that were searched.
+        n: the number of seeds, or of cells where cells are counted, of targets of an attack, or of settings that were
+            searched.
         effect: the estimate; None where there is none.
         low: the lower end of its two-sided 95% interval; None where there is no spread.
         high: the upper end of the interval.
@@ -100,8 +107,8 @@ def above(
         equal_counts: where the seeds have one and the same value, such as an accuracy of 1, compare that with the
             margin as it is, if there are `FEWEST_EQUAL` of them; else it is undecided for lack of spread.
     """
-    table, lacking = _by_seed(effects)
-    finding = _t_test(table.mean(axis=1).to_numpy(float), alternative, margin, equal_counts)
+    values, lacking = _by_unit(effects)
+    finding = _t_test(values, alternative, margin, equal_counts)
     return replace(_with_size(finding, alternative, size), notes=(*effects.notes, *lacking, *finding.notes))
 
 
@@ -307,6 +314,42 @@ def within_factor(effects: Effects, factor: float) -> Finding:
     return replace(from_below, p=p, contradicted=from_below.contradicted or from_above.contradicted)
 
 
+def spread_alike(effects: Effects, factor: float) -> Finding:
+    """Test that effects vary over cells as much as what is beside them, within a factor, by two one-sided tests.
+
+    Cells are the units, each with its mean over models and seeds, and come in pairs, so the ratio of the variances is
+    tested as Pitman and Morgan do. The estimate is the logarithm of the ratio of standard deviations.
+
+    Args:
+        effects: see `above`, with the column `beside`.
+        factor: the factor, above 1.
+    """
+    own, other = (
+        np.array([values.mean() for values in _effects_by_cell(one).values()])
+        for one in (effects, replace(effects, frame=effects.frame.assign(effect=effects.frame.get("beside"))))
+    )
+    n = len(own)
+    if n < FEWEST_CELLS or min(np.ptp(own), np.ptp(other)) <= 1e-12:
+        why = f"too few cells (n = {n})" if n < FEWEST_CELLS else "no spread to test against"
+        return Finding(n, notes=(*effects.notes, why))
+    variances = float(own.var(ddof=1) / other.var(ddof=1))
+    unexplained = max(1 - float(np.corrcoef(own, other)[0, 1]) ** 2, 1e-12)
+    student = stats.t(n - 2)
+
+    def t_against(ratio: float) -> float:
+        return (variances - ratio) * sqrt((n - 2) / (4 * variances * ratio * unexplained))
+
+    k = 1 + 2 * unexplained * student.ppf(1 - ALPHA / 2) ** 2 / (n - 2)
+    half = log(k + sqrt(k**2 - 1)) / 2
+    effect = log(variances) / 2
+    return Finding(
+        *(n, effect, effect - half, effect + half),
+        p=float(max(student.sf(t_against(factor**-2)), student.cdf(t_against(factor**2)))),
+        contradicted=abs(effect) - half > log(factor),
+        notes=("n counts cells", *effects.notes),
+    )
+
+
 def mean_of_intervals(
     intervals: Sequence[tuple[float, float, float]],
     n: int,
@@ -390,8 +433,8 @@ def _without_interval(test: PairedTest, margin: float, alternative: str, equal_c
 
 def _is_refuted(effects: Effects, alternative: str, margin: float) -> bool:
     """Return whether the mean lies on the margin's other side, at 97.5%: for one of two things that must both be so."""
-    table, _ = _by_seed(effects)
-    other = _t_test(table.mean(axis=1).to_numpy(float), OTHER_SIDE[alternative], margin, equal_counts=True)
+    values, _ = _by_unit(effects)
+    other = _t_test(values, OTHER_SIDE[alternative], margin, equal_counts=True)
     return other.p is not None and other.p < ALPHA / 4
 
 
@@ -406,7 +449,7 @@ def _by_level(effects: Effects, along: str) -> tuple[pd.DataFrame, tuple[str, ..
     A level counts if all combinations of the other strata have it, and a seed if it has all that count.
     """
     rest = [name for name in effects.strata if name != along]
-    by_level = effects.frame.pivot_table(index=[*PAIRING_KEYS], columns=[*rest, along], values="effect")
+    by_level = effects.frame.pivot_table(index="seed", columns=[*rest, along], values="effect")
     if not rest:
         table = by_level
         notes = []
@@ -445,20 +488,24 @@ def _reversed_pairs(table: pd.DataFrame, alternative: str) -> list[str]:
     ]
 
 
-def _by_seed(effects: Effects) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Return the effects with a row for each seed and a column for each cell, and a note of the seeds left out."""
+def _by_unit(effects: Effects) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Return the effect of each unit, a seed's mean over cells or a cell's over models, and notes on what they are."""
+    models = effects.frame.groupby("seed")["model"].nunique()
+    if len(models) < FEWEST_SEEDS and (models > 1).any():
+        cells = [float(values.mean()) for values in _effects_by_cell(effects).values()]
+        return np.array(cells), (f"n counts cells, for their models share {len(models)} D'",)
     if not effects.strata:
-        return effects.frame.set_index(PAIRING_KEYS)[["effect"]], ()
-    table = effects.frame.pivot(index=PAIRING_KEYS, columns=list(effects.strata), values="effect")
+        return effects.frame.groupby("seed")["effect"].mean().to_numpy(float), ()
+    table = effects.frame.pivot_table(index="seed", columns=list(effects.strata), values="effect")
     whole = table.dropna()
     lost = len(table) - len(whole)
-    return whole, (f"{lost} of {len(table)} left out for lacking a cell",) if lost else ()
+    return whole.mean(axis=1).to_numpy(float), (f"{lost} of {len(table)} left out for lacking a cell",) if lost else ()
 
 
 def _effects_by_cell(effects: Effects) -> dict[str, np.ndarray]:
     """Return the effects of each cell by its settings in words; a seed counts once, with its mean."""
     strata = list(effects.strata)
-    grouped = effects.frame.groupby([*strata, *PAIRING_KEYS], sort=True)["effect"].mean().reset_index()
+    grouped = effects.frame.groupby([*strata, "seed"], sort=True)["effect"].mean().reset_index()
     cells = list(grouped.groupby(strata, sort=True)) if strata else [((), grouped)] if len(grouped) else []
     return {
         " ".join(f"{name}={format_value(level)}" for name, level in zip(strata, cell, strict=True)): (

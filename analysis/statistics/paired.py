@@ -215,12 +215,15 @@ def _test(pairs: pd.DataFrame, metric: Metric, alternative: str, overall: bool =
 
     Cells share flips, order and initial weights seed by seed, so that their differences go together: taken as pairs of
     their own they would give p-values that are too small. A seed that lacks a cell which another seed has is left out.
-    The models of one seed, each trained on its own half of D', count one by one.
+    The models of one seed, each trained on its own half of D', count one by one: the test speaks of this D'. Not so
+    what an attack makes of them, whose shadows are one another: of that, a seed counts with its mean over its models.
     """
     values = pairs[[*PAIRING_KEYS, f"{metric.column}_arm", f"{metric.column}_ref"]].dropna()
     if overall:
         streams = values.groupby(PAIRING_KEYS)
         values = streams.mean()[streams.size() == streams.size().max()].reset_index()
+    if metric.column == "mia_auc":
+        values = values.groupby("seed").mean()
     excluded = (pairs[["status_arm", "status_ref"]] != "ok").any(axis=1)
     arm, reference = (values[f"{metric.column}_{side}"].to_numpy(float) for side in ("arm", "ref"))
     return {

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy.special import expit
 
@@ -12,8 +13,11 @@ from analysis.claims.memorization import CLAIMS
 from analysis.load import load
 from analysis.paper import CELLS
 from analysis.statistics import membership
+from study.data.splits import halves as halves_of
 from study.errors import BadInputError
+from study.mia.audit import MAIN_ATTACK
 from study.record.results import Results
+from study.record.rows import describe
 from study.trial import Trial
 from sweeps.memorization.grids import NETWORKS
 from sweeps.registry import SWEEPS
@@ -433,6 +437,57 @@ def test_membership_has_the_interval_of_the_audit(results):
     assert (found.n, found.effect) == (halves.MODELS, pytest.approx(wanted["difference"]))
     assert (found.low, found.high) == pytest.approx((wanted["low"], wanted["high"]))
     assert (entry.verdict, entry.position) == ("exceeded", "below")  # by far more than about five points
+
+
+def attacked(results: Results, protocol: str, attack: str, **axes: object) -> dict[str, Entry]:
+    """The ledger of models whose AUC is 0.1 higher with batch norm, and as spread over cells as without."""
+    ks = ((0.01, "ood"), (0.05, "ood"), (0.01, "label"), (0.05, "label"))
+    trials = tuple(
+        trial
+        for k, corruption in ks
+        for trial in grid(k=k, corruption=corruption, norm=("batch", "none"), protocol=protocol, **axes)
+    )
+    plan(results, trials, "membership")
+    generator = np.random.default_rng(0)
+    for trial in trials:
+        gain = 0.1 if trial.norm == "batch" else 0.0
+        found = [
+            {
+                **{"trial": trial.id, "member": member, **describe(trial, seed, model), "status": "ok"},
+                **{"mia_auc": 0.55 + trial.k + gain + 0.001 * generator.normal(), "mia_attack": attack},
+                **{"mem_acc": 0.5 + gain, "test_acc": 0.6 + 0.01 * generator.normal()},
+            }
+            for member, (seed, model) in enumerate(trial.members)
+        ]
+        out = np.arange(40) < 16
+        is_member = halves_of(out, trial.models, 0) if protocol == "splits" else np.full((1, 40), True)
+        samples = [
+            {
+                **{"trial": trial.id, "member": member, "sample": sample, "group": "ood" if out[sample] else "clean"},
+                **{"is_member": bool(is_member[model, sample]), "correct": True, "score": generator.normal()},
+            }
+            for member, (_, model) in enumerate(trial.members)
+            for sample in range(40)
+        ]
+        results.write("membership", trial.id, {"members": found, "samples": samples})
+    return entries(results)
+
+
+def test_models_of_one_d_are_compared_by_cells(results):
+    found = attacked(results, "splits", MAIN_ATTACK, models=6, seed=(0,))
+    assert (found["c5-attack"].verdict, found["c5-attack"].finding.n) == ("held", 4)
+    assert "n counts cells" in notes(found["c5-attack"])
+    assert (found["fig14-spread"].verdict, found["fig14-spread"].finding.n) == ("held", 4)
+
+
+def test_claims_on_lira_are_not_decided_by_one_threshold(results):
+    found = attacked(results, "full", "global_threshold", seed=range(5))
+    for name in ("c5-attack", "fig14-spread", "fig20-memorized", "fig20-accuracy"):
+        assert (found[name].verdict, found[name].finding.n) == ("undecided", 0)
+        assert "20 pairs left out: attacked by one threshold and not by LiRA, which protocol=splits has" in notes(
+            found[name]
+        )
+    assert "an attack needs 6 models on halves of D' in each cell" in notes(found["fig5-1pc"])
 
 
 def test_a_model_that_diverged_is_left_out_of_the_audit_with_its_partner(results):

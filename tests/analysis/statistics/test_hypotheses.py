@@ -16,6 +16,7 @@ from analysis.statistics.hypotheses import (
     most_cells,
     rank_correlation,
     same_level,
+    spread_alike,
     within_factor,
 )
 
@@ -282,6 +283,58 @@ def test_within_a_factor_asks_for_both_sides():
     verdicts = [(finding := within_factor(effects(row), 2.0)).verdict(finding.p) for row in (near, far, open_)]
     assert verdicts == ["held", "not held", "undecided"]
     assert as_ratios(within_factor(effects(far), 2.0)).effect == pytest.approx(stats.gmean([5, 6, 5.5, 5.2]))
+
+
+# Models that share their D'
+
+
+def of_models(values: np.ndarray) -> Effects:
+    """Effects from an array [cells, seeds, models]."""
+    rows = [
+        {"k": k, "seed": seed, "model": model, "effect": value}
+        for (k, seed, model), value in np.ndenumerate(np.asarray(values, dtype=np.float64))
+    ]
+    return Effects(pd.DataFrame(rows), ("k",) if len(values) > 1 else ())
+
+
+def test_models_of_one_d_are_no_units_and_its_cells_are():
+    table = np.random.default_rng(4).normal(0.1, 0.02, size=(4, 1, 16))
+    finding = above(of_models(table), "greater")
+    assert (finding.n, finding.p) == (4, pytest.approx(above(effects([table.mean(axis=(1, 2))]), "greater").p))
+    assert "n counts cells, for their models share 1 D'" in finding.notes
+    alone = every_cell(of_models(table[:1]), "greater")
+    assert (alone.n, alone.verdict(alone.p)) == (1, "undecided")
+
+
+def test_of_several_d_each_is_a_unit_with_its_models_mean():
+    table = np.random.default_rng(4).normal(0.1, 0.02, size=(2, 5, 16))
+    finding = above(of_models(table), "greater")
+    assert (finding.n, finding.p) == (5, pytest.approx(above(effects(table.mean(axis=2)), "greater").p))
+
+
+def in_pairs(own: object, beside: object) -> Effects:
+    """Cells of one D', each with a value and what is beside it."""
+    pairs = enumerate(zip(np.asarray(own, float), np.asarray(beside, float), strict=True))
+    rows = [{"k": k, "seed": 0, "model": 0, "effect": one, "beside": other} for k, (one, other) in pairs]
+    return Effects(pd.DataFrame(rows), ("k",))
+
+
+def test_a_ratio_of_spreads_is_that_of_pitman_and_morgan():
+    own, other = np.random.default_rng(5).normal(size=(2, 12)) * [[2.0], [1.0]]
+    finding = spread_alike(in_pairs(own, other), 2.0)
+    assert math.exp(finding.effect) == pytest.approx(own.std() / other.std())
+    for bound in (finding.low, finding.high):  # at either end sum and difference are as correlated as 5% allow
+        scaled = other * math.exp(bound)
+        assert stats.pearsonr(own + scaled, own - scaled).pvalue == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("times", "verdict"), [(1.1, "held"), (5.0, "not held"), (2.0, "undecided")])
+def test_spreads_are_alike_within_a_factor(times: float, verdict: str):
+    common, noise = np.random.default_rng(6).normal(size=(2, 15))
+    finding = spread_alike(in_pairs(times * common + 0.1 * noise, common), 2.0)
+    assert finding.verdict(finding.p) == verdict
+    few = spread_alike(in_pairs(common[:2], noise[:2]), 2.0)
+    assert (few.verdict(few.p), few.notes) == ("undecided", ("too few cells (n = 2)",))
 
 
 # What doesn't determine a value

@@ -393,3 +393,12 @@ def test_a_clean_member_without_a_partner_is_still_refused():
 )
 def test_what_can_not_be_compared_is_refused_naming_the_nearest(factor: str, reference: str | None, said: str):
     assert said in refusal(frame(GRID, planted), factor, reference)
+
+
+def test_models_that_are_one_anothers_shadows_are_one_unit_of_an_attack():
+    trials = grid(k=0.1, norm=("batch", "none"), protocol="splits", models=6, seed=(0, 1, 2))
+    members = frame(trials).loc[lambda rows: rows.index.repeat(6)].reset_index(drop=True)
+    members["model"] = members.groupby(["norm", "seed"]).cumcount()
+    members["mia_auc"] += 0.01 * members["model"]
+    table = compare(members, "norm")
+    assert (of(table, "mia_auc")["n"], of(table, "test_acc")["n"]) == (3, 18)
