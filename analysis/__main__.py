@@ -9,6 +9,7 @@ import typer
 
 from analysis.arguments import next_command, takes_results
 from analysis.cells import companions_note, shared_settings
+from analysis.figures.width import WIDTH, drawn_for
 from analysis.load import Loaded, load_all
 from analysis.metrics import Metric, select_metrics
 from analysis.report import tables
@@ -38,6 +39,9 @@ MaxLoss = Annotated[
 ]
 FigureFolder = Annotated[
     Path | None, typer.Option("--figures", metavar="DIR", help="Folder for figures; by default RESULTS/SWEEP/figures.")
+]
+Width = Annotated[
+    float, typer.Option(metavar="INCHES", help="The most that a figure is wide; by default as a page's text.")
 ]
 
 
@@ -197,6 +201,7 @@ def attack_models(
     attack: Annotated[list[str] | None, typer.Option(help="An attack to show; may be repeated.")] = None,
     sweep: SweepName = None,
     figures: FigureFolder = None,
+    width: Width = WIDTH,
     partial: Partial = False,
     form: Format = "text",
     out: Out = None,
@@ -225,10 +230,11 @@ def attack_models(
             table.sweep = loaded.sweep
         of_sweep[0].notes += loaded.notes
         tabulated += of_sweep
-        drawn = {"roc": roc_curves(audited, names[0]), "counterfactual": memorization_histograms(audited)}
         images = membership.most_memorized(loaded, Results.at(results))
-        if len(images):
-            drawn["most_memorized"] = most_memorized_images(images)
+        with drawn_for(width):
+            drawn = {"roc": roc_curves(audited, names[0]), "counterfactual": memorization_histograms(audited)}
+            if len(images):
+                drawn["most_memorized"] = most_memorized_images(images)
         paths += [path for name, figure in drawn.items() for path in save_figure(figure, folder / name)]
     output.show(tabulated)
     for path in paths:
@@ -243,6 +249,7 @@ def show_tradeoff(
     max_accuracy_loss: MaxLoss = MAX_LOSS,
     sweep: Annotated[str, typer.Option(help="The tuning.")] = SEARCHES["tpe"],
     figures: FigureFolder = None,
+    width: Width = WIDTH,
     partial: Partial = False,
     form: Format = "text",
     out: Out = None,
@@ -266,7 +273,8 @@ def show_tradeoff(
     tabulated = [table for cell in tuned for table in tables.tuning_tables(cell, f"{sweep}: {cell.title}")]
     tabulated[-1].notes += [note for part in loaded for note in part.notes]
     output.show(tabulated)
-    _draw_tuned(tuned, shares, folder, output)
+    with drawn_for(width):
+        _draw_tuned(tuned, shares, folder, output)
     output.hint(next_command("report", results))
 
 
@@ -306,11 +314,12 @@ def draw_paper_figures(
     sweep: SweepName = None,
     figure: Annotated[list[str] | None, typer.Option(help="A figure to draw, as fig1; may be repeated.")] = None,
     folder: FigureFolder = None,
+    width: Width = WIDTH,
     partial: Partial = False,
     form: Format = "text",
     out: Out = None,
 ) -> None:
-    """Draw the paper's figures that there are records of, as PNG and PDF, and list them with their paths.
+    """Draw the paper's figures that there are records of, as PNG, PDF and SVG, and list them with their paths.
 
     A sweep that feeds none of the paper's figures gets the figure `memorization`.
 
@@ -319,7 +328,7 @@ def draw_paper_figures(
     Example: python -m analysis figures results --figure fig2 --figure fig10
     """
     from analysis.figures.catalog import draw_figures, sweeps_feeding  # matplotlib takes a second to import
-    from analysis.figures.panels import save_figure
+    from analysis.figures.panels import FORMATS, save_figure
 
     output, records = Output(form, out), Results.at(results)
     names = sweeps_feeding(figure, records.sweeps()) if figure and sweep is None else [sweep]
@@ -327,11 +336,13 @@ def draw_paper_figures(
     rows, reasons = [], {}
     for loaded in all_records:
         place = _figure_folder(results, folder, loaded.sweep, len(all_records))
-        for paper, drawn in draw_figures(loaded, records, figure):
+        with drawn_for(width):
+            of_sweep = draw_figures(loaded, records, figure)
+        for paper, drawn in of_sweep:
             if isinstance(drawn, str):
                 reasons[paper.name] = f"{paper.name}: {drawn}"
                 continue
-            files = dict(zip(("png", "pdf"), map(str, save_figure(drawn, place / paper.name)), strict=True))
+            files = dict(zip(FORMATS, map(str, save_figure(drawn, place / paper.name)), strict=True))
             labels = {"figure": paper.name, "place": paper.place, "caption": paper.caption}
             rows.append({"sweep": loaded.sweep, **labels, **files})
     not_drawn = [reasons[name] for name in reasons if name not in {row["figure"] for row in rows}]

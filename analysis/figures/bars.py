@@ -10,25 +10,24 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from analysis.cells import varying_settings
+from analysis.figures.names import NORM_NAMES, RESULT_NAMES, display_level, ordered_levels, percent
 from analysis.figures.panels import (
+    NARROW_PANEL,
     Panel,
     Spread,
     add_legend,
     arms,
-    display_level,
     format_as_percent,
     label_empty_panel,
     label_outer_axes,
     legend_notes,
     mark_gap,
-    ordered_levels,
     panel_grid,
-    percent,
     spread,
     unit_name,
 )
 from analysis.figures.svg import add_tooltips
-from analysis.figures.theme import COLORS, HATCHES, NORM_NAMES, RESULT_NAMES, theme
+from analysis.figures.theme import COLORS, HATCHES, theme
 from study.errors import BadInputError
 
 ARMS_WIDTH = 0.8
@@ -64,8 +63,10 @@ def bar_chart(rows: pd.DataFrame, x: str, columns: Sequence[str] = ("mem_acc",),
     drawn = ("norm", *MIXTURE) if x == "mixture" else ("norm", x)
     by = [name for name in varying_settings(rows) if name not in drawn] + ["result"] * (len(columns) > 1)
     with theme():
+        # A mixture's labels have a line for the amount and one for the kind, and stand level.
+        narrow = 2.8 if x == "mixture" else NARROW_PANEL
         across = "result" if len(columns) > 1 else "k"
-        figure, panels = panel_grid(long, by, across, share=len(columns) == 1, size=(3.6, 3.0))
+        figure, panels = panel_grid(long, by, across, share=len(columns) == 1, narrow=narrow)
         for panel in panels:
             _arm_bars(panel, x, with_heights=len(panels) == 1)
         if len(columns) == 1:
@@ -81,7 +82,8 @@ def _arm_bars(panel: Panel, x: str, with_heights: bool) -> None:
     levels = ordered_levels(x, panel.rows[x]) if x != "mixture" else list(dict.fromkeys(panel.rows[x]))
     norms = arms(panel.rows)
     is_auc = column == "mia_auc"
-    axes.set(ylabel=RESULT_NAMES[column], ylim=(0, 1.12 if with_heights else 1.04), xlim=(-0.6, len(levels) - 0.4))
+    panel.set_labels("", RESULT_NAMES[column])
+    axes.set(ylim=(0, 1.12 if with_heights else 1.04), xlim=(-0.6, len(levels) - 0.4))
     axes.grid(visible=False, axis="x")
     slant: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(levels) > 2 and x != "mixture" else {}
     axes.set_xticks(range(len(levels)), [display_level(x, level) for level in levels], **slant)
@@ -107,7 +109,7 @@ def _arm_bars(panel: Panel, x: str, with_heights: bool) -> None:
             for level, at_level in spreads.items()
         ]
         looks = [bar_style(norm)] * len(spreads)
-        draw_bars(axes, places, list(spreads.values()), looks, 0.92 * width, texts, with_heights)
+        draw_bars(axes, places, list(spreads.values()), looks, 0.92 * width, texts, 1 if with_heights else None)
 
 
 def draw_bars(
@@ -117,7 +119,7 @@ def draw_bars(
     looks: Sequence[Mapping[str, Any]],
     width: float,
     texts: Sequence[str],
-    with_heights: bool,
+    digits: int | None = None,
 ) -> None:
     """Draw bars with their standard deviation, or the mark of a gap.
 
@@ -128,7 +130,7 @@ def draw_bars(
         looks: their colors and hatching.
         width: the width of each.
         texts: their tooltips.
-        with_heights: write the height of each above it, in percent.
+        digits: the digits after the point of the percentage above each; None writes none.
     """
     for place, height, look, text in zip(places, spreads, looks, texts, strict=True):
         if height.gap:
@@ -137,9 +139,11 @@ def draw_bars(
         axes.bar(place, height.mean, width, **look)
         axes.errorbar(place, height.mean, height.sd, color="black", capsize=3, linewidth=1, linestyle="none")
         add_tooltips(axes, [place], [height.mean], [text])
-        if with_heights:
+        if digits is not None:
             top = height.mean + (0 if np.isnan(height.sd) else height.sd)
-            axes.text(place, top + 0.015, percent(height.mean, 1).rstrip("%"), ha="center", va="bottom", fontsize=7)
+            axes.text(
+                place, top + 0.015, percent(height.mean, digits).rstrip("%"), ha="center", va="bottom", fontsize=7
+            )
 
 
 def bar_style(norm: str) -> dict[str, Any]:

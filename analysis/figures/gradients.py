@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from analysis.cells import varying_settings
+from analysis.figures.names import NORM_NAMES
 from analysis.figures.panels import (
     CLEAN,
     Panel,
@@ -23,7 +24,7 @@ from analysis.figures.panels import (
     usable_rows,
 )
 from analysis.figures.svg import add_tooltips
-from analysis.figures.theme import COLORS, MARKERS, NORM_NAMES, theme
+from analysis.figures.theme import COLORS, MARKERS, theme
 from analysis.load import KEY, Loaded
 from study.errors import BadInputError
 from study.record.results import Results
@@ -52,7 +53,8 @@ def gradient_densities(loaded: Loaded, results: Results, rows: pd.DataFrame) -> 
         for panel in panels:
             label_gaps(panel)
             _densities(panel, samples.merge(panel.rows[[*KEY, "norm"]], on=KEY))
-            panel.axes.set(xlabel="gradient norm", ylabel="density per decade", xscale="log", ylim=(0, None))
+            panel.set_labels("gradient norm", "density per decade")
+            panel.axes.set(xscale="log", ylim=(0, None))
             panel.axes.xaxis.set_minor_formatter(NullFormatter())
         add_legend(
             figure, [*arm_handles(arms(rows), dashes=False), *group_handles()], legend_notes(rows, ["mean, band: sd"])

@@ -61,7 +61,8 @@ def layer_ratios(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Figure
         for panel in panels:
             label_gaps(panel)
             panel.axes.axhline(1, color="#555555", linewidth=1.2, dashes=(1, 1))
-            panel.axes.set(ylabel="γ/σ", yscale="log", xlabel="layer, from the input")
+            panel.set_labels("layer, from the input", "γ/σ")
+            panel.axes.set_yscale("log")
             _layer_lines(panel, last.merge(panel.rows[[*KEY, "norm"]], on=KEY))
             panel.axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             panel.axes.yaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
@@ -71,8 +72,8 @@ def layer_ratios(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Figure
             label_outer_axes(panels)
         band = Patch(facecolor="#555555", alpha=0.2, label="5% to 95%\nof its channels")
         level_one = Line2D([], [], color="#555555", linewidth=1.2, dashes=(1, 1), label="γ/σ = 1")
-        start = Line2D([], [], label="before\ntraining", **START) if last["ratio_median_start"].notna().any() else None
-        notes = legend_notes(rows, ["median channel,", "median and range"])
+        start = Line2D([], [], label="before training", **START) if last["ratio_median_start"].notna().any() else None
+        notes = legend_notes(rows, ["median channel, median and range"])
         add_legend(figure, [*arm_handles(arms(rows)), band, *([start] if start else []), level_one], notes)
     return figure
 

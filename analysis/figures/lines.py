@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from analysis.cells import varying_settings
 from analysis.figures.bars import long_form
+from analysis.figures.names import NORM_NAMES, RESULT_NAMES, display_level, display_setting
 from analysis.figures.panels import (
     CLEAN,
     Panel,
@@ -24,7 +25,6 @@ from analysis.figures.panels import (
     add_legend,
     arm_handles,
     arms,
-    display_level,
     format_as_percent,
     group_handles,
     label_empty_panel,
@@ -41,7 +41,7 @@ from analysis.figures.panels import (
     usable_rows,
 )
 from analysis.figures.svg import add_tooltips
-from analysis.figures.theme import COLORS, MARKERS, NORM_NAMES, RESULT_NAMES, theme
+from analysis.figures.theme import COLORS, MARKERS, theme
 from analysis.load import Loaded
 from analysis.metrics import Metric
 from analysis.statistics.curves import curves
@@ -79,7 +79,7 @@ def lines_against(
         for panel in panels:
             _arm_lines(panel, x)
             if len(columns) > 1:
-                panel.axes.set_ylabel("accuracy")
+                panel.set_labels(display_setting(x), "accuracy")
         if x == "k":
             panels[0].axes.set_xticks(non_overlapping_ticks(rows["k"]))  # for all panels, which share their axes
             format_as_percent(panels[0].axes.xaxis)
@@ -95,11 +95,8 @@ def lines_against(
 def _arm_lines(panel: Panel, x: str) -> None:
     """Draw each arm's mean and standard deviation at each level, and every member as a faint point."""
     axes, column = panel.axes, panel.rows["result"].iloc[0]
-    labels = {
-        "xlabel": "corrupted fraction k" if x == "k" else x.replace("_", " "),
-        "ylabel": RESULT_NAMES[column],
-    }
-    axes.set(**labels, ylim=(-0.04, 1.04))
+    axes.set(ylim=(-0.04, 1.04))
+    panel.set_labels(display_setting(x), RESULT_NAMES[column])
     format_as_percent(axes.yaxis)
     axes.grid(visible=False, axis="x")
     if panel.rows["value"].isna().all():
@@ -108,7 +105,7 @@ def _arm_lines(panel: Panel, x: str) -> None:
     by_arm: dict[str, Any] = {"hue": "norm", "style": "norm", "palette": COLORS, "markers": MARKERS, "legend": False}
     known = panel.rows.dropna(subset="value")
     sns.scatterplot(known, x=x, y="value", alpha=0.3, s=18, linewidth=0, ax=axes, **by_arm)
-    axes.set(**labels)  # seaborn has written its own
+    panel.set_labels(display_setting(x), RESULT_NAMES[column])  # seaborn has written its own
     for number, norm in enumerate(arms(panel.rows)):
         arm = panel.rows[panel.rows["norm"] == norm]
         spreads = {level: spread(arm[arm[x] == level], "value") for level in sorted(set(arm[x]))}
@@ -154,7 +151,8 @@ def loss_curves(loaded: Loaded, results: Results, rows: pd.DataFrame, across: st
         low = float(positive.min()) / 2 if logarithmic else 0.0
         for panel in panels:
             _loss_lines(panel, matching_settings(table, panel.rows, by), low)
-            panel.axes.set(xlabel="epoch", ylabel="loss", yscale="log" if logarithmic else "linear")
+            panel.set_labels("epoch", "loss")
+            panel.axes.set_yscale("log" if logarithmic else "linear")
             panel.axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             panel.axes.yaxis.set_minor_formatter(NullFormatter())
         panels[0].axes.set_ylim(low, float(positive.max(initial=1e-9)) * (2 if logarithmic else 1.1))

@@ -1,6 +1,7 @@
 """The figures of a privacy audit: ROC curves, AUCs by network, counterfactual memorization, most memorized images."""
 
 import io
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,14 +17,24 @@ from PIL import Image
 
 from analysis.cells import CELL_SETTINGS, varying_settings
 from analysis.figures.bars import ARMS_WIDTH, MIXTURE, mixture_label
+from analysis.figures.names import (
+    NORM_NAMES,
+    RESULT_NAMES,
+    display_attack,
+    display_level,
+    display_levels,
+    ordered_levels,
+    percent,
+)
 from analysis.figures.panels import (
-    LEGEND_WIDTH,
-    PANEL,
+    CHARACTERS,
+    NARROW_PANEL,
+    TITLE_LINE,
     Panel,
     add_legend,
     arm_handles,
     arms,
-    display_level,
+    at_line,
     format_as_percent,
     gap,
     label_gaps,
@@ -31,13 +42,16 @@ from analysis.figures.panels import (
     legend_notes,
     line_style,
     mark_gap,
-    ordered_levels,
     panel_grid,
-    percent,
+    panel_size,
+    panel_title,
+    places_on_page,
+    set_title,
     usable_rows,
 )
 from analysis.figures.svg import add_tooltips
-from analysis.figures.theme import COLORS, MARKERS, NORM_NAMES, RESULT_NAMES, theme
+from analysis.figures.theme import COLORS, MARKERS, theme
+from analysis.figures.width import page_width
 from analysis.load import Loaded
 from analysis.statistics.membership import CellAudit, audit_cells
 from study.errors import BadInputError
@@ -45,9 +59,10 @@ from study.mia.audit import MAIN_ATTACK, attack_scores
 from study.mia.intervals import Interval, mean_auc
 from study.mia.roc import ALL, Roc, mean_roc
 from study.record.results import Results
-from study.settings import format_value
 from study.trial import FEWEST_MODELS
 
+IMAGE_WIDTH = 1.1
+"""The width in inches of one of the most memorized images, with its labels above it."""
 FEWEST_FOR_BOX = 4
 """Fewer cells have no quartiles to speak of and are drawn as points alone."""
 
@@ -69,7 +84,7 @@ def roc_curves(audited: Sequence[CellAudit], attack: str) -> Figure:
         CellAudit.group_names,
         lambda axes, arm_audits, group: roc_panel(axes, arm_audits, attack, group),
     )
-    _add_arms_legend(figure, audited, [attack.replace("_", " "), "mean over targets"])
+    _add_arms_legend(figure, audited, [display_attack(attack), "mean over targets"])
     return figure
 
 
@@ -103,7 +118,7 @@ def memorization_histograms(audited: Sequence[CellAudit]) -> Figure:
     other models (Feldman and Zhang, 2020).
     """
     figure = _group_grid(audited, _groups_but_all, _draw_histogram, sharex=True)
-    _add_arms_legend(figure, audited, ["of each sample,", "over all models"])
+    _add_arms_legend(figure, audited, ["of each sample, over all models"])
     return figure
 
 
@@ -114,18 +129,25 @@ def _group_grid(
     sharex: bool = False,
 ) -> Figure:
     """Return a figure with a row of panels for each cell and a panel for each of its groups."""
-    rows = _by_cell(audited)
-    columns = max(len(groups_of(audit)) for audit in audited)
+    cells = _by_cell(audited)
+    drawn = [
+        (row, column, title, arm_audits, group)
+        for row, (title, arm_audits) in enumerate(cells)
+        for column, group in enumerate(groups_of(arm_audits[0]))
+    ]
+    places = places_on_page([(row, column) for row, column, *_ in drawn], int(page_width() / NARROW_PANEL))
+    rows, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
+    width, height = panel_size(columns)
+    titles = [panel_title((title, f"{group} samples"), width) for _, _, title, _, group in drawn]
+    height += TITLE_LINE * max(title.count("\n") for title in titles)
     with theme():
-        figure = Figure(figsize=(PANEL[0] * columns + LEGEND_WIDTH, PANEL[1] * len(rows)))
-        grid = figure.subplots(len(rows), columns, squeeze=False, sharex=sharex)
-        for row, (title, arm_audits) in zip(grid, rows, strict=True):
-            groups = groups_of(arm_audits[0])
-            for axes, group in zip(row, groups, strict=False):
-                draw(axes, arm_audits, group)
-                axes.set_title(f"{title}\n{group} samples" if title else f"{group} samples", parse_math=False)
-            for axes in row[len(groups) :]:
-                axes.remove()
+        figure = Figure(figsize=(width * columns, height * rows))
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex)
+        for place, title, (_, _, _, arm_audits, group) in zip(places, titles, drawn, strict=True):
+            draw(grid[place], arm_audits, group)
+            set_title(grid[place], title, width)
+        for place in set(np.ndindex(rows, columns)) - set(places):
+            grid[place].remove()
     return figure
 
 
@@ -161,17 +183,21 @@ def most_memorized_images(images: pd.DataFrame) -> Figure:
     """
     settings = varying_settings(images)
     cells = list(images.groupby(settings or ["norm"], sort=True))
-    columns = int(images.groupby(settings or ["norm"]).size().max())
+    most = int(images.groupby(settings or ["norm"]).size().max())
+    lines = -(-most // int(page_width() / IMAGE_WIDTH))
+    columns = -(-most // lines)
     with theme():
-        figure = Figure(figsize=(1.1 * columns, 1.9 * len(cells)))
+        figure = Figure(figsize=(IMAGE_WIDTH * columns, (0.3 + 1.35 * lines) * len(cells)))
         strips = figure.subfigures(len(cells), 1, squeeze=False)[:, 0]
         for strip, (_, cell) in zip(strips, cells, strict=True):
-            title = ", ".join(f"{name}={format_value(cell.iloc[0][name])}" for name in settings)
+            title = textwrap.fill(
+                display_levels(cell.iloc[0].to_dict(), settings), int(CHARACTERS * figure.get_figwidth())
+            )
             strip.suptitle(title, fontsize=9, x=0.01, horizontalalignment="left", parse_math=False)
-            row_of_axes = strip.subplots(1, columns, squeeze=False)[0]
-            for axes in row_of_axes:
+            places = strip.subplots(lines, columns, squeeze=False).flat
+            for axes in places:
                 axes.set_axis_off()
-            for axes, (_, row) in zip(row_of_axes, cell.iterrows(), strict=False):
+            for axes, (_, row) in zip(strip.axes, cell.iterrows(), strict=False):
                 pixels = np.asarray(Image.open(io.BytesIO(row["image"])))
                 axes.imshow(pixels, cmap="gray" if pixels.ndim == 2 else None, vmin=0, vmax=255)
                 axes.set_title(f"{_labels_text(row)}\n{row['in_acc'] - row['out_acc']:+.2f}", fontsize=7)
@@ -193,7 +219,7 @@ def _by_cell(audited: Sequence[CellAudit]) -> list[tuple[str, list[CellAudit]]]:
     names += ["seed"] if settings["seed"].nunique() > 1 else []
     cells: dict[str, list[CellAudit]] = {}
     for audit in audited:
-        title = ", ".join(f"{name}={format_value(audit.settings[name])}" for name in names)
+        title = display_levels(audit.settings, names)
         cells.setdefault(title, []).append(audit)
     return list(cells.items())
 
@@ -230,7 +256,7 @@ def main_attack_roc(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Fig
         for panel in panels:
             of_panel = [audit for audit in audited if _occurs_in(audit.settings, panel.rows)]
             _annotate_roc(panel, roc_panel(panel.axes, of_panel, MAIN_ATTACK, ALL))
-        notes = legend_notes(rows, [MAIN_ATTACK.replace("_", " "), "mean of targets"])
+        notes = legend_notes(rows, [display_attack(MAIN_ATTACK), "mean of targets"])
         add_legend(figure, arm_handles(arms(rows), markers=False), notes)
     return figure
 
@@ -260,8 +286,8 @@ def _annotate_roc(panel: Panel, drawn: Sequence[tuple[CellAudit, Roc, Interval]]
 
 def _write_in_corner(axes: Axes, text: str, color: str, line: int) -> None:
     """Write a line into the lower right corner, below the diagonal, where no curve of an attack runs."""
-    place: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "fontsize": 7.5}
-    axes.text(0.985, 0.02 + 0.085 * line, text, color=color, **place)
+    place: dict[str, Any] = {"transform": at_line(axes, line), "ha": "right", "va": "bottom", "fontsize": 7.5}
+    axes.text(0.985, 0.02, text, color=color, **place)
 
 
 def _occurs_in(settings: Mapping[str, Any], rows: pd.DataFrame) -> bool:
@@ -278,11 +304,11 @@ def auc_boxes(rows: pd.DataFrame) -> Figure:
     cells = usable.groupby("cell")["mia_auc"].mean()
     with theme():
         by = [name for name in varying_settings(rows) if name not in ("norm", "architecture", *MIXTURE)]
-        figure, panels = panel_grid(rows, by, size=(4.2, 3.0))
+        figure, panels = panel_grid(rows, by, size=(4.2, 3.0), narrow=2.8)
         for panel in panels:
             _arm_boxes(panel, cells)
         label_outer_axes(panels)
-        notes = [*_attack_names(usable), "a point a cell,", "the mean of its models", "box: quartiles"]
+        notes = [*_attack_names(usable), "a point a cell, the mean of its models", "box: quartiles"]
         marks = [
             Line2D([], [], color=COLORS[norm], marker=MARKERS[norm], linestyle="none", label=NORM_NAMES[norm])
             for norm in arms(rows)
@@ -293,7 +319,7 @@ def auc_boxes(rows: pd.DataFrame) -> Figure:
 
 def _attack_names(usable: pd.DataFrame) -> list[str]:
     """Return the names of the attacks that gave the members their AUC."""
-    return [str(attack).replace("_", " ") for attack in sorted(set(usable["mia_attack"].dropna()))]
+    return [display_attack(str(attack)) for attack in sorted(set(usable["mia_attack"].dropna()))]
 
 
 def _arm_boxes(panel: Panel, aucs: pd.Series) -> None:

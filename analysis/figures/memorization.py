@@ -16,7 +16,7 @@ from analysis.figures.gradients import gradient_densities
 from analysis.figures.layers import layer_ratios
 from analysis.figures.lines import lines_against, loss_curves
 from analysis.figures.membership import auc_boxes, main_attack_roc
-from analysis.figures.panels import display_level
+from analysis.figures.names import display_level
 from analysis.figures.regularizer import regularizer_panels
 from analysis.load import Loaded, with_missing
 from analysis.metrics import NEAR_ONE

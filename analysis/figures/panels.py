@@ -12,36 +12,38 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Transform, offset_copy
 
+from analysis.figures.names import NORM_NAMES, display_levels, display_lines, display_rank, ordered_levels, percent
 from analysis.figures.svg import add_tooltips
-from analysis.figures.theme import COLORS, DASHES, MARKERS, NORM_NAMES, RESULT_NAMES, theme
-from study.data.catalog import DATASETS
+from analysis.figures.theme import COLORS, DASHES, MARKERS, theme
+from analysis.figures.width import page_width
 from study.errors import BadInputError
-from study.networks.catalog import NETWORKS
-from study.settings import format_value
 
 PANEL = (3.6, 3.0)
-"""Width and height of a panel in inches."""
-SMALL_PANEL = (2.5, 2.2)
-"""Width and height where more than two panels stand beside each other."""
+"""Width and height of a panel in inches, where the page has room for them."""
+NARROW_PANEL = 2.2
+"""The width in inches to which panels shrink, so that more of them stand in a row or the legend stands beside them."""
+NARROWEST_PANEL = 1.35
+"""The width in inches to which panels shrink for a column of each level that a grid has."""
+MOST_SHRUNK = 0.9
+"""The share of its width that a panel keeps at least where a legend beside it is wider than was thought."""
+SHORTEST_PANEL = 1.3
+"""The least height of a panel in inches."""
 LEGEND_WIDTH = 1.4
-"""The width of the legend beside the panels, in inches."""
+"""The width in inches that is kept free for a legend beside the panels."""
 MOST_COLUMNS = 4
-"""The most panels in a row."""
+"""The most panels in a row, where their columns are no levels."""
 TITLE_LINE = 0.17
 """The height in inches that each further line of a title adds to a panel."""
-CHARACTERS = 11
-"""How many characters of a title fit into an inch."""
-PRINTED_NAMES = {
-    "architecture": {name: network.printed for name, network in NETWORKS.items()},
-    "dataset": {name: dataset.printed for name, dataset in DATASETS.items()},
-    "norm": NORM_NAMES,
-    "result": RESULT_NAMES,
-    "part": {**RESULT_NAMES, "log": "effect of alpha, log", "hinge": "effect of alpha, hinge"},
-}
-"""The names in print of the levels of a column, in the order in which figures show them."""
-CORRUPTION_NAMES = {"label": "labels flipped", "ood": "images added", "natural": "natural outliers", "none": "clean"}
+CHARACTERS, SMALL_CHARACTERS = 12, 14
+"""How many characters of a panel's title and labels fit into an inch, and of those of a narrow panel."""
+NOTE_CHARACTERS = 22
+"""The most characters in a line of the notes above a legend beside the panels."""
+FORMATS = ("png", "pdf", "svg")
+"""The files of a figure."""
 CLEAN: dict[str, Any] = {"dashes": (4, 2)}
 """The dashes of lines for clean samples, where an arm has a line for corrupted ones too."""
 GAPS = {"no record": "x", "no result": "1"}
@@ -60,12 +62,19 @@ class Panel:
         rows: the members that it shows, with a row for each planned member that has no record.
         name: its title on one line.
         place: its row and its column in the grid.
+        size: its width and height in inches.
     """
 
     axes: Axes
     rows: pd.DataFrame
     name: str
     place: tuple[int, int]
+    size: tuple[float, float] = PANEL
+
+    def set_labels(self, across: str, upward: str) -> None:
+        """Name both axes, on several lines where the panel is too small for one."""
+        width, height = (int(characters(self.size[0]) * side) for side in self.size)
+        self.axes.set(xlabel=textwrap.fill(across, width), ylabel=textwrap.fill(upward, height))
 
 
 def panel_grid(
@@ -73,90 +82,117 @@ def panel_grid(
     by: Sequence[str],
     across: str = "dataset",
     share: bool = True,
-    size: tuple[float, float] | None = None,
+    size: tuple[float, float] = PANEL,
+    narrow: float = NARROW_PANEL,
 ) -> tuple[Figure, list[Panel]]:
     """Return a figure with a titled panel for each combination of levels that occurs, and its panels.
 
-    With two settings or more, the levels of one are the columns, and the combinations of the others are the rows. With
-    one setting the panels fill the rows one after the other.
+    With two settings or more, the levels of one are the columns, and the combinations of the others are the rows, or
+    the other way round where the page is too narrow. With one setting the panels fill the rows one after the other.
 
     Args:
         rows: the rows that will be drawn.
         by: the settings that tell panels apart, in order.
         across: the setting whose levels are the columns.
         share: whether all panels have the same axes.
-        size: width and height of a panel in inches; by default smaller where more than two stand beside each other.
+        size: width and height of a panel in inches, where there is room for them.
+        narrow: the width in inches to which panels shrink so that more of them stand in a row.
     """
     groups = dict(iter(rows.groupby(list(by) or ["dataset"], sort=False)))
-    keys = sorted(groups, key=lambda key: [_display_rank(name, value) for name, value in zip(by, key, strict=False)])
-    places = _panel_places(keys, by, across)
+    keys = sorted(groups, key=lambda key: [display_rank(name, value) for name, value in zip(by, key, strict=False)])
+    places = _panel_places(keys, by, across, narrow)
     row_count, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
-    size = size or (PANEL if columns <= 2 else SMALL_PANEL)
-    width = int(CHARACTERS * size[0])
-    titles = {key: panel_title(groups[key], by, width) for key in keys}
+    size = panel_size(columns, size)
+    names = {key: _panel_names(groups[key], by) for key in keys}
+    titles = {
+        key: panel_title(display_lines(groups[key].iloc[0].to_dict(), of_panel), size[0])
+        for key, of_panel in names.items()
+    }
     height = size[1] + TITLE_LINE * max(title.count("\n") for title in titles.values())
-    figure = Figure(figsize=(size[0] * columns + LEGEND_WIDTH, height * row_count))
+    figure = Figure(figsize=(size[0] * columns, height * row_count))
     grid = figure.subplots(row_count, columns, squeeze=False, sharex=share, sharey=share)
     panels = []
     for key, place in zip(keys, places, strict=True):
-        grid[place].set_title(titles[key], parse_math=False)
-        name = titles[key].replace(",\n", ", ").replace("\n", ", ")
-        panels.append(Panel(grid[place], groups[key], name, place))
+        set_title(grid[place], titles[key], size[0])
+        name = display_levels(groups[key].iloc[0].to_dict(), names[key])
+        panels.append(Panel(grid[place], groups[key], name, place, size))
     for place in set(np.ndindex(row_count, columns)) - set(places):
         grid[place].remove()
     return figure, panels
 
 
-def _panel_places(keys: Sequence[tuple[Any, ...]], by: Sequence[str], across: str) -> list[tuple[int, int]]:
+def _panel_places(
+    keys: Sequence[tuple[Any, ...]], by: Sequence[str], across: str, narrow: float
+) -> list[tuple[int, int]]:
     """Return the row and the column of each panel."""
     if across not in by or len(by) < 2:
-        columns = -(-len(keys) // -(-len(keys) // MOST_COLUMNS))
-        return [divmod(number, columns) for number in range(len(keys))]
+        return flowing_places(len(keys), narrow)
     position = by.index(across)
     across_levels = [key[position] for key in keys]
     other_levels = [key[:position] + key[position + 1 :] for key in keys]
     column_order, row_order = ordered_levels(across, across_levels), list(dict.fromkeys(other_levels))
-    return [
+    places = [
         (row_order.index(others), column_order.index(level))
         for others, level in zip(other_levels, across_levels, strict=True)
     ]
+    return places_on_page(places, int(page_width() / NARROWEST_PANEL))
 
 
-def _display_rank(name: str, value: Any) -> tuple[int, Any]:
-    """Return the sort key of a level among the others of its setting."""
-    known = list(PRINTED_NAMES.get(name, ()))
-    return (known.index(value), "") if value in known else (len(known), value)
+def flowing_places(count: int, narrow: float = NARROW_PANEL) -> list[tuple[int, int]]:
+    """Return the row and the column of panels that fill the rows one after the other, about as many in each."""
+    most = max(1, min(MOST_COLUMNS, int(page_width() / narrow)))
+    columns = -(-count // -(-count // most))
+    return [divmod(number, columns) for number in range(count)]
 
 
-def ordered_levels(name: str, values: Iterable[Any]) -> list[Any]:
-    """Return the distinct levels of a setting in the paper's order, or sorted where the paper has none."""
-    return sorted(set(values), key=lambda value: _display_rank(name, value))
+def places_on_page(places: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """Return the places of a grid with at most so many columns: as they are, transposed, or with its rows wrapped."""
+    rows, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
+    if columns <= most:
+        return list(places)
+    if rows <= most:
+        return [(column, row) for row, column in places]
+    parts = -(-columns // most)
+    width = -(-columns // parts)
+    return [(row * parts + column // width, column % width) for row, column in places]
 
 
-def display_level(name: str, value: Any) -> str:
-    """Return a level as a reader knows it, such as `LeNet`, `k = 5%` or `lr=0.001`."""
-    if name in PRINTED_NAMES:
-        return PRINTED_NAMES[name].get(value, str(value))
-    if name == "corruption":
-        return CORRUPTION_NAMES[value]
-    if name == "mixture":
-        return str(value)
-    return f"k = {percent(value)}" if name == "k" else f"{name}={format_value(value)}"
+def panel_size(columns: int, size: tuple[float, float] = PANEL) -> tuple[float, float]:
+    """Return width and height in inches of panels of which so many stand in a row of the page.
 
-
-def panel_title(rows: pd.DataFrame, by: Sequence[str], width: int) -> str:
-    """Return a panel's title: its network and dataset where it has one of each, then the levels of `by`.
-
-    Args:
-        rows: the panel's rows.
-        by: the settings that tell the panels apart.
-        width: the most characters of a line.
+    There is room for the legend beside them, unless that would make them narrow.
     """
-    first = rows.iloc[0]
+    room = page_width()
+    if columns * NARROW_PANEL + LEGEND_WIDTH <= room:
+        room -= LEGEND_WIDTH
+    width = min(size[0], room / columns)
+    return width, min(size[1], max(SHORTEST_PANEL, size[1] * width / size[0]))
+
+
+def _panel_names(rows: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """Return the settings that a panel's title names: its network and dataset where it has one of each, then `by`."""
     named = [name for name in ("architecture", "dataset") if rows[name].nunique() == 1]
-    others = [name for name in by if name not in ("architecture", "dataset")]
-    lines = [", ".join(display_level(name, first[name]) for name in names) for names in (named, others)]
-    return "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in lines if line)
+    return named + [name for name in by if name not in ("architecture", "dataset")]
+
+
+def characters(width: float) -> int:
+    """Return how many characters fit into an inch of a panel of a width in inches."""
+    return CHARACTERS if width >= NARROW_PANEL else SMALL_CHARACTERS
+
+
+def panel_title(lines: Iterable[str], width: float) -> str:
+    """Return a title of several lines, wrapped to a panel's width in inches."""
+    most = int(characters(width) * width)
+    return "\n".join(textwrap.fill(line, most, break_on_hyphens=False) for line in lines if line)
+
+
+def set_title(axes: Axes, title: str, width: float) -> None:
+    """Write a panel's title, and make the texts of a narrow panel smaller; its width is in inches."""
+    axes.set_title(title, parse_math=False)
+    if width < NARROW_PANEL:
+        axes.tick_params(labelsize=7)
+        for text, size in ((axes.title, 7.5), (axes.xaxis.label, 8), (axes.yaxis.label, 8)):
+            text.set_fontsize(size)
 
 
 def label_outer_axes(panels: Sequence[Panel]) -> None:
@@ -179,11 +215,6 @@ def non_overlapping_ticks(levels: Iterable[float]) -> list[float]:
         if value - kept[-1] >= (ascending[-1] - ascending[0]) / 10:
             kept.append(value)
     return kept
-
-
-def percent(share: float, digits: int | None = None) -> str:
-    """Return a share in percent, with `digits` digits after the point, or with as few as it takes."""
-    return f"{share * 100:.10g}%" if digits is None else f"{share * 100:.{digits}f}%"
 
 
 def format_as_percent(*axes: Axis) -> None:
@@ -299,9 +330,14 @@ def label_gaps(panel: Panel) -> None:
         label_empty_panel(panel)
         return
     for line, (norm, why) in enumerate(lacking.items()):
-        place: dict[str, Any] = {"transform": panel.axes.transAxes, "ha": "right", "va": "top", "fontsize": 8}
         paper = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}
-        panel.axes.text(0.98, 0.97 - 0.1 * line, f"{NORM_NAMES[norm]}: {why}", color=COLORS[norm], bbox=paper, **place)
+        place: dict[str, Any] = {"transform": at_line(panel.axes, -line), "ha": "right", "va": "top", "fontsize": 8}
+        panel.axes.text(0.98, 0.97, f"{NORM_NAMES[norm]}: {why}", color=COLORS[norm], bbox=paper, **place)
+
+
+def at_line(axes: Axes, line: int) -> Transform:
+    """Return the coordinates of a panel, from 0 to 1, so many lines of small print further up."""
+    return offset_copy(axes.transAxes, axes.get_figure(root=True), y=10 * line, units="points")
 
 
 def label_empty_panel(panel: Panel) -> None:
@@ -314,16 +350,46 @@ def label_empty_panel(panel: Panel) -> None:
 
 
 def add_legend(figure: Figure, handles: Sequence[Artist], notes: Sequence[str]) -> None:
-    """Add a legend to the right of the panels, with notes above it."""
-    figure.legend(
-        handles=[*handles, *_gap_handles(figure)],
-        loc="outside right upper",
-        frameon=False,
-        title="\n".join(notes),
-        title_fontsize=8,
-        alignment="left",
-        handlelength=2.4,
-    )
+    """Add a legend, with notes above it: to the right of the panels where the page has room for it, else below them.
+
+    The figure, which is as wide as its panels so far, grows by what the legend needs.
+
+    Args:
+        figure: the figure with its panels.
+        handles: the entries; those of the gaps that are marked are added.
+        notes: what is drawn and of how many, a phrase each.
+    """
+    handles = [*handles, *_gap_handles(figure)]
+    panels, height = figure.get_size_inches()
+    beside = "\n".join(line for note in notes for line in textwrap.wrap(note, NOTE_CHARACTERS))
+    width, _ = _legend_size(_legend(figure, handles, beside, "outside right upper", 1))
+    if page_width() - width >= MOST_SHRUNK * panels:
+        figure.set_figwidth(min(page_width(), panels + width))
+        return
+    title = textwrap.fill("; ".join(notes), int(1.2 * CHARACTERS * panels))
+    for lines in range(1, len(handles) + 2):
+        figure.legends[-1].remove()
+        columns = -(-len(handles) // lines) or 1
+        width, added = _legend_size(_legend(figure, handles, title, "outside lower center", columns))
+        if width <= panels:
+            break
+    figure.set_figheight(height + added)
+
+
+def _legend(figure: Figure, handles: Sequence[Artist], title: str, place: str, columns: int) -> Legend:
+    """Add a legend to a figure and return it."""
+    look: dict[str, Any] = {"loc": place, "ncols": columns, "columnspacing": 1.5, "handlelength": 2.4}
+    look |= {"frameon": False, "title_fontsize": 8, "alignment": "left"}
+    legend: Legend = figure.legend(handles=handles, title=title, **look)
+    return legend
+
+
+def _legend_size(legend: Legend) -> tuple[float, float]:
+    """Return width and height of a legend in inches."""
+    figure = legend.get_figure(root=True)
+    assert figure is not None
+    box = legend.get_window_extent()
+    return box.width / figure.dpi, box.height / figure.dpi
 
 
 def group_handles() -> list[Artist]:
@@ -369,7 +435,7 @@ def legend_notes(rows: pd.DataFrame, before: Sequence[str] = ("mean ± sd",)) ->
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG and as PDF, and return both paths.
+    """Write a figure in each of `FORMATS`, and return the paths; the same figure always gives the same files.
 
     Args:
         figure: the figure.
@@ -378,12 +444,13 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     Raises:
         BadInputError: the folder can't be made or written.
     """
-    paths = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
+    paths = [stem.with_suffix(f".{kind}") for kind in FORMATS]
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
         with theme():
-            for path in paths:
-                figure.savefig(path)
+            for kind, path in zip(FORMATS, paths, strict=True):
+                figure.savefig(path, metadata=undated.get(kind))
     except OSError as error:
         raise BadInputError(f"figures can't be written to {str(stem.parent)!r}: {error.strerror or error}.") from None
     return paths

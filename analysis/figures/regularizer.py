@@ -1,6 +1,7 @@
 """The effect of the regularizer, against alpha and beside the other arms (Fig. 8)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,9 @@ from matplotlib.ticker import NullLocator
 
 from analysis.cells import varying_settings
 from analysis.figures.bars import bar_style, draw_bars
+from analysis.figures.names import NORM_NAMES, RESULT_NAMES, display_level, display_setting
 from analysis.figures.panels import (
+    NARROW_PANEL,
     Panel,
     add_legend,
     arm_handles,
@@ -25,7 +28,7 @@ from analysis.figures.panels import (
     usable_rows,
 )
 from analysis.figures.svg import add_tooltips
-from analysis.figures.theme import NORM_NAMES, REGULARIZER_LOOKS, RESULT_LOOKS, RESULT_NAMES, theme
+from analysis.figures.theme import REGULARIZER_LOOKS, RESULT_LOOKS, theme
 from analysis.metrics import NEAR_ONE
 from study.settings import format_value
 
@@ -44,7 +47,7 @@ def regularizer_panels(rows: pd.DataFrame) -> Figure:
     long = pd.concat([rows.assign(part=part) for part in ("mem_acc", "clean_acc", *kinds)], ignore_index=True)
     by = [name for name in varying_settings(rows) if name not in ("norm", "regularizer", "alpha")]
     with theme():
-        figure, panels = panel_grid(long, [*by, "part"], "part", share=False, size=(2.7, 2.7))
+        figure, panels = panel_grid(long, [*by, "part"], "part", share=False, size=(2.7, 3.3 if by else 2.7))
         for panel in panels:
             part = panel.rows["part"].iloc[0]
             panel.axes.set(ylim=(-0.04, 1.12), yticks=np.linspace(0, 1, 6))
@@ -78,9 +81,15 @@ def _arm_and_kind_bars(panel: Panel, column: str, kinds: Sequence[str]) -> None:
         height.describe(f"{panel.name}, {name}".replace("\n", " "), unit_name(rows))
         for height, (name, _, _) in zip(spreads, bars, strict=True)
     ]
-    draw_bars(panel.axes, range(len(bars)), spreads, [look for _, _, look in bars], 0.8, texts, with_heights=True)
-    panel.axes.set_xticks(range(len(bars)), [name for name, _, _ in bars], fontsize=7)
-    panel.axes.set(ylim=(0, 1.12), ylabel=RESULT_NAMES[column])
+    narrow = panel.size[0] < NARROW_PANEL
+    draw_bars(panel.axes, range(len(bars)), spreads, [look for _, _, look in bars], 0.8, texts, 0 if narrow else 1)
+    if narrow:
+        look: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+        panel.axes.set_xticks(range(len(bars)), [name.replace("\n", " ") for name, _, _ in bars], fontsize=7, **look)
+    else:
+        panel.axes.set_xticks(range(len(bars)), [name for name, _, _ in bars], fontsize=7)
+    panel.axes.set_ylim(0, 1.12)
+    panel.set_labels("", "accuracy")  # the title says which
     panel.axes.grid(visible=False, axis="x")
 
 
@@ -107,7 +116,7 @@ def _alpha_lines(panel: Panel, kind: str) -> None:
     for column, look in RESULT_LOOKS.items():
         spreads = {alpha: spread(rows[rows["alpha"] == alpha], column) for alpha in alphas}
         texts = [
-            at_alpha.describe(f"{panel.name}, alpha={format_value(alpha)}, {RESULT_NAMES[column]}", unit_name(rows))
+            at_alpha.describe(f"{panel.name}, {display_level('alpha', alpha)}, {RESULT_NAMES[column]}", unit_name(rows))
             for alpha, at_alpha in spreads.items()
         ]
         means, deviations = ([getattr(at_alpha, name) for at_alpha in spreads.values()] for name in ("mean", "sd"))
@@ -116,6 +125,7 @@ def _alpha_lines(panel: Panel, kind: str) -> None:
         for (alpha, at_alpha), text in zip(spreads.items(), texts, strict=True):
             if at_alpha.gap and column == "mem_acc":
                 mark_gap(axes, places[alpha], at_alpha.gap, look["color"], text)
-    axes.set(xscale="log", xlabel="1 − alpha", ylabel="accuracy")
+    panel.set_labels(display_setting("one_minus_alpha"), "accuracy")
+    axes.set_xscale("log")
     axes.set_xticks(list(places.values()), [format_value(place) for place in places.values()], fontsize=8)
     axes.xaxis.set_minor_locator(NullLocator())

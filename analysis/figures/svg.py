@@ -67,7 +67,7 @@ def svg(figure: Figure) -> str:
     always gives the same text, and two different figures have no id in common.
     """
     buffer = io.StringIO()
-    with theme(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "normleak"}):
+    with theme(), mpl.rc_context({"svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     root = ElementTree.fromstring(buffer.getvalue())
     root.remove(next(child for child in root if child.tag.endswith("metadata")))

@@ -24,26 +24,8 @@ DASHES: dict[str, Any] = {
     "layer": (5, 1, 1, 1),
     "rms": (3, 1, 1, 1, 1, 1),
 }
-NORM_NAMES = {
-    "batch": "batch norm",
-    "none": "no norm",
-    "group": "group norm",
-    "instance": "instance norm",
-    "layer": "layer norm",
-    "rms": "RMS norm",
-}
-
 HATCHES = {"batch": "", "none": "////", "group": "....", "instance": "xxxx", "layer": "----", "rms": "++++"}
 """The hatching of an arm's bars, which tells them apart in grey."""
-RESULT_NAMES = {
-    "test_acc": "test accuracy",
-    "mem_acc": "memorization accuracy",
-    "clean_acc": "clean accuracy",
-    "mia_auc": "membership AUC",
-    "mem_loss": "loss, corrupted",
-    "clean_loss": "loss, clean",
-}
-"""The names of results on axes."""
 RESULT_LOOKS: dict[str, dict[str, Any]] = {
     "mem_acc": {"color": "#882255", "marker": "X", "dashes": (None, None)},
     "clean_acc": {"color": "#117733", "marker": "<", "dashes": (4, 2)},
@@ -75,11 +57,17 @@ def theme() -> Iterator[None]:
             "axes.axisbelow": True,
             "grid.color": "#DDDDDD",
             "grid.linewidth": 0.6,
-            "font.size": 10,
-            "axes.titlesize": 10,
+            "font.size": 9,
+            "axes.titlesize": 9,
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "legend.fontsize": 8,
             "figure.constrained_layout.use": True,
-            "savefig.dpi": 160,
+            "savefig.dpi": 300,
             "pdf.fonttype": 42,
+            # An SVG of its own looks the same where the font is missing; one within a page has its text as text.
+            "svg.fonttype": "path",
+            "svg.hashsalt": "normleak",
         }
     ):
         yield

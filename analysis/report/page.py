@@ -15,9 +15,8 @@ from analysis.cells import shared_settings, varying_settings
 from analysis.claims.ledger import NOT_RUN, VERDICTS, Entry, ledger
 from analysis.figures.catalog import draw_figures
 from analysis.figures.membership import memorization_histograms, most_memorized_images
-from analysis.figures.panels import display_level
+from analysis.figures.names import NORM_NAMES, RESULT_NAMES, display_level
 from analysis.figures.svg import svg
-from analysis.figures.theme import NORM_NAMES, RESULT_NAMES
 from analysis.load import Loaded, load_all
 from analysis.report import tables
 from analysis.report.output import Best, Table

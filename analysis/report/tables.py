@@ -243,7 +243,7 @@ def figures_table(data: pd.DataFrame, title: str) -> Table:
     table = Table(title, data, ["sweep", "figure", "in the paper", "what it shows"], [])
     for row in data.to_dict("records"):
         table.add_row(*(str(row[name]) for name in ("sweep", "figure", "place", "caption")))
-        table.notes += [f"figure: {row[kind]}" for kind in ("png", "pdf")]
+        table.notes += [f"figure: {row[kind]}" for kind in ("png", "pdf", "svg")]
     return table
 
 

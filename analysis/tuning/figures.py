@@ -1,6 +1,5 @@
 """The figures of a tuned regularizer: the trade-off, the searches' hypervolume, and the parameters' importance."""
 
-import textwrap
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -17,25 +16,24 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from analysis.figures.panels import LEGEND_WIDTH, MOST_COLUMNS, PANEL, add_legend, percent
-from analysis.figures.svg import add_tooltips
-from analysis.figures.theme import (
-    COLORS,
-    LEAKAGE_COLORMAP,
-    MARKERS,
-    NORM_NAMES,
-    REGULARIZER_MARKERS,
-    SEARCH_LOOKS,
-    theme,
+from analysis.figures.names import NORM_NAMES, display_level, display_levels, display_setting, percent
+from analysis.figures.panels import (
+    NARROW_PANEL,
+    PANEL,
+    TITLE_LINE,
+    add_legend,
+    flowing_places,
+    panel_size,
+    panel_title,
+    set_title,
 )
+from analysis.figures.svg import add_tooltips
+from analysis.figures.theme import COLORS, LEAKAGE_COLORMAP, MARKERS, REGULARIZER_MARKERS, SEARCH_LOOKS, theme
 from analysis.tuning.tradeoff import OBJECTIVE_LABELS, TunedCell, hypervolumes, reference_means, reference_point
 from study.errors import BadInputError
-from study.settings import format_value
 
 LABEL_SIZE = 9
 """The font size of the names of points."""
-TITLE_CHARACTERS = 40
-"""The most characters in a line of a title."""
 
 
 def tradeoff_figure(tuned: Sequence[TunedCell]) -> Figure:
@@ -51,10 +49,9 @@ def tradeoff_figure(tuned: Sequence[TunedCell]) -> Figure:
     aucs = pd.concat([frame["mia_auc"] for cell in tuned for frame in (cell.usable, reference_means(cell))])
     shades = Normalize(aucs.min(), max(aucs.max(), aucs.min() + 1e-3))
     with theme():
-        figure, grid = _panels(len(tuned), LEGEND_WIDTH + 0.8, (4.4, 3.6))
+        figure, grid = _panels([display_levels(cell.levels, cell.levels) for cell in tuned], (5.2, 3.6), narrow=3.4)
         for axes, cell in zip(grid, tuned, strict=True):
             _draw_settings(axes, cell, shades)
-            axes.set_title(textwrap.fill(cell.title, TITLE_CHARACTERS + 10), parse_math=False)
         bar = figure.colorbar(ScalarMappable(shades, LEAKAGE_COLORMAP), ax=grid, shrink=0.8)
         bar.set_label("membership AUC, test set")
         _tradeoff_legend(figure, tuned)
@@ -64,21 +61,28 @@ def tradeoff_figure(tuned: Sequence[TunedCell]) -> Figure:
     return figure
 
 
-def _panels(count: int, legend: float, panel: tuple[float, float] = PANEL) -> tuple[Figure, list[Axes]]:
-    """Return a figure with `count` panels that don't share their axes, and the axes.
+def _panels(
+    titles: Sequence[str], size: tuple[float, float] = PANEL, narrow: float = NARROW_PANEL
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with titled panels that don't share their axes, and the axes.
 
     Args:
-        count: the number of panels.
-        legend: the width of the legend beside them, in inches.
-        panel: width and height of a panel in inches.
+        titles: the panels' titles; each line of one begins a new line.
+        size: width and height of a panel in inches, where there is room for them.
+        narrow: the width to which panels shrink so that more of them stand in a row.
     """
-    rows = -(-count // MOST_COLUMNS)
-    columns = -(-count // rows)
-    figure = Figure(figsize=(panel[0] * columns + legend, panel[1] * rows))
+    places = flowing_places(len(titles), narrow)
+    rows, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
+    width, height = panel_size(columns, size)
+    wrapped = [panel_title(title.splitlines(), width) for title in titles]
+    height += TITLE_LINE * max(title.count("\n") for title in wrapped)
+    figure = Figure(figsize=(width * columns, height * rows))
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in grid[count:]:
+    for axes in grid[len(titles) :]:
         axes.remove()
-    return figure, grid[:count]
+    for axes, title in zip(grid, wrapped, strict=False):
+        set_title(axes, title, width)
+    return figure, grid[: len(titles)]
 
 
 def _draw_settings(axes: Axes, cell: TunedCell, scale: Normalize) -> None:
@@ -93,7 +97,7 @@ def _draw_settings(axes: Axes, cell: TunedCell, scale: Normalize) -> None:
         shades, marker = rows["mia_auc"], REGULARIZER_MARKERS[str(kind)]
         axes.scatter(rows["test_acc"], rows["mem_acc"], c=shades, marker=marker, zorder=3, **edge, **shading)
     texts = [
-        f"{row['regularizer']} alpha={format_value(row['alpha'])}: {_results_text(row)}"
+        f"{row['regularizer']}, {display_level('alpha', row['alpha'])}: {_results_text(row)}"
         for _, row in cell.usable.iterrows()
     ]
     add_tooltips(axes, cell.usable["test_acc"], cell.usable["mem_acc"], texts)
@@ -134,7 +138,7 @@ def _name_points(axes: Axes, cell: TunedCell, dots_per_inch: float) -> None:
     labels = [(NORM_NAMES[row["norm"]], row["test_acc"], row["mem_acc"]) for _, row in references.iterrows()]
     if cell.recommended is not None:
         best = cell.recommended
-        labels.append((f"alpha={format_value(best['alpha'])}", best["test_acc"], best["mem_acc"]))
+        labels.append((display_level("alpha", best["alpha"]), best["test_acc"], best["mem_acc"]))
     # An error bar counts as a row of points.
     mem_acc, test_acc = references["mem_acc"], references["test_acc"]
     bars = [references.assign(test_acc=test_acc + step * references["test_acc_sd"]) for step in np.linspace(-1, 1, 15)]
@@ -185,14 +189,14 @@ def _tradeoff_legend(figure: Figure, tuned: Sequence[TunedCell]) -> None:
         ring = {**point, "markerfacecolor": "none", "markersize": 12, "markeredgewidth": 1.6, "marker": "o"}
         handles.append(Line2D([], [], label="recommended", **ring))
     excluded = sum(len(cell.searched) - len(cell.usable) for cell in tuned)
-    notes = ["means over seeds", "bars: sd over seeds", "front: on the", "validation set"]
+    notes = ["means over seeds", "bars: sd over seeds", "front: on the validation set"]
     add_legend(figure, handles, notes + ([f"{excluded} excluded"] if excluded else []))
 
 
 def hypervolume_figure(tuned: Sequence[TunedCell]) -> Figure:
     """Draw the hypervolume that each search dominates over its trials, a panel a cell."""
     with theme():
-        figure, grid = _panels(len(tuned), LEGEND_WIDTH)
+        figure, grid = _panels([_volume_title(cell) for cell in tuned])
         shown: set[str] = set()
         for axes, cell in zip(grid, tuned, strict=True):
             for search, line in hypervolumes(cell).groupby("search"):
@@ -203,18 +207,21 @@ def hypervolume_figure(tuned: Sequence[TunedCell]) -> Figure:
                 points = zip(line["trials"], line["hypervolume"], strict=True)
                 texts = [f"{search}, {trials} trials: {volume:.4g}" for trials, volume in points]
                 add_tooltips(axes, line["trials"], line["hypervolume"], texts)
-            axes.set(xlabel="trials", ylabel="hypervolume", ylim=(0, None), title="")
+            axes.set(xlabel="trials", ylabel="hypervolume", ylim=(0, None))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            point = ", ".join(f"{value:.3f}" for value in reference_point(cell).values())
-            title = textwrap.fill(cell.title, TITLE_CHARACTERS)
-            axes.set_title(f"{title}\nreference point ({point})", parse_math=False, fontsize=9)
         lines = [
             Line2D([], [], color=color, dashes=dashes, label=search)
             for search, (color, dashes) in SEARCH_LOOKS.items()
             if search in shown
         ]
-        add_legend(figure, lines, ["reference point:", "memorization,", "validation MIA AUC,", "validation accuracy"])
+        add_legend(figure, lines, ["reference point: memorization, validation MIA AUC, validation accuracy"])
     return figure
+
+
+def _volume_title(cell: TunedCell) -> str:
+    """Return the title of a panel of hypervolumes: the cell and the reference point."""
+    point = ", ".join(f"{value:.3f}" for value in reference_point(cell).values())
+    return f"{display_levels(cell.levels, cell.levels)}\nreference point ({point})"
 
 
 def importance_figure(table: pd.DataFrame) -> Figure:
@@ -226,7 +233,8 @@ def importance_figure(table: pd.DataFrame) -> Figure:
     studies = [study for _, study in table.groupby("study", sort=False)]
     parameters = sorted(table["parameter"].unique())
     with theme():
-        figure, grid = _panels(len(studies), LEGEND_WIDTH + 0.6, (4.6, 1.2 + 0.6 * len(parameters)))
+        titles = [f"{study['title'].iloc[0]}\n{study['trials'].iloc[0]} trials" for study in studies]
+        figure, grid = _panels(titles, (4.6, 1.2 + 0.6 * len(parameters)), narrow=3.0)
         for axes, study in zip(grid, studies, strict=True):
             for number, objective in enumerate(OBJECTIVE_LABELS):
                 shares = study[study["objective"] == objective].set_index("parameter")["importance"]
@@ -234,14 +242,14 @@ def importance_figure(table: pd.DataFrame) -> Figure:
                 axes.barh(heights, shares.reindex(parameters), 0.24, **_objective_look(number))
                 height_of = dict(zip(parameters, heights, strict=True))
                 label = OBJECTIVE_LABELS[objective]
-                texts = [f"{name}, {label}: {percent(share, 1)}" for name, share in shares.items()]
+                texts = [
+                    f"{display_setting(str(name))}, {label}: {percent(share, 1)}" for name, share in shares.items()
+                ]
                 add_tooltips(axes, shares, [height_of[name] for name in shares.index], texts)
-            axes.set_yticks(range(len(parameters)), [name.replace("_", " ") for name in parameters])
+            axes.set_yticks(range(len(parameters)), [display_setting(name) for name in parameters])
             axes.set(xlim=(0, 1), xlabel="share of the spread")
             axes.xaxis.set_major_formatter(lambda share, _: f"{share * 100:g}%")
             axes.grid(visible=False, axis="y")
-            title = textwrap.fill(study["title"].iloc[0], TITLE_CHARACTERS)
-            axes.set_title(f"{title}\n{study['trials'].iloc[0]} trials", parse_math=False)
         handles = [
             Patch(label=label, **_objective_look(number)) for number, label in enumerate(OBJECTIVE_LABELS.values())
         ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from analysis.figures.names import display_levels
 from analysis.tuning.tradeoff import OBJECTIVES, TunedCell
 from study.errors import BadInputError
 
@@ -26,9 +27,9 @@ def importances(storage: Path, tuned: Sequence[TunedCell]) -> pd.DataFrame:
         tuned: the cells that the studies searched.
 
     Returns:
-        A row for each study, objective and parameter: `study` (its name), `title` (of the cell), `trials` (those with a
-        result), `objective`, `parameter` and `importance` (a share of 1). A study with too few results has no row, nor
-        has an objective that is the same in all of them.
+        A row for each study, objective and parameter: `study` (its name), `title` (the cell in words), `trials` (those
+        with a result), `objective`, `parameter` and `importance` (a share of 1). A study with too few results has no
+        row, nor has an objective that is the same in all of them.
 
     Raises:
         BadInputError: the file is no storage of Optuna's.
@@ -39,7 +40,9 @@ def importances(storage: Path, tuned: Sequence[TunedCell]) -> pd.DataFrame:
     from sqlalchemy.exc import SQLAlchemyError
 
     url, rows = f"sqlite:///{storage}", []
-    titles = {trial: tuning.title for tuning in tuned for trial in tuning.searched["trial"]}
+    titles = {
+        trial: display_levels(tuning.levels, tuning.levels) for tuning in tuned for trial in tuning.searched["trial"]
+    }
     try:
         for name in (name for name in study.get_all_study_names(url) if name.startswith(STUDIES)):
             loaded = load_study(study_name=name, storage=url)

@@ -44,7 +44,7 @@ class TunedCell:
     """A cell that was tuned: a dataset, a network, k, and whatever else its searches kept fixed.
 
     Attributes:
-        title: the settings that tell the cell from the others.
+        levels: the settings that tell the cell from the others, its dataset, network and k among them.
         base: the settings of the reference, which is norm=batch without a regularizer.
         searched: the settings that TPE tried, as `searched_settings` gives them.
         random: those that random search tried; empty where there was none.
@@ -54,7 +54,7 @@ class TunedCell:
         recommended: the recommended setting, a row of `searched`; None where every setting loses more.
     """
 
-    title: str
+    levels: Mapping[str, Any]
     base: Mapping[str, Any]
     searched: pd.DataFrame
     random: pd.DataFrame
@@ -62,6 +62,11 @@ class TunedCell:
     confirmed: pd.DataFrame
     max_loss: float
     recommended: Mapping[str, Any] | None
+
+    @property
+    def title(self) -> str:
+        """The settings that tell the cell from the others, as a user would type them."""
+        return _title(self.levels)
 
     @property
     def usable(self) -> pd.DataFrame:
@@ -136,15 +141,16 @@ def tuned_cells(
     tuned = []
     for key, members in cells:
         levels = dict(zip(keys.columns, key, strict=True))
-        title = _title(levels, [name for name in keys.columns if keys[name].nunique() > 1])
+        varying = [name for name in keys.columns if keys[name].nunique() > 1]
+        shown = {name: levels[name] for name in dict.fromkeys(["dataset", "architecture", "k", *varying])}
         of_cell = matching_rows(references, {name: levels[name] for name in fixed})
         of_cell = of_cell[of_cell["seed"].isin(members["seed"])]
-        base = _reference_settings(of_cell, title)
+        base = _reference_settings(of_cell, _title(shown))
         by_tpe = searched_settings(members)
         at_random = members.iloc[:0] if random is None else matching_rows(_add_seeds(random), levels)
         tuned.append(
             TunedCell(
-                title=title,
+                levels=shown,
                 base=base,
                 searched=by_tpe,
                 random=searched_settings(at_random) if len(at_random) else by_tpe.iloc[:0],
@@ -289,11 +295,9 @@ def _add_seeds(members: pd.DataFrame) -> pd.DataFrame:
     return members.assign(seeds=members["trial"].map(seeds))
 
 
-def _title(levels: Mapping[str, Any], varying: list[str]) -> str:
-    """Return a cell's title: its dataset, network and k, and the other settings that vary between cells."""
-    names = ["dataset", "architecture", "k"]
-    names += [name for name in varying if name not in names]
-    return " ".join(f"{name}={format_value(levels[name])}" for name in names)
+def _title(levels: Mapping[str, Any]) -> str:
+    """Return settings as a user would type them."""
+    return " ".join(f"{name}={format_value(level)}" for name, level in levels.items())
 
 
 def _reference_settings(references: pd.DataFrame, title: str) -> dict[str, Any]:

@@ -105,9 +105,10 @@ def test_figures_prints_where_the_figures_and_the_records_are(complete: Results)
     done = python("figures", complete)
     assert (done.returncode, done.stderr) == (0, "")
     folder = Path(complete.location) / "mine" / "figures"
-    assert done.stdout.splitlines()[-4:-1] == [
+    assert done.stdout.splitlines()[-5:-1] == [
         f"figure: {folder}/memorization.png",
         f"figure: {folder}/memorization.pdf",
+        f"figure: {folder}/memorization.svg",
         f"records: {complete}/mine",
     ]
     with Image.open(folder / "memorization.png") as image:
@@ -161,7 +162,7 @@ def test_the_audit_prints_every_attack_and_where_its_figures_are(complete: Resul
     assert out.count("rmia_online") == 2 * 3 + 3
     assert "batch - none" in out
     assert files(tmp_path / "figures") == sorted(
-        f"{name}.{suffix}" for name in ("counterfactual", "most_memorized", "roc") for suffix in ("pdf", "png")
+        f"{name}.{suffix}" for name in ("counterfactual", "most_memorized", "roc") for suffix in ("pdf", "png", "svg")
     )
 
 
@@ -183,7 +184,7 @@ def test_the_tradeoff_prints_every_table_and_where_its_figures_are(results: Resu
     ):
         assert said in done.stdout
     folder = Path(results.location) / tuned.SWEEP / "figures"
-    names = [f"{name}.{suffix}" for name in ("hypervolume", "tradeoff") for suffix in ("pdf", "png")]
+    names = [f"{name}.{suffix}" for name in ("hypervolume", "tradeoff") for suffix in ("pdf", "png", "svg")]
     assert files(folder) == sorted(names)
     assert "…" not in done.stdout
 
@@ -231,9 +232,20 @@ def test_the_ledger_prints_every_claim_within_a_hundred_columns(results: Results
 def test_figures_go_where_they_are_asked_for(complete: Results, command, tmp_path: Path):
     code, out, _ = command("figures", complete, "--figures", tmp_path / "figures")
     assert code == 0
-    assert files(tmp_path / "figures") == ["memorization.pdf", "memorization.png"]
+    assert files(tmp_path / "figures") == ["memorization.pdf", "memorization.png", "memorization.svg"]
     assert f"figure: {tmp_path}/figures/memorization.png" in out
     assert not (Path(complete.location) / "mine" / "figures").exists()
+
+
+def test_figures_are_as_wide_as_is_asked_for(complete: Results, command, refusal, tmp_path: Path):
+    sizes = {}
+    for width in (3, 6):
+        assert command("figures", complete, "--figures", tmp_path / str(width), "--width", width)[0] == 0
+        with Image.open(tmp_path / str(width) / "memorization.png") as image:
+            sizes[width] = image.size[0]
+            assert 0.7 * 300 * width < image.size[0] <= 300 * width
+    assert sizes[3] < sizes[6]
+    assert "a figure is 3 to 100 inches wide, not 2.5." in refusal("figures", complete, "--width", 2.5)
 
 
 def test_a_program_can_read_which_figures_there_are(complete: Results, command, tmp_path: Path):
@@ -248,11 +260,11 @@ def test_the_papers_figures_are_drawn_and_what_lacks_is_said(results: Results, c
     code, out, err = command("figures", results, "--figures", tmp_path / "all")
     assert (code, err) == (0, "")
     assert files(tmp_path / "all") == sorted(
-        f"{name}.{kind}" for name in ("fig1", "fig10", "fig18") for kind in ("pdf", "png")
+        f"{name}.{kind}" for name in ("fig1", "fig10", "fig18") for kind in ("pdf", "png", "svg")
     )
     assert "fig2: there are no records of flipped labels at k=5%.\n" in out
     code, out, _ = command("figures", results, "--figures", tmp_path / "one", "--figure", "fig18")
-    assert (code, files(tmp_path / "one")) == (0, ["fig18.pdf", "fig18.png"])
+    assert (code, files(tmp_path / "one")) == (0, ["fig18.pdf", "fig18.png", "fig18.svg"])
     assert "fig2" not in out
     named = ("figures", results, "--figures", tmp_path / "none", "--figure")
     assert "fig2: there are no records of flipped labels at k=5%." in refusal(*named, "fig2")
@@ -265,7 +277,7 @@ def test_figures_of_several_sweeps_do_not_overwrite_each_other(complete: Results
     record(complete, GRID[2:4], sweep="another")
     assert command("figures", complete, "--figures", tmp_path / "figures")[0] == 0
     assert files(tmp_path / "figures") == [
-        f"{sweep}/memorization.{suffix}" for sweep in ("another", "mine") for suffix in ("pdf", "png")
+        f"{sweep}/memorization.{suffix}" for sweep in ("another", "mine") for suffix in ("pdf", "png", "svg")
     ]
 
 
@@ -303,7 +315,7 @@ def test_the_audits_tables_go_to_a_file_and_its_figures_to_a_folder(complete: Re
     where = ["--format", "markdown", "--out", tmp_path / "audit.md", "--figures", tmp_path / "figures"]
     code, out, err = command("membership", complete, "--attack", "rmia_online", *where)
     assert (code, out) == (0, "")
-    assert err.count("figure: ") == 6
+    assert err.count("figure: ") == 9
     assert (tmp_path / "audit.md").read_text().count("**halves: ") == 2
 
 

@@ -13,6 +13,7 @@ from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 from analysis.figures.theme import COLORS
+from analysis.figures.width import page_width
 
 
 def line(axes: Axes, norm: str) -> dict[float, float]:
@@ -49,7 +50,9 @@ def legend(figure: Figure) -> list[str]:
 
 
 def notes(figure: Figure) -> list[str]:
-    return figure.legends[0].get_title().get_text().splitlines()
+    """The notes above the legend, each of which has a line, or several beside each other below the panels."""
+    title = figure.legends[0].get_title().get_text()
+    return title.replace("\n", " ").split("; ") if "; " in title else title.splitlines()
 
 
 def titles(figure: Figure) -> list[str]:
@@ -76,6 +79,7 @@ def check_legible(figure: Figure) -> None:
     """No text is cut off by the figure's edge, and none lies on another."""
     extents = texts(figure)
     assert len(extents) > 5
+    assert figure.get_figwidth() <= page_width() + 1e-9
     for text, box in extents:
         assert figure.bbox.x0 <= box.x0, text
         assert figure.bbox.y0 <= box.y0, text

@@ -9,7 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import same_color
 
 from analysis.figures.memorization import memorization
-from analysis.figures.theme import COLORS, DASHES, HATCHES, MARKERS, NORM_NAMES
+from analysis.figures.names import NORM_NAMES
+from analysis.figures.theme import COLORS, DASHES, HATCHES, MARKERS
 from study.errors import BadInputError
 from study.networks.catalog import NORMS
 from study.trial import Trial
@@ -87,7 +88,7 @@ def test_clean_members_are_neither_drawn_nor_excluded():
     figure = memorization(frame(grid(k=(0, 0.1), norm=("batch", "none"), seed=range(3))))
     assert notes(figure) == ["mean ± sd", "3 seeds"]
     assert {x for x, _ in points(figure.axes[0])} == {0.1}
-    assert titles(figure) == ["LeNet, digits"]
+    assert titles(figure) == ["LeNet on digits"]
 
 
 # Panels
@@ -101,10 +102,10 @@ def test_each_network_dataset_and_other_setting_has_a_panel_of_its_own():
     members.loc[members["lr"] == 1e-5, "mem_acc"] /= 4
     figure = memorization(members)
     assert titles(figure) == [
-        "LeNet, digits\nlr=0.00001",
-        "LeNet, MNIST\nlr=0.00001",
-        "LeNet, digits\nlr=0.001",
-        "LeNet, MNIST\nlr=0.001",
+        "LeNet on digits\nlearning rate 0.00001",
+        "LeNet on MNIST\nlearning rate 0.00001",
+        "LeNet on digits\nlearning rate 0.001",
+        "LeNet on MNIST\nlearning rate 0.001",
     ]
     for axes, (_, panel) in zip(figure.axes, members.groupby(["lr", "dataset"]), strict=True):
         assert line(axes, "batch") == pytest.approx(means(panel, "batch"))
@@ -113,7 +114,7 @@ def test_each_network_dataset_and_other_setting_has_a_panel_of_its_own():
 def test_networks_have_panels_of_their_own():
     members = frame(grid(k=KS, seed=range(2)))
     figure = memorization(pd.concat([members, members.assign(architecture="resnet18")]))
-    assert titles(figure) == ["LeNet, digits", "ResNet18, digits"]
+    assert titles(figure) == ["LeNet on digits", "ResNet18 on digits"]
 
 
 def test_every_k_of_any_panel_is_marked():
@@ -124,7 +125,7 @@ def test_every_k_of_any_panel_is_marked():
         assert [text.get_text() for text in axes.get_xticklabels()] == ["10%", "20%", "30%", "40%"]
 
 
-@pytest.mark.parametrize(("panels", "columns"), [(1, 1), (4, 4), (5, 3), (6, 3), (9, 3)])
+@pytest.mark.parametrize(("panels", "columns"), [(1, 1), (2, 2), (4, 2), (5, 3), (6, 3), (9, 3)])
 def test_panels_fill_their_rows_and_the_lowest_of_each_column_says_what_k_is(panels: int, columns: int):
     figure = memorization(with_datasets(frame(grid(k=(0.1, 0.3), seed=0)), [f"data{n}" for n in range(panels)]))
     assert len(figure.axes) == panels
@@ -158,7 +159,7 @@ def test_many_settings_and_uneven_fractions_stay_legible():
 def test_a_folder_may_have_any_name():
     figure = memorization(with_datasets(frame(grid(k=0.1)), [r"parquet:$\frac$_{x}@1a2b3c4d"]))
     check_legible(figure)
-    assert titles(figure) == ["LeNet, " + r"parquet:$\frac$_{x}@1a2b3c4d"]
+    assert titles(figure) == ["LeNet on " + r"parquet:$\frac$_{x}@1a2b3c4d"]
 
 
 # Little to draw

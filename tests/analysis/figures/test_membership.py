@@ -43,6 +43,6 @@ def test_the_histograms_add_up_to_all_samples(results):
 def test_the_images_come_by_cell_with_what_became_of_them(results):
     found = membership.most_memorized(loaded(results, *TRIALS), results)
     figure = most_memorized_images(found)
-    assert [part.get_suptitle() for part in figure.subfigs] == ["norm=batch", "norm=none"]
+    assert [part.get_suptitle() for part in figure.subfigs] == ["batch norm", "no norm"]
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["2 as 1\n+1.00"] * 24

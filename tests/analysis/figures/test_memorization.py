@@ -68,11 +68,11 @@ def test_every_figure_is_legible_at_either_scale(sweeps: Mapping[Scale, Results]
 
 def test_of_several_networks_and_datasets_each_has_a_row_and_a_column(sweeps: Mapping[Scale, Results]):
     figure = once(sweeps[Scale.paper], "fig1")
-    named = [axes.get_title().split(", ") for axes in figure.axes]
+    named = [axes.get_title().split(" on ") for axes in figure.axes]
     assert [network for network, _ in named[::4]] == ["LeNet", "DenseNet121", "ResNet18", "ResNet34", "ResNet50"]
     assert [dataset for _, dataset in named[:4]] == ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
     members = of(sweeps[Scale.paper], "label_noise", architecture="resnet18", dataset="cifar10")
-    (axes,) = (axes for axes in figure.axes if axes.get_title() == "ResNet18, CIFAR10")
+    (axes,) = (axes for axes in figure.axes if axes.get_title() == "ResNet18 on CIFAR10")
     for norm in ("batch", "none"):
         assert line(axes, norm) == pytest.approx(means(members, norm))
 
@@ -94,7 +94,7 @@ def test_losses_are_the_means_of_corrupted_and_clean_samples_by_epoch(sweeps: Ma
 
 def test_at_the_papers_scale_losses_are_of_the_papers_network_and_of_its_dataset(sweeps: Mapping[Scale, Results]):
     figure = once(sweeps[Scale.paper], "fig2")
-    assert titles(figure) == ["LeNet, MNIST", "LeNet, FashionMNIST", "LeNet, CIFAR10", "LeNet, CIFAR100"]
+    assert titles(figure) == ["LeNet on MNIST", "LeNet on FashionMNIST", "LeNet on CIFAR10", "LeNet on CIFAR100"]
     assert "LeNet of 5 networks" in notes(figure)
     assert len(once(sweeps[Scale.paper], "fig10").axes) == 3 * 6
     assert {"3 of 5 networks", "CIFAR10 of 4 datasets"} <= set(notes(once(sweeps[Scale.paper], "fig10")))
@@ -130,7 +130,7 @@ def test_densities_of_gradient_norms_add_up_to_one_and_those_of_flipped_samples_
 )
 def test_roc_curves_have_a_panel_for_each_network_and_amount(sweeps, name: str, cells: list[str]):
     figure = once(sweeps[Scale.paper], name)
-    networks = ["ResNet18, CIFAR10", "ResNet34, CIFAR10", "ResNet50, CIFAR10"]
+    networks = ["ResNet18 on CIFAR10", "ResNet34 on CIFAR10", "ResNet50 on CIFAR10"]
     assert titles(figure) == [f"{network}\n{cell}".rstrip() for cell in cells for network in networks]
     for axes in figure.axes:
         assert {norm: len(colored(axes, norm)) for norm in ("batch", "none")} == {"batch": 1, "none": 1}
@@ -196,7 +196,7 @@ def test_every_batch_size_is_a_level_of_its_own(sweeps: Mapping[Scale, Results])
 def test_test_accuracy_is_beside_memorization(sweeps: Mapping[Scale, Results]):
     figure = once(sweeps[Scale.quick], "fig18")
     members = of(sweeps[Scale.quick], "label_noise", norm="batch").groupby("k")
-    assert titles(figure) == ["LeNet, digits\ntest accuracy", "LeNet, digits\nmemorization accuracy"]
+    assert titles(figure) == ["LeNet on digits\ntest accuracy", "LeNet on digits\nmemorization accuracy"]
     for axes, column in zip(figure.axes, ("test_acc", "mem_acc"), strict=True):
         assert line(axes, "batch") == pytest.approx(members[column].mean().to_dict())
 
@@ -264,7 +264,7 @@ def test_a_panel_without_a_record_is_empty_though_another_has_one(results: Resul
     lacking(results, sweep, lambda trial: trial.dataset == "cifar10" and trial.k == 0.05, **few)
     figure = draw(results, name, partial=True)
     check_legible(figure)
-    (empty,) = (axes for axes in figure.axes if axes.get_title() in ("LeNet, CIFAR10", "LeNet, CIFAR10\nk = 5%"))
+    (empty,) = (axes for axes in figure.axes if axes.get_title() in ("LeNet on CIFAR10", "LeNet on CIFAR10\nk = 5%"))
     assert [text.get_text() for text in empty.texts] == ["no record"]
     assert not colored(empty, "batch")
     assert any("missing" in note for note in notes(figure))

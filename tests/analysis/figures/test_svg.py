@@ -29,7 +29,7 @@ def test_every_mean_answers_to_the_mouse_where_it_is_drawn():
     circles = tips(svg(drawn))
     said = {circle.get("data-tip") for circle in circles}
     mean, sd = (getattr(members.query("norm == 'none' and k == 0.2")["mem_acc"], name)() for name in ("mean", "std"))
-    assert f"LeNet, digits, no norm, k = 20%: {mean:.1%} ± {sd:.1%} (2 seeds)" in said
+    assert f"LeNet on digits, no norm, k = 20%: {mean:.1%} ± {sd:.1%} (2 seeds)" in said
     assert len(said) == len(circles) == 6
     for circle in circles:
         assert [child.text for child in circle if child.tag == f"{SVG}title"] == [circle.get("data-tip")]

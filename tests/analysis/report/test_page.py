@@ -230,7 +230,7 @@ def test_the_audit_and_the_trade_off_have_parts_of_their_own(results: Results):
     for verb in ("tables", "claims", "membership", "tradeoff", "figures", "report"):
         assert f"python -m analysis {verb} {results}\n" in page
     tips = re.findall(r'data-tip="(.*?)"', page)
-    for told in ("hinge alpha=0.95: memorization ", "TPE, 5 trials: ", "samples memorized "):
+    for told in ("hinge, alpha = 0.95: memorization ", "TPE, 5 trials: ", "samples memorized "):
         assert any(told in tip for tip in tips)
 
 

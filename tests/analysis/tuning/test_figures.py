@@ -7,10 +7,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.text import Annotation
 
+from analysis.figures.names import display_level
 from analysis.tuning import figures
 from analysis.tuning.tradeoff import TunedCell, hypervolumes, reference_means
 from study.record.results import Results
-from study.settings import format_value
 from tests.analysis.figures.drawn import check_legible
 from tests.analysis.tuning.test_tradeoff import REFERENCES, everything, only_cell, setting, write
 
@@ -40,7 +40,7 @@ def test_every_setting_is_a_point_and_every_name_is_legible(results: Results, co
             assert np.isclose(clouds, [row["test_acc"], row["mem_acc"]]).all(axis=1).any()
         names = [text for text in axes.texts if isinstance(text, Annotation)]
         assert tuning.recommended is not None
-        alpha = f"alpha={format_value(tuning.recommended['alpha'])}"
+        alpha = display_level("alpha", tuning.recommended["alpha"])
         assert {text.get_text() for text in names} == {"batch norm", "no norm", alpha}
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

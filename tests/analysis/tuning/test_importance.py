@@ -51,7 +51,7 @@ def test_an_objective_hangs_on_what_decides_it(results: Results, storage: Path):
     (tuning,) = tuned.tuned_cells_of(results)
     table = importances(storage, [tuning])
     assert set(table["trials"]) == {8}
-    assert set(table["title"]) == {tuning.title}
+    assert set(table["title"]) == {"LeNet on digits, k = 10%"}
     shares = table.set_index(["objective", "parameter"])["importance"]
     assert shares["mem_acc", "one_minus_alpha"] > 0.9
     assert shares["val_acc", "kind"] > 0.9
