@@ -93,7 +93,9 @@ def tabulate(
             table = tables.ablation_table(levels, factor, f"{loaded.sweep}: {factor}, {over}, mean ± sd over seeds")
             table.notes += companions_note(loaded.members, factor)
         elif across is not None:
-            table = tables.pivot_table(tables.pivot(loaded.members, across, metrics), _title(loaded))
+            table = tables.pivot_table(
+                tables.pivot(loaded.members, across, metrics), f"{_title(loaded)}, across {across}"
+            )
         elif with_effects:
             table = _effects(loaded, metrics)
         elif with_curves:
