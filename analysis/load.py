@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.cells import varying_settings
 from study.errors import BadInputError, unknown
+from study.mia.audit import MAIN_ATTACK
 from study.record.results import Results
-from study.settings import FOLDER_FIELDS
+from study.settings import FOLDER_FIELDS, format_value
 from study.trial import Trial
 from sweeps.plan import Plan
 
@@ -34,6 +36,8 @@ class Loaded:
         missing: the number of these that have no record; 0 unless a partial grid was asked for.
         lacking: the trials that lack some of their members, as a user would write them.
         unplanned: the number of members that no plan asks for; 0 unless a partial grid was asked for.
+        unattacked: the cells, as a user would write them, each with its number of models that were not attacked with
+            the others as shadows, though they were trained for that.
     """
 
     sweep: str
@@ -42,19 +46,29 @@ class Loaded:
     missing: int
     lacking: tuple[str, ...] = ()
     unplanned: int = 0
+    unattacked: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[str]:
-        """A sentence on the members that a partial grid lacks, and one on those that are in no plan."""
+        """A sentence each on the members that a partial grid lacks, that are in no plan, and that were not attacked."""
         sentences = []
         if self.missing:
-            named = [f"[{trial}]" for trial in self.lacking[:NAMED]]
-            more = len(self.lacking) - len(named)
-            of = "; ".join(named + ([f"and {more} more"] if more else []))
+            of = _some([f"[{trial}]" for trial in self.lacking])
             sentences.append(f"{self.sweep}: {self.missing} of {self.planned} planned members are missing, of {of}.")
         if self.unplanned:
             sentences.append(f"{self.sweep}: {self.unplanned} members are in no plan and are included.")
+        if self.unattacked:
+            sentences.append(
+                f"{self.sweep}: models that tell no samples apart, or have too few others as shadows, have no "
+                f"membership AUC: {_some(self.unattacked)}."
+            )
         return sentences
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - NAMED
+    return "; ".join([*names[:NAMED], *([f"and {more} more"] if more > 0 else [])])
 
 
 def load_all(results: Results, sweep: str | None = None, partial: bool = False) -> list[Loaded]:
@@ -101,7 +115,8 @@ def load(results: Results, sweep: str, partial: bool = False) -> Loaded:
     if members.empty:
         raise BadInputError(f"{sweep}: none of its {len(planned)} planned members has a record yet.")
     unplanned = len(recorded - planned)
-    return Loaded(sweep, _one_row_a_network(members), len(planned), len(missing), tuple(map(str, lacking)), unplanned)
+    members, unattacked = _without_other_attacks(_one_row_a_network(members))
+    return Loaded(sweep, members, len(planned), len(missing), tuple(map(str, lacking)), unplanned, unattacked)
 
 
 def with_missing(loaded: Loaded, results: Results) -> pd.DataFrame:
@@ -149,6 +164,28 @@ def _one_row_a_network(members: pd.DataFrame) -> pd.DataFrame:
     """
     with_results_first = members.sort_values("status", key=lambda status: status != "ok", kind="stable")
     return with_results_first.drop_duplicates(NETWORK).sort_index()
+
+
+def _without_other_attacks(members: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the members without the AUC of models on halves that another attack than the main one gave, and whose.
+
+    A trial that has no shadows for a model leaves it what one threshold gives, which is no number to compare with those
+    of the main attack.
+    """
+    attack = members["mia_attack"]
+    other = (members["protocol"] == "splits") & attack.notna() & (attack != MAIN_ATTACK)
+    if not other.any():
+        return members, ()
+    cleared = members.assign(
+        **{name: members[name].mask(other) for name in ("mia_auc", "mia_attack", "mia_tpr_at_1e3fpr")}
+    )
+    settings = varying_settings(members) or ["norm"]
+    cells = members[other].groupby([*settings, "seed"], sort=True)
+    told = []
+    for key, models in cells:
+        levels = " ".join(f"{name}={format_value(level)}" for name, level in zip([*settings, "seed"], key, strict=True))
+        told.append(f"{len(models)} of {levels}")
+    return cleared, tuple(told)
 
 
 def _empty(results: Results) -> BadInputError:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from analysis.cells import CELL_SETTINGS, varying_settings
 from analysis.load import Loaded
 from study.errors import BadInputError
-from study.mia.audit import ATTACKS, attack_scores
+from study.mia.audit import ATTACKS, MAIN_ATTACK, attack_scores
 from study.mia.counterfactual import Memorization, counterfactual_memorization
 from study.mia.intervals import Interval, mean_auc, mean_auc_difference
 from study.mia.roc import ALL, AttackMetrics, metrics_by_group
 from study.record.results import Results
+from study.trial import FEWEST_MODELS
 
 DEFAULT_ATTACKS = tuple(name for name in ATTACKS if "/" not in name)
 """The attacks of a table unless others are named: of each LiRA the one with shrunk variances."""
@@ -32,14 +33,16 @@ class CellAudit:
 
     Attributes:
         settings: the settings of the cell, and the seed.
+        models: the number of each model among those of its seed, int64 [N].
         scores: the membership scores, float64 [Q, N, S], for each of Q queries of a sample.
         is_member: whether a model was trained on a sample, bool [N, S].
         correct: whether a model gives a sample its assigned label, bool [N, S].
         groups: the group of each sample, [S].
-        excluded: the number of further models, which failed or diverged.
+        excluded: the number of further models, which failed, diverged or tell no samples apart.
     """
 
     settings: dict[str, Any]
+    models: NDArray[np.int64]
     scores: NDArray[np.float64]
     is_member: NDArray[np.bool_]
     correct: NDArray[np.bool_]
@@ -50,6 +53,13 @@ class CellAudit:
     def norm(self) -> str:
         """The norm, which is the arm."""
         return str(self.settings["norm"])
+
+    def of_models(self, models: NDArray[np.int64]) -> "CellAudit":
+        """Return the audit of some of its models alone, which then are one another's shadows."""
+        kept = np.isin(self.models, models)
+        excluded = self.excluded + int((~kept).sum())
+        parts = (self.scores[:, kept], self.is_member[kept], self.correct[kept])
+        return CellAudit(self.settings, self.models[kept], *parts, self.groups, excluded)
 
     def group_names(self) -> list[str]:
         """Return `all`, and every group if there are several."""
@@ -80,7 +90,7 @@ def audit_cells(loaded: Loaded, results: Results) -> list[CellAudit]:
         results: the folder that they were loaded from.
 
     Raises:
-        BadInputError: there is no such cell, all models of one failed, or its samples are incomplete.
+        BadInputError: there is no such cell, none has models that were attacked, or the samples of one are incomplete.
     """
     members = loaded.members[loaded.members["protocol"] == "splits"]
     if members.empty:
@@ -88,16 +98,23 @@ def audit_cells(loaded: Loaded, results: Results) -> list[CellAudit]:
             f"{loaded.sweep} has no models on halves of D'; the sweep membership has, or add --set protocol=splits."
         )
     ordered = members.sort_values([*varying_settings(members), "seed", "model"])
-    return [_audit_cell(loaded.sweep, models, results) for _, models in ordered.groupby(["cell", "seed"], sort=False)]
+    cells = [models for _, models in ordered.groupby(["cell", "seed"], sort=False)]
+    audited = [_audit_cell(loaded.sweep, models, results) for models in cells if _attacked(models).any()]
+    if not audited:
+        raise BadInputError(f"{loaded.sweep}: no cell has enough models that could be attacked.")
+    return audited
+
+
+def _attacked(models: pd.DataFrame) -> pd.Series:
+    """Return which models were attacked with the others as shadows; `Loaded.notes` tells of those that weren't."""
+    return (models["status"] == "ok") & (models["mia_attack"] == MAIN_ATTACK)
 
 
 def _audit_cell(sweep: str, models: pd.DataFrame, results: Results) -> CellAudit:
     """Return the audit of one cell and seed, whose rows of `members` are given."""
-    usable = models[models["status"] == "ok"]
+    usable = models[_attacked(models)]
     first = models.iloc[0]
     settings = {name: first[name] for name in (*CELL_SETTINGS, "seed")}
-    if usable.empty:
-        raise BadInputError(f"{sweep}: all models of the cell {first['cell']} failed or diverged.")
     samples = results.read(sweep, "samples", COLUMNS, trials=set(usable["trial"])).to_pandas()
     samples = samples[samples["member"].isin(usable["member"])].sort_values(["member", "sample"])
     counts = samples.groupby("member").size()
@@ -108,7 +125,8 @@ def _audit_cell(sweep: str, models: pd.DataFrame, results: Results) -> CellAudit
     queries = [name for name in ("score", "mirror_score") if samples[name].notna().all()]
     scores = np.stack([samples[name].to_numpy(np.float64).reshape(shape) for name in queries])
     groups = samples["group"].astype(str).to_numpy().reshape(shape)[0]
-    return CellAudit(settings, scores, is_member, correct, groups, len(models) - len(usable))
+    numbers = usable.sort_values("member")["model"].to_numpy(np.int64)
+    return CellAudit(settings, numbers, scores, is_member, correct, groups, len(models) - len(usable))
 
 
 def attack_table(audited: Sequence[CellAudit], names: Iterable[str] = DEFAULT_ATTACKS) -> pd.DataFrame:
@@ -144,7 +162,8 @@ def auc_differences(
 ) -> pd.DataFrame:
     """Return the AUC of every other arm minus that of the reference arm, cell by cell.
 
-    The models of two arms have the same members, so that the difference is paired.
+    The models of two arms have the same members, so that the difference is paired. A model that one arm lacks, because
+    it failed or was not attacked, is left out of the other too, and of its shadows.
 
     Args:
         audited: the audits of the cells.
@@ -153,7 +172,8 @@ def auc_differences(
 
     Returns:
         A row for each pair of cells, attack and group: the settings that vary, `arm`, `reference`, `attack`, `group`,
-        `difference` with `low` and `high`, and `targets`. No rows where no arm has a partner.
+        `difference` with `low` and `high`, and `targets`. No rows where no arm has a partner, or both have too few
+        models in common.
 
     Raises:
         BadInputError: the models of two arms don't have the same members, or there is no such attack.
@@ -178,12 +198,16 @@ def _pairs(audited: Sequence[CellAudit], reference: str) -> Iterator[tuple[CellA
         partner = references.get(_settings_but_norm(arm))
         if partner is None or arm.norm == reference:
             continue
-        if not np.array_equal(arm.is_member, partner.is_member):
+        both = np.intersect1d(arm.models, partner.models)
+        if len(both) < FEWEST_MODELS:
+            continue
+        sides = arm.of_models(both), partner.of_models(both)
+        if not np.array_equal(sides[0].is_member, sides[1].is_member):
             raise BadInputError(
-                f"the models with norm={arm.norm} and norm={reference} don't have the same members, because some "
-                f"failed or diverged; a difference between them would not be paired."
+                f"the models with norm={arm.norm} and norm={reference} don't have the same members; "
+                "a difference between them would not be paired."
             )
-        yield arm, partner
+        yield sides
 
 
 def _settings_but_norm(cell: CellAudit) -> tuple[Any, ...]:

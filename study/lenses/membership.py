@@ -19,6 +19,7 @@ from study.data.corruption import Corrupted
 from study.errors import BadInputError
 from study.lenses.trained import Trained
 from study.mia.audit import MAIN_ATTACK, audit
+from study.mia.checks import tell_apart
 from study.mia.counterfactual import counterfactual_memorization
 from study.mia.roc import AttackMetrics, attack_metrics
 from study.record.rows import Measurement, Measurements, Records, Row
@@ -113,7 +114,8 @@ def audit_with_shadows(trial: Trial, members: Sequence[Member], records: Records
     """Attack the models of each seed with one another as shadows, and find the images that they memorized most.
 
     The rows of `attacks` and `images` are added to the records, and the columns of `members` on membership are those of
-    the main attack. Models that diverged are left out; where too few are left, what one threshold gives stands.
+    the main attack. Models that diverged are left out, and so are dead ones, which have the same score on every sample;
+    what one threshold gives stands for these, and for all models where too few are left.
 
     Args:
         trial: one with `protocol=splits`.
@@ -124,9 +126,10 @@ def audit_with_shadows(trial: Trial, members: Sequence[Member], records: Records
         rows = [row for row in records.members if row["seed"] == seed and row["status"] == "ok"]
         if not rows:
             continue
+        samples, rows = _of_live_models(records.tables["samples"], rows)
+        if not rows:
+            continue
         numbers = [row["member"] for row in rows]
-        samples: pa.Table = records.tables["samples"]
-        samples = samples.filter(pc.is_in(samples["member"], pa.array(numbers, pa.int32())))
         attacks = attack_all(samples, len(rows))
         records.tables["attacks"] += [{**row, "trial": trial.id, "member": numbers[row["member"]]} for row in attacks]
         for model, row in enumerate(rows):
@@ -134,6 +137,15 @@ def audit_with_shadows(trial: Trial, members: Sequence[Member], records: Records
         corrupted = next(member.corrupted for member in members if (member.trial.id, member.seed) == (trial.id, seed))
         images = most_memorized(samples, len(rows), corrupted)
         records.tables["images"] += [{"trial": trial.id, "seed": seed, **row} for row in images]
+
+
+def _of_live_models(samples: pa.Table, rows: list[Row]) -> tuple[pa.Table, list[Row]]:
+    """Return the samples and the rows of those of the models that tell samples apart."""
+    numbers = [row["member"] for row in rows]
+    own = samples.filter(pc.is_in(samples["member"], pa.array(numbers, pa.int32())))
+    alive = tell_apart(_queries(own, len(rows)))
+    live = [row for row, is_alive in zip(rows, alive, strict=True) if is_alive]
+    return own.filter(np.repeat(alive, len(own) // len(rows))), live
 
 
 def attack_all(samples: pa.Table, models: int) -> list[Row]:

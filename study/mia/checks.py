@@ -24,12 +24,23 @@ def check_scores(scores: NDArray[Any], is_member: Mask) -> None:
         raise BadInputError("membership can't be judged from scores that are not finite.")
 
 
+def tell_apart(scores: Scores) -> Mask:
+    """Return which models tell samples apart, bool [N]: a dead one has the same score on every sample.
+
+    Args:
+        scores: [N, S], or [Q, N, S] of Q queries, of which each must tell samples apart.
+    """
+    by_query = scores.reshape(-1, *scores.shape[-2:])
+    apart: Mask = np.all([(query != query[:, :1]).any(axis=1) for query in by_query], axis=0)
+    return apart
+
+
 def valid_scores(scores: Scores, is_member: Mask) -> tuple[Floats, Mask]:
     """Return the scores in float64 and the mask, if an attack can be run on them."""
     check_scores(scores, is_member)
     if scores.ndim != 2 or not scores.size:
         raise BadInputError(f"an attack needs scores by model and sample, not of shape {scores.shape}.")
-    (constant,) = np.nonzero((scores == scores[:, :1]).all(axis=1))
+    (constant,) = np.nonzero(~tell_apart(scores))
     if len(constant):
         raise BadInputError(f"model {constant[0]} has the same score on every sample: it tells nothing apart.")
     return scores.astype(np.float64), is_member

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
@@ -123,6 +124,22 @@ def test_models_that_diverged_are_left_out_of_the_attacks(split):
     assert {row["member"] for row in broken.tables["attacks"]} == set(range(8)) - {1}
     assert broken.members[1]["mia_auc"] is None
     assert broken.members[0]["mia_auc"] != ordinary.members[0]["mia_auc"]
+
+
+def test_a_model_that_tells_no_samples_apart_is_no_shadow_and_no_target():
+    trial = replace(SPLITS, seed=(2,), models=8)
+    broken = run.run(trial, NOWHERE, backend="single")
+    before = broken.members[1]["mia_auc"]
+    broken.tables["attacks"], broken.tables["images"] = [], []
+    broken.members[1] |= {"mia_attack": "global_threshold", "mia_auc": 0.5}
+    samples = broken.tables["samples"]
+    constant = pc.if_else(pc.equal(samples["member"], 1), pa.scalar(0.25, pa.float32()), samples["score"])
+    broken.tables["samples"] = samples.set_column(samples.schema.get_field_index("score"), "score", constant)
+    members = run.make_members([trial], load("digits", NOWHERE, 61), NOWHERE, "cpu")
+    membership.audit_with_shadows(trial, members, broken)
+    assert {row["member"] for row in broken.tables["attacks"]} == set(range(8)) - {1}
+    assert [row["mia_attack"] for row in broken.members] == ["lira_online", "global_threshold"] + ["lira_online"] * 6
+    assert broken.members[1]["mia_auc"] == 0.5 != before
 
 
 def test_mirror_images_are_scored_in_the_order_of_the_samples():

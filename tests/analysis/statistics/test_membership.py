@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from analysis.load import Loaded, load
+from analysis.metrics import select_metrics
 from analysis.statistics import membership
+from analysis.statistics.paired import compare
 from study.data.splits import halves
 from study.errors import BadInputError
 from study.mia.audit import ATTACKS
@@ -37,8 +39,10 @@ def scores(trial: Trial, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return (GAP[trial.norm] * is_member + noise).astype(np.float32), is_member
 
 
-def write(results: Results, *trials: Trial, lost: tuple[int, ...] = (), sweep: str = "mine") -> None:
-    """Records of trials, of which the models that are lost diverged."""
+def write(
+    results: Results, *trials: Trial, lost: tuple[int, ...] = (), dead: tuple[int, ...] = (), sweep: str = "mine"
+) -> None:
+    """Records of trials, of which the lost models diverged and the dead ones give every sample one score."""
     plan(results, trials, sweep)
     image = io.BytesIO()
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(image, format="PNG")
@@ -46,7 +50,10 @@ def write(results: Results, *trials: Trial, lost: tuple[int, ...] = (), sweep: s
         members, samples, images = [], [], []
         for number, (seed, model) in enumerate(trial.members):
             of_model, is_member = (each[model] for each in scores(trial, seed))
-            outcome = {"status": "diverged"} if model in lost else {"status": "ok", "mia_auc": 0.5}
+            attack = "global_threshold" if model in dead else "lira_online"
+            outcome: dict[str, object] = {"status": "ok", "mia_auc": 0.5, "mia_attack": attack}
+            if model in lost:
+                outcome = {"status": "diverged"}
             members.append({"trial": trial.id, "member": number, **describe(trial, seed, model), **outcome})
             if model not in lost:
                 samples += [
@@ -58,7 +65,7 @@ def write(results: Results, *trials: Trial, lost: tuple[int, ...] = (), sweep: s
                         "label": sample % 4,
                         "original_label": sample % 4,
                         "is_member": bool(is_member[sample]),
-                        "score": float(of_model[sample]),
+                        "score": 0.0 if model in dead else float(of_model[sample]),
                         "correct": bool(of_model[sample] > 0),
                     }
                     for sample in range(SAMPLES)
@@ -123,14 +130,39 @@ def test_seeds_are_audits_of_their_own(results):
     )
 
 
-def test_a_model_that_diverged_is_left_out_and_its_arm_has_no_paired_difference(results):
+def test_a_model_that_diverged_or_is_dead_is_left_out_of_both_arms_and_of_their_shadows(results):
     plan(results, TRIALS)
     write(results, TRIALS[0], lost=(2,))
-    write(results, TRIALS[1])
+    write(results, TRIALS[1], dead=(5,))
     audited = membership.audit_cells(load(results, "mine"), results)
-    assert {(one.excluded, one.is_member.shape) for one in audited} == {(1, (7, SAMPLES)), (0, (8, SAMPLES))}
-    with pytest.raises(BadInputError, match="don't have the same members"):
-        membership.auc_differences(audited, ["global_threshold"])
+    assert [(one.excluded, one.models.tolist()) for one in audited] == [
+        (1, [0, 1, 3, 4, 5, 6, 7]),
+        (1, [0, 1, 2, 3, 4, 6, 7]),
+    ]
+    (row,) = membership.auc_differences(audited, ["lira_online"]).query("group == 'all'").to_dict("records")
+    both = [0, 1, 3, 4, 6, 7]
+    sides = {trial.norm: [each[both] for each in scores(trial, 3)] for trial in TRIALS}
+    arm, none = (ATTACKS["lira_online"](*sides[norm]) for norm in ("batch", "none"))
+    wanted = mean_auc_difference(arm, none, sides["batch"][1])
+    assert (row["difference"], row["low"], row["high"], row["targets"]) == (wanted.mean, wanted.low, wanted.high, 6)
+
+
+def test_what_a_threshold_gives_where_there_are_too_few_shadows_is_nowhere_among_lira_s(results):
+    plan(results, TRIALS)
+    write(results, TRIALS[0])
+    write(results, TRIALS[1], dead=tuple(range(MODELS)))
+    found = load(results, "mine")
+    without = found.members["norm"] == TRIALS[1].norm
+    assert found.members.loc[without, "mia_auc"].isna().all()
+    assert found.members.loc[~without, "mia_auc"].notna().all()
+    assert found.notes == [
+        "mine: models that tell no samples apart, or have too few others as shadows, have no membership AUC: "
+        f"8 of norm={TRIALS[1].norm} seed=3."
+    ]
+    (audited,) = membership.audit_cells(found, results)
+    assert audited.norm == TRIALS[0].norm
+    comparison = compare(found.members, "norm", metrics=select_metrics(["mia_auc"]))
+    assert comparison["n"].tolist() == [0]
 
 
 def test_without_a_partner_there_is_no_difference(results):
