@@ -223,7 +223,10 @@ def test_the_ledger_prints_every_claim_within_a_hundred_columns(results: Results
     assert max(map(len, table)) <= 100
     (line,) = (line for line in table if "fig1-above" in line)
     assert [cell.strip() for cell in line.split("│")][2:4] == ["held", "3"]
-    assert "  held: quickstart on digits, lenet; in 2 of 2 cells\n" in out
+    assert (
+        "  held: quickstart on digits, lenet (of the paper's 0 of 4 datasets, 1 of 5 networks); in 2 of 2 cells\n"
+        in out
+    )
     assert f"  not run: python -m sweeps run ood --results {results}\n" in out
     assert out.splitlines()[-2].endswith(" not run")
     assert "fig3-above" not in command("claims", results, "--sweep", "quickstart")[1]
