@@ -1,5 +1,6 @@
 """Bars for each level of a setting, the arms side by side."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from analysis.cells import varying_settings
-from analysis.figures.names import NORM_NAMES, RESULT_NAMES, display_level, ordered_levels, percent
+from analysis.cells import CELL_SETTINGS, varying_settings
+from analysis.figures.names import NORM_NAMES, RESULT_NAMES, display_level, display_levels, ordered_levels, percent
 from analysis.figures.panels import (
     NARROW_PANEL,
     Panel,
@@ -29,9 +30,12 @@ from analysis.figures.panels import (
 from analysis.figures.svg import add_tooltips
 from analysis.figures.theme import COLORS, HATCHES, theme
 from study.errors import BadInputError
+from study.settings import DEFAULTS
 
 ARMS_WIDTH = 0.8
 """The share of a level's place that its arms take together."""
+LABEL_CHARACTERS = 22
+"""The most characters in a line of a cell's name beside its bar."""
 MIXTURE = ("corruption", "ood", "k")
 """The settings that say which samples of D' are atypical."""
 
@@ -144,6 +148,79 @@ def draw_bars(
             axes.text(
                 place, top + 0.015, percent(height.mean, digits).rstrip("%"), ha="center", va="bottom", fontsize=7
             )
+
+
+def cell_bars(rows: pd.DataFrame, columns: Sequence[str] = ("mem_acc",), notes: Sequence[str] = ()) -> Figure:
+    """Draw a result as a lying bar for each cell, named by what tells it from most others: the arms of a confirmation.
+
+    Args:
+        rows: the members to draw.
+        columns: the results, with a panel each where there are several.
+        notes: further notes of the legend.
+
+    Raises:
+        BadInputError: no member has a result.
+    """
+    long = long_form(rows, columns)
+    if long["value"].isna().all():
+        raise BadInputError("none of its members gave a result.")
+    by = [name for name in ("architecture", "dataset") if rows[name].nunique() > 1]
+    names = _cell_names(rows, [name for name in CELL_SETTINGS if name not in by and rows[name].nunique() > 1])
+    by += ["result"] * (len(columns) > 1)
+    height = 0.8 + 0.3 * long.assign(name=long["cell"].map(names)).groupby(by or "dataset")["name"].nunique().max()
+    with theme():
+        figure, panels = panel_grid(long, by, share=False, size=(4.6, height), narrow=3.0)
+        for panel in panels:
+            _lying_bars(panel, names)
+        handles = [Patch(label=NORM_NAMES[norm], **bar_style(norm)) for norm in arms(rows)]
+        add_legend(figure, handles, [*legend_notes(rows), *notes])
+    return figure
+
+
+def _cell_names(rows: pd.DataFrame, settings: Sequence[str]) -> dict[str, str]:
+    """Return the name in words of each cell: what it has another level of than most others have, or else its norm.
+
+    Args:
+        rows: the members.
+        settings: the settings that vary within a panel.
+    """
+    cells = rows.drop_duplicates("cell")
+    # Of levels that are as common the default is taken, which a study's arms are changes of.
+    usual = {
+        name: max(dict.fromkeys(cells[name]), key=lambda level: ((cells[name] == level).sum(), level == DEFAULTS[name]))
+        for name in settings
+    }
+    names = {}
+    for cell in cells.to_dict("records"):
+        changed = [name for name in settings if cell[name] != usual[name]]
+        names[cell["cell"]] = display_levels(cell, changed or ["norm"])
+    return names
+
+
+def _lying_bars(panel: Panel, names: Mapping[str, str]) -> None:
+    """Draw a bar for each cell of a panel, the first on top, with its height beside it."""
+    axes, column = panel.axes, panel.rows["result"].iloc[0]
+    cells = [cell for cell in names if (panel.rows["cell"] == cell).any()]
+    axes.set(xlim=(0, 1.18), xticks=np.linspace(0, 1, 6), ylim=(len(cells) - 0.4, -0.6))
+    axes.set_yticks(range(len(cells)), [textwrap.fill(names[cell], LABEL_CHARACTERS) for cell in cells])
+    axes.grid(visible=False, axis="y")
+    panel.set_labels(RESULT_NAMES[column], "")
+    is_auc = column == "mia_auc"
+    if not is_auc:
+        format_as_percent(axes.xaxis)
+    for place, cell in enumerate(cells):
+        of_cell = panel.rows[panel.rows["cell"] == cell]
+        look, length = bar_style(of_cell["norm"].iloc[0]), spread(of_cell, "value")
+        text = length.describe(f"{panel.name}, {names[cell]}", unit_name(of_cell), plain=is_auc)
+        if length.gap:
+            axes.text(0.02, place, length.gap, color=look["facecolor"], va="center", fontsize=8)
+            continue
+        axes.barh(place, length.mean, ARMS_WIDTH, **look)
+        axes.errorbar(length.mean, place, xerr=length.sd, color="black", capsize=3, linewidth=1, linestyle="none")
+        add_tooltips(axes, [length.mean], [place], [text])
+        end = length.mean + (0 if np.isnan(length.sd) else length.sd)
+        told = f"{length.mean:.3f}" if is_auc else percent(length.mean, 1)
+        axes.text(end + 0.02, place, told, ha="left", va="center", fontsize=7)
 
 
 def bar_style(norm: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from study.record.results import Results
 GENERAL = PaperFigure(
     "memorization",
     "as Fig. 1",
-    f"How much of the corrupted samples a network fits, against how many there are. {SEEDS}",
+    f"How much of the corrupted samples a network fits, against how many there are. {SEEDS} Of a single amount, bars "
+    "compare what else varies.",
     (),
     lambda loaded, results: memorization(with_missing(loaded, results)),
 )

@@ -4,13 +4,15 @@ Each has the paper's layout at whatever scale there are records of. It shows the
 level or a panel that was planned and has no record, and members that diverged or failed.
 """
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.cells import matching_rows
-from analysis.figures.bars import bar_chart, mixture_label
+from analysis.cells import matching_rows, varying_settings
+from analysis.figures.bars import bar_chart, cell_bars, mixture_label
 from analysis.figures.figure import PaperFigure
 from analysis.figures.gradients import gradient_densities
 from analysis.figures.layers import layer_ratios
@@ -28,7 +30,8 @@ from study.record.results import Results
 def memorization(members: pd.DataFrame) -> Figure:
     """Draw memorization against the corrupted fraction: an arm a line, a panel for each network and dataset (Fig. 1).
 
-    Lines are means over seeds, bars their standard deviation; every member is a faint point beside them.
+    Lines are means over seeds, bars their standard deviation; every member is a faint point beside them. Of a single
+    fraction there is no line to draw, and what else varies is compared in bars.
 
     Args:
         members: rows of `members`, one a member, or of `load.with_missing`.
@@ -36,7 +39,27 @@ def memorization(members: pd.DataFrame) -> Figure:
     Raises:
         BadInputError: no member with corrupted samples gave a result.
     """
-    return lines_against("k", members[members["k"] > 0])
+    return _against("k", members[members["k"] > 0])
+
+
+def _against(x: str, rows: pd.DataFrame, columns: Sequence[str] = ("mem_acc",), notes: Sequence[str] = ()) -> Figure:
+    """Draw results against a setting: lines where it has several levels, and bars of all else where it has one.
+
+    Where all combinations of what else varies are there, the setting with the most levels has a place for each, and the
+    arms stand side by side; otherwise, as in the confirmation of a tuning, each cell has a bar.
+
+    Raises:
+        BadInputError: no member has a result.
+    """
+    if rows.empty or rows[x].nunique() > 1 or rows[list(columns)].isna().all(axis=None):
+        return lines_against(x, rows, columns, notes)
+    notes = [*notes, display_level(x, rows[x].iloc[0])]
+    others = [name for name in varying_settings(rows) if name != "norm"]
+    levels = {name: rows[name].nunique() for name in others}
+    if rows.groupby([*others, "norm"]).ngroups < prod(levels.values()) * rows["norm"].nunique():
+        return cell_bars(rows, columns, notes)
+    most = max(others, key=lambda name: levels[name], default="architecture")
+    return bar_chart(rows, most, columns, notes)
 
 
 def _rows(loaded: Loaded, results: Results, what: str, **levels: Any) -> pd.DataFrame:
@@ -129,13 +152,13 @@ def _fig14(loaded: Loaded, results: Results) -> Figure:
 
 
 def _fig15(loaded: Loaded, results: Results) -> Figure:
-    return lines_against("batch_size", _rows(loaded, results, "with flipped labels", corruption="label"))
+    return _against("batch_size", _rows(loaded, results, "with flipped labels", corruption="label"))
 
 
 def _fig18(loaded: Loaded, results: Results) -> Figure:
     rows = _rows(loaded, results, "with flipped labels", corruption="label")
     rows, notes = _as_in_paper(rows, "fig18")
-    return lines_against("k", rows, ("mem_acc", "test_acc"), notes)
+    return _against("k", rows, ("mem_acc", "test_acc"), notes)
 
 
 def _fig20(loaded: Loaded, results: Results) -> Figure:
