@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
@@ -32,8 +33,10 @@ from analysis.figures.theme import COLORS, LEAKAGE_COLORMAP, MARKERS, REGULARIZE
 from analysis.tuning.tradeoff import OBJECTIVE_LABELS, TunedCell, hypervolumes, reference_means, reference_point
 from study.errors import BadInputError
 
-LABEL_SIZE = 9
+LABEL_SIZE = 8
 """The font size of the names of points."""
+POINT_RADIUS = 4
+"""The radius of a point in points."""
 
 
 def tradeoff_figure(tuned: Sequence[TunedCell]) -> Figure:
@@ -57,7 +60,7 @@ def tradeoff_figure(tuned: Sequence[TunedCell]) -> Figure:
         _tradeoff_legend(figure, tuned)
         figure.draw_without_rendering()
         for axes, cell in zip(grid, tuned, strict=True):
-            _name_points(axes, cell, figure.dpi)
+            _name_points(axes, cell)
     return figure
 
 
@@ -109,6 +112,7 @@ def _draw_settings(axes: Axes, cell: TunedCell, scale: Normalize) -> None:
         axes.scatter(cell.recommended["test_acc"], cell.recommended["mem_acc"], zorder=4, **ring)
     axes.set(xlabel="test accuracy", ylabel="memorization accuracy")
     axes.margins(0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda fraction, _: f"{fraction * 100:g}%")
 
@@ -129,48 +133,59 @@ def _draw_reference(axes: Axes, row: pd.Series, shading: dict[str, Any]) -> None
     axes.scatter(x, y, c=[row["mia_auc"]], marker=MARKERS[norm], s=70, zorder=3, **edge, **shading)
 
 
-def _name_points(axes: Axes, cell: TunedCell, dots_per_inch: float) -> None:
-    """Write the names of the references and the recommended alpha where each hides the fewest points and no other name.
+def _name_points(axes: Axes, cell: TunedCell) -> None:
+    """Write the names of the references and the recommended alpha where they hide no point and no other name.
 
-    The panel must have its final size already.
+    Where that can't be, a name hides as few points as possible. The panel must have its final size already.
     """
     references = reference_means(cell)
-    labels = [(NORM_NAMES[row["norm"]], row["test_acc"], row["mem_acc"]) for _, row in references.iterrows()]
+    names = [(NORM_NAMES[row["norm"]], row["test_acc"], row["mem_acc"]) for _, row in references.iterrows()]
     if cell.recommended is not None:
         best = cell.recommended
-        labels.append((display_level("alpha", best["alpha"]), best["test_acc"], best["mem_acc"]))
+        names.append((display_level("alpha", best["alpha"]), best["test_acc"], best["mem_acc"]))
     # An error bar counts as a row of points.
     mem_acc, test_acc = references["mem_acc"], references["test_acc"]
     bars = [references.assign(test_acc=test_acc + step * references["test_acc_sd"]) for step in np.linspace(-1, 1, 15)]
-    bars += [references.assign(mem_acc=mem_acc + step * references["mem_acc_sd"]) for step in (-1, 1)]
+    bars += [references.assign(mem_acc=mem_acc + step * references["mem_acc_sd"]) for step in np.linspace(-1, 1, 15)]
     points = pd.concat([cell.usable, references, *bars])[["test_acc", "mem_acc"]].dropna()
     around: NDArray[np.float64] = axes.transData.transform(points.to_numpy(np.float64))
     taken: list[Bbox] = []
-    for text, x, y in labels:
-        size = np.array([0.62 * len(text), 1.3]) * LABEL_SIZE  # in points, as offsets are
-        here = axes.transData.transform((x, y))
-        choices = []
-        for away, across, up in product((9, 22, 38), (1, -1), (1, -1)):
-            near = np.array([across, up]) * away
-            corners = here + np.array([near, near + (across, up) * size]) * dots_per_inch / 72
-            box = Bbox([corners.min(axis=0), corners.max(axis=0)])
-            outside = not all(axes.bbox.contains(*corner) for corner in box.get_points())
-            hidden = box.count_contains(around) + 5 * sum(map(box.overlaps, taken))
-            choices.append((outside, hidden, away, across, up, box))
-        _, _, away, across, up, box = min(choices, key=lambda choice: choice[:3])
+    for text, x, y in names:
+        look: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": LABEL_SIZE}
+        name = axes.annotate(text, (x, y), (0, 0), zorder=5, **look)
+        offset, box = _free_place(axes, axes.transData.transform((x, y)), Text.get_window_extent(name), around, taken)
+        name.remove()
         taken.append(box)
-        axes.annotate(
-            text,
-            (x, y),
-            (across * away, up * away),
-            textcoords="offset points",
-            ha="left" if across > 0 else "right",
-            va="bottom" if up > 0 else "top",
-            bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5},
-            arrowprops={"arrowstyle": "-", "color": "#555555", "linewidth": 0.7, "shrinkB": 6} if away > 9 else None,
-            fontsize=LABEL_SIZE,
-            zorder=5,
-        )
+        paper = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}
+        line = {"arrowstyle": "-", "color": "#555555", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 6}
+        axes.annotate(text, (x, y), offset, zorder=5, bbox=paper, arrowprops=line, **look)
+
+
+def _free_place(
+    axes: Axes, here: NDArray[np.float64], size: Bbox, around: NDArray[np.float64], taken: Sequence[Bbox]
+) -> tuple[tuple[float, float], Bbox]:
+    """Return the offset in points of a name's middle from its point, and the name's box, where it hides the least.
+
+    Args:
+        axes: the panel, which no name leaves.
+        here: the point, in pixels like all that follows.
+        size: a box as large as the name.
+        around: the points that are not to be hidden.
+        taken: the boxes of other names.
+    """
+    pixels = axes.get_figure(root=True).dpi / 72  # type: ignore[union-attr]
+    places = []
+    for gap, angle in product((9, 14, 20, 28, 38, 52), np.linspace(0, 2 * np.pi, 16, endpoint=False) + np.pi / 4):
+        direction = np.array([np.cos(angle), np.sin(angle)])
+        middle = direction * (np.array([size.width, size.height]) / 2 + gap * pixels)
+        corner = here + middle - np.array([size.width, size.height]) / 2
+        box = Bbox.from_bounds(corner[0], corner[1], size.width, size.height).padded(2 * pixels)
+        outside = not all(axes.bbox.contains(*point) for point in box.get_points())
+        on_names = sum(map(box.overlaps, taken))
+        hidden = box.padded(POINT_RADIUS * pixels).count_contains(around)
+        places.append(((outside, on_names, hidden, gap), tuple(middle / pixels), box))
+    _, offset, box = min(places, key=lambda place: place[0])
+    return (float(offset[0]), float(offset[1])), box
 
 
 def _tradeoff_legend(figure: Figure, tuned: Sequence[TunedCell]) -> None:

@@ -1,18 +1,23 @@
 """The figures of a tuning, from the records of `test_tradeoff`."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
-from matplotlib.text import Annotation
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
 
 from analysis.figures.names import display_level
+from analysis.figures.width import drawn_for
 from analysis.tuning import figures
 from analysis.tuning.tradeoff import TunedCell, hypervolumes, reference_means
 from study.record.results import Results
 from tests.analysis.figures.drawn import check_legible
-from tests.analysis.tuning.test_tradeoff import REFERENCES, everything, only_cell, setting, write
+from tests.analysis.tuning.test_tradeoff import BASE, NONE, REFERENCES, everything, only_cell, setting, write
 
 
 def many(results: Results, count: int) -> TunedCell:
@@ -42,10 +47,39 @@ def test_every_setting_is_a_point_and_every_name_is_legible(results: Results, co
         assert tuning.recommended is not None
         alpha = display_level("alpha", tuning.recommended["alpha"])
         assert {text.get_text() for text in names} == {"batch norm", "no norm", alpha}
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        boxes = [Annotation.get_window_extent(text, canvas.get_renderer()) for text in names]
-        assert all(figure.bbox.contains(*corner) for box in boxes for corner in box.get_points())
+        check_names(axes)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.002, 0.02])
+@pytest.mark.parametrize("width", [3.0, 7.0])
+def test_names_of_points_close_to_each_other_do_not_collide(results: Results, gap: float, width: float):
+    near = {BASE: (0.5, 0.6, 0.9), NONE: (0.5 + gap, 0.6, 0.9)}
+    others = {setting("log", 0.5): (0.9, 0.6, 0.9), setting("log", 0.7): (0.1, 0.6, 0.8)}
+    write(results, near | {setting("hinge", 0.999): (0.5 - gap, 0.6, 0.9)} | others)
+    tuning = only_cell(results)
+    assert tuning.recommended is not None
+    assert tuning.recommended["alpha"] == 0.999
+    with drawn_for(width):
+        figure = figures.tradeoff_figure([tuning])
+        check_legible(figure)
+    check_names(figure.axes[0])
+    points = figure.axes[0].transData.transform(
+        pd.concat([tuning.usable, reference_means(tuning)])[["test_acc", "mem_acc"]]
+    )
+    assert not any(box.count_contains(points) for box in boxes(figure.axes[0]))
+
+
+def boxes(axes: Axes) -> list[Bbox]:
+    """Where the names of points lie, without the lines to their points."""
+    return [Text.get_window_extent(text) for text in axes.texts if isinstance(text, Annotation)]
+
+
+def check_names(axes: Axes) -> None:
+    """No name leaves the panel or lies on another."""
+    FigureCanvasAgg(axes.figure).draw()
+    found = boxes(axes)
+    assert all(axes.bbox.contains(*corner) for box in found for corner in box.get_points())
+    assert not any(one.overlaps(other) for one, other in combinations(found, 2))
 
 
 def test_both_searches_are_drawn_over_their_trials(results: Results):
