@@ -74,6 +74,16 @@ def test_what_is_too_wide_scrolls_in_a_place_of_its_own(page: "playwright.Page")
     assert page.evaluate(clipped) == 0
 
 
+def test_no_cell_of_a_table_has_a_word_a_line(page: "playwright.Page"):
+    narrow = """[...document.querySelectorAll('td')].filter(each => {
+        document.querySelectorAll('details').forEach(part => part.open = true)
+        const range = document.createRange(); range.selectNodeContents(each)
+        const lines = new Set([...range.getClientRects()].map(box => Math.round(box.top))).size
+        return lines > 2 && each.textContent.trim().length / lines < 18
+    }).map(each => each.textContent)"""
+    assert page.evaluate(narrow) == []
+
+
 def test_texts_are_large_enough_to_read(page: "playwright.Page"):
     small = """[...document.querySelectorAll('p, li, td, th, figcaption, h3, a, code')]
         .filter(each => parseFloat(getComputedStyle(each).fontSize) < 11.5).length"""
