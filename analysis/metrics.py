@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 
 from study.errors import unknown
 
@@ -40,7 +41,16 @@ claims on networks that are trained to convergence: an arm is taken to be where 
 """
 MUCH = 2.0
 """The least ratio that counts as "much greater than 1", for which the paper gives no number either."""
-
+PERFECT = 0.99
+"""The least memorization that counts as "perfect": what rounds to 1.0 but for a sample in a hundred."""
+NEAR_ZERO_LOSS = -log(NEAR_ONE)
+"""The largest loss that counts as "close to zero": that of a sample whose label has a probability of `NEAR_ONE`."""
+ALIKE = 2.0
+"""The factor within which the paper's "similar" and "approximately" are taken to be so."""
+UNAFFECTED = 0.05
+"""The largest change in memorization over all k that leaves it "largely unaffected"."""
+MODEST = 0.05
+"""The largest loss in test accuracy that counts as "modest"."""
 HALF_POINT = 0.005
 """Half of what the paper's "about 3%" or "around 5%" is rounded to: numbers this close to it are about as much."""
 

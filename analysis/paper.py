@@ -42,6 +42,9 @@ CELLS: Mapping[str, Levels] = {
     "fig19": {"dataset": ("svhn", "tiny_imagenet"), "architecture": ("resnet34",)},
     "fig20": {"dataset": CIFAR10, "architecture": ("resnet34",)},
     "table1": {"dataset": DATASETS, "architecture": ("vit",)},
+    "abstract": MEMBERSHIP,
+    "a2": RATIOS,
+    "s7": MEMBERSHIP,
     "theory": {"dataset": DATASETS},
 }
 """The levels of each setting that the paper names, by figure, table or section."""

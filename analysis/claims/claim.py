@@ -25,13 +25,13 @@ NONE: Levels = {"norm": "none"}
 
 
 def mean(claim: "Claim", effects: Effects) -> Finding:
-    """Test that the mean over cells is as claimed."""
-    return hypotheses.above(effects, claim.alternative, claim.margin, claim.size)
+    """Test that the mean over cells is as claimed; of one arm, also where all seeds have one and the same value."""
+    return hypotheses.above(effects, claim.alternative, claim.margin, claim.size, claim.reference is None)
 
 
 def every(claim: "Claim", effects: Effects) -> Finding:
     """Test that the mean is as claimed, and the sign in every cell too."""
-    return hypotheses.every_cell(effects, claim.alternative, claim.margin, claim.size)
+    return hypotheses.every_cell(effects, claim.alternative, claim.margin, claim.size, claim.reference is None)
 
 
 def together(of: str) -> Test:
@@ -54,6 +54,16 @@ def associated(along: str) -> Test:
 def most(share: float, but: str) -> Test:
     """Return the test that a share of cells has the claimed sign at least; the setting `but` tells no cells apart."""
     return lambda claim, effects: hypotheses.most_cells(effects, claim.alternative, but, share)
+
+
+def unaffected(along: str, most: float) -> Test:
+    """Return the test that the effect changes by less than so much with a setting."""
+    return lambda _, effects: hypotheses.unaffected(effects, along, most)
+
+
+def go_together(_: "Claim", effects: Effects) -> Finding:
+    """Test that the effect and what is beside it go together over cells."""
+    return hypotheses.go_together(effects)
 
 
 def spread_alike(factor: float) -> Test:
@@ -87,7 +97,9 @@ class Claim:
         reference: the levels of the arm that it is compared with; None where the claim is about one arm alone.
         table: the records that the effect is made of: a member's results (`members`), their means over all epochs
             (`epochs`), the last results of each layer (`layers`), the margins and gradient norms of its atypical
-            samples (`gradients`), or the attack on models that were trained on halves of D' (`samples`).
+            samples (`gradients`), the attack on models that were trained on halves of D' (`samples`), or how their
+            samples' memorization goes with what leaks of them (`leakage`).
+        group: whose samples an attack is about: `all`, or the `atypical` ones of S_out alone.
         alternative: the side that is claimed, `greater` or `less`.
         margin: the number that the effect must exceed, where the paper says how much it is at least, or where we put a
             number to its words.
@@ -112,6 +124,7 @@ class Claim:
     arm: Levels = field(default_factory=lambda: BATCH)
     reference: Levels | None = field(default_factory=lambda: NONE)
     table: str = "members"
+    group: str = "all"
     alternative: str = "greater"
     margin: float = 0.0
     size: Size | None = None

@@ -93,6 +93,11 @@ def memorization_less_accuracy(pairs: pd.DataFrame) -> pd.Series:
     return difference("mem_acc")(pairs) - difference("test_acc")(pairs).abs()
 
 
+def privacy_less_utility(pairs: pd.DataFrame) -> pd.Series:
+    """Return what the reference spares in membership AUC less what it loses in test accuracy, point for point."""
+    return difference("mia_auc")(pairs) - difference("test_acc")(pairs)
+
+
 def _by_pair(pairs: pd.DataFrame, of: Callable[[pd.Series], float]) -> pd.Series:
     return pd.Series([of(row) for _, row in pairs.iterrows()], index=pairs.index, dtype=float)
 

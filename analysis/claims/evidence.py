@@ -6,7 +6,7 @@ from math import isfinite, nan
 import pandas as pd
 
 from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, matching_rows, varying_settings
-from analysis.claims.claim import Claim, inactive_at, levels_text
+from analysis.claims.claim import Claim, every, inactive_at, levels_text
 from analysis.load import KEY, Loaded
 from analysis.metrics import NEAR_ONE
 from analysis.statistics import hypotheses, membership
@@ -16,6 +16,7 @@ from analysis.statistics.layers import last_and_first
 from analysis.tuning.tradeoff import TunedCell, difference_text, paired_difference, reference_means
 from study.errors import BadInputError
 from study.mia.audit import MAIN_ATTACK
+from study.mia.roc import ALL
 from study.record.results import Results
 from study.record.schema import FIT
 from study.settings import format_value
@@ -29,6 +30,7 @@ RESULTS = [
 """The columns that an effect may be made of."""
 OF_LAYERS = ["ratio_median", "gamma_median"]
 """The columns of `layers` that an effect may be made of, each also at initialization, as in `ratio_median_start`."""
+TOO_FEW_MODELS = f"an attack needs {FEWEST_MODELS} models on halves of D' in each cell"
 FEWEST_SETTINGS = 3
 """Fewer settings of a tuning have no rank correlation to speak of."""
 
@@ -131,23 +133,51 @@ def attack_evidence(claim: Claim, loaded: Loaded, results: Results, partial: boo
         BadInputError: a member has no partner.
     """
     effects = measure_effects(claim, loaded.members, partial)
-    members = _with_partners(claim, loaded.members)
-    halves = members[members["protocol"] == "splits"]
-    models = halves.groupby(["cell", "seed"]).size()
-    if models.empty or models.min() < FEWEST_MODELS:
-        return Finding(
-            0, notes=(*effects.notes, f"an attack needs {FEWEST_MODELS} models on halves of D' in each cell")
-        )
+    halves = _on_halves(_with_partners(claim, loaded.members))
+    if halves.empty:
+        return Finding(0, notes=(*effects.notes, TOO_FEW_MODELS))
     audited = membership.audit_cells(replace(loaded, members=halves), results)
     differences = membership.auc_differences(audited, [MAIN_ATTACK])
-    overall = differences[differences["group"] == "all"].dropna(subset=["difference"])
+    of_group = ~differences["group"].isin([ALL, "clean"]) if claim.group == "atypical" else differences["group"] == ALL
+    overall = differences[of_group].dropna(subset=["difference", "low", "high"])
     if overall.empty:
         return Finding(0, notes=(*effects.notes, "no AUC to compare"))
     intervals = list(overall[["difference", "low", "high"]].itertuples(index=False, name=None))
     finding = hypotheses.mean_of_intervals(
-        intervals, int(overall["targets"].min()), claim.alternative, claim.margin, claim.size
+        *(intervals, int(overall["targets"].min()), claim.alternative, claim.margin, claim.size),
+        each=claim.test is every,
     )
     return replace(finding, notes=(*finding.notes, *effects.notes))
+
+
+def leakage_evidence(claim: Claim, loaded: Loaded, results: Results) -> Finding:
+    """Return how the memorization of samples goes with what leaks of them, from the models on halves of each cell.
+
+    Args:
+        claim: the claim.
+        loaded: the sweep's members in the claim's cells.
+        results: the folder that they were loaded from.
+    """
+    halves = _on_halves(loaded.members)
+    if halves.empty:
+        return Finding(0, notes=(TOO_FEW_MODELS,))
+    strata = varying_settings(halves)
+    rows = [
+        {**{name: cell.settings[name] for name in [*strata, "seed"]}, "model": half, "effect": rho}
+        for cell in membership.audit_cells(replace(loaded, members=halves), results)
+        for half, rho in enumerate(membership.memorization_and_leakage(cell))
+    ]
+    frame = pd.DataFrame(rows)
+    lost = int(frame["effect"].isna().sum())
+    notes = (f"{lost} of {len(frame)} left out: no spread over samples",) if lost else ()
+    return claim.test(claim, Effects(frame.dropna(), tuple(strata), ("Spearman's rho over samples", *notes)))
+
+
+def _on_halves(members: pd.DataFrame) -> pd.DataFrame:
+    """Return the members on halves of D'; none where a cell has too few for an attack."""
+    halves = members[(members["protocol"] == "splits") & (members["status"] == "ok")]
+    models = halves.groupby(["cell", "seed"]).size()
+    return halves if len(models) and models.min() >= FEWEST_MODELS else halves.iloc[:0]
 
 
 def _with_partners(claim: Claim, members: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.cells import matching_rows
 from analysis.claims.claim import Claim, TuningClaim
-from analysis.claims.evidence import attack_evidence, join_table, measure_effects
+from analysis.claims.evidence import attack_evidence, join_table, leakage_evidence, measure_effects
 from analysis.claims.memorization import CLAIMS, TUNING_CLAIMS
 from analysis.load import Loaded, load
 from analysis.paper import incomplete, paper_rows
@@ -170,6 +170,8 @@ def _find(claim: Claim, loaded: Loaded, results: Results, partial: bool) -> Find
     """Return what members in a claim's cells say of it."""
     if claim.table == "samples":
         finding = attack_evidence(claim, loaded, results, partial)
+    elif claim.table == "leakage":
+        finding = leakage_evidence(claim, loaded, results)
     else:
         joined = join_table(claim.table, loaded.sweep, loaded.members, results)
         finding = claim.test(claim, measure_effects(claim, joined, partial))

@@ -112,7 +112,9 @@ def above(
     return replace(_with_size(finding, alternative, size), notes=(*effects.notes, *lacking, *finding.notes))
 
 
-def every_cell(effects: Effects, alternative: str, margin: float = 0.0, size: Size | None = None) -> Finding:
+def every_cell(
+    effects: Effects, alternative: str, margin: float = 0.0, size: Size | None = None, equal_counts: bool = False
+) -> Finding:
     """Test that the effect lies beyond the margin in every cell: its mean significantly, and each cell's by its sign.
 
     It is contradicted by what contradicts `above`, and by one cell whose interval lies wholly on the other side. The
@@ -123,15 +125,17 @@ def every_cell(effects: Effects, alternative: str, margin: float = 0.0, size: Si
         alternative: see `above`.
         margin: see `above`.
         size: the size of the mean, see `above`.
+        equal_counts: see `above`.
     """
-    overall = above(effects, alternative, margin, size)
+    overall = above(effects, alternative, margin, size, equal_counts)
     cells = _effects_by_cell(effects)
     means = {name: float(values.mean()) for name, values in cells.items()}
     lacking = [name for name, mean in means.items() if not _is_beyond(mean, margin, alternative)]
     opposed = [
         name
         for name, values in cells.items()
-        if (p := _t_test(values, OTHER_SIDE[alternative], margin).p) is not None and p < ALPHA / 2 / len(cells)
+        if (p := _t_test(values, OTHER_SIDE[alternative], margin, equal_counts).p) is not None
+        and p < ALPHA / 2 / len(cells)
     ]
     notes = [f"in {len(cells) - len(lacking)} of {len(cells)} cells"] if cells else []
     notes += [f"not in {_list_cells(lacking)}"] if lacking and len(cells) > 1 else []
@@ -300,6 +304,42 @@ def most_cells(effects: Effects, alternative: str, but: str, share: float) -> Fi
     )
 
 
+def unaffected(effects: Effects, along: str, most: float) -> Finding:
+    """Test that the effect changes by less than so much from the lowest to the highest level of a setting.
+
+    These are two one-sided tests. It is contradicted by an interval of the change that lies wholly beyond.
+
+    Args:
+        effects: see `above`.
+        along: the setting, whose levels are numbers.
+        most: the change that is too much.
+    """
+    if along not in effects.strata or effects.frame[along].nunique() < 2:
+        return Finding(0, notes=(*effects.notes, f"{along} has one level here"))
+    table, notes = _by_level(effects, along)
+    change = (table.iloc[:, -1] - table.iloc[:, 0]).to_numpy(float)
+    from_below, from_above = _t_test(change, "greater", -most, True), _t_test(change, "less", most, True)
+    lowest, highest = table.iloc[:, 0].mean(), table.iloc[:, -1].mean()
+    low, high = (format_value(table.columns[end]) for end in (0, -1))
+    ends = f"change from {lowest:.3g} at {along}={low} to {highest:.3g} at {high}"
+    return replace(_both(from_below, from_above), notes=(ends, *notes, *effects.notes, *from_below.notes))
+
+
+def go_together(effects: Effects) -> Finding:
+    """Test that the effect and what is beside it go together over cells: Spearman's rho, by permutation of cells.
+
+    Args:
+        effects: see `above`, with the column `beside`.
+    """
+    own, other = _pairs_of_cells(effects)
+    if len(own) < FEWEST_CELLS or not (np.ptp(own) and np.ptp(other)):
+        return Finding(len(own), notes=(*effects.notes, f"too few different values in {len(own)} cells"))
+    rho, p = rank_correlation(own, other, "greater")
+    _, p_other = rank_correlation(own, other, "less")
+    notes = ("Spearman's rho over cells", *effects.notes)
+    return Finding(len(own), rho, p=p, contradicted=p_other < ALPHA / 2, notes=notes)
+
+
 def within_factor(effects: Effects, factor: float) -> Finding:
     """Test that the mean of a logarithm of ratios is within a factor of 1, by two one-sided tests.
 
@@ -310,8 +350,7 @@ def within_factor(effects: Effects, factor: float) -> Finding:
     bound = log(factor)
     from_below = above(effects, "greater", -bound, equal_counts=True)
     from_above = above(effects, "less", bound, equal_counts=True)
-    p = None if from_below.p is None or from_above.p is None else max(from_below.p, from_above.p)
-    return replace(from_below, p=p, contradicted=from_below.contradicted or from_above.contradicted)
+    return _both(from_below, from_above)
 
 
 def spread_alike(effects: Effects, factor: float) -> Finding:
@@ -324,10 +363,7 @@ def spread_alike(effects: Effects, factor: float) -> Finding:
         effects: see `above`, with the column `beside`.
         factor: the factor, above 1.
     """
-    own, other = (
-        np.array([values.mean() for values in _effects_by_cell(one).values()])
-        for one in (effects, replace(effects, frame=effects.frame.assign(effect=effects.frame.get("beside"))))
-    )
+    own, other = _pairs_of_cells(effects)
     n = len(own)
     if n < FEWEST_CELLS or min(np.ptp(own), np.ptp(other)) <= 1e-12:
         why = f"too few cells (n = {n})" if n < FEWEST_CELLS else "no spread to test against"
@@ -356,6 +392,7 @@ def mean_of_intervals(
     alternative: str,
     margin: float = 0.0,
     size: Size | None = None,
+    each: bool = False,
 ) -> Finding:
     """Test that the mean of effects that come with intervals lies beyond the margin.
 
@@ -368,16 +405,23 @@ def mean_of_intervals(
         alternative: see `above`.
         margin: see `above`.
         size: see `above`.
+        each: whether it is claimed of every cell, as in `every_cell`.
     """
     effect, low, high = (float(values) for values in np.mean(np.asarray(intervals, dtype=np.float64), axis=0))
     signs = [_is_beyond(of_cell, margin, alternative) for of_cell, _, _ in intervals]
     notes = (f"in {sum(signs)} of {len(signs)} cells",)
+    opposed = each and any(
+        _p_of_interval(*of_cell, margin, OTHER_SIDE[alternative]) < ALPHA / 2 / len(signs) for of_cell in intervals
+    )
     if high - low <= 1e-12:
         return Finding(n, effect, notes=(*notes, "no spread to test against"))
-    error = (high - low) / (2 * stats.norm.ppf(1 - ALPHA / 2))
-    z = (effect - margin) / error * (1 if alternative == "greater" else -1)
     contradicted = high < margin if alternative == "greater" else low > margin
-    finding = Finding(n, effect, low, high, float(stats.norm.sf(z)), contradicted=contradicted, notes=notes)
+    finding = Finding(
+        *(n, effect, low, high, _p_of_interval(effect, low, high, margin, alternative)),
+        complete=all(signs) or not each,
+        contradicted=contradicted or opposed,
+        notes=notes,
+    )
     return _with_size(finding, alternative, size)
 
 
@@ -387,8 +431,10 @@ def as_ratios(finding: Finding) -> Finding:
     return replace(finding, effect=effect, low=low, high=high)
 
 
-def rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
-    """Return Spearman's rho of two rows of numbers [N], and its two-sided p-value by permutation.
+def rank_correlation(
+    one: NDArray[np.float64], other: NDArray[np.float64], alternative: str = "two-sided"
+) -> tuple[float, float]:
+    """Return Spearman's rho of two rows of numbers [N], and its p-value by permutation.
 
     The permutations are all of them for few numbers, else 9,999 at random. The usual approximation gives p = 0 to three
     numbers that happen to be in order.
@@ -398,6 +444,7 @@ def rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> tu
         (x,),
         lambda permuted, axis: (permuted * y).mean(axis=axis),
         permutation_type="pairings",
+        alternative=alternative,
         vectorized=True,
         rng=0,
     )
@@ -429,6 +476,27 @@ def _without_interval(test: PairedTest, margin: float, alternative: str, equal_c
         contradicted=short,
         notes=("the same in all seeds",),
     )
+
+
+def _p_of_interval(effect: float, low: float, high: float, margin: float, alternative: str) -> float:
+    """Return the one-sided p-value of an effect whose error is normal and has this 95% interval."""
+    error = max(high - low, 1e-12) / (2 * stats.norm.ppf(1 - ALPHA / 2))
+    return float(stats.norm.sf((effect - margin) / error * (1 if alternative == "greater" else -1)))
+
+
+def _both(one: Finding, other: Finding) -> Finding:
+    """Return the finding of two one-sided tests that must both be passed."""
+    p = None if one.p is None or other.p is None else max(one.p, other.p)
+    return replace(one, p=p, contradicted=one.contradicted or other.contradicted)
+
+
+def _pairs_of_cells(effects: Effects) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean effect of each cell, and the mean of what is beside it."""
+    beside = replace(effects, frame=effects.frame.assign(effect=effects.frame.get("beside")))
+    own, other = (
+        np.array([values.mean() for values in _effects_by_cell(one).values()], np.float64) for one in (effects, beside)
+    )
+    return own, other
 
 
 def _is_refuted(effects: Effects, alternative: str, margin: float) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from analysis.cells import CELL_SETTINGS, varying_settings
 from analysis.load import Loaded
@@ -212,6 +213,38 @@ def _pairs(audited: Sequence[CellAudit], reference: str) -> Iterator[tuple[CellA
 
 def _settings_but_norm(cell: CellAudit) -> tuple[Any, ...]:
     return tuple(value for name, value in cell.settings.items() if name != "norm")
+
+
+def memorization_and_leakage(cell: CellAudit) -> list[float]:
+    """Return how samples' memorization goes with what leaks of them, Spearman's rho, each from a half of the models.
+
+    A sample's leakage is how often it has a higher membership score in a model that was trained on it than in one that
+    was not, ties counted half. Of the same models both would be the same accident, so that one half gives the
+    memorization and the other the leakage, and then the other way round. A half that has no spread gives no number.
+    """
+    models = np.arange(len(cell.is_member))
+    return [_rho(cell, models % 2 == half, models % 2 != half) for half in (0, 1)]
+
+
+def _rho(cell: CellAudit, memorizing: NDArray[np.bool_], leaking: NDArray[np.bool_]) -> float:
+    memorized = counterfactual_memorization(cell.correct[memorizing], cell.is_member[memorizing])
+    leaked = _sample_auc(cell.scores[0][leaking], cell.is_member[leaking])
+    values = np.full(len(leaked), np.nan)
+    values[memorized.samples] = memorized.values
+    known = ~np.isnan(values) & ~np.isnan(leaked)
+    if known.sum() < 2 or not np.ptp(values[known]) or not np.ptp(leaked[known]):
+        return float("nan")
+    return float(stats.spearmanr(values[known], leaked[known]).statistic)
+
+
+def _sample_auc(scores: NDArray[np.float64], is_member: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return for each sample [S] the AUC of its scores between the models [N, S]; NaN where all or none had it."""
+    ranks = stats.rankdata(scores, axis=0)
+    n_in = is_member.sum(axis=0)
+    n_out = len(is_member) - n_in
+    with np.errstate(invalid="ignore", divide="ignore"):
+        auc: NDArray[np.float64] = ((ranks * is_member).sum(axis=0) - n_in * (n_in + 1) / 2) / (n_in * n_out)
+    return auc
 
 
 def most_memorized(loaded: Loaded, results: Results) -> pd.DataFrame:

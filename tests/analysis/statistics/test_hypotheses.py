@@ -11,12 +11,14 @@ from analysis.statistics.hypotheses import (
     above,
     as_ratios,
     every_cell,
+    go_together,
     mean_of_intervals,
     monotone,
     most_cells,
     rank_correlation,
     same_level,
     spread_alike,
+    unaffected,
     within_factor,
 )
 
@@ -285,6 +287,34 @@ def test_within_a_factor_asks_for_both_sides():
     assert as_ratios(within_factor(effects(far), 2.0)).effect == pytest.approx(stats.gmean([5, 6, 5.5, 5.2]))
 
 
+@pytest.mark.parametrize(("change", "verdict"), [(0.01, "held"), (-0.01, "held"), (-0.3, "not held")])
+def test_what_changes_little_from_end_to_end_is_unaffected(change: float, verdict: str):
+    ends = np.array([0.95, 0.96, 0.95, 0.94])
+    finding = unaffected(effects([ends, ends, ends + change * np.array([1, 1.1, 0.9, 1.0])]), "k", 0.05)
+    assert (finding.effect, finding.verdict(finding.p)) == (pytest.approx(change), verdict)
+
+
+def test_what_is_perfect_in_every_seed_is_held_where_equal_values_count():
+    perfect = effects([[1.0] * 4, [1.0] * 4])
+    assert every_cell(perfect, "greater", 0.99).verdict(None) == "undecided"
+    finding = every_cell(perfect, "greater", 0.99, equal_counts=True)
+    assert finding.verdict(finding.p) == "held"
+    one_off = every_cell(effects([[1.0] * 4, [0.9] * 4]), "greater", 0.99, equal_counts=True)
+    assert one_off.verdict(one_off.p) == "not held"
+
+
+def test_of_intervals_each_is_asked_for_where_each_is_claimed():
+    far, near, short = (0.2, 0.18, 0.22), (0.02, -0.01, 0.05), (-0.03, -0.04, -0.02)
+    verdicts = [
+        (finding := mean_of_intervals([far, other], 16, "greater", 0.01, each=each)).verdict(finding.p)
+        for other in (near, short)
+        for each in (False, True)
+    ]
+    assert verdicts == ["held", "held", "held", "not held"]
+    open_ = mean_of_intervals([far, (0.0, -0.03, 0.03)], 16, "greater", 0.01, each=True)
+    assert open_.verdict(open_.p) == "undecided"
+
+
 # Models that share their D'
 
 
@@ -326,6 +356,15 @@ def test_a_ratio_of_spreads_is_that_of_pitman_and_morgan():
     for bound in (finding.low, finding.high):  # at either end sum and difference are as correlated as 5% allow
         scaled = other * math.exp(bound)
         assert stats.pearsonr(own + scaled, own - scaled).pvalue == pytest.approx(0.05)
+
+
+def test_what_goes_together_over_cells_is_told_by_rank():
+    own = [0.1, 0.2, 0.3, 0.5, 0.6, 0.9]
+    up, down = (go_together(in_pairs(own, other)) for other in ([1, 2, 3, 4, 5, 600], [6, 5, 4, 3, 2, 1]))
+    assert (up.n, up.effect, up.p, up.verdict(up.p)) == (6, pytest.approx(1), pytest.approx(1 / 720), "held")
+    assert (down.effect, down.verdict(down.p)) == (pytest.approx(-1), "not held")
+    flat = go_together(in_pairs([0.5] * 6, own))
+    assert flat.verdict(flat.p) == "undecided"
 
 
 @pytest.mark.parametrize(("times", "verdict"), [(1.1, "held"), (5.0, "not held"), (2.0, "undecided")])

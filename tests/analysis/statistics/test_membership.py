@@ -130,6 +130,23 @@ def test_seeds_are_audits_of_their_own(results):
     )
 
 
+def audit_of(leaks: np.ndarray, memorized: np.ndarray) -> membership.CellAudit:
+    """A cell whose models score samples that they have higher, and know their labels, by as much as is given."""
+    is_member = halves(OUT, 32, 0)
+    noise = np.random.default_rng(0)
+    scores = noise.normal(size=(1, *is_member.shape)) + is_member * leaks
+    correct = is_member & (noise.uniform(size=is_member.shape) < memorized)
+    return membership.CellAudit({"norm": "batch"}, np.arange(32), scores, is_member, correct, OUT.astype(str), 0)
+
+
+def test_memorization_goes_with_leakage_where_the_same_samples_have_both():
+    level = np.linspace(0, 1, SAMPLES)
+    for leaks, expected in ((4 * level, 0.75), (4 * level[::-1], -0.75), (np.full(SAMPLES, 2.0), 0.0)):
+        found = membership.memorization_and_leakage(audit_of(leaks, level))
+        assert found == pytest.approx([expected] * 2, abs=0.15)
+    assert np.isnan(membership.memorization_and_leakage(audit_of(level, np.zeros(SAMPLES)))).all()
+
+
 def test_a_model_that_diverged_or_is_dead_is_left_out_of_both_arms_and_of_their_shadows(results):
     plan(results, TRIALS)
     write(results, TRIALS[0], lost=(2,))
