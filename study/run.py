@@ -171,14 +171,14 @@ def run_pack(
     training, progress = Training(pack, members), PackProgress.begin(len(members))
     checkpoint.resume(progress, training)
     if training.epoch == 0:
-        progress.add(registry.at_start(Trained(pack, members, data)), 0, 0)
+        progress.add(registry.at_start(Trained(pack, members, data, 0)), 0, 0)
     if trial.stopping == "converged":
         training.settled = set(progress.kept)
     _tell_curves(members, progress.records, curves)
     trained: Trained | None = None
     for epoch in training:
         if pack.alive and (epoch % trial.eval_every == 0 or epoch == trial.epochs):
-            trained = Trained(pack, members, data)
+            trained = Trained(pack, members, data, epoch)
             step = epoch * steps_per_epoch(_training_samples(members[0]), trial.batch_size)
             of_epoch = registry.at_epoch(trained)
             progress.add({at: of_epoch[at] for at in of_epoch.keys() - training.settled}, epoch, step)
@@ -193,7 +193,7 @@ def run_pack(
         restore(networks[position], progress.kept[position])
         trained = None
     # A pack that was resumed after its last epoch has not been measured in this process.
-    measurements = registry.at_end(trained or Trained(pack, members, data)) if pack.alive else {}
+    measurements = registry.at_end(trained or Trained(pack, members, data, training.epoch)) if pack.alive else {}
     if training.epoch < trial.epochs:
         report(1.0)
     # The time of one member is its share of the pack's.

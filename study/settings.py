@@ -363,6 +363,14 @@ class Settings:
         "What is recorded of each sample of D': scores, gradients for gradient norms as well, or none.",
         choices=("none", "scores", "gradients"),
     )
+    mechanism: int = setting(
+        0,
+        Stage.MEASUREMENT,
+        "At how many epochs, 0 among them and then in geometric steps to the last, margins and gradients are recorded "
+        "of some samples, and how S_out and S_in pull at gamma; 0 records none.",
+        unit="epochs",
+        within="[0, inf)",
+    )
     queries: str = setting(
         "image",
         Stage.MEASUREMENT,

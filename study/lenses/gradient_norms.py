@@ -12,7 +12,7 @@ computes each sample's whole gradient, which is exact for every network that it 
 Members that a pack has side by side in one network go through it together, if that is exact too; any others go alone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -103,7 +103,7 @@ def grad_norms(
         return norms
     of_each = CPU_CHUNK if pack.device.type == "cpu" else GPU_CHUNK
     chunk = chunk or max(1, min(of_each, AT_ONCE // len(pack)))
-    with _eval_mode(pack), torch.enable_grad():
+    with eval_mode(_all_networks(pack)), torch.enable_grad():
         way = _exact_way(pack, tuple(images.shape[1:]))
         seen, assigned = (torch.stack(list(each)).split(chunk, dim=1) for each in (rows, labels))
         for part, own, into in zip(seen, assigned, norms.split(chunk, dim=1), strict=True):
@@ -132,7 +132,7 @@ def check_exact(network: nn.Module, shape: tuple[int, int, int], classes: int) -
     pack = Single([network])
     if not pack.parameters:
         raise BadInputError(f"{type(network).__name__} has no trainable parameters, so it has no gradient norms.")
-    with _eval_mode(pack), torch.enable_grad():
+    with eval_mode(_all_networks(pack)), torch.enable_grad():
         _exact_way(pack, shape, classes)
 
 
@@ -208,10 +208,14 @@ def _one_by_one(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Ten
     return torch.cat(logits).detach(), torch.stack(norms)
 
 
+def _all_networks(pack: Pack) -> list[nn.Module]:
+    """Return the members' networks, and the one that computes them all if there is one."""
+    return [*pack.networks, *([] if pack.joint_network is None else [pack.joint_network])]
+
+
 @contextmanager
-def _eval_mode(pack: Pack) -> Iterator[None]:
-    """Put the pack and its members' networks into eval mode, and afterwards give each layer its training flag back."""
-    networks = [*pack.networks, *([] if pack.joint_network is None else [pack.joint_network])]
+def eval_mode(networks: Sequence[nn.Module]) -> Iterator[None]:
+    """Put networks into eval mode within the context, and afterwards give each layer its training flag back."""
     flags = {layer: layer.training for network in networks for layer in network.modules()}
     for layer in flags:
         layer.training = False
@@ -258,8 +262,30 @@ def _member_by_member(
 
 
 def _from_whole_gradients(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Return norms [N] from each sample's whole gradient, as many samples at once as `WHOLE` allows."""
+    """Return norms [N] from each sample's whole gradient."""
     parameters = {name: value.detach() for name, value in network.named_parameters() if value.requires_grad}
+    norms = []
+    for directions, length in sample_gradients(network, parameters, images, labels):
+        squares = [direction.flatten(1).square().sum(dim=1).double() for direction in directions.values()]
+        norms.append(torch.stack(squares).sum(dim=0).sqrt() * length)
+    return torch.cat(norms)
+
+
+def sample_gradients(
+    network: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, labels: Tensor
+) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """Yield each sample's gradient of the cross-entropy in some parameters, in eval mode, some samples at once.
+
+    Args:
+        network: left as it is.
+        parameters: the parameters by name, detached.
+        images: float [N, C, H, W].
+        labels: int64 [N].
+
+    Yields:
+        For the next n samples, as many as `WHOLE` allows: by parameter a direction [n, *shape], and float64 [n], which
+        times the direction is the gradient; see `_logit_gradient`.
+    """
 
     def along(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         logits = functional_call(network, parameters, (image[None],))[0]
@@ -267,14 +293,12 @@ def _from_whole_gradients(network: nn.Module, images: Tensor, labels: Tensor) ->
         return (logits * direction).sum(), length
 
     each = vmap(grad(along, has_aux=True), in_dims=(None, 0, 0))
-    samples = max(1, WHOLE // sum(value.numel() for value in parameters.values()))
-    norms = []
-    with plain_attention():
+    of_each = CPU_CHUNK if images.device.type == "cpu" else GPU_CHUNK
+    samples = max(1, min(of_each, WHOLE // sum(value.numel() for value in parameters.values())))
+    with eval_mode([network]), plain_attention(), torch.no_grad():  # of what is outside of `grad`
         for image, label in zip(images.split(samples), labels.split(samples), strict=True):
-            gradients, length = each(parameters, image, label)
-            squares = [gradient.flatten(1).square().sum(dim=1).double() for gradient in gradients.values()]
-            norms.append(torch.stack(squares).sum(dim=0).sqrt() * length)
-    return torch.cat(norms)
+            directions, length = each(dict(parameters), image, label)
+            yield directions, length
 
 
 # Layer by layer -----------------------------------------------------------------------------------------------------

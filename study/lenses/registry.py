@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from study.data.dataset import Dataset
-from study.lenses import gamma_sigma, gradient_norms, membership, memorization
+from study.lenses import gamma_sigma, gradient_norms, mechanism, membership, memorization
 from study.lenses.trained import Trained
 from study.networks import build
 from study.record.rows import Measurements, merge
 from study.trial import Trial
 
-LENSES: Sequence[ModuleType] = (memorization, gamma_sigma, membership, gradient_norms)
+LENSES: Sequence[ModuleType] = (memorization, gamma_sigma, membership, gradient_norms, mechanism)
 
 
 def check(trial: Trial, data: Dataset) -> None:
@@ -58,4 +58,6 @@ def _measure(trained: Trained, stage: str) -> Measurements:
     wanted = [lens for lens in LENSES if lens.wanted(trained.trial) and hasattr(lens, stage)]
     by_lens: list[Measurements] = [getattr(lens, stage)(trained) for lens in wanted]
     # Only now is it known which members have not diverged: a lens may find out that one has.
-    return {member: merge(measured[member] for measured in by_lens) for member in trained.pack.alive}
+    return {
+        member: merge(measured[member] for measured in by_lens if member in measured) for member in trained.pack.alive
+    }

@@ -45,10 +45,11 @@ class Trained:
         pack: their networks; `pack.alive` has the positions of those that have not diverged.
         members: what each one is trained on.
         data: the test and validation sets, on the pack's device.
+        epoch: after how many epochs of training they are measured; 0 before it.
     """
 
-    def __init__(self, pack: Pack, members: Sequence[Member], data: Dataset) -> None:
-        self.pack, self.members, self.data = pack, members, data
+    def __init__(self, pack: Pack, members: Sequence[Member], data: Dataset, epoch: int) -> None:
+        self.pack, self.members, self.data, self.epoch = pack, members, data, epoch
 
     @property
     def trial(self) -> Trial:

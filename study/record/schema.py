@@ -116,6 +116,29 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             *distribution("sigma", "sigma, by which it divides,"),
         ]
     ),
+    "margins": pa.schema(
+        [
+            *IDENTITY,
+            EPOCH,
+            column("sample", pa.int64(), "Its place in D', from 0; the same samples for all arms of a seed."),
+            column("group", pa.string(), GROUP),
+            column("margin", pa.float64(), "Its margin: the label's logit less logsumexp of the others.", "nats"),
+            column("grad_norm", pa.float64(), "The l2 norm of its gradient over all trainable parameters."),
+        ]
+    ),
+    "gamma_gradients": pa.schema(
+        [
+            *IDENTITY,
+            EPOCH,
+            column("layer", pa.string(), "The batch norm's name in the network."),
+            column("depth", pa.int32(), "Its place among the batch norms, from 0 at the input."),
+            column("size_out", pa.float64(), "The size of one S_out sample's part of gamma's gradient, a mean."),
+            column("size_in", pa.float64(), "The same of one sample of S_in."),
+            column("share_out", pa.float64(), "The share of all of S_out in the sizes of all of D'.", "fraction"),
+            column("push_out", pa.float64(), "How much one S_out sample's gradient descent adds to gamma's size."),
+            column("push_in", pa.float64(), "The same of one sample of S_in."),
+        ]
+    ),
     "samples": pa.schema(
         [
             *IDENTITY,
@@ -162,6 +185,8 @@ TABLES: Mapping[str, str] = {
     "members": "One row a trained network: all of its settings, what was measured at its end, and where it comes from.",
     "epochs": "One row a network and evaluated epoch: the curves.",
     "layers": "One row a network, evaluated epoch and batch norm, epoch 0 before training too: gamma/sigma.",
+    "margins": "One row a network, measured epoch and sample, some of S_out and of S_in, with mechanism.",
+    "gamma_gradients": "One row a network, measured epoch and batch norm, with mechanism: what S_out does to gamma.",
     "samples": "One row a network and sample of D', with samples=scores or samples=gradients.",
     "attacks": "One row a target network, attack and group of samples, with protocol=splits.",
     "images": "One row an image, the most memorized ones of each seed, with protocol=splits.",

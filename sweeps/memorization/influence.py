@@ -11,8 +11,8 @@ from sweeps.sweep import Sweep, product
 SWEEP = Sweep(
     name="influence",
     question="Are the gradients of mislabeled samples larger with batch norm, and further from those of clean ones?",
-    feeds="Fig. 4",
-    quick=(product(**QUICK, corruption="label", k=FEW_KS, norm=ARMS, samples="gradients"),),
+    feeds="Fig. 4 and the mechanism (Eq. 11, A.2)",
+    quick=(product(**QUICK, corruption="label", k=FEW_KS, norm=ARMS, samples="gradients", mechanism=10),),
     paper=(
         product(
             dataset=DATASETS,
@@ -23,6 +23,7 @@ SWEEP = Sweep(
             epochs=1000,
             stopping="converged",
             samples="gradients",
+            mechanism=10,
             seed=SEEDS,
         ),
     ),

@@ -133,7 +133,7 @@ def test_logits_are_computed_anew_at_the_weights_of_the_best_epoch(tiny: Dataset
 
 def test_nothing_is_computed_that_no_lens_asks_for(tiny: Dataset, passes: list[tuple[int, ...]]):
     network = build.build("lenet", tiny.shape, tiny.classes, "batch", 0)
-    trained = Trained(Single([network]), [Member(small_trial(), 0, corrupt(tiny.train, 4, "label", 0.25, 0))], tiny)
+    trained = Trained(Single([network]), [Member(small_trial(), 0, corrupt(tiny.train, 4, "label", 0.25, 0))], tiny, 0)
     assert passes == []
     assert trained.logits is trained.logits
     assert len(passes) == 2

@@ -38,7 +38,12 @@ LAYER = {"trial": TRIAL, "member": 0, "epoch": 1, "layer": "1", "depth": 0, "cha
 SAMPLE = {"trial": TRIAL, "member": 0, "sample": 7, "group": "clean", "label": 3, "is_member": True, "score": -0.5}
 ATTACK = {"trial": TRIAL, "member": 0, "attack": "lira_online", "group": "all", "auc": 0.5, "n_in": 7}
 IMAGE = {"trial": TRIAL, "seed": 3, "sample": 7, "in_acc": 1.0, "out_acc": 0.0, "image": b"PNG"}
-OTHERS = {"epochs": POINT, "layers": LAYER, "samples": SAMPLE, "attacks": ATTACK, "images": IMAGE}
+MARGIN = {"trial": TRIAL, "member": 0, "epoch": 0, "sample": 7, "group": "clean", "margin": -30.5, "grad_norm": 1e-50}
+PULL = {"trial": TRIAL, "member": 0, "epoch": 0, "layer": "1", "depth": 0, "size_in": 0.5, "push_in": -0.25}
+OTHERS = {
+    **{"epochs": POINT, "layers": LAYER, "margins": MARGIN, "gamma_gradients": PULL},
+    **{"samples": SAMPLE, "attacks": ATTACK, "images": IMAGE},
+}
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from study.settings import SETTINGS
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 VERSIONS = sorted(GOLDEN.glob("schema_*"))
+NOT_YET = {("schema_2", "margins"), ("schema_2", "gamma_gradients")}
 MEMBER = "quickstart/members/90b86cb4d433b7c6.parquet"
 
 
@@ -43,7 +44,8 @@ def test_shards_of_every_version_are_read_with_the_columns_of_this_one(golden: P
     for form, sweep in (("shards", "quickstart"), ("shards", "membership"), ("compacted", "membership")):
         rows = Results.at(golden / form).read(sweep, table)
         assert rows.schema.equals(SCHEMAS[table])
-        assert len(rows) or sweep == "quickstart"
+        # The tables of the mechanism came with version 3.
+        assert len(rows) or sweep == "quickstart" or (golden.name, table) in NOT_YET
 
 
 # Descriptions of columns
