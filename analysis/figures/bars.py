@@ -67,8 +67,8 @@ def bar_chart(rows: pd.DataFrame, x: str, columns: Sequence[str] = ("mem_acc",),
     drawn = ("norm", *MIXTURE) if x == "mixture" else ("norm", x)
     by = [name for name in varying_settings(rows) if name not in drawn] + ["result"] * (len(columns) > 1)
     with theme():
-        # A mixture's labels have a line for the amount and one for the kind, and stand level.
-        narrow = 2.8 if x == "mixture" else NARROW_PANEL
+        # A mixture's labels stand level, each with a line for the amount and one for the kind; many others are slanted.
+        narrow = 2.8 if x == "mixture" else 2.3 if rows[x].nunique() > 3 else NARROW_PANEL
         across = "result" if len(columns) > 1 else "k"
         figure, panels = panel_grid(long, by, across, share=len(columns) == 1, narrow=narrow)
         for panel in panels:

@@ -81,7 +81,9 @@ def lines_against(
             if len(columns) > 1:
                 panel.set_labels(display_setting(x), "accuracy")
         if x == "k":
-            panels[0].axes.set_xticks(non_overlapping_ticks(rows["k"]))  # for all panels, which share their axes
+            panels[0].axes.set_xticks(
+                non_overlapping_ticks(rows["k"], panels)
+            )  # for all panels, which share their axes
             format_as_percent(panels[0].axes.xaxis)
         else:
             panels[0].axes.set_xscale("log", base=2)

@@ -252,7 +252,7 @@ def main_attack_roc(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Fig
     audited = audit_cells(replace(loaded, members=recorded[enough]), results)
     with theme():
         by = [name for name in varying_settings(rows) if name != "norm"]
-        figure, panels = panel_grid(rows, by, "architecture", share=False)
+        figure, panels = panel_grid(rows, by, "architecture", share=False, narrow=2.3)
         for panel in panels:
             of_panel = [audit for audit in audited if _occurs_in(audit.settings, panel.rows)]
             _annotate_roc(panel, roc_panel(panel.axes, of_panel, MAIN_ATTACK, ALL))
@@ -280,14 +280,15 @@ def _annotate_roc(panel: Panel, drawn: Sequence[tuple[CellAudit, Roc, Interval]]
         if norm not in {audit.norm for audit, _, _ in drawn} and not gap(panel.rows[panel.rows["norm"] == norm]):
             lines[f"too few models, {NORM_NAMES[norm]}"] = COLORS[norm]
     for number, (text, color) in enumerate(reversed(lines.items())):
-        _write_in_corner(panel.axes, text, color, number)
+        _write_in_corner(panel, text, color, number)
     label_gaps(panel)
 
 
-def _write_in_corner(axes: Axes, text: str, color: str, line: int) -> None:
+def _write_in_corner(panel: Panel, text: str, color: str, line: int) -> None:
     """Write a line into the lower right corner, below the diagonal, where no curve of an attack runs."""
-    place: dict[str, Any] = {"transform": at_line(axes, line), "ha": "right", "va": "bottom", "fontsize": 7.5}
-    axes.text(0.985, 0.02, text, color=color, **place)
+    place: dict[str, Any] = {"transform": at_line(panel.axes, line), "ha": "right", "va": "bottom"}
+    size = 7.5 if panel.size[0] >= NARROW_PANEL else 6
+    panel.axes.text(0.985, 0.02, text, color=color, fontsize=size, **place)
 
 
 def _occurs_in(settings: Mapping[str, Any], rows: pd.DataFrame) -> bool:

@@ -28,10 +28,16 @@ NARROW_PANEL = 2.2
 """The width in inches to which panels shrink, so that more of them stand in a row or the legend stands beside them."""
 NARROWEST_PANEL = 1.35
 """The width in inches to which panels shrink for a column of each level that a grid has."""
+NARROWEST_OWN = 1.7
+"""The same of panels that each have their own numbers at both axes."""
+PAIR = 0.75
+"""The share of that width to which two panels shrink to stand beside each other on a narrow page."""
 MOST_SHRUNK = 0.9
 """The share of its width that a panel keeps at least where a legend beside it is wider than was thought."""
 SHORTEST_PANEL = 1.3
 """The least height of a panel in inches."""
+PAGE_HEIGHT = 9.0
+"""The height in inches that panels shrink to where they can, so that all of their rows are on one page."""
 LEGEND_WIDTH = 1.4
 """The width in inches that is kept free for a legend beside the panels."""
 MOST_COLUMNS = 4
@@ -40,6 +46,8 @@ TITLE_LINE = 0.17
 """The height in inches that each further line of a title adds to a panel."""
 CHARACTERS, SMALL_CHARACTERS = 12, 14
 """How many characters of a panel's title and labels fit into an inch, and of those of a narrow panel."""
+PERCENT_WIDTH = 0.27
+"""The width in inches of a label such as `25%`, with a space after it."""
 NOTE_CHARACTERS = 22
 """The most characters in a line of the notes above a legend beside the panels."""
 FORMATS = ("png", "pdf", "svg")
@@ -100,7 +108,7 @@ def panel_grid(
     """
     groups = dict(iter(rows.groupby(list(by) or ["dataset"], sort=False)))
     keys = sorted(groups, key=lambda key: [display_rank(name, value) for name, value in zip(by, key, strict=False)])
-    places = _panel_places(keys, by, across, narrow)
+    places = _panel_places(keys, by, across, narrow, NARROWEST_PANEL if share else NARROWEST_OWN)
     row_count, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
     size = panel_size(columns, size)
     names = {key: _panel_names(groups[key], by) for key in keys}
@@ -108,8 +116,10 @@ def panel_grid(
         key: panel_title(display_lines(groups[key].iloc[0].to_dict(), of_panel), size[0])
         for key, of_panel in names.items()
     }
-    height = size[1] + TITLE_LINE * max(title.count("\n") for title in titles.values())
-    figure = Figure(figsize=(size[0] * columns, height * row_count))
+    height = TITLE_LINE * max(title.count("\n") for title in titles.values())
+    if share:  # only the lowest panels have labels below, so that the others may be shorter
+        size = size[0], min(size[1], max(SHORTEST_PANEL, PAGE_HEIGHT / row_count - height))
+    figure = Figure(figsize=(size[0] * columns, (size[1] + height) * row_count))
     grid = figure.subplots(row_count, columns, squeeze=False, sharex=share, sharey=share)
     panels = []
     for key, place in zip(keys, places, strict=True):
@@ -122,7 +132,7 @@ def panel_grid(
 
 
 def _panel_places(
-    keys: Sequence[tuple[Any, ...]], by: Sequence[str], across: str, narrow: float
+    keys: Sequence[tuple[Any, ...]], by: Sequence[str], across: str, narrow: float, narrowest: float
 ) -> list[tuple[int, int]]:
     """Return the row and the column of each panel."""
     if across not in by or len(by) < 2:
@@ -135,11 +145,12 @@ def _panel_places(
         (row_order.index(others), column_order.index(level))
         for others, level in zip(other_levels, across_levels, strict=True)
     ]
-    return places_on_page(places, int(page_width() / NARROWEST_PANEL))
+    return places_on_page(places, max(1, int(page_width() / narrowest)))
 
 
 def flowing_places(count: int, narrow: float = NARROW_PANEL) -> list[tuple[int, int]]:
     """Return the row and the column of panels that fill the rows one after the other, about as many in each."""
+    narrow = min(narrow, max(page_width() / 2, PAIR * narrow))
     most = max(1, min(MOST_COLUMNS, int(page_width() / narrow)))
     columns = -(-count // -(-count // most))
     return [divmod(number, columns) for number in range(count)]
@@ -207,12 +218,15 @@ def label_outer_axes(panels: Sequence[Panel]) -> None:
         panel.axes.yaxis.label.set_visible(first)
 
 
-def non_overlapping_ticks(levels: Iterable[float]) -> list[float]:
-    """Return those of the levels whose labels don't run into each other, in order."""
+def non_overlapping_ticks(levels: Iterable[float], panels: Sequence[Panel]) -> list[float]:
+    """Return those of the levels whose labels in percent don't run into each other in any of the panels, in order."""
+    columns, width = 1 + max(panel.place[1] for panel in panels), panels[0].size[0]
+    # The first of a row shares its width with the labels of the other axis; all panels are equally wide.
+    share = PERCENT_WIDTH / (width - 0.12 - 0.6 / columns)
     ascending = sorted(set(levels))
     kept = ascending[:1]
     for value in ascending[1:]:
-        if value - kept[-1] >= (ascending[-1] - ascending[0]) / 10:
+        if value - kept[-1] >= (ascending[-1] - ascending[0]) * max(0.1, share):
             kept.append(value)
     return kept
 

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from analysis.figures.figure import PaperFigure
 from analysis.figures.memorization import FIGURES
 from analysis.figures.theme import COLORS, MARKERS, RESULT_LOOKS
+from analysis.figures.width import drawn_for
 from analysis.load import Loaded, load
 from analysis.metrics import NEAR_ONE
 from analysis.statistics import membership
@@ -64,6 +65,12 @@ def heights(axes: Axes, norm: str) -> list[float]:
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_every_figure_is_legible_at_either_scale(sweeps: Mapping[Scale, Results], figure: PaperFigure, scale: Scale):
     check_legible(once(sweeps[scale], figure.name))
+
+
+@pytest.mark.parametrize("name", ["fig1", "fig8", "fig10", "fig13", "fig16"])
+def test_a_figure_is_legible_in_a_column_of_a_page(sweeps: Mapping[Scale, Results], name: str):
+    with drawn_for(3.4):
+        check_legible(draw(sweeps[Scale.quick], name))
 
 
 def test_of_several_networks_and_datasets_each_has_a_row_and_a_column(sweeps: Mapping[Scale, Results]):
