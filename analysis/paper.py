@@ -4,7 +4,8 @@ A figure shows these where the records have them, and a claim is decided on them
 the names of the claims on a table or a section begin with. A setting that the paper doesn't name is not here.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -67,18 +68,23 @@ def paper_rows(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, pd.DataFram
     return kept, rows[~rows.index.isin(kept.index)]
 
 
-def incomplete(rows: pd.DataFrame, name: str, but: Collection[str] = ()) -> list[str]:
+def incomplete(rows: pd.DataFrame, name: str, where: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
     """Return, for each setting whose levels in the paper are not all here, how many are: `1 of 4 datasets`.
 
     Args:
         rows: rows of `members`.
         name: a key of `CELLS`.
-        but: settings that are left out, because a claim is about some of their levels alone.
+        where: the levels that a claim is about, where it isn't about all of the paper's; a tuple stands for any of its.
     """
+
+    def of_claim(setting: str, levels: tuple[Any, ...]) -> list[Any]:
+        wanted = where.get(setting, levels)
+        return [level for level in levels if level in (wanted if isinstance(wanted, tuple) else (wanted,))]
+
     words = {"architecture": "networks", "dataset": "datasets"}
+    wanted = {setting: of_claim(setting, levels) for setting, levels in CELLS[name].items()}
     counts = {
         setting: (sum(level in set(rows[setting]) for level in levels), len(levels))
-        for setting, levels in CELLS[name].items()
-        if setting not in but
+        for setting, levels in wanted.items()
     }
     return [f"{here} of {of_paper} {words[setting]}" for setting, (here, of_paper) in counts.items() if here < of_paper]

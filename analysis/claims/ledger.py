@@ -155,7 +155,7 @@ def _evaluate(claim: Claim, loaded: Loaded, results: Results, partial: bool) -> 
     of_paper, others = paper_rows(pd.concat(sides), claim.topic)
     if not _has_all_sides(claim, of_paper):
         of_paper, others = pd.concat(sides), others.iloc[:0]
-    lacking = incomplete(of_paper, claim.topic, but=claim.where)
+    lacking = incomplete(of_paper, claim.topic, claim.where)
     records = f"{loaded.sweep} on {_named(of_paper)}" + (f" (of the paper's {', '.join(lacking)})" if lacking else "")
     finding = _find(claim, replace(loaded, members=of_paper), results, partial)
     return Entry(claim, "", finding, records=records, elsewhere=_elsewhere(claim, others, loaded, results, partial))

@@ -427,7 +427,7 @@ def test_five_on_cifar_is_told_of_its_first_layer(results):
     write_layers(results, "gamma_sigma", trials[1:], ((5.0, 50.0), (1.0, 50.0)))
     five = entries(results)["theory-five"]
     assert (five.verdict, five.finding.effect, five.records) == (
-        *("held", pytest.approx(1.1, rel=0.01), "gamma_sigma on cifar10, lenet (of the paper's 1 of 4 datasets)"),
+        *("held", pytest.approx(1.1, rel=0.01), "gamma_sigma on cifar10, lenet (of the paper's 1 of 2 datasets)"),
     )
 
 
