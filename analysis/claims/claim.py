@@ -76,6 +76,11 @@ def within(factor: float) -> Test:
     return lambda _, effects: hypotheses.within_factor(effects, factor)
 
 
+def within_everywhere(factor: float) -> Test:
+    """Return the test that a ratio is within a factor of 1 on average, and in every cell too."""
+    return lambda _, effects: hypotheses.within_factor_everywhere(effects, factor)
+
+
 def about(points: float) -> Size:
     """Return the size that the paper gives as about so much: what rounds to it in points."""
     return points - HALF_POINT, points + HALF_POINT
@@ -97,9 +102,11 @@ class Claim:
         reference: the levels of the arm that it is compared with; None where the claim is about one arm alone.
         table: the records that the effect is made of: a member's results (`members`), their means over all epochs
             (`epochs`), the last results of each layer (`layers`), the margins and gradient norms of its atypical
-            samples (`gradients`), the attack on models that were trained on halves of D' (`samples`), or how their
-            samples' memorization goes with what leaks of them (`leakage`).
-        group: whose samples an attack is about: `all`, or the `atypical` ones of S_out alone.
+            samples at the end (`gradients`) or, as a cell each, at the measured epochs (`margins`), these epochs in one
+            (`curves`), the means over them of what each layer's gamma is pulled by (`gamma_gradients`), the attack on
+            models that were trained on halves of D' (`samples`), or how their samples' memorization goes with what
+            leaks of them (`leakage`). group: whose samples an attack is about: `all`, or the `atypical` ones of S_out
+            alone.
         alternative: the side that is claimed, `greater` or `less`.
         margin: the number that the effect must exceed, where the paper says how much it is at least, or where we put a
             number to its words.

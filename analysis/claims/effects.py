@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.statistics.amplification import log_over_equation
+from analysis.statistics.mechanism import Curve, log_rate_ratio, log_speedup
 from study.theory import predicted_amplification
 
 Effect = Callable[[pd.DataFrame], pd.Series]
@@ -86,6 +87,30 @@ def amplification_at_equal_margins(pairs: pd.DataFrame) -> pd.Series:
 def amplification_over_equation(pairs: pd.DataFrame) -> pd.Series:
     """Return the logarithm of a flipped sample's ratio of influence over all of Eq. 11, its own margins included."""
     return _by_pair(pairs, lambda row: log_over_equation(row, row["gamma_over_sigma_arm"]))
+
+
+def speedup(pairs: pd.DataFrame) -> pd.Series:
+    """Return the logarithm of how many times as long the reference takes to memorize as the arm (A.2)."""
+    return _by_curves(pairs, lambda arm, reference, _: log_speedup(arm, reference))
+
+
+def speedup_over_prediction(pairs: pd.DataFrame) -> pd.Series:
+    """Return the logarithm of the arms' ratio of rates in Eq. 28 over (gamma/sigma)^2, the predicted one (Eq. 29)."""
+    return _by_curves(pairs, lambda arm, reference, ratio: log_rate_ratio(arm, reference) - 2 * float(np.log(ratio)))
+
+
+def _by_curves(pairs: pd.DataFrame, of: Callable[[Curve, Curve, float], float]) -> pd.Series:
+    columns = (pairs["curve_arm"], pairs["curve_ref"], pairs["gamma_over_sigma_arm"])
+    values = [
+        np.nan if arm is None or reference is None else of(arm, reference, ratio)
+        for arm, reference, ratio in zip(*columns, strict=True)
+    ]
+    return pd.Series(values, index=pairs.index, dtype=float)
+
+
+def pull_of_outliers(members: pd.DataFrame) -> pd.Series:
+    """Return the logarithm of one S_out sample's part of gamma's gradient over that of one S_in sample, by layer."""
+    return _log(members["size_out"]) - _log(members["size_in"])
 
 
 def memorization_less_accuracy(pairs: pd.DataFrame) -> pd.Series:

@@ -13,6 +13,7 @@ from analysis.statistics import hypotheses, membership
 from analysis.statistics.amplification import GRADIENTS, with_gradients
 from analysis.statistics.hypotheses import ALPHA, Effects, Finding, rank_correlation
 from analysis.statistics.layers import last_and_first
+from analysis.statistics.mechanism import CURVE, PULLS, by_epoch, mean_pulls, with_curves
 from analysis.tuning.tradeoff import TunedCell, difference_text, paired_difference, reference_means
 from study.errors import BadInputError
 from study.mia.audit import MAIN_ATTACK
@@ -25,7 +26,7 @@ from study.trial import FEWEST_MODELS
 RESULTS = [
     *(column.name for column in FIT),
     *("mia_auc", "mia_tpr_at_1e3fpr", "gamma_over_sigma", "grad_norm_out", "grad_norm_in"),
-    *("mia_attack", *GRADIENTS),
+    *("mia_attack", *GRADIENTS, CURVE),
 ]
 """The columns that an effect may be made of."""
 OF_LAYERS = ["ratio_median", "gamma_median"]
@@ -53,6 +54,7 @@ def measure_effects(claim: Claim, members: pd.DataFrame, partial: bool = False) 
         rows, unpaired, lost = arm, 0, arm["status"] != "ok"
     else:
         rows, unpaired = _pair_members(claim, arm, matching_rows(members, claim.reference), partial)
+        rows = by_epoch(rows) if claim.table == "margins" else rows
         lost = (rows["status_arm"] != "ok") | (rows["status_ref"] != "ok")
     attacked = _attacked(claim, rows[~lost])
     usable, unconverged = _converged(claim, attacked)
@@ -66,7 +68,8 @@ def measure_effects(claim: Claim, members: pd.DataFrame, partial: bool = False) 
         "no value": int(effect.isna().sum()),
     }
     notes = tuple(f"{count} {unit} left out: {why}" for why, count in counts.items() if count)
-    strata = [*varying_settings(arm), *(["depth"] if "depth" in rows and rows["depth"].nunique() > 1 else [])]
+    finer = [name for name in ("depth", "measured_epoch") if name in rows and rows[name].nunique() > 1]
+    strata = [*varying_settings(arm), *finer]
     numbers = {"effect": effect, **({} if claim.beside is None else {"beside": claim.beside(usable).astype(float)})}
     frame = usable[[*strata, *PAIRING_KEYS]].assign(**numbers).dropna()
     return Effects(frame, tuple(strata), notes)
@@ -189,7 +192,7 @@ def _with_partners(claim: Claim, members: pd.DataFrame) -> pd.DataFrame:
 
 
 def join_table(table: str, sweep: str, members: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """Join the members with another table: the mean over epochs of each result, a row for each layer, or gradients.
+    """Join the members with what a claim's table adds to them; see `Claim`.
 
     Raises:
         BadInputError: a member with results is not in the table.
@@ -198,6 +201,12 @@ def join_table(table: str, sweep: str, members: pd.DataFrame, results: Results) 
         return members
     if table == "gradients":
         return with_gradients(sweep, members, results)
+    if table in ("curves", "margins"):
+        return with_curves(sweep, members, results)
+    if table == "gamma_gradients":
+        columns = [*KEY, "epoch", "depth", *PULLS]
+        rows = results.read(sweep, table, columns, trials=set(members["trial"])).to_pandas()
+        return members.merge(mean_pulls(rows), on=KEY, how="left")
     columns = ["mem_loss", "clean_loss"] if table == "epochs" else ["depth", *OF_LAYERS]
     rows = results.read(sweep, table, [*KEY, "epoch", *columns], trials=set(members["trial"])).to_pandas()
     rows = rows.groupby(KEY)[columns].mean().reset_index() if table == "epochs" else last_and_first(rows, OF_LAYERS)

@@ -353,6 +353,29 @@ def within_factor(effects: Effects, factor: float) -> Finding:
     return _both(from_below, from_above)
 
 
+def within_factor_everywhere(effects: Effects, factor: float) -> Finding:
+    """Test what `within_factor` does, and that every cell's mean is within the factor.
+
+    It is contradicted by one cell whose interval lies wholly outside. The intervals of m cells are at 1 - 0.05/m.
+
+    Args:
+        effects: see `within_factor`.
+        factor: see `within_factor`.
+    """
+    sides = (every_cell(effects, "greater", -log(factor)), every_cell(effects, "less", log(factor)))
+    overall = within_factor(effects, factor)
+    means = {name: float(values.mean()) for name, values in _effects_by_cell(effects).items()}
+    outside = [f"{name} (x{exp(mean):.2g})" for name, mean in means.items() if abs(mean) > log(factor)]
+    notes = [f"in {len(means) - len(outside)} of {len(means)} cells"] if means else []
+    notes += [f"not in {_list_cells(outside)}"] if outside and len(means) > 1 else []
+    return replace(
+        overall,
+        complete=overall.complete and not outside,
+        contradicted=any(side.contradicted for side in sides),
+        notes=(*notes, *overall.notes),
+    )
+
+
 def spread_alike(effects: Effects, factor: float) -> Finding:
     """Test that effects vary over cells as much as what is beside them, within a factor, by two one-sided tests.
 

@@ -331,6 +331,71 @@ def test_batch_norm_is_unaffected_by_k_where_none_falls(results):
     assert verdicts == dict.fromkeys(verdicts, "held")
 
 
+# The mechanism through training
+
+MEASURED = {"batch": {0: -2.0, 2: -3.0, 10: 0.0, 30: 3.0}, "none": {0: -2.0, 2: -5.0, 10: -4.0, 30: -2.5}}
+"""The mean margin of S_out by epoch."""
+
+
+def mechanism(results: Results, broken: int | None = None, share: float = 0.6, push: float = 0.1) -> dict[str, Entry]:
+    """Records that obey Eq. 11 at each epoch with a gamma/sigma of 3 then, but at one that is broken."""
+    trials = grid(k=0.05, norm=("batch", "none"), mechanism=4, seed=range(4))
+    planted(results, "influence", trials, scattered(lambda _: {"mem_acc": 0.5, "gamma_over_sigma": 3.0}))
+    for trial in trials:
+        slope = 3.0 if trial.norm == "batch" else 1.0
+        at = [
+            ({"trial": trial.id, "member": member, "epoch": epoch}, margin, 1 + 0.001 * seed * len(trial.norm))
+            for member, seed in enumerate(trial.seed)
+            for epoch, margin in MEASURED[trial.norm].items()
+        ]
+        margins = [
+            {
+                **{**key, "sample": sample, "group": "corrupted" if sample < 5 else "clean"},
+                **{"margin": margin + 0.1 * (sample - 2)},
+                "grad_norm": slope * float(expit(-margin - 0.1 * (sample - 2))) * little * (3 if broken == epoch else 1)
+                if trial.norm == "batch"
+                else float(expit(-margin - 0.1 * (sample - 2))) * little,
+            }
+            for key, margin, little in at
+            for epoch in [key["epoch"]]
+            for sample in range(8)
+        ]
+        tables: dict[str, list[dict[str, object]]] = {"margins": margins}
+        if trial.norm == "batch":
+            tables["layers"] = [{**key, "depth": 0, "ratio_mean": 3.0} for key, _, _ in at]
+            tables["gamma_gradients"] = [
+                {**key, "depth": depth, "share_out": share * little, "size_out": 8.0, "size_in": 1.0 * little}
+                | {"push_out": push * little}
+                for key, _, little in at
+                for depth in range(2)
+            ]
+        results.write("influence", trial.id, tables)
+    return {name: entry for name, entry in entries(results).items() if name.startswith("theory")}
+
+
+def test_records_that_obey_eq_11_at_every_epoch_are_held(results):
+    found = mechanism(results)
+    assert (found["theory-epochs"].verdict, notes(found["theory-epochs"])[:15]) == ("held", "in 4 of 4 cells")
+    assert found["theory-epochs"].finding.effect == pytest.approx(1, rel=0.02)
+    # 0 after 10 epochs with batch norm, and not within 30 without.
+    assert found["theory-faster"].finding.effect == pytest.approx(3, rel=0.02)
+    held = {name for name, entry in found.items() if entry.verdict == "held"}
+    assert {"theory-larger", "theory-dominates", "theory-pushed"} <= held
+
+
+def test_one_epoch_at_which_eq_11_is_nine_times_too_small_is_named(results):
+    entry = mechanism(results, broken=10)["theory-epochs"]
+    assert entry.verdict == "not held"
+    assert "in 3 of 4 cells; not in measured_epoch=10 (x9)" in notes(entry)
+
+
+def test_outliers_that_have_less_than_half_of_the_gradient_and_push_gamma_down_are_told(results):
+    found = mechanism(results, share=0.3, push=-0.1)
+    assert [found[f"theory-{name}"].verdict for name in ("larger", "dominates", "pushed")] == [
+        *("held", "not held", "not held")
+    ]
+
+
 # Tables beside `members`
 
 

@@ -1,0 +1,154 @@
+"""How margins and gradients go on through training, beside what the theory predicts of them (section 5 and A.2).
+
+A curve is what was recorded of one network at each measured epoch: its gamma/sigma, and the margins and gradient norms
+of its S_out samples, which both arms of a pair share.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.load import KEY
+from study.record.results import Results
+from study.theory import time_to_memorize
+
+CURVE = "curve"
+"""The column that `with_curves` adds."""
+PULLS = ["share_out", "size_out", "size_in", "push_out"]
+"""The columns of `gamma_gradients` that an effect may be made of."""
+LARGEST_MARGIN = 50.0
+"""The largest margin up to which a time is taken: e to its power is still far from the end of float64."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What was recorded of one network.
+
+    Attributes:
+        epochs: the measured epochs [E], from 0.
+        ratios: gamma/sigma at each, the mean over layers; NaN without batch norm.
+        margins: of its S_out samples [E, S].
+        norms: their gradient norms [E, S].
+    """
+
+    epochs: NDArray[np.int64]
+    ratios: NDArray[np.float64]
+    margins: NDArray[np.float64]
+    norms: NDArray[np.float64]
+
+    @property
+    def margin(self) -> NDArray[np.float64]:
+        """The mean margin of S_out at each measured epoch."""
+        means: NDArray[np.float64] = self.margins.mean(axis=1)
+        return means
+
+
+def with_curves(sweep: str, members: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """Return the members with their curves; None for one of which none was recorded, or that has no S_out."""
+    trials = set(members["trial"])
+    columns = [*KEY, "epoch", "sample", "group", "margin", "grad_norm"]
+    rows = results.read(sweep, "margins", columns, trials=trials).to_pandas()
+    layers = results.read(sweep, "layers", [*KEY, "epoch", "ratio_mean"], trials=trials).to_pandas()
+    ratios = layers.groupby([*KEY, "epoch"])["ratio_mean"].mean()
+    curves = {}
+    for key, own in rows[rows["group"] != "clean"].groupby(KEY):
+        margins, norms = (own.pivot(index="epoch", columns="sample", values=name) for name in ("margin", "grad_norm"))
+        index = pd.MultiIndex.from_tuples([(*key, epoch) for epoch in margins.index])
+        curves[key] = Curve(
+            margins.index.to_numpy(), ratios.reindex(index).to_numpy(float), margins.to_numpy(), norms.to_numpy()
+        )
+    found = [curves.get(key) for key in members[KEY].itertuples(index=False, name=None)]
+    return members.assign(**{CURVE: pd.Series(found, index=members.index, dtype=object)})
+
+
+def by_epoch(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each pair and epoch at which both of its networks were measured.
+
+    Args:
+        pairs: with `curve_arm` and `curve_ref`.
+
+    Returns:
+        The pairs with `measured_epoch`, with `margins` and `norms` of both sides at that epoch, and with
+        `gamma_over_sigma_arm` as it was then.
+    """
+    rows = []
+    for _, pair in pairs.iterrows():
+        arm, reference = pair[f"{CURVE}_arm"], pair[f"{CURVE}_ref"]
+        if arm is None or reference is None:
+            continue
+        shared, at_arm, at_reference = np.intersect1d(arm.epochs, reference.epochs, return_indices=True)
+        for epoch, i, j in zip(shared, at_arm, at_reference, strict=True):
+            of_epoch = {"margins_arm": arm.margins[i], "margins_ref": reference.margins[j]}
+            of_epoch |= {"norms_arm": arm.norms[i], "norms_ref": reference.norms[j]}
+            rows.append({**pair, **of_epoch, "gamma_over_sigma_arm": arm.ratios[i], "measured_epoch": int(epoch)})
+    columns = [*pairs.columns, "measured_epoch", "margins_arm", "margins_ref", "norms_arm", "norms_ref"]
+    return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
+
+
+def time_to_reach(curve: Curve, margin: float, since: int = 0) -> float:
+    """Return how many epochs the mean margin of S_out takes to a margin, along straight lines; NaN if it gets nowhere.
+
+    Args:
+        curve: what was recorded.
+        margin: the margin.
+        since: the place in the curve from which time counts.
+    """
+    means, epochs = curve.margin[since:], curve.epochs[since:]
+    there = np.flatnonzero(means >= margin)
+    if not len(there):
+        return float("nan")
+    first = int(there[0])
+    if first == 0:
+        return 0.0
+    rise = (margin - means[first - 1]) / (means[first] - means[first - 1])
+    return float(epochs[first - 1] + rise * (epochs[first] - epochs[first - 1]) - epochs[0])
+
+
+def log_speedup(arm: Curve, reference: Curve) -> float:
+    """Return the logarithm of how many times as long the reference takes to memorize as the arm.
+
+    A network has memorized S_out where its mean margin is 0: the assigned label is then as likely as all others. For
+    one that doesn't get there its last epoch counts, by which the ratio is closer to 1 than in truth.
+
+    Returns:
+        NaN where neither gets there, or one is there before training.
+    """
+    times = [time_to_reach(curve, 0.0) for curve in (arm, reference)]
+    if np.isnan(times).all() or 0.0 in times:
+        return float("nan")
+    ends = (arm.epochs[-1], reference.epochs[-1])
+    own, other = (end if np.isnan(time) else time for time, end in zip(times, ends, strict=True))
+    return float(np.log(other / own))
+
+
+def log_rate_ratio(arm: Curve, reference: Curve) -> float:
+    """Return the logarithm of the arm's rate c in Eq. 28 over the reference's, which (gamma/sigma)^2 predicts (Eq. 29).
+
+    In truth the margins of flipped samples fall before they rise, while the others' labels are learned. Eq. 28 knows no
+    such fall, but holds between any two margins. So each network's rate is from its lowest mean margin to the largest
+    that both come to afterwards.
+
+    Returns:
+        NaN where one of the two doesn't come above the other's lowest margin.
+    """
+    lowest = [int(curve.margin.argmin()) for curve in (arm, reference)]
+    after = [curve.margin[place:] for curve, place in zip((arm, reference), lowest, strict=True)]
+    target = min(*(means.max() for means in after), LARGEST_MARGIN)
+    if not target > max(means[0] for means in after):
+        return float("nan")
+    rates = [
+        time_to_memorize(1.0, float(means[0]), target) / time_to_reach(curve, target, place)
+        for curve, place, means in zip((arm, reference), lowest, after, strict=True)
+    ]
+    return float(np.log(rates[0] / rates[1]))
+
+
+def mean_pulls(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the means over measured epochs of training, by member and layer, of rows of `gamma_gradients`.
+
+    Epoch 0 is left out: nothing is known then, and so nothing is an outlier.
+    """
+    means: pd.DataFrame = rows[rows["epoch"] > 0].groupby([*KEY, "depth"])[PULLS].mean().reset_index()
+    return means
