@@ -9,7 +9,7 @@ import typer
 
 from analysis.arguments import next_command, takes_results
 from analysis.cells import companions_note, shared_settings
-from analysis.figures.width import WIDTH, drawn_for
+from analysis.figures.width import WIDTH, checked_width, drawn_for
 from analysis.load import Loaded, load_all
 from analysis.metrics import Metric, select_metrics
 from analysis.report import tables
@@ -41,7 +41,10 @@ FigureFolder = Annotated[
     Path | None, typer.Option("--figures", metavar="DIR", help="Folder for figures; by default RESULTS/SWEEP/figures.")
 ]
 Width = Annotated[
-    float, typer.Option(metavar="INCHES", help="The most that a figure is wide; by default as a page's text.")
+    float,
+    typer.Option(
+        metavar="INCHES", callback=checked_width, help="The most that a figure is wide; by default as a page's text."
+    ),
 ]
 
 

@@ -18,16 +18,25 @@ def page_width() -> float:
     return _WIDTH.get()
 
 
-@contextmanager
-def drawn_for(width: float) -> Iterator[None]:
-    """Draw figures of at most this width in inches.
+def checked_width(width: float) -> float:
+    """Return a width in inches that a figure can have.
 
     Raises:
         BadInputError: it is too narrow to draw in, or no width at all.
     """
     if not NARROWEST <= width <= WIDEST:
         raise BadInputError(f"a figure is {NARROWEST:g} to {WIDEST:g} inches wide, not {width:g}.")
-    before = _WIDTH.set(width)
+    return width
+
+
+@contextmanager
+def drawn_for(width: float) -> Iterator[None]:
+    """Draw figures of at most this width in inches.
+
+    Raises:
+        BadInputError: see `checked_width`.
+    """
+    before = _WIDTH.set(checked_width(width))
     try:
         yield
     finally:

@@ -248,7 +248,8 @@ def test_figures_are_as_wide_as_is_asked_for(complete: Results, command, refusal
             sizes[width] = image.size[0]
             assert 0.7 * 300 * width < image.size[0] <= 300 * width
     assert sizes[3] < sizes[6]
-    assert "a figure is 3 to 100 inches wide, not 2.5." in refusal("figures", complete, "--width", 2.5)
+    for verb in ("figures", "membership", "tradeoff"):  # before anything is read
+        assert "a figure is 3 to 100 inches wide, not 2.5." in refusal(verb, complete, "--width", 2.5)
 
 
 def test_a_program_can_read_which_figures_there_are(complete: Results, command, tmp_path: Path):
