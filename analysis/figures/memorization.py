@@ -17,6 +17,7 @@ from analysis.figures.figure import PaperFigure
 from analysis.figures.gradients import gradient_densities
 from analysis.figures.layers import layer_ratios
 from analysis.figures.lines import lines_against, loss_curves
+from analysis.figures.mechanism import influence_over_epochs, margins_over_epochs
 from analysis.figures.membership import auc_boxes, main_attack_roc
 from analysis.figures.names import display_level
 from analysis.figures.regularizer import regularizer_panels
@@ -107,6 +108,14 @@ def _fig3(loaded: Loaded, results: Results) -> Figure:
 def _fig4(loaded: Loaded, results: Results) -> Figure:
     rows = _rows(loaded, results, "of flipped labels at k=5%", corruption="label", k=0.05)
     return gradient_densities(loaded, results, rows)
+
+
+def _eq11(loaded: Loaded, results: Results) -> Figure:
+    return influence_over_epochs(loaded, results, _rows(loaded, results, "of flipped labels", corruption="label"))
+
+
+def _a2(loaded: Loaded, results: Results) -> Figure:
+    return margins_over_epochs(loaded, results, _rows(loaded, results, "of flipped labels", corruption="label"))
 
 
 def _fig5(loaded: Loaded, results: Results) -> Figure:
@@ -295,5 +304,23 @@ FIGURES: tuple[PaperFigure, ...] = (
         "models with one standard deviation; the line at an AUC of 0.5 is chance.",
         ("membership",),
         _fig20,
+    ),
+    PaperFigure(
+        "eq11",
+        "Prop. 5.6, section 5",
+        "How many times as much influence, the squared gradient norm, a flipped sample has with batch norm as without, "
+        "over training, beside Eq. 11 with the samples' own margins and with equal ones. Lines are of the median "
+        "sample, the geometric mean over seeds, the band their range; epoch 0 is before training.",
+        ("influence",),
+        _eq11,
+    ),
+    PaperFigure(
+        "a2",
+        "A.2",
+        "The mean margin of flipped samples over training; at 0 the flipped label is as likely as all others together. "
+        "Dashed: batch norm's from its lowest on, were it to memorize (gamma/sigma)^2 times as fast as the other arm "
+        "does from its own. Lines are means over seeds, bands their range.",
+        ("influence",),
+        _a2,
     ),
 )

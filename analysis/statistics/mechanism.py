@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.cells import CELL_SETTINGS, PAIRING_KEYS
 from analysis.load import KEY
 from study.record.results import Results
-from study.theory import time_to_memorize
+from study.theory import margin_after, predicted_amplification, time_to_memorize
 
 CURVE = "curve"
 """The column that `with_curves` adds."""
@@ -61,6 +62,20 @@ def with_curves(sweep: str, members: pd.DataFrame, results: Results) -> pd.DataF
         )
     found = [curves.get(key) for key in members[KEY].itertuples(index=False, name=None)]
     return members.assign(**{CURVE: pd.Series(found, index=members.index, dtype=object)})
+
+
+def paired_curves(sweep: str, members: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """Return a row for each pair of members with batch norm and without that both have a curve.
+
+    Returns:
+        The settings but the norm, the seed and the model, `gamma_over_sigma_arm`, `curve_arm` and `curve_ref`.
+    """
+    keys = [name for name in CELL_SETTINGS if name != "norm"] + PAIRING_KEYS
+    measured = with_curves(sweep, members, results)
+    measured = measured[measured[CURVE].notna()]
+    arm, reference = (measured[measured["norm"] == norm] for norm in ("batch", "none"))
+    own = arm[[*keys, "gamma_over_sigma", CURVE]].rename(columns={"gamma_over_sigma": "gamma_over_sigma_arm"})
+    return own.merge(reference[[*keys, CURVE]], on=keys, suffixes=("_arm", "_ref"))
 
 
 def by_epoch(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -133,16 +148,40 @@ def log_rate_ratio(arm: Curve, reference: Curve) -> float:
     Returns:
         NaN where one of the two doesn't come above the other's lowest margin.
     """
-    lowest = [int(curve.margin.argmin()) for curve in (arm, reference)]
-    after = [curve.margin[place:] for curve, place in zip((arm, reference), lowest, strict=True)]
-    target = min(*(means.max() for means in after), LARGEST_MARGIN)
-    if not target > max(means[0] for means in after):
-        return float("nan")
-    rates = [
-        time_to_memorize(1.0, float(means[0]), target) / time_to_reach(curve, target, place)
-        for curve, place, means in zip((arm, reference), lowest, after, strict=True)
-    ]
+    target = min(highest_after(arm), highest_after(reference))
+    rates = rate(arm, target), rate(reference, target)
     return float(np.log(rates[0] / rates[1]))
+
+
+def highest_after(curve: Curve) -> float:
+    """Return the largest mean margin from the lowest on, but no more than `LARGEST_MARGIN`."""
+    return float(min(curve.margin[curve.margin.argmin() :].max(), LARGEST_MARGIN))
+
+
+def rate(curve: Curve, target: float) -> float:
+    """Return the rate c, per epoch, by which Eq. 28 goes from a network's lowest mean margin to a target; or NaN."""
+    lowest = int(curve.margin.argmin())
+    start = float(curve.margin[lowest])
+    if not target > start:
+        return float("nan")
+    return time_to_memorize(1.0, start, target) / time_to_reach(curve, target, lowest)
+
+
+def predicted_margins(arm: Curve, reference: Curve) -> NDArray[np.float64]:
+    """Return the arm's mean margins as Eq. 27 has them from its lowest on, at a rate that its gamma/sigma predicts.
+
+    The rate is (gamma/sigma)^2, as it is then, times the reference's own from its lowest margin to its highest.
+
+    Returns:
+        float64 [E], at the arm's epochs; NaN before the lowest margin, and where the reference has no rate.
+    """
+    lowest = int(arm.margin.argmin())
+    rate_of_arm = predicted_amplification(float(arm.ratios[lowest])) * rate(reference, highest_after(reference))
+    margins = np.full(len(arm.epochs), np.nan)
+    if np.isfinite(rate_of_arm):
+        times = arm.epochs[lowest:] - arm.epochs[lowest]
+        margins[lowest:] = [margin_after(rate_of_arm, float(arm.margin[lowest]), float(time)) for time in times]
+    return margins
 
 
 def mean_pulls(rows: pd.DataFrame) -> pd.DataFrame:

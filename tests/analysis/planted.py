@@ -16,10 +16,12 @@ from tests.analysis.conftest import DIVERGED, Outcome
 
 EPOCHS = 6
 SAMPLES = 60
+EARLY = (0, 1)
+"""The epochs that are measured beside the last."""
 LAYERS = {"lenet": 4, "resnet50": 53}
 NEEDED = {
     "label_noise": ("epochs", "layers"),
-    "influence": ("samples",),
+    "influence": ("samples", "layers", "margins"),
     "membership": ("samples",),
     "gamma_sigma": ("layers",),
 }
@@ -110,7 +112,23 @@ def layers(trial: Trial, seed: int, model: int) -> list[dict[str, Any]]:
             "gamma_median": 1 + epoch / 100,
         }
         for depth in range(LAYERS.get(trial.architecture, 4))
-        for epoch, middle in ((0, 4.0), (trial.epochs, float((6 - depth / 20) * np.exp(0.1 * seed))))
+        for epoch, middle in (*((epoch, 4.0) for epoch in EARLY), (trial.epochs, last(depth, seed)))
+    ]
+
+
+def last(depth: int, seed: int) -> float:
+    return float((6 - depth / 20) * np.exp(0.1 * seed))
+
+
+def margins(trial: Trial, seed: int, model: int) -> list[dict[str, Any]]:
+    """Margins that fall and then rise, faster with batch norm, and gradients that obey Eq. 11 with a ratio of 4."""
+    rising = 2.0 if trial.norm == "batch" else 0.5
+    return [
+        {"epoch": epoch, "sample": sample, "group": "corrupted" if sample < 5 else "clean", "margin": margin}
+        | {"grad_norm": (4.0 if trial.norm == "batch" else 1.0) / (1 + np.exp(margin))}
+        for epoch, middle in zip((*EARLY, trial.epochs), (-2.0, -4.0, -4.0 + rising * trial.epochs), strict=True)
+        for sample in range(8)
+        for margin in [middle + 0.1 * sample + 0.01 * seed]
     ]
 
 
@@ -135,4 +153,4 @@ def samples(trial: Trial, seed: int, model: int) -> list[dict[str, Any]]:
     ]
 
 
-TABLES = {"epochs": epochs, "layers": layers, "samples": samples}
+TABLES = {"epochs": epochs, "layers": layers, "samples": samples, "margins": margins}

@@ -170,6 +170,27 @@ def test_the_ratio_of_a_layer_is_the_median_of_medians_beside_those_before_train
     assert len(once(results, "fig9").axes) == 6
 
 
+def test_influence_over_training_lies_on_eq_11_where_the_records_obey_it(sweeps: Mapping[Scale, Results]):
+    axes = once(sweeps[Scale.quick], "eq11").axes[0]
+    (measured,) = colored(axes, "batch")
+    assert measured.get_xdata().tolist() == [0, 1, planted.EPOCHS]
+    equal, equation = (one for one in axes.lines if one is not measured and len(one.get_xdata()) == 3)
+    # Before the end gamma/sigma is 4 in every layer, as the gradients have it.
+    np.testing.assert_allclose(measured.get_ydata()[:2], equation.get_ydata()[:2], rtol=1e-6)
+    np.testing.assert_allclose(equal.get_ydata()[:2], 16)
+    assert measured.get_ydata()[2] < equal.get_ydata()[2] / 100
+
+
+def test_margins_over_training_begin_to_be_predicted_where_they_are_lowest(sweeps: Mapping[Scale, Results]):
+    axes = once(sweeps[Scale.quick], "a2").axes[0]
+    (batch,), (none,) = (colored(axes, norm) for norm in ("batch", "none"))
+    assert batch.get_ydata()[1] == none.get_ydata()[1] == min(batch.get_ydata())
+    (predicted,) = (one for one in axes.lines if same_color(one.get_color(), "#555555") and one.get_marker() == "o")
+    start, end = (dict(zip(*predicted.get_data(), strict=True))[epoch] for epoch in (1, planted.EPOCHS))
+    assert start == pytest.approx(min(batch.get_ydata()))
+    assert end > none.get_ydata()[-1]
+
+
 def test_the_regularizer_is_held_against_both_arms_at_its_best_alpha(sweeps: Mapping[Scale, Results]):
     results = sweeps[Scale.quick]
     figure = once(results, "fig8")
