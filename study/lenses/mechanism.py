@@ -28,7 +28,7 @@ from study.record.rows import Measurement, Measurements, Row
 from study.training.loop import Member
 from study.trial import Trial
 
-SAMPLES = 128
+SAMPLES = 80
 """How many samples of S_out and how many of S_in are looked at, or all where there are fewer."""
 
 
@@ -44,12 +44,12 @@ def check(trial: Trial, network: nn.Module, data: Dataset) -> None:
 
 def at_start(trained: Trained) -> Measurements:
     """Measure margins and gradients at initialization, the rows of `margins` and `gamma_gradients` for epoch 0."""
-    return _measure(trained)
+    return measure(trained)
 
 
 def at_epoch(trained: Trained) -> Measurements:
     """Measure margins and gradients, the rows of `margins` and of `gamma_gradients`, if this is one of the epochs."""
-    return _measure(trained) if trained.epoch in epochs(trained.trial) else {}
+    return measure(trained) if trained.epoch in epochs(trained.trial) else {}
 
 
 def epochs(trial: Trial) -> set[int]:
@@ -73,7 +73,8 @@ def chosen_samples(member: Member) -> Tensor:
     return torch.cat(list(groups))
 
 
-def _measure(trained: Trained) -> Measurements:
+def measure(trained: Trained) -> Measurements:
+    """Measure margins and gradients now, whatever the epoch."""
     chosen = [chosen_samples(member).to(trained.pack.device) for member in trained.members]
     # Members of one pack may differ in k, and so in the number of their samples.
     together = pad_sequence(chosen, batch_first=True)

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -22,13 +22,18 @@ from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import ToTensor
 
-from study.data.dataset import Split, to_float
+from study.data.corruption import corrupt_each
+from study.data.dataset import Dataset, Split, to_float
 from study.engine import pack
+from study.lenses import mechanism
 from study.lenses.gradient_norms import grad_norms
+from study.lenses.mechanism import SAMPLES
+from study.lenses.trained import Trained
 from study.networks import build
 from study.speed import backend_choice
-from study.speed.throughput import Rate, build_networks, engine_rate, noise, rate, total_rate
+from study.speed.throughput import Rate, build_networks, engine_rate, noise, rate, total_rate, training_pass
 from study.speed.timings import Choice, fastest
+from study.training.loop import Member
 from study.training.precision import use_full_float32
 from study.trial import Trial
 from study.worker import ENVIRONMENT, start_processes, use_one_thread
@@ -36,6 +41,9 @@ from study.worker import ENVIRONMENT, start_processes, use_one_thread
 CLASSES = 10
 GRADIENTS = 128
 """How many samples' gradient norms are timed: so many that the check before them takes a small part of the time."""
+
+MEASURED, QUICK_EPOCHS, QUICK_SAMPLES = 10, 30, 1437
+"""The training that the cost of the mechanism is told for, a small one: ten measured epochs of 30 over the digits."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,8 @@ class Race:
         rates: the rates of the best of these, of the engine's plain loop (`single`), and of the engine's choice.
         gradient_norms: by round, the seconds of a member's gradient norms in the engine's pack over the seconds of one
             forward and backward pass of a network alone.
+        mechanism: by round, the seconds of a sample at which the lens on the mechanism looks over those of a sample in
+            training, both in the engine's pack.
     """
 
     workload: Workload
@@ -101,11 +111,18 @@ class Race:
     heats: Mapping[str, Sequence[float]]
     rates: Mapping[str, Sequence[float]]
     gradient_norms: Sequence[float]
+    mechanism: Sequence[float]
 
     @property
     def plain(self) -> str:
         """The name of the fastest variant of the plain loop."""
         return _fastest(self.heats)
+
+    @property
+    def mechanism_over_training(self) -> float:
+        """How long a training takes that measures the mechanism, over the same one that doesn't; see `MEASURED`."""
+        looked_at, trained = MEASURED * 2 * SAMPLES, QUICK_EPOCHS * QUICK_SAMPLES
+        return 1 + median(self.mechanism) * looked_at / trained
 
     def ratio(self, contender: str, to: str) -> float:
         """Return the median over rounds of a contender's rate over another's in the same round."""
@@ -127,6 +144,7 @@ class Race:
             "engine_over_single": self.ratio("engine", "single"),
             "single_over_plain": self.ratio("single", self.plain),
             "gradient_norms_over_pass": median(self.gradient_norms),
+            "mechanism_over_training": self.mechanism_over_training,
         }
 
 
@@ -155,6 +173,7 @@ def race(workload: Workload, device: str, seconds: float, rounds: int) -> Race:
     contenders["engine"] = (ENVIRONMENT, cores, engine_rate, (*load, choice.backend, choice.members))
     pack_of_engine = (workload, device, choice.backend, choice.members)
     contenders["gradient norms"] = (ENVIRONMENT, 1, gradient_norm_cost, pack_of_engine)
+    contenders["mechanism"] = (ENVIRONMENT, 1, mechanism_cost, pack_of_engine)
     # All at once would take more memory than a laptop has, so the plain loops have a race of their own before.
     heats = _rates_in_turns(
         {name: contender for name, contender in contenders.items() if name.startswith("plain")}, seconds, rounds
@@ -162,7 +181,7 @@ def race(workload: Workload, device: str, seconds: float, rounds: int) -> Race:
     best = _fastest(heats)
     others = {name: contender for name, contender in contenders.items() if name not in heats or name == best}
     rates = _rates_in_turns(others, seconds, rounds)
-    return Race(workload, str(choice), heats, rates, rates.pop("gradient norms"))
+    return Race(workload, str(choice), heats, rates, rates.pop("gradient norms"), rates.pop("mechanism"))
 
 
 def _rates_in_turns(contenders: Mapping[str, Contender], seconds: float, rounds: int) -> dict[str, list[float]]:
@@ -271,6 +290,35 @@ def gradient_norm_cost(workload: Workload, device: str, backend: str, members: i
     def cost(seconds: float) -> float:
         rate_of_passes, rate_of_norms = (measure(seconds / 2) for measure in rates)
         return rate_of_passes / rate_of_norms
+
+    return cost
+
+
+def mechanism_cost(workload: Workload, device: str, backend: str, members: int) -> Rate:
+    """Return the function that measures the seconds of a sample in the lens on the mechanism over those in training.
+
+    Logits are left out: whatever else is measured after an epoch needs them too.
+    """
+    use_one_thread()
+    use_full_float32()
+    split, few = (noise(samples, workload.shape, CLASSES) for samples in (2 * SAMPLES, 2))
+    trial = replace(workload.trial, corruption="label", k=0.5, mechanism=2)
+    corrupted = corrupt_each(split, CLASSES, "label", [(trial.k, 0)] * members, device=device)
+    together = [Member(trial, seed, own) for seed, own in enumerate(corrupted)]
+    networks = build_networks(trial, workload.shape, CLASSES, device, members)
+    trained = Trained(pack(backend, networks, workload.shape), together, Dataset(few, few.to(device), CLASSES), 1)
+    _ = trained.logits
+    load = (workload.trial, workload.shape, CLASSES, workload.batches, device)
+
+    def look() -> int:
+        mechanism.measure(trained)
+        return len(split) * members
+
+    rates = [rate(training_pass(*load, backend, members), device), rate(look, device)]
+
+    def cost(seconds: float) -> float:
+        rate_of_training, rate_of_looks = (measure(seconds / 2) for measure in rates)
+        return rate_of_training / rate_of_looks
 
     return cost
 

@@ -17,6 +17,7 @@ RACE = Race(
     {"plain, 0 loader workers": [2.0, 4.0, 4.0], "plain, 2 loader workers": [3.0, 1.0, 1.0]},
     {"plain, 0 loader workers": [1.0, 2.0, 4.0], "single": [2.0, 4.0, 8.0], "engine": [3.0, 6.0, 20.0]},
     [1.5, 1.0, 4.0],
+    [4.0, 2.0, 5.0],
 )
 
 
@@ -35,6 +36,8 @@ def test_every_figure_is_in_the_json():
     assert figures["engine_over_plain"] == 3.0
     assert figures["single_over_plain"] == 2.0
     assert figures["gradient_norms_over_pass"] == 1.5
+    # Ten times 160 samples, each as four in training, over 30 times 1,437.
+    assert figures["mechanism_over_training"] == pytest.approx(1 + 4 * 1600 / 43110)
     assert figures["heats"] == {name: list(rates) for name, rates in RACE.heats.items()}
     assert figures["rates"] == {name: list(rates) for name, rates in RACE.rates.items()}
     assert (figures["architecture"], figures["chosen"]) == ("lenet", "grouped x 2")
@@ -48,8 +51,9 @@ def test_every_figure_is_in_the_json():
         lambda: benchmark.engine_rate(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "grouped", 2),
         lambda: benchmark.gradient_norm_cost(SMALL, "cpu", "single", 1),
         lambda: benchmark.gradient_norm_cost(SMALL, "cpu", "grouped", 2),
+        lambda: benchmark.mechanism_cost(SMALL, "cpu", "grouped", 2),
     ],
-    ids=["plain", "single", "grouped", "gradient norms", "gradient norms of a pack"],
+    ids=["plain", "single", "grouped", "gradient norms", "gradient norms of a pack", "mechanism"],
 )
 def test_a_contender_says_what_came_of_its_turn(contender):
     assert contender()(0.0) > 0
