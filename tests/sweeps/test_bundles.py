@@ -20,7 +20,8 @@ def test_trials_that_differ_in_what_members_may_differ_in_are_packable_groups():
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(SETTINGS) - set(OWN) - {"k", "protocol", "models", "queries", "ood", "regularizer"})
+    "name",
+    sorted(set(SETTINGS) - set(OWN) - {"k", "protocol", "models", "queries", "ood", "ood_labels", "regularizer"}),
 )
 def test_trials_that_differ_in_anything_else_are_not(name):
     other = {
@@ -28,6 +29,8 @@ def test_trials_that_differ_in_anything_else_are_not(name):
         "subset": 500,
         "validation": 0.1,
         "corruption": "natural",
+        "k_of": "S_in",
+        "flip_to": "any",
         "architecture": "vgg8",
         "norm": "none",
         "label_smoothing": 0.1,
@@ -37,6 +40,7 @@ def test_trials_that_differ_in_anything_else_are_not(name):
         "eval_every": 2,
         "stopping": "best",
         "samples": "scores",
+        "mechanism": 3,
         "weights": "final",
         "precision": "bf16",
     }
