@@ -36,8 +36,7 @@ NEAR_ONE = 0.95
 """The least clean accuracy that counts as "close to 1" in the paper's section 6.
 
 The paper shows bars and gives no number. We take what rounds to 1.0 at one digit, about as fine as such bars can be
-read. The claims on Fig. 8, the alpha that our Fig. 8 shows and the verdicts on a tuned regularizer all use it. So do
-claims on networks that are trained to convergence: an arm is taken to be where its memorization is near 1.
+read. The claims on Fig. 8, the alpha that our Fig. 8 shows and the verdicts on a tuned regularizer all use it.
 """
 MUCH = 2.0
 """The least ratio that counts as "much greater than 1", for which the paper gives no number either."""

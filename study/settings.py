@@ -370,6 +370,7 @@ class Settings:
         "of some samples, and how S_out and S_in pull at gamma; 0 records none.",
         unit="epochs",
         within="[0, inf)",
+        decides_duration=True,
     )
     queries: str = setting(
         "image",

@@ -315,6 +315,8 @@ def preflight(launch: Launch, starts: int = 1) -> Preflight:
     workers, start = timed.workers, starts * estimate.start_up_s()
     whole = format_duration(timed.seconds / workers + start)
     time = f"about {whole} on {workers} CPU worker{'s' * (workers != 1)}, {format_duration(start)} of it to start"
+    if any(trial.stopping == "converged" for trial in launch.trials):
+        time += f" ({estimate.AT_MOST})"
     return Preflight(time, timed.choices, timed.packings)
 
 

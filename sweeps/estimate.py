@@ -44,6 +44,10 @@ TERAFLOPS = {"cuda": 10.0, "cpu": 0.1}
 
 A core of a server's CPU trains packs of LeNets, and single larger networks, at .04 to .17 teraflop/s.
 """
+MECHANISM_PASSES = 1250
+"""What an epoch costs at which the mechanism is measured, in samples trained on; `python -m study bench` times it."""
+AT_MOST = "at most, for training ends where a network has converged"
+"""What is said of an estimate that counts all epochs of a trial which may have fewer."""
 
 
 @dataclass(frozen=True)
@@ -176,11 +180,13 @@ def _check_and_time(
 
 
 def _passes(trial: Trial, sizes: tuple[int, int, int]) -> float:
-    """Count the samples that all members are trained on; those that are only measured count a third."""
+    """Count the samples that all members are trained on at most; those that are only measured count a third."""
     clean, test, validation = sizes
     train = clean * (1 + trial.k * (trial.corruption == "ood"))
     points = -(-trial.epochs // trial.eval_every)
-    return len(trial.members) * (trial.epochs * _share(trial) * train + points * (train + test + validation) / 3)
+    mechanism = min(trial.mechanism, trial.epochs + 1) * MECHANISM_PASSES
+    training = trial.epochs * _share(trial) * train
+    return len(trial.members) * (training + points * (train + test + validation) / 3 + mechanism)
 
 
 def _share(trial: Trial) -> float:
@@ -224,11 +230,12 @@ class Durations:
 
     Attributes:
         device: the device; None where nothing is recorded.
-        epoch_seconds: the median seconds of an epoch, by the values of `ALIKE`.
+        seconds_each: the median seconds of an epoch or, of members that were trained until they converged, of a member,
+            by the values of `ALIKE`.
     """
 
     device: str | None
-    epoch_seconds: Mapping[tuple[object, ...], float]
+    seconds_each: Mapping[tuple[object, ...], float]
 
     @property
     def kind(self) -> str:
@@ -245,7 +252,8 @@ class Durations:
         by_kind: dict[tuple[object, ...], list[float]] = {}
         for row in rows:
             if row["device"] == device:
-                by_kind.setdefault(tuple(row[name] for name in ALIKE), []).append(row["seconds"] / row["epochs"])
+                epochs = 1 if row["stopping"] == "converged" else row["epochs"]
+                by_kind.setdefault(tuple(row[name] for name in ALIKE), []).append(row["seconds"] / epochs)
         return cls(device, {kind: median(seconds) for kind, seconds in by_kind.items()})
 
     def seconds(self, trial: Trial) -> float | None:
@@ -253,8 +261,9 @@ class Durations:
         if self.device is None:
             return None
         kind = (folders.identity(trial.dataset), *trial.values(ALIKE[1:]))
-        per_epoch = self.epoch_seconds.get(kind)
-        return None if per_epoch is None else per_epoch * trial.epochs * len(trial.members)
+        each = self.seconds_each.get(kind)
+        epochs = 1 if trial.stopping == "converged" else trial.epochs
+        return None if each is None else each * epochs * len(trial.members)
 
 
 def _durations(results: Results) -> Iterable[dict[str, Any]]:
@@ -303,6 +312,11 @@ class Known:
         recorded = self.durations.seconds(trial)
         if recorded is not None:
             return recorded, f"as recorded on {self.durations.device}"
+        seconds, source = self._seconds_of_all_epochs(trial)
+        return seconds, f"{source}, {AT_MOST}" if seconds and trial.stopping == "converged" else source
+
+    def _seconds_of_all_epochs(self, trial: Trial) -> tuple[float | None, str]:
+        """Return the same where nothing like the trial was recorded."""
         if self.device == "cpu" and self.durations.device in (None, device_name("cpu")):
             timed = self._timed(trial)
             if timed is not None:

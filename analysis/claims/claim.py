@@ -115,7 +115,7 @@ class Claim:
         least_beside: the number that this must exceed.
         attacked: whether the sentence is about LiRA, so that only members count that it was put to.
         converged: whether the sentence is about networks that were trained to convergence, so that only cells count
-            whose arms have memorized their atypical samples.
+            whose networks have all converged.
         ratio: whether the effect is the logarithm of a ratio, and shown as the ratio.
         paper: the paper's own number in the unit of the effect, where it gives one.
         paper_p: the p-value that the paper gives.

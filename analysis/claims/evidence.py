@@ -26,7 +26,7 @@ from study.trial import FEWEST_MODELS
 RESULTS = [
     *(column.name for column in FIT),
     *("mia_auc", "mia_tpr_at_1e3fpr", "gamma_over_sigma", "grad_norm_out", "grad_norm_in"),
-    *("mia_attack", *GRADIENTS, CURVE),
+    *("mia_attack", "converged", *GRADIENTS, CURVE),
 ]
 """The columns that an effect may be made of."""
 OF_LAYERS = ["ratio_median", "gamma_median"]
@@ -64,7 +64,7 @@ def measure_effects(claim: Claim, members: pd.DataFrame, partial: bool = False) 
         "missing": unpaired,
         "diverged or failed": int(lost.sum()),
         "attacked by one threshold and not by LiRA, which protocol=splits has": int((~lost).sum()) - len(attacked),
-        f"not trained to convergence, an arm memorized less than {NEAR_ONE:.0%}": unconverged,
+        "in a cell with a network that has not converged, or was not trained with stopping=converged": unconverged,
         "no value": int(effect.isna().sum()),
     }
     notes = tuple(f"{count} {unit} left out: {why}" for why, count in counts.items() if count)
@@ -84,15 +84,15 @@ def _attacked(claim: Claim, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _converged(claim: Claim, rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Return the rows of cells whose arms have memorized on average, if the claim asks for it, and how many are left.
+    """Return the rows of cells whose networks have all converged, if the claim asks for it, and how many are left out.
 
     Whole cells are left out, for seeds that are chosen by their results would no longer be a sample.
     """
     if not claim.converged:
         return rows, 0
-    memorized = [name for name in ("mem_acc", "mem_acc_arm", "mem_acc_ref") if name in rows]
-    means = rows.groupby(CELL_SETTINGS)[memorized].transform("mean")
-    reached = (means >= NEAR_ONE).all(axis=1)
+    of_arms = [name for name in ("converged", "converged_arm", "converged_ref") if name in rows]
+    has_converged = rows[of_arms].eq(True).all(axis=1)  # without stopping=converged it is missing
+    reached = has_converged.groupby([rows[name] for name in CELL_SETTINGS]).transform("all")
     return rows[reached], int((~reached).sum())
 
 

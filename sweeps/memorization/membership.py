@@ -1,15 +1,17 @@
 """Does batch norm make it easier to infer who was in the training set?
 
 The paper has 32 shadow models. Here 32 models attack one another: each is a target once and has the other 31 as its
-shadows. Its sources of added images are not named (see `ood`).
+shadows. They share one training set D', and what they say is of that one: three seeds are three of them, with flips,
+images and initial weights of their own. The paper's sources of added images are not named (see `ood`).
 """
 
 from sweeps.memorization.grids import ARMS, FEW_KS, QUICK, RESNETS
 from sweeps.sweep import Sweep, product
 
 # At k = 0 all corruptions give the same network, so the clean one is a grid of its own.
-PAPER = {"dataset": "cifar10", "architecture": RESNETS, "norm": ARMS, "protocol": "splits", "models": 32, "seed": 0}
-SMALL = {**QUICK, "norm": ARMS, "protocol": "splits", "models": 16, "seed": 0}
+SPLITS = {"norm": ARMS, "protocol": "splits", "seed": range(3)}
+PAPER = {"dataset": "cifar10", "architecture": RESNETS, "models": 32, **SPLITS}
+SMALL = {**QUICK, "models": 16, **SPLITS}
 
 SWEEP = Sweep(
     name="membership",
@@ -23,4 +25,5 @@ SWEEP = Sweep(
         product(**PAPER, corruption=("ood", "label"), k=FEW_KS),
         product(**PAPER, k=0),
     ),
+    version=2,
 )

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -26,6 +28,24 @@ def test_a_training_step_is_three_forward_passes_and_a_measurement_one():
 def test_what_is_set_aside_is_measured_and_not_trained_on():
     trial = Trial(epochs=10, eval_every=5, validation=0.2)
     assert flops(trial) == (3 * 10 * (1437 - 287) + 2 * (1437 + 360)) * NETWORKS["lenet"].operations[0]
+
+
+def test_epochs_at_which_the_mechanism_is_measured_take_time_and_are_at_most_those_that_there_are():
+    def passes(**settings) -> float:
+        return flops(Trial(epochs=10, **settings)) / (3 * NETWORKS["lenet"].operations[0])
+
+    assert passes(mechanism=4) - passes() == pytest.approx(4 * estimate.MECHANISM_PASSES)
+    assert passes(mechanism=99) - passes() == pytest.approx(11 * estimate.MECHANISM_PASSES)
+
+
+def test_training_that_ends_where_it_has_converged_is_estimated_at_most_and_by_members_once_some_are_recorded(tmp_path):
+    results, asked = Results.at(tmp_path), Trial(epochs=1000, stopping="converged", seed=(3, 4))
+    seconds, source = Known.of([asked], results, teraflops=1.0).seconds(asked)
+    assert seconds == pytest.approx(flops(asked) / 1e12)
+    assert source.endswith("a GPU, at most, for training ends where a network has converged")
+    for seed, taken in ((0, 10.0), (1, 30.0), (2, 20.0)):
+        record(results, replace(asked, epochs=500, seed=(seed,)), taken, "a gpu")
+    assert Known.of([asked], results).seconds(asked) == (2 * 20.0, "as recorded on a gpu")
 
 
 @pytest.mark.parametrize(
