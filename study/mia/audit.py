@@ -1,9 +1,10 @@
 """The privacy audit: all membership inference attacks, by name.
 
-Every model is the target in turn and all the others are its shadows: what the target says of a sample never enters the
-statistics that its own score is held against. Throughout, `scores` is [N models, S samples] of the membership score
-phi = z_y - logsumexp(z_others), and `is_member`, bool [N, S], says on which samples each model was trained. An attack
-turns them into float64 [N, S], where larger means more likely a member.
+Every model is the target in turn and the others are its shadows, as many for a member as for a non-member
+(`study.mia.shadows`): what the target says of a sample never enters the statistics that its own score is held against.
+Throughout, `scores` is [N models, S samples] of the membership score phi = z_y - logsumexp(z_others), and `is_member`,
+bool [N, S], says on which samples each model was trained. An attack turns them into float64 [N, S], where larger means
+more likely a member.
 
 - LiRA: Carlini et al. 2022, "Membership Inference Attacks From First Principles", Algorithm 1.
 - RMIA: Zarifzadeh et al. 2024, "Low-Cost High-Power Membership Inference Attacks", Eq. 1 to 3 and appendix B.2.
@@ -25,7 +26,7 @@ from study.mia.rmia import rmia_offline, rmia_online
 from study.mia.roc import metrics_by_group
 
 
-def global_threshold(scores: Scores, is_member: Mask) -> Floats:
+def global_threshold(scores: Scores, is_member: Mask, shadows: Mask | None = None) -> Floats:  # noqa: ARG001
     """Return phi itself, one threshold for all samples: the attack that needs no shadows.
 
     Raises:
@@ -51,9 +52,11 @@ ATTACKS: Mapping[str, Attack] = {
 """Every attack by the name it is shown under; without a suffix, a LiRA has shrunk variances."""
 MAIN_ATTACK = "lira_online"
 """The attack that stands for all of them: in `members`, in the figures and in the claims."""
+STEADY_ATTACK = "lira_offline"
+"""The attack that stands beside it, for it depends less on how many shadows there are."""
 
 
-def attack_scores(attack: str, scores: Scores, is_member: Mask) -> Floats:
+def attack_scores(attack: str, scores: Scores, is_member: Mask, shadows: Mask | None = None) -> Floats:
     """Run an attack on membership scores, and return its own scores, float64 [N, S].
 
     Several queries of each sample, such as its mirror image, are aligned: the target's score for a query is held
@@ -64,6 +67,7 @@ def attack_scores(attack: str, scores: Scores, is_member: Mask) -> Floats:
         attack: a key of `ATTACKS`.
         scores: floating [N, S], or [Q, N, S] of Q queries, finite.
         is_member: bool [N, S].
+        shadows: bool [N, S], whether a model may be a shadow for a sample; by default all may.
 
     Raises:
         BadInputError: the input is unusable, or the attack is unknown or needs more models.
@@ -71,7 +75,7 @@ def attack_scores(attack: str, scores: Scores, is_member: Mask) -> Floats:
     if attack not in ATTACKS:
         raise unknown("attack", attack, ATTACKS)
     queries = scores if scores.ndim == 3 else scores[None]
-    mean: Floats = np.mean([ATTACKS[attack](query, is_member) for query in queries], axis=0)
+    mean: Floats = np.mean([ATTACKS[attack](query, is_member, shadows=shadows) for query in queries], axis=0)
     return mean
 
 

@@ -1,7 +1,6 @@
 """The types of scores and masks, and the checks that every attack makes of them."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,14 @@ from study.errors import BadInputError
 Floats = NDArray[np.float64]
 Scores = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
-Attack = Callable[[Scores, Mask], Floats]
+
+
+class Attack(Protocol):
+    """An attack: scores and memberships, [N, S], to its own scores; `shadows` says which models it may use."""
+
+    def __call__(self, scores: Scores, is_member: Mask, *, shadows: Mask | None = None) -> Floats:
+        """Return the attack's scores, float64 [N, S]."""
+        ...
 
 
 def check_scores(scores: NDArray[Any], is_member: Mask) -> None:
@@ -44,18 +50,6 @@ def valid_scores(scores: Scores, is_member: Mask) -> tuple[Floats, Mask]:
     if len(constant):
         raise BadInputError(f"model {constant[0]} has the same score on every sample: it tells nothing apart.")
     return scores.astype(np.float64), is_member
-
-
-def require_shadows(side: str, chosen: Mask, least: int) -> None:
-    """Refuse shadows on one side, IN or OUT, that are fewer than `least` for some sample and target."""
-    few = chosen.sum(axis=0) - chosen < least
-    if few.any():
-        target, sample = np.argwhere(few)[0]
-        number = chosen[:, sample].sum() - chosen[target, sample]
-        raise BadInputError(
-            f"the {side} shadows of sample {sample} number {number} when model {target} is the target, but this attack "
-            f"needs at least {least}; train more models."
-        )
 
 
 def targets_with_both(is_member: Mask) -> NDArray[np.int64]:

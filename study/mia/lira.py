@@ -7,25 +7,25 @@ import numpy as np
 from scipy.special import digamma, polygamma
 
 from study.errors import BadInputError, unknown
-from study.mia.checks import Floats, Mask, Scores, require_shadows, valid_scores
+from study.mia.checks import Floats, Mask, Scores, valid_scores
+from study.mia.shadows import left_out, require_shadows, sides
 
 VARIANCE_FLOOR = 1e-9
 """The least variance of one sample, as a share of the pooled one. Where its few shadows happen to agree to the last
 bit, a variance of zero would make the attacker certain."""
 
 
-def lira_online(scores: Scores, is_member: Mask, variance: str = "shrunk") -> Floats:
+def lira_online(scores: Scores, is_member: Mask, variance: str = "shrunk", shadows: Mask | None = None) -> Floats:
     """Return the log-likelihood ratio of two Gaussians, fitted to a sample's IN and to its OUT shadows.
 
-    Where each sample is IN for exactly N/2 models, a member has one IN shadow fewer than a non-member, and the mean of
-    fewer shadows is farther from the target. So where there is nothing to find, the AUC is not 0.5 but about
-    0.5 - 0.2 (N/2)^-1.5, and somewhat less as variances are estimated too: 0.496 at 32 models, 0.488 at 16, 0.468 at 8.
-    The attack then finds too little, in all arms alike. With memberships drawn independently of each other it is 0.5.
+    A member has as many shadows on each side as a non-member, see `study.mia.shadows`. What it finds depends on their
+    number: the fewer there are, the less, and the less so the more alike their scores are.
 
     Args:
         scores: floating [N, S], finite.
         is_member: bool [N, S].
         variance: a key of `VARIANCES`.
+        shadows: bool [N, S], whether a model may be a shadow for a sample; by default all may.
 
     Raises:
         BadInputError: the input is unusable, or a sample has too few shadows.
@@ -38,12 +38,12 @@ def lira_online(scores: Scores, is_member: Mask, variance: str = "shrunk") -> Fl
     True
     """
     phi, member = valid_scores(scores, is_member)
-    inside = _fit_gaussian("IN", phi, member, variance)
-    outside = _fit_gaussian("OUT", phi, ~member, variance)
-    return _log_density(phi, *inside) - _log_density(phi, *outside)
+    inside, outside = sides(member, shadows)
+    of_members = _log_density(phi, *_fit_gaussian("IN", phi, inside, variance))
+    return of_members - _log_density(phi, *_fit_gaussian("OUT", phi, outside, variance))
 
 
-def lira_offline(scores: Scores, is_member: Mask, variance: str = "shrunk") -> Floats:
+def lira_offline(scores: Scores, is_member: Mask, variance: str = "shrunk", shadows: Mask | None = None) -> Floats:
     """Return how far above its OUT shadows the target is: the one-sided offline test of Carlini et al.
 
     The paper's 1 - P(N(mu_out, sigma_out) > phi) rounds to 1, and so does its logarithm, at 9 and at 38 standard
@@ -53,20 +53,21 @@ def lira_offline(scores: Scores, is_member: Mask, variance: str = "shrunk") -> F
     Args, Raises: see `lira_online`; IN shadows are not used.
     """
     phi, member = valid_scores(scores, is_member)
-    mean, spread = _fit_gaussian("OUT", phi, ~member, variance)
+    mean, spread = _fit_gaussian("OUT", phi, sides(member, shadows)[1], variance)
     return (phi - mean) / np.sqrt(spread)
 
 
-def lira_offline_two_sided(scores: Scores, is_member: Mask, variance: str = "shrunk") -> Floats:
+def lira_offline_two_sided(
+    scores: Scores, is_member: Mask, variance: str = "shrunk", shadows: Mask | None = None
+) -> Floats:
     """Return how unlikely the target is under its OUT shadows, -log N(phi; mu_out, sigma_out), as in much public code.
 
-    It takes a score far below the OUT shadows for a sign of membership too, which the paper does not. With balanced
-    halves it falls short of 0.5 as `lira_online` does, if less: 0.499 at 32 models, 0.492 at 8.
+    It takes a score far below the OUT shadows for a sign of membership too, which the paper does not.
 
     Args, Raises: see `lira_online`; IN shadows are not used.
     """
     phi, member = valid_scores(scores, is_member)
-    return -_log_density(phi, *_fit_gaussian("OUT", phi, ~member, variance))
+    return -_log_density(phi, *_fit_gaussian("OUT", phi, sides(member, shadows)[1], variance))
 
 
 def _log_density(phi: Floats, mean: Floats, variance: Floats) -> Floats:
@@ -93,26 +94,26 @@ def _fit_gaussian(side: str, phi: Floats, chosen: Mask, variance: str) -> tuple[
     """Return the mean and variance of a side's shadows, for every target and sample."""
     if variance not in VARIANCES:
         raise unknown("variance", variance, VARIANCES)
-    require_shadows(side, chosen, 2 if variance == "per_example" else 1)
     shadows = _leave_one_out(phi, chosen)
+    require_shadows(side, shadows.n, 2 if variance == "per_example" else 1)
     return shadows.mean, VARIANCES[variance](shadows)
 
 
 def _leave_one_out(phi: Floats, chosen: Mask) -> _Shadows:
-    """Return the chosen models but the target: those before it merged with those after it (Chan et al. 1983).
+    """Return the chosen models but one: those before it merged with those after it (Chan et al. 1983).
 
-    Subtracting the target from sums over all would lose the spread of the others where the target is far from them.
+    The one is the target, or on the side that it isn't on one at random, see `study.mia.shadows`. Subtracting it from
+    sums over all would lose the spread of the others where it is far from them.
     """
     before = _running_moments(phi, chosen)
     after = [column[::-1] for column in _running_moments(phi[::-1], chosen[::-1])]
     n = before[0] + after[0]
     some = np.maximum(n, 1)
     gap = after[1] - before[1]
-    return _Shadows(
-        n=n,
-        mean=before[1] + gap * after[0] / some,
-        squares=before[2] + after[2] + gap**2 * before[0] * after[0] / some,
-    )
+    mean = before[1] + gap * after[0] / some
+    squares = before[2] + after[2] + gap**2 * before[0] * after[0] / some
+    without = left_out(chosen)
+    return _Shadows(*(np.take_along_axis(moment, without, axis=0) for moment in (n, mean, squares)))
 
 
 def _running_moments(phi: Floats, chosen: Mask) -> Floats:

@@ -15,7 +15,7 @@ from study.mia.intervals import mean_auc
 from study.mia.lira import lira_online
 from study.mia.rmia import rmia_online
 from study.mia.roc import AttackMetrics, attack_metrics
-from tests.study.mia.scores import ONE_SIDED, ONLINE, RMIA, TWO_SIDED, auc, coins, gaussian, halves, uneven
+from tests.study.mia.scores import ONE_SIDED, ONLINE, RMIA, TWO_SIDED, auc, coins, gaussian, halves, lopsided, uneven
 
 
 def test_scores_in_float32_are_attacked_in_float64():
@@ -91,7 +91,7 @@ def test_swapping_in_and_out_turns_the_attacks_that_treat_them_alike():
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=10)
 def test_neither_the_order_of_models_nor_that_of_samples_matters(seed):
-    phi, member = uneven()
+    phi, member = lopsided()
     generator = np.random.default_rng(seed)
     at = np.ix_(generator.permutation(len(phi)), generator.permutation(phi.shape[1]))
     for attack in ATTACKS.values():

@@ -9,18 +9,18 @@ from scipy.special import expit
 
 from study.errors import BadInputError
 from study.mia.rmia import rmia_offline, rmia_online
-from tests.study.mia.scores import uneven
+from tests.study.mia.scores import gaussian, halves, reference_shadows, uneven
 
 
 def reference_rmia(phi: np.ndarray, member: np.ndarray, online: bool, gamma: float, a: float = 0.3) -> np.ndarray:
     p, found = expit(phi), np.empty(phi.shape)
+    inside, outside = reference_shadows(member), reference_shadows(~member)
     for target in range(len(phi)):
         ratios = []
         for j in range(phi.shape[1]):
-            shadows = [model for model in range(len(phi)) if model != target]
-            out = np.mean([p[model, j] for model in shadows if not member[model, j]])
+            out = np.mean([p[model, j] for model in outside[target][j]])
             if online:
-                expected = (out + np.mean([p[model, j] for model in shadows if member[model, j]])) / 2
+                expected = (out + np.mean([p[model, j] for model in inside[target][j]])) / 2
             else:
                 expected = ((1 + a) * out + 1 - a) / 2
             ratios.append(p[target, j] / expected)
@@ -54,7 +54,7 @@ def test_rmia_tells_probabilities_that_round_to_one():
     for attack in (partial(rmia_online, gamma=1), partial(rmia_offline, gamma=1, a=1)):
         assert np.argsort(attack(phi, member)[0][:4]).tolist() == [2, 0, 3, 1]
     # None of them is twice as likely as another.
-    assert (rmia_online(phi, member)[0] == 0).all()
+    assert (rmia_online(phi, member, gamma=2)[0] == 0).all()
     phi, member = saturated([70, 70, 70, 70, 71], shadows=70)
     phi[1:, 0], phi[1:, 1] = 60, 80
     for attack in (partial(rmia_online, gamma=1), partial(rmia_offline, gamma=1, a=1)):
@@ -63,7 +63,7 @@ def test_rmia_tells_probabilities_that_round_to_one():
 
 def test_rmia_tells_probabilities_that_round_to_zero():
     phi, member = saturated([-790, -800, -810, -800.5, -800], shadows=-800)
-    for attack in (rmia_online, partial(rmia_offline, a=1)):
+    for attack in (partial(rmia_online, gamma=2), partial(rmia_offline, gamma=2, a=1)):
         # -790 is e^10 times as likely as expected, and twice as likely as all others; -800 is than -810.
         found = attack(phi, member)[0]
         assert found.tolist() == [0.8, 0.2, 0, 0.2, 0.2]
@@ -76,6 +76,46 @@ def test_a_target_that_is_certain_does_not_hide_shadows_that_are_not():
     phi[1:, 0] = -61
     for attack in (partial(rmia_online, gamma=1), partial(rmia_offline, gamma=1, a=1)):
         assert attack(phi, member)[0].tolist() == [1, 0.6, 0.6, 0.6, 0.8]
+
+
+def test_ratios_are_not_tied_unless_gamma_asks_for_it():
+    # Saturated as with batch norm: most probabilities lie within a factor of 2 of each other.
+    member = halves(16, 500)
+    phi = gaussian(member, shift=1, between=1) + 6
+    for attack in (rmia_online, rmia_offline):
+        share = {
+            gamma: max(np.unique(row, return_counts=True)[1].max() for row in attack(phi, member, gamma)) / 500
+            for gamma in (1.0, 2.0)
+        }
+        assert share[2.0] > 0.9
+        assert max(np.unique(row, return_counts=True)[1].max() for row in attack(phi, member)) == 1
+
+
+@pytest.mark.parametrize("gamma", [1.0, 2.0])
+def test_a_population_of_its_own_is_what_the_samples_are_held_against(gamma):
+    phi, member = uneven()
+    z = np.random.default_rng(3).normal(size=(len(phi), 40))
+    online, offline = (attack(phi, member, gamma, population=z) for attack in (rmia_online, rmia_offline))
+    inside, outside = reference_shadows(member), reference_shadows(~member)
+    for target in range(len(phi)):
+        others = [model for model in range(len(phi)) if model != target]
+        p_z = [np.mean([expit(z[model, j]) for model in others]) for j in range(40)]
+        for j in range(14):
+            p_in, p_out = (np.mean([expit(phi[m, j]) for m in side[target][j]]) for side in (inside, outside))
+            ratio = expit(phi[target, j]) / ((p_in + p_out) / 2)
+            found = np.mean([ratio / (expit(z[target, k]) / p_z[k]) >= gamma for k in range(40)])
+            assert online[target, j] == pytest.approx(found)
+            ratio = expit(phi[target, j]) / (0.65 * p_out + 0.35)
+            of_z = [expit(z[target, k]) / (0.65 * p_z[k] + 0.35) for k in range(40)]
+            assert offline[target, j] == pytest.approx(np.mean([ratio / each >= gamma for each in of_z]))
+
+
+def test_a_population_of_other_models_is_refused():
+    phi, member = uneven()
+    with pytest.raises(BadInputError, match="a population has scores by model and sample"):
+        rmia_online(phi, member, population=phi[1:])
+    with pytest.raises(BadInputError, match="not finite"):
+        rmia_offline(phi, member, population=np.full((len(phi), 3), math.nan))
 
 
 @pytest.mark.parametrize("gamma", [0, -1, math.nan])
