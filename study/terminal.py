@@ -37,6 +37,8 @@ console = Console(highlight=False, markup=False, emoji=False)
 if not console.is_terminal:
     # A pipe has no width of its own, and 80 columns would cut the tables.
     console = Console(highlight=False, markup=False, width=160)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
+"""Standard error, for messages of a command whose standard output another program reads."""
 
 
 def application(text: str) -> typer.Typer:
@@ -135,17 +137,19 @@ class ProgressDisplay:
 
     Args:
         every_s: seconds from one line to the next; `LINE_EVERY_S` by default.
+        on: where it is shown; `console` by default.
     """
 
-    def __init__(self, every_s: float | None = None) -> None:
-        self._terminal = console.is_terminal
+    def __init__(self, every_s: float | None = None, on: Console | None = None) -> None:
+        self._console = console if on is None else on
+        self._terminal = self._console.is_terminal
         self._tasks = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None, table_column=Column(min_width=4, max_width=40, ratio=1)),
             TaskProgressColumn(),
             TextColumn("{task.fields[words]}"),
             _TimeColumn(),
-            console=console,
+            console=self._console,
             speed_estimate_period=SPEED_OVER_S,
             disable=not self._terminal,
             expand=True,
@@ -192,7 +196,8 @@ class ProgressDisplay:
                 if task is not None:
                     done = task.finished  # it may come to its end while its line is being printed
                     words = f", {task.fields['words']}" if task.fields["words"] else ""
-                    _print_at_once(f"{task.description}: {task.percentage:.0f}%{words}; {_time(task)}")
+                    line = f"{task.description}: {task.percentage:.0f}%{words}; {_time(task)}"
+                    _print_at_once(line, self._console)
                     if done:
                         del self._underway[number]
 
@@ -219,14 +224,14 @@ def doing(what: str) -> Iterator[None]:
         with console.status(f"{what} ..."):
             yield
     else:
-        _print_at_once(f"{what} ...")
+        _print_at_once(f"{what} ...", console)
         yield
 
 
-def _print_at_once(line: str) -> None:
+def _print_at_once(line: str, on: Console) -> None:
     """Print a line that whoever reads a pipe or a log gets now, and not once a buffer is full."""
-    console.print(line, soft_wrap=True)
-    console.file.flush()
+    on.print(line, soft_wrap=True)
+    on.file.flush()
 
 
 def format_duration(seconds: float) -> str:

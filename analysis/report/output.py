@@ -16,7 +16,7 @@ from rich import table as rich_table
 from rich.console import Console
 
 from study.errors import BadInputError, unknown
-from study.terminal import console, print_table
+from study.terminal import console, errors, print_table
 
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 SYMBOLS = str.maketrans({"±": r"$\pm$", "≠": r"$\neq$", "<": "$<$", ">": "$>$", "≤": r"$\leq$", "≥": r"$\geq$"})
@@ -113,6 +113,10 @@ class Output:
             console.print(message, soft_wrap=True)
         else:
             print(message, file=sys.stderr)
+
+    def messages(self) -> Console:
+        """Return where messages go that are shown before the tables: beside them where they are text."""
+        return console if self.form == "text" or self.file is not None else errors
 
     def hint(self, message: str) -> None:
         """Print what a person may want next; a program that reads the output has no use for it."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from math import isnan, nan
+from math import isinf, isnan, nan
 from typing import Any
 
 import pandas as pd
@@ -11,6 +11,7 @@ from analysis.cells import varying_settings
 from analysis.claims.ledger import NOT_RUN, VERDICTS, Entry, TuningEntry, tuning_ledger
 from analysis.metrics import METRICS, Metric
 from analysis.report.output import Best, Table
+from analysis.simulations.scenario import ERRORS_ALLOWED, Row
 from analysis.statistics.hypotheses import Finding
 from analysis.statistics.membership import CellAudit, attack_table, auc_differences
 from analysis.tuning import tradeoff
@@ -256,6 +257,32 @@ def bench_table(data: pd.DataFrame, title: str) -> Table:
         counts = (f"{row[name]:,}" for name in ("members", "curve_rows"))
         table.add_row(*counts, *(f"{row[name]:.2f}" for name in (*seconds, "peak_gb")))
     return table
+
+
+def simulations_table(rows: Sequence[Row], title: str) -> Table:
+    """Return the rows of the audit of the statistics as a table, and how many of them are out of bounds."""
+    data = pd.DataFrame([{**vars(row), "within": row.within} for row in rows])
+    left = ["question", "scenario", "measured", "within"]
+    table = Table(title, data, left, ["nominal", "bound", "estimate ± error", "replicates"])
+    for row in rows:
+        numbers = f"{row.estimate:.4f} ± {row.error:.4f}"
+        verdict = "yes" if row.within else "NO"
+        cells = (row.question, row.scenario, row.measured, verdict, f"{row.nominal:.4g}", _bound(row), numbers)
+        table.add_row(*cells, f"{row.replicates:,}")
+    out = sum(not row.within for row in rows)
+    table.notes += [
+        f"{out} of {len(rows)} rows are out of bounds, that is beyond theirs by more than {ERRORS_ALLOWED:g} Monte "
+        "Carlo errors, of which one is beside each estimate."
+    ]
+    return table
+
+
+def _bound(row: Row) -> str:
+    """Return a bound in signs."""
+    if isinf(row.least) or isinf(row.most):
+        ends = [f"≥ {row.least:.4g}"] * (not isinf(row.least)) + [f"≤ {row.most:.4g}"] * (not isinf(row.most))
+        return "".join(ends) or "none"
+    return f"{row.least:.4g} to {row.most:.4g}"
 
 
 # The tuned regularizer ------------------------------------------------------------------------------------------------

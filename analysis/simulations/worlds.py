@@ -1,0 +1,70 @@
+"""What several simulations draw alike: halves of a D', models with scores on it, and members with results."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.metrics import METRICS
+from analysis.statistics.hypotheses import Effects
+from study.trial import Trial
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Generator = np.random.Generator
+
+
+def halves(generator: Generator, models: int, samples: int) -> Mask:
+    """Return memberships [models, samples] as `protocol=splits` draws them: of a pair of samples each has one half."""
+    first = generator.random((models, -(-samples // 2))).argsort(axis=0) < models // 2
+    return np.stack([first, ~first], axis=2).reshape(models, -1)[:, :samples]
+
+
+def effects(table: Floats, models: int = 1) -> Effects:
+    """Return effects [cells, seeds x models] as those of cells of an axis `k`, each with the same seeds."""
+    cells, columns = table.shape
+    frame = pd.DataFrame(
+        {
+            "k": np.repeat(np.arange(cells), columns),
+            "seed": np.tile(np.arange(columns) // models, cells),
+            "model": np.tile(np.arange(columns) % models, cells),
+            "effect": table.ravel(),
+        }
+    )
+    return Effects(frame, ("k",) if cells > 1 else ())
+
+
+def correlated(generator: Generator, cells: int, seeds: int, correlation: float) -> Floats:
+    """Return noise [cells, seeds] of variance 1, of which cells of one seed share a part, as they share its streams."""
+    shared, own = generator.normal(size=(1, seeds)), generator.normal(size=(cells, seeds))
+    noise: Floats = np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own
+    return noise
+
+
+def members(
+    axes: Mapping[str, Sequence[Any]], seeds: int, models: int, value: Callable[[Trial, int, int], Any], metric: str
+) -> pd.DataFrame:
+    """Return rows of `members` of a full grid, with one metric; a value that is None is that of a lost member.
+
+    Args:
+        axes: the levels of each setting.
+        seeds: how many seeds each cell has.
+        models: how many models each seed has: 1, or halves of its D'.
+        value: gives the metric of a cell, seed and model.
+        metric: the metric's column.
+    """
+    halved = {} if models == 1 else {"protocol": "splits", "models": models}
+    found = []
+    for levels in product(*axes.values()):
+        trial = Trial(**{**dict(zip(axes, levels, strict=True)), **halved, "seed": tuple(range(seeds))})
+        settings = {**trial.settings(), "cell": trial.cell, "trial": trial.id}
+        for seed, model in product(range(seeds), range(models)):
+            number = value(trial, seed, model)
+            results = {**dict.fromkeys((each.column for each in METRICS), np.nan), metric: number}
+            status = "diverged" if number is None else "ok"
+            found.append({**settings, "seed": seed, "model": model, "status": status, **results})
+    frame = pd.DataFrame(found)
+    return frame.astype({each.column: float for each in METRICS})
