@@ -1,8 +1,9 @@
 """Load the user's own datasets: folders of Parquet files, or of images with a subfolder for each class."""
 
 import io
+import itertools
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from study.data.dataset import Split
+from study.data.listing import Listing, list_folder
 from study.errors import BadInputError
 
 TEST_NAMES = ("test", "val", "valid", "validation")
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""What the names of images end in, in lower case."""
 
 
 def channels_first(images: np.ndarray) -> Tensor:
@@ -27,19 +31,18 @@ def channels_first(images: np.ndarray) -> Tensor:
 
 def load_parquet(folder: Path) -> tuple[Split, Split]:
     """Load an image dataset in the Hugging Face layout: `train-*.parquet` and `test-*.parquet`, here or in `data/`."""
-    train = _parquet_files(folder, ("train",))
-    test = _parquet_files(folder, TEST_NAMES)
+    listing = list_folder(folder)
+    train = _parquet_files(listing, ("train",))
+    test = _parquet_files(listing, TEST_NAMES)
     return decode_split(*_parquet_columns(train)), decode_split(*_parquet_columns(test))
 
 
-def _parquet_files(folder: Path, names: Sequence[str]) -> list[Path]:
-    if not folder.is_dir():
-        raise BadInputError(f"there is no dataset folder {str(folder)!r}.")
-    for name in names:
-        files = sorted(folder.glob(f"{name}-*.parquet")) or sorted(folder.glob(f"data/{name}-*.parquet"))
+def _parquet_files(listing: Listing, names: Sequence[str]) -> list[Path]:
+    for name, place in itertools.product(names, (".", "data")):
+        files = [file for file in listing.files if str(file.parent) == place and file.match(f"{name}-*.parquet")]
         if files:
-            return files
-    raise BadInputError(f"{str(folder)!r} holds no {' or '.join(f'{name}-*.parquet' for name in names)}.")
+            return [listing.path(file) for file in files]
+    raise BadInputError(f"{str(listing.folder)!r} holds no {' or '.join(f'{name}-*.parquet' for name in names)}.")
 
 
 def _parquet_columns(files: Sequence[Path]) -> tuple[list[bytes], list[int], str]:
@@ -75,19 +78,32 @@ def _imagefolder(folder: Path) -> tuple[Split, Split]:
     for needed in (train, test):
         if not needed.is_dir():
             raise BadInputError(f"there is no folder {str(needed)!r}; an image folder has train/CLASS and test/CLASS.")
-    from torchvision.datasets import ImageFolder
-
-    try:
-        listings = [ImageFolder(str(part)) for part in (train, test)]
-    except FileNotFoundError as error:
-        raise BadInputError(f"{str(folder)!r} is no image folder: {str(error).splitlines()[0]}") from None
-    if listings[0].classes != listings[1].classes:
+    listing = list_folder(folder)
+    parts = [_images_by_class(listing, part.name) for part in (train, test)]
+    if parts[0].keys() != parts[1].keys():
         raise BadInputError(f"{str(train)!r} and {str(test)!r} differ in their classes.")
     splits = [
-        decode_split([Path(path).read_bytes() for path, _ in part.samples], part.targets, part.root)
-        for part in listings
+        decode_split(
+            [listing.path(file).read_bytes() for files in part.values() for file in files],
+            [label for label, files in enumerate(part.values()) for _ in files],
+            str(listing.path(name)),
+        )
+        for name, part in zip((train.name, test.name), parts, strict=True)
     ]
     return splits[0], splits[1]
+
+
+def _images_by_class(listing: Listing, part: str) -> dict[str, list[PurePosixPath]]:
+    """Return the images of each class of a part of an image folder, the classes and their images sorted."""
+    classes: dict[str, list[PurePosixPath]] = {folder.name: [] for folder in listing.within(part)}
+    for file in listing.files:
+        if file.parts[0] == part and len(file.parts) > 2 and file.suffix.lower() in SUFFIXES:
+            classes[file.parts[1]].append(file)
+    empty = next((name for name, files in classes.items() if not files), None)
+    if empty is not None or not classes:
+        without = listing.path(part) / (empty or "")
+        raise BadInputError(f"{str(listing.folder)!r} is no image folder: there are no images in {str(without)!r}.")
+    return classes
 
 
 def decode_split(encoded: Sequence[bytes], labels: Sequence[int], source: str, mode: str | None = None) -> Split:

@@ -5,9 +5,11 @@ under the same path are another. Nothing here imports torch, so a plan can be id
 """
 
 import hashlib
+import os
 from functools import cache
 from pathlib import Path
 
+from study.data.listing import list_folder
 from study.errors import BadInputError
 from study.storage import location
 from study.storage.fetch import local_folder
@@ -61,21 +63,19 @@ def content(dataset: str) -> str:
     return dataset if parts is None else f"{parts[0]}@{_fingerprint(local_folder(parts[1]))}"
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
 @cache
 def _fingerprint(folder: Path) -> str:
     """Return eight hex digits of a SHA-256 over every file's relative path and content."""
-    if not folder.is_dir():
-        raise BadInputError(f"there is no dataset folder {str(folder)!r}.")
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
-    if not files:
+    listing = list_folder(folder)
+    if not listing.files:
         raise BadInputError(f"the dataset folder {str(folder)!r} holds no files.")
     digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    for file in listing.files:
+        # A name that isn't text in this machine's encoding has bytes as well.
+        digest.update(os.fsencode(file.as_posix()) + b"\0")
+        try:
+            with listing.path(file).open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+        except OSError as error:
+            raise BadInputError(f"{str(listing.path(file))!r} can't be read: {error.strerror}.") from None
     return digest.hexdigest()[:8]

@@ -52,6 +52,10 @@ def test_the_recorded_name_of_a_folder_has_its_own_name_but_not_where_it_lies(da
     assert str(data.parent) not in identity
 
 
+def test_the_identity_of_a_folder_is_always_the_same(data):
+    assert folders.identity(f"imagefolder:{data}") == "imagefolder:shapes@2fac8bbf"
+
+
 def test_the_same_files_elsewhere_are_the_same_dataset(data):
     elsewhere = copied(data, "elsewhere")
     assert folders.identity(f"imagefolder:{elsewhere}") == folders.identity(f"imagefolder:{data}")
