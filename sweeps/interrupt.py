@@ -31,8 +31,7 @@ class CtrlC:
             self._acknowledged = threading.Event()
             self._insisting: threading.Thread | None = None
             self._before = {each: signal.getsignal(each) for each in STOPPING}
-        for each in STOPPING:  # Ray's compiled part, once it is started, would abort the process 3 s after SIGTERM
-            signal.signal(each, self._interrupt)
+        self.take_over()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._depth -= 1
@@ -41,6 +40,11 @@ class CtrlC:
         if not self._depth:
             for each, before in self._before.items():
                 signal.signal(each, before)
+
+    def take_over(self) -> None:
+        """Be the one who hears of the signals, as also after a library has taken them for itself."""
+        for each in STOPPING:
+            signal.signal(each, self._interrupt)
 
     def acknowledge(self) -> None:
         """Raise it no more: it has reached the code that stops the run."""

@@ -1,13 +1,23 @@
-"""Sweeps that really run, as fixtures for whoever needs their records."""
+"""Sweeps that really run, as fixtures for whoever needs their records, and a Ray for them to join."""
 
+import os
+import secrets
+import shutil
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import sweeps.launch
+from sweeps.launch.cluster import OBJECT_STORE_BYTES
+from tests.patience import wait_until
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--set", "epochs=3", "--set", "seed=0,1", "--workers", "1"]
@@ -18,6 +28,67 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 def command(module: str, *arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on."""
+    with ExitStack() as taken:
+        sockets = [taken.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head of Ray.
+
+    Attributes:
+        address: where it is joined.
+        environment: that of who joins it.
+        process: the number of its `ray start`.
+        logs: the folder of its logs.
+    """
+
+    address: str
+    environment: dict[str, str]
+    process: int
+    logs: Path
+
+
+@contextmanager
+def ray_head(*options: str, port: int | None = None, **variables: str) -> Iterator[Head]:
+    """Start a head with these options of `ray start`, and with these variables as well; its processes end with it."""
+    port = port or free_ports(1)[0]
+    # Sockets in it have names of at most 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="head-"))
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **token}
+    fixed = (
+        *("start", "--head", "--block", "--disable-usage-stats", "--num-gpus=0"),
+        *("--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={folder}"),
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+    )
+    said = folder / "said"
+    with said.open("w") as output:
+        head = subprocess.Popen(
+            command("ray.scripts.scripts", *fixed, *options),
+            env={**environment, **variables},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: head.poll() is not None or "Ray runtime started" in said.read_text())
+        assert head.poll() is None, said.read_text()
+        yield Head(f"127.0.0.1:{port}", environment, head.pid, folder / "session_latest" / "logs")
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):  # all of the head's session
+            with suppress(ProcessLookupError):
+                os.killpg(head.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                head.wait(10)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -140,6 +140,12 @@ def the_token_is_asked_for(text: str) -> None:
     assert config["file_mounts"].get("/home/ray/.ray/auth_token") == "~/.ray/auth_token"
 
 
+def a_job_has_time_to_stop(text: str) -> None:
+    options = " ".join(yaml.safe_load(text)["docker"]["run_options"])
+    (seconds,) = re.findall(r"-e RAY_JOB_STOP_WAIT_TIME_S=(\d+)", options)
+    assert int(seconds) >= 30
+
+
 def nothing_is_secret(text: str) -> None:
     for key, value in leaves(yaml.safe_load(text)):
         assert not re.search(r"credential|password|secret|private_key|access_key", key, re.IGNORECASE), key
@@ -219,6 +225,7 @@ CHECKS = [
     workers_are_spot_and_come_and_go,
     only_workers_are_given_gpus,
     the_token_is_asked_for,
+    a_job_has_time_to_stop,
     nothing_is_secret,
     what_is_the_users_says_change,
     the_project_is_mounted_without_what_it_made,
@@ -253,6 +260,7 @@ BREAKS = [
     (only_workers_are_given_gpus, "  worker_run_options:\n", ""),
     (the_token_is_asked_for, "RAY_AUTH_MODE=token", "RAY_AUTH_MODE=disabled"),
     (the_token_is_asked_for, "  /home/ray/.ray/auth_token: ~/.ray/auth_token", ""),
+    (a_job_has_time_to_stop, "RAY_JOB_STOP_WAIT_TIME_S=60", "RAY_JOB_STOP_WAIT_TIME_S=3"),
     (nothing_is_secret, "RAY_AUTH_MODE=token", f"AWS_SECRET={'Ab1/' * 10}"),
     (nothing_is_secret, "RAY_AUTH_MODE=token", f"AWS_KEY=AKIA{'A' * 16}"),
     (nothing_is_secret, "RAY_AUTH_MODE=token", "RAY_AUTH_TOKEN=here"),
@@ -334,7 +342,7 @@ def test_the_local_template_is_valid_and_starts_what_works():
     assert "-c constraints.txt -e '.[cluster]'" in config["setup_commands"][0]
     assert config["head_setup_commands"] == config["worker_setup_commands"] == []
     head, worker = config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]
-    assert "RAY_enable_autoscaler_v2=0 RAY_AUTH_MODE=token && ray start --head" in head
+    assert "RAY_enable_autoscaler_v2=0 RAY_AUTH_MODE=token RAY_JOB_STOP_WAIT_TIME_S=60 && ray start --head" in head
     assert {"--num-cpus=0", "--num-gpus=0"} <= set(head.split())
     assert worker.startswith("RAY_AUTH_MODE=token ray start ")
     parse(head.partition(" && ")[2])

@@ -89,8 +89,8 @@ def connect(
         # The processes of a running cluster don't inherit this one's environment.
         settings = {"runtime_env": {"env_vars": ENVIRONMENT}}
     try:
-        _init(cluster.address, settings)
         with CTRL_C:
+            _init(cluster.address, settings)
             yield _pool(cluster, asked_at, on_wait, most)
     finally:
         # A second Ctrl-C would leave workers behind.
@@ -105,6 +105,8 @@ def _init(address: str, settings: Mapping[str, Any]) -> None:
 
     The processes that it starts get no SIGTERM. Slurm sends it to all processes of a job step, and once the raylet has
     gone, Ray ends this process with code 1, wherever it is: only this process is to hear of it, and it ends the others.
+    One that comes meanwhile is heard afterwards: Ray's compiled part, once it is started, would print where it was and
+    abort the process 3 s after it.
 
     Raises:
         BadInputError: the cluster can't be reached.
@@ -119,6 +121,7 @@ def _init(address: str, settings: Mapping[str, Any]) -> None:
             "RAY_AUTH_TOKEN)."
         ) from None
     finally:
+        CTRL_C.take_over()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 
@@ -5,6 +6,7 @@ import pytest
 import ray
 
 from study.errors import BadInputError
+from sweeps.interrupt import CtrlC
 from sweeps.launch import cluster as cluster_module
 from sweeps.launch.cluster import connect
 from sweeps.launch.launch import Cluster
@@ -61,6 +63,22 @@ def test_a_cluster_without_workers_says_how_it_is_waited_for(monkeypatch):
     monkeypatch.setattr(ray, "cluster_resources", lambda: {})
     with pytest.raises(BadInputError, match=r"no cpu for a worker at 'auto'; .* with --workers and --device"):
         cluster_module._pool(Cluster("auto"), 0.0)
+
+
+def test_a_sigterm_while_ray_starts_is_left_to_no_part_of_it(monkeypatch):
+    """As Ray's compiled part, which would print where the process was, and abort it soon after."""
+    heard = []
+
+    def init(**_: object) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: heard.append("by Ray"))
+        signal.raise_signal(signal.SIGTERM)
+
+    ours = CtrlC()
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(cluster_module, "CTRL_C", ours)
+    with pytest.raises(KeyboardInterrupt), ours:
+        cluster_module._init("local", {})
+    assert (heard, ours.received) == ([], signal.SIGTERM)
 
 
 @pytest.mark.slow

@@ -1,23 +1,14 @@
 """A cluster that grows, with Ray's own autoscaler, whose nodes are processes of this machine."""
 
 import json
-import os
-import secrets
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from sweeps.launch.cluster import OBJECT_STORE_BYTES
-from tests.patience import wait_until
-from tests.ray_runs import ROOT
+from tests.ray_runs import ROOT, Head, free_ports, ray_head
 
 HEAD = f"{'f' * 51}00000"
 """What Ray's provider of such nodes calls the head."""
@@ -52,13 +43,9 @@ def node_type(most: int, **resources: int) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def growing() -> Iterator[dict[str, str]]:
-    """The environment of who connects to a cluster whose head has no workers, and its address in `ADDRESS`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # Sockets in it have names of at most 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="grows-"))
+def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A cluster whose head has no workers."""
+    (port,) = free_ports(1)
     config = {
         "cluster_name": "grows",
         "max_workers": 8,
@@ -80,54 +67,24 @@ def growing() -> Iterator[dict[str, str]]:
         **{name: {} for name in ("auth", "docker", "file_mounts")},
         **{name: [] for name in COMMANDS},
     }
-    (folder / "config.json").write_text(json.dumps(config))
-    environment = {
-        **os.environ,
+    file = tmp_path_factory.mktemp("growing") / "config.json"
+    file.write_text(json.dumps(config))
+    options = ("--num-cpus=0", "--include-dashboard=false", f"--autoscaling-config={file}")
+    variables = {
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-        "PYTHONPATH": str(ROOT),
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_CLOUD_INSTANCE_ID": HEAD,
         "RAY_FAKE_CLUSTER": "1",
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD,
         "RAY_enable_autoscaler_v2": "1",
     }
-    head = subprocess.Popen(
-        [
-            *(Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--disable-usage-stats"),
-            *(
-                "--num-cpus=0",
-                "--num-gpus=0",
-                "--include-dashboard=false",
-                f"--object-store-memory={OBJECT_STORE_BYTES}",
-            ),
-            *("--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={folder}"),
-            f"--autoscaling-config={folder / 'config.json'}",
-        ],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        wait_until(lambda: head.poll() is not None or any(folder.glob("session_latest/logs/monitor.*")))
-        assert head.poll() is None
-        without = ("RAY_OVERRIDE_NODE_ID_FOR_TESTING", "RAY_CLOUD_INSTANCE_ID")
-        own = {name: value for name, value in environment.items() if name not in without}
-        yield {**own, "ADDRESS": f"127.0.0.1:{port}"}
-    finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):  # all of the head's session
-            with suppress(ProcessLookupError):
-                os.killpg(head.pid, number)
-            with suppress(subprocess.TimeoutExpired):
-                head.wait(10)
-        shutil.rmtree(folder, ignore_errors=True)
+    with ray_head(*options, port=port, **variables) as head:
+        yield head
 
 
-def connect(growing: dict[str, str], device: str, within_s: float) -> list[str]:
+def connect(growing: Head, device: str, within_s: float) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", CONNECTS, growing["ADDRESS"], device, str(within_s)],
-        env=growing,
+        [sys.executable, "-c", CONNECTS, growing.address, device, str(within_s)],
+        env=growing.environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -137,14 +94,14 @@ def connect(growing: dict[str, str], device: str, within_s: float) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_as_many_workers_as_there_is_work_for_are_asked_for_at_once(growing: dict[str, str]):
+def test_as_many_workers_as_there_is_work_for_are_asked_for_at_once(growing: Head):
     """None has anything to do once the first is there, so that those that come were asked for before."""
     waiting, workers, nodes = connect(growing, "cpu", 120)
-    assert waiting == f"waiting for the first of 3 cpu workers at '{growing['ADDRESS']}' ..."
+    assert waiting == f"waiting for the first of 3 cpu workers at '{growing.address}' ..."
     assert (workers, nodes) == ("workers 4", "nodes 3")
 
 
-def test_a_quota_that_is_exceeded_is_told_at_once_and_again_at_the_end(growing: dict[str, str]):
+def test_a_quota_that_is_exceeded_is_told_at_once_and_again_at_the_end(growing: Head):
     why = (
         "the autoscaler could not launch a dear node: (MaxSpotInstanceCountExceeded): Max spot instance count exceeded"
     )
