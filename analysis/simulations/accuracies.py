@@ -6,7 +6,7 @@ import numpy as np
 
 from analysis.metrics import select_metrics
 from analysis.simulations.scenario import Measure, Number, Scenario
-from analysis.simulations.worlds import Generator, effects, members
+from analysis.simulations.worlds import Generator, effects, members, verdict
 from analysis.statistics.hypotheses import above
 from analysis.statistics.paired import compare
 
@@ -22,7 +22,7 @@ def _at_margin(generator: Generator, samples: int, seeds: int, spread: float) ->
     means = generator.beta(MARGIN / spread, (1 - MARGIN) / spread, seeds) if spread else np.full(seeds, MARGIN)
     found = effects(generator.binomial(samples, means)[None] / samples)
     tested = [above(found, side, MARGIN, equal_counts=True) for side in SIDES]
-    return tuple(finding.verdict(finding.p) in HELD for finding in tested)
+    return tuple(verdict(finding) in HELD for finding in tested)
 
 
 def _spread_text(spread: float) -> str:
@@ -33,7 +33,7 @@ def _spread_text(spread: float) -> str:
 def _all_or_nothing(_: Generator, seeds: int) -> tuple[Number, ...]:
     """Compare 1.0 with 0.0, on all seeds."""
     finding = above(effects(np.ones((1, seeds))), "greater")
-    return (finding.verdict(finding.p) in HELD,)
+    return (verdict(finding) in HELD,)
 
 
 def _without_spread(_: Generator, seeds: int, arm: float) -> tuple[Number, ...]:

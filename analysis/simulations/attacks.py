@@ -70,16 +70,16 @@ def _certain_samples(generator: Generator, models: int) -> tuple[Number, ...]:
 
 def _arms(generator: Generator, models: int) -> tuple[Number, ...]:
     """Return by how much the difference of two arms exceeds that of fresh targets with as many shadows."""
-    shadows = models - 2  # a target's own sample has N/2 - 1 shadows on its side
     audited = halves(generator, models, SAMPLES)
     noise = generator.normal(size=audited.shape)
     reported = [_auc(MAIN_ATTACK, noise + shift * audited, audited) for shift in (LEAKING, TIGHT)]
     samples = 5 * SAMPLES
-    is_member = np.concatenate([halves(generator, 2, samples)[:1], halves(generator, shadows, samples)])
+    is_member = np.concatenate([generator.random((1, samples)) < 0.5, halves(generator, models, samples)])
+    shadows = np.arange(models + 1)[:, None].repeat(samples, axis=1) > 0
     noise = generator.normal(size=is_member.shape)
     fresh = []
     for shift in (LEAKING, TIGHT):
-        found = attack_scores(MAIN_ATTACK, noise + shift * is_member, is_member)[:1]
+        found = attack_scores(MAIN_ATTACK, noise + shift * is_member, is_member, shadows)[:1]
         fresh.append(mean_auc(found, is_member[:1], replicates=1).mean or 0.0)
     return (reported[0] - reported[1] - (fresh[0] - fresh[1]),)
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.simulations.scenario import Measure, Number, Scenario
-from analysis.simulations.worlds import Generator, correlated, effects
+from analysis.simulations.worlds import Generator, correlated, effects, verdict
 from analysis.statistics.hypotheses import every_cell, mean_of_intervals
 
 SEEDS = 5
@@ -20,7 +20,7 @@ FALSE = Measure('false "held"', 0.05, most=0.05)
 def _verdict(generator: Generator, cells: int, without: int, correlation: float) -> str:
     shift = np.where(np.arange(cells) < without, 0.0, EFFECT)[:, None]
     finding = every_cell(effects(shift + correlated(generator, cells, SEEDS, correlation)), "greater")
-    return finding.verdict(finding.p)
+    return verdict(finding)
 
 
 def _one_without(generator: Generator, cells: int, correlation: float) -> tuple[Number, ...]:
@@ -28,13 +28,13 @@ def _one_without(generator: Generator, cells: int, correlation: float) -> tuple[
 
 
 def _all_null(generator: Generator, cells: int, correlation: float) -> tuple[Number, ...]:
-    verdict = _verdict(generator, cells, cells, correlation)
-    return verdict in HELD, verdict == "not held"
+    found = _verdict(generator, cells, cells, correlation)
+    return found in HELD, found == "not held"
 
 
 def _all_with(generator: Generator, cells: int, correlation: float) -> tuple[Number, ...]:
-    verdict = _verdict(generator, cells, 0, correlation)
-    return verdict in HELD, verdict == "not held"
+    found = _verdict(generator, cells, 0, correlation)
+    return found in HELD, found == "not held"
 
 
 def _intervals(generator: Generator, cells: int) -> tuple[Number, ...]:
@@ -42,7 +42,7 @@ def _intervals(generator: Generator, cells: int) -> tuple[Number, ...]:
     estimates = np.where(np.arange(cells) < 1, 0.0, 2 * EFFECT) + generator.normal(size=cells)
     intervals = [(estimate, estimate - Z, estimate + Z) for estimate in estimates.tolist()]
     finding = mean_of_intervals(intervals, 16, "greater", each=True)
-    return (finding.verdict(finding.p) in HELD,)
+    return (verdict(finding) in HELD,)
 
 
 SCENARIOS = (

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from analysis.simulations.scenario import Measure, Number, Scenario
-from analysis.simulations.worlds import Generator, correlated, effects
+from analysis.simulations.worlds import Generator, correlated, effects, verdict
 from analysis.statistics.hypotheses import most_cells
 
 CELLS, SEEDS, SHARE = 20, 5, 0.9
@@ -18,7 +18,7 @@ FALSE_NOT = Measure('false "not held"', 0.05, most=0.05)
 def _verdict(generator: Generator, with_effect: int, correlation: float) -> str:
     shift = np.where(np.arange(CELLS) < with_effect, EFFECT, 0.0)[:, None]
     finding = most_cells(effects(shift + correlated(generator, CELLS, SEEDS, correlation)), "greater", "lr", SHARE)
-    return finding.verdict(finding.p)
+    return verdict(finding)
 
 
 def _too_few(generator: Generator, with_effect: int, correlation: float) -> tuple[Number, ...]:
@@ -26,13 +26,13 @@ def _too_few(generator: Generator, with_effect: int, correlation: float) -> tupl
 
 
 def _nowhere(generator: Generator, correlation: float) -> tuple[Number, ...]:
-    verdict = _verdict(generator, 0, correlation)
-    return verdict in HELD, verdict == "not held"
+    found = _verdict(generator, 0, correlation)
+    return found in HELD, found == "not held"
 
 
 def _all(generator: Generator, correlation: float) -> tuple[Number, ...]:
-    verdict = _verdict(generator, CELLS, correlation)
-    return verdict in HELD, verdict == "not held"
+    found = _verdict(generator, CELLS, correlation)
+    return found in HELD, found == "not held"
 
 
 SCENARIOS = (

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.metrics import METRICS
-from analysis.statistics.hypotheses import Effects
+from analysis.statistics.hypotheses import Effects, Finding
 from study.trial import Trial
 
 Floats = NDArray[np.float64]
@@ -35,6 +35,11 @@ def effects(table: Floats, models: int = 1) -> Effects:
         }
     )
     return Effects(frame, ("k",) if cells > 1 else ())
+
+
+def verdict(finding: Finding) -> str:
+    """Return the verdict on a claim that is the only one."""
+    return finding.verdict(finding.p)
 
 
 def correlated(generator: Generator, cells: int, seeds: int, correlation: float) -> Floats:
