@@ -3,20 +3,26 @@
 Any network can be put through the study this way, the user's own included, and nothing but the normalization changes.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from study.errors import BadInputError
 from study.networks.catalog import check_token_norm
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 Norm = BatchNorm | nn.LayerNorm
-Weighted = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+Weighted = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+FEWEST_IN_GROUP = 8
+"""The fewest numbers of a sample that group norm divides by their spread: of two, it would leave the signs alone."""
 
 
 class ChannelRMSNorm(nn.Module):
@@ -38,10 +44,10 @@ class ChannelRMSNorm(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return features of the same shape [N, C, ...]."""
         normalized = F.rms_norm(features, features.shape[1:], eps=self.eps)
-        if self.weight is None or self.bias is None:
-            return normalized
         each_channel = (-1, *[1] * (features.ndim - 2))
-        return normalized * self.weight.view(each_channel) + self.bias.view(each_channel)
+        if self.weight is not None:
+            normalized = normalized * self.weight.view(each_channel)
+        return normalized if self.bias is None else normalized + self.bias.view(each_channel)
 
 
 class TokenRMSNorm(nn.RMSNorm):
@@ -66,12 +72,14 @@ class _Place:
     """A norm's place in the forward pass.
 
     Attributes:
-        feeders: the layers whose output is the norm's input, unchanged.
-        spatial: whether each of its inputs has more than one pixel.
+        shape: that of its first input, [N, C, ...].
+        pixels: how many pixels each channel of a sample has, the fewest of all of its inputs.
+        feeders: the layers whose output is the norm's input, unchanged, by name, each with the shape of its own input.
     """
 
-    feeders: list[Weighted] = field(default_factory=list)
-    spatial: bool = True
+    shape: tuple[int, ...]
+    pixels: int
+    feeders: dict[str, tuple[Weighted, tuple[int, ...]]] = field(default_factory=dict)
 
 
 def batch_norms(network: nn.Module) -> Iterator[tuple[str, BatchNorm]]:
@@ -88,11 +96,13 @@ def swap(network: nn.Module, norm: str, shape: tuple[int, int, int]) -> nn.Modul
 
     - `none` removes the layer, and gives the convolution or linear layer that feeds it a bias, which starts from batch
       norm's own shift. A norm that is fed by anything else, as in DenseNet, is removed without one.
-    - `group` has as many groups as divide the channels, at most 32 and of at least two channels each.
+    - `group` has as many groups as divide the channels, at most 32 and of at least two channels each. A group has at
+      least `FEWEST_IN_GROUP` numbers, its channels times the pixels, or is the only one.
     - `layer` is one group: all channels and pixels of a sample.
     - `rms` is `layer` without centering.
     - `instance` normalizes each channel over its pixels. A feature without pixels has nothing to normalize over, so
-      after a linear layer, and on maps of one pixel, `instance` is `none`.
+      after a linear layer, and on maps of one pixel, `instance` is `none`. So is each of these norms where a sample has
+      but a single number.
 
     Norms of other kinds beside batch norms stay as they are in every arm: the arms differ in batch norm's replacement
     alone.
@@ -103,11 +113,11 @@ def swap(network: nn.Module, norm: str, shape: tuple[int, int, int]) -> nn.Modul
     directly is given one.
 
     A replacement keeps the norm's epsilon. Its scale and shift start from those of the norm: 1 and 0, unless the
-    network's author chose others. No random number is drawn.
+    network's author chose others; one that is missing or isn't trained stays so. No random number is drawn.
 
     Raises:
-        BadInputError: the network has no norm of either kind, one that can't be swapped, or one that the forward pass
-            never reaches.
+        BadInputError: the network has no norm of either kind; one that can't be swapped, for it does more than
+            normalize; or one that the forward pass never reaches.
     """
     built, layers = _built_with(network)
     if built == "layer":
@@ -115,16 +125,31 @@ def swap(network: nn.Module, norm: str, shape: tuple[int, int, int]) -> nn.Modul
     if norm == built:
         return network
     places = _places(network, layers, shape)
+    for name, layer in layers.items():
+        _check_replaceable(norm, name, layer, places[name])
     replacements = {layer: _replacement(norm, name, layer, places[name]) for name, layer in layers.items()}
     for module in list(network.modules()):
-        # A layer may be registered under several names; it is replaced under each.
-        for child, layer in module.named_children():
-            if layer in replacements:
-                setattr(module, child, replacements[layer])
+        # A layer may be registered under several names, in one module too; it is replaced under each.
+        for child, part in list(module._modules.items()):
+            if isinstance(part, Norm) and part in replacements:
+                setattr(module, child, replacements[part])
         # In eval mode torch's encoder layer has a fused path that reads its norms' weights and never calls the norms.
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0
+    for name, layer in layers.items():
+        layer.register_forward_pre_hook(partial(_refuse_call, name))
     return network
+
+
+def _refuse_call(name: str, *_: object) -> NoReturn:
+    """Refuse a call of a norm that was replaced, to which the network has a reference that isn't known."""
+    raise BadInputError(f"norm {name!r} is still called where it was replaced: call it as an attribute of its module")
+
+
+def given(inputs: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> Tensor:
+    """Return the features that a norm is called with, by position or by name."""
+    features: Tensor = (*inputs, *named.values())[0]
+    return features
 
 
 def gammas_and_sigmas(network: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
@@ -132,7 +157,7 @@ def gammas_and_sigmas(network: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
     return {
         name: (layer.weight.detach().abs(), (layer.running_var + layer.eps).sqrt())
         for name, layer in batch_norms(network)
-        if layer.affine and layer.running_var is not None
+        if layer.weight is not None and layer.running_var is not None
     }
 
 
@@ -181,13 +206,14 @@ def _batch_statistics(network: nn.Module, images: Tensor) -> dict[BatchNorm, tup
     if not layers:
         return found
 
-    def normalize(layer: BatchNorm, inputs: tuple[Tensor, ...], _: Tensor) -> Tensor:
-        by_channel = inputs[0].transpose(0, 1).flatten(1)
+    def normalize(layer: BatchNorm, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        by_channel = given(inputs, named).transpose(0, 1).flatten(1)
         found[layer] = by_channel.mean(dim=1), by_channel.var(dim=1, unbiased=False)
-        return F.batch_norm(inputs[0], *found[layer], layer.weight, layer.bias, eps=layer.eps)
+        # The layer then normalizes by these itself, whatever else its author has it do.
+        _copy(found[layer], layers[layer])
 
     flags = {module: module.training for module in network.modules()}
-    hooks = [layer.register_forward_hook(normalize) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(normalize, with_kwargs=True) for layer in layers]
     try:
         network.eval()(images)
     finally:
@@ -206,6 +232,13 @@ def _built_with(network: nn.Module) -> tuple[str, Mapping[str, Norm]]:
                 f"batch norm {name!r} is a SyncBatchNorm, which spans processes, but a member trains in one: "
                 "use a BatchNorm."
             )
+        if isinstance(layer, nn.modules.lazy.LazyModuleMixin) and isinstance(layer, _BatchNorm):
+            raise BadInputError(f"batch norm {name!r} is never reached by the forward pass: remove it.")
+        if isinstance(layer, _BatchNorm) and not isinstance(layer, BatchNorm):
+            raise BadInputError(
+                f"batch norm {name!r} is a {type(layer).__name__}, of which it isn't known what it normalizes: "
+                "use a BatchNorm1d, BatchNorm2d or BatchNorm3d."
+            )
     if layers := dict(batch_norms(network)):
         return "batch", layers
     tokens = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.LayerNorm)}
@@ -218,28 +251,61 @@ def _built_with(network: nn.Module) -> tuple[str, Mapping[str, Norm]]:
 
 def _replacement(norm: str, name: str, layer: Norm, place: _Place) -> nn.Module:
     """Return the module that replaces a norm."""
-    if norm == "none" or (norm == "instance" and not place.spatial):
-        for feeder in place.feeders:
-            _add_bias(feeder, layer)
+    channels = layer.num_features if isinstance(layer, BatchNorm) else None
+    nothing_to_normalize = norm == "instance" and place.pixels == 1
+    if norm == "none" or nothing_to_normalize or channels == place.pixels == 1:
+        for feeder_name, (feeder, given_shape) in place.feeders.items():
+            _add_bias(norm, name, layer, feeder_name, feeder, given_shape)
         return nn.Identity()
-    replacement = _token_norm(name, layer) if isinstance(layer, nn.LayerNorm) else _channel_norm(norm, layer)
+    replacement = TokenRMSNorm(layer) if isinstance(layer, nn.LayerNorm) else _channel_norm(norm, layer, place.pixels)
     with torch.no_grad():
-        for scale_or_shift, parameter in replacement.named_parameters():
-            parameter.copy_(getattr(layer, scale_or_shift))
+        for scale_or_shift, parameter in list(replacement.named_parameters()):
+            if (replaced := getattr(layer, scale_or_shift)) is None:
+                setattr(replacement, scale_or_shift, None)
+            else:
+                parameter.copy_(replaced).requires_grad_(replaced.requires_grad)
     return replacement
 
 
-def _add_bias(feeder: Weighted, layer: Norm) -> None:
-    """Give a layer without a bias one that starts from the shift of the norm that is removed after it."""
+def _add_bias(
+    norm: str, name: str, layer: Norm, feeder_name: str, feeder: Weighted, given_shape: tuple[int, ...]
+) -> None:
+    """Give a layer without a bias one that starts from the shift of the norm that is removed after it.
+
+    Raises:
+        BadInputError: the layer has a forward pass of its own, which leaves its bias out.
+    """
     # The shift of a layer norm over more than a linear layer's outputs can't be a bias of that layer.
     widths = [layer.num_features] if isinstance(layer, BatchNorm) else list(layer.normalized_shape)
     fits = isinstance(layer, BatchNorm) or (isinstance(feeder, nn.Linear) and len(widths) == 1)
-    if fits and feeder.bias is None:
-        start = feeder.weight.new_zeros(widths) if layer.bias is None else layer.bias.detach().clone()
-        feeder.bias = nn.Parameter(start)
+    if not fits or feeder.bias is not None:
+        return
+    if type(feeder) not in Weighted.__args__:
+        shifted, wanted = _shift_by_bias(feeder, widths, given_shape)
+        if not shifted.any():
+            raise BadInputError(
+                f"layer {feeder_name!r} is a {type(feeder).__name__} that leaves out its bias, which norm={norm} gives "
+                f"it in place of norm {name!r}: have its forward pass add self.bias."
+            )
+        if not torch.allclose(shifted, wanted, atol=1e-3):
+            return  # it does more than such a layer, after it adds its bias
+    start = feeder.weight.new_zeros(widths) if layer.bias is None else layer.bias.detach().clone()
+    feeder.bias = nn.Parameter(start, requires_grad=layer.bias is None or layer.bias.requires_grad)
 
 
-def _channel_norm(norm: str, layer: BatchNorm) -> nn.Module:
+@torch.no_grad()
+def _shift_by_bias(feeder: Weighted, widths: list[int], given_shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return by how much a bias shifts what comes out of a layer without one, and the bias itself."""
+    probe, generator = copy.deepcopy(feeder).eval(), torch.Generator().manual_seed(0)
+    features = _random_features(given_shape, generator)
+    before = probe(features.clone())
+    probe.bias = nn.Parameter(torch.randn(widths, generator=generator))
+    shifted = probe(features) - before
+    wanted = probe.bias if isinstance(feeder, nn.Linear) else probe.bias.view(-1, *[1] * (shifted.ndim - 2))
+    return shifted, wanted
+
+
+def _channel_norm(norm: str, layer: BatchNorm, pixels: int) -> nn.Module:
     """Return the norm over channels and pixels that replaces a batch norm."""
     channels, eps, affine = layer.num_features, layer.eps, layer.affine
     if norm == "rms":
@@ -247,7 +313,8 @@ def _channel_norm(norm: str, layer: BatchNorm) -> nn.Module:
     if norm == "instance":
         kind = next(instance for batch, instance in INSTANCES.items() if isinstance(layer, batch))
         return kind(channels, eps=eps, affine=affine)
-    return nn.GroupNorm(1 if norm == "layer" else _group_count(channels), channels, eps=eps, affine=affine)
+    groups = 1 if norm == "layer" else _group_count(channels, pixels)
+    return nn.GroupNorm(groups, channels, eps=eps, affine=affine)
 
 
 INSTANCES: Mapping[type[BatchNorm], Callable[..., nn.Module]] = {
@@ -257,46 +324,129 @@ INSTANCES: Mapping[type[BatchNorm], Callable[..., nn.Module]] = {
 }
 
 
-def _token_norm(name: str, layer: nn.LayerNorm) -> nn.Module:
-    """Return the RMS norm that replaces a layer norm."""
-    if type(layer) is not nn.LayerNorm:
-        kind = type(layer).__name__
+def _group_count(channels: int, pixels: int) -> int:
+    """Return the largest number of groups that divides the channels: at most 32, and none of them too small."""
+    fewest = max(2, -(-FEWEST_IN_GROUP // pixels))
+    return max(groups for groups in range(1, min(32, max(1, channels // fewest)) + 1) if channels % groups == 0)
+
+
+def _check_replaceable(norm: str, name: str, layer: Norm, place: _Place) -> None:
+    """Refuse a norm that does more than its kind, all of which a replacement would lose.
+
+    Raises:
+        BadInputError: it does.
+    """
+    if _is_plain(layer):
+        return
+    kind, what = type(layer).__name__, "batch norm" if isinstance(layer, BatchNorm) else "layer norm"
+    knows_its_state = _own_state(layer) <= PLAIN_STATE
+    if knows_its_state and _computes_alike(layer, _plain(layer), place.shape):
+        return
+    if isinstance(layer, nn.LayerNorm) and knows_its_state and _is_projection(layer, place.shape):
+        # As one over other dimensions: it can be removed.
+        if norm == "none":
+            return
         raise BadInputError(
-            f"layer norm {name!r} is a {kind} with a forward pass of its own, which rms can't replace: "
+            f"{what} {name!r} is a {kind} with a forward pass of its own, which {norm} can't replace: "
             "use norm=layer or none."
         )
-    return TokenRMSNorm(layer)
+    raise BadInputError(
+        f"{what} {name!r} is a {kind} that does more than {what}, and norm={norm} would lose it: "
+        "have a layer of its own do what else it does."
+    )
 
 
-def _group_count(channels: int) -> int:
-    """Return the largest number of groups of at least two channels that divides the channels, at most 32."""
-    return max(groups for groups in range(1, min(32, max(1, channels // 2)) + 1) if channels % groups == 0)
+def _is_plain(layer: Norm) -> bool:
+    """Return whether a norm is torch's own as it was built, with nothing put on it."""
+    hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+    own = hooks or "forward" in vars(layer) or not _own_state(layer) <= PLAIN_STATE
+    return type(layer) in (*INSTANCES, nn.LayerNorm) and not own
+
+
+PLAIN_STATE = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+"""The names of the parameters and the buffers of torch's own norms."""
+
+
+def _own_state(layer: nn.Module) -> set[str]:
+    return {name for name, _ in (*layer.named_parameters(), *layer.named_buffers())}
+
+
+def _plain(layer: Norm) -> Norm:
+    """Return torch's own norm of the same settings."""
+    if isinstance(layer, nn.LayerNorm):
+        return nn.LayerNorm(
+            list(layer.normalized_shape), layer.eps, layer.elementwise_affine, bias=layer.bias is not None
+        )
+    kind = next(batch for batch in INSTANCES if isinstance(layer, batch))
+    return kind(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
+
+
+def _computes_alike(layer: Norm, plain: Norm, shape: tuple[int, ...]) -> bool:
+    """Return whether a norm computes what torch's own does of random features, in both modes, whatever its state."""
+    try:
+        probe, generator = copy.deepcopy(layer), torch.Generator().manual_seed(0)
+        for key, value in probe.state_dict().items():
+            if value.is_floating_point():
+                # Large values of both signs come out, of which an activation would change some.
+                spread = torch.rand(value.shape, generator=generator) + 0.5
+                value.copy_(spread if key == "running_var" else 4 * spread * (1 - 2 * (key == "bias")))
+        plain.load_state_dict(probe.state_dict())
+        features = _random_features(shape, generator)
+        return all(
+            torch.allclose(probe.train(mode)(features.clone()), plain.train(mode)(features), rtol=1e-3, atol=1e-3)
+            for mode in (False, True)
+        )
+    except Exception:  # the layer is the user's: it may fail in any manner
+        return False
+
+
+def _is_projection(layer: nn.LayerNorm, shape: tuple[int, ...]) -> bool:
+    """Return whether a norm leaves what it has normalized once as it is, so that it does nothing beside that."""
+    try:
+        probe, generator = copy.deepcopy(layer), torch.Generator().manual_seed(0)
+        for key, value in probe.state_dict().items():
+            value.fill_(key == "weight")
+        probe.eps = 1e-12
+        once = probe.train()(_random_features(shape, generator))
+        return torch.allclose(probe(once.clone()), once, rtol=1e-3, atol=1e-3)
+    except Exception:  # the layer is the user's: it may fail in any manner
+        return False
+
+
+def _random_features(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return 3 + 5 * torch.randn(4, *shape[1:], generator=generator)
 
 
 def _places(network: nn.Module, layers: Mapping[str, Norm], shape: tuple[int, int, int]) -> dict[str, _Place]:
     """Find each norm's place by a forward pass, which the order of the modules alone does not tell."""
-    sources: dict[tuple[int, int], Weighted] = {}
+    sources: dict[tuple[int, int], tuple[str, Weighted, tuple[int, ...]]] = {}
     alive: list[Tensor] = []  # a freed tensor's address could be given to another
     places: dict[str, _Place] = {}
 
-    def record_output(layer: nn.Module, _: object, output: Tensor) -> None:
-        assert isinstance(layer, Weighted)
+    def record_output(
+        name: str, layer: Weighted, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor
+    ) -> None:
         alive.append(output)
-        sources[id(output), output._version] = layer
+        sources[id(output), output._version] = name, layer, tuple(given(inputs, named).shape)
 
-    def record_input(name: str, inputs: tuple[Tensor, ...]) -> None:
+    def record_input(name: str, _: Norm, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         # An in-place ReLU returns the same tensor at a later version, so its output is not taken for its input.
-        features = inputs[0]
+        features = given(inputs, named)
         alive.append(features)
-        place = places.setdefault(name, _Place())
-        place.spatial &= features.ndim > 2 and features[0, 0].numel() > 1
-        if feeder := sources.get((id(features), features._version)):
-            place.feeders.append(feeder)
+        pixels = features[0, 0].numel() if features.ndim > 2 else 1
+        place = places.setdefault(name, _Place(tuple(features.shape), pixels))
+        place.pixels = min(place.pixels, pixels)
+        if source := sources.get((id(features), features._version)):
+            feeder_name, feeder, given_shape = source
+            place.feeders[feeder_name] = feeder, given_shape
 
-    hooks = [layer.register_forward_hook(record_output) for layer in network.modules() if isinstance(layer, Weighted)]
+    hooks = [
+        layer.register_forward_hook(partial(record_output, name), with_kwargs=True)
+        for name, layer in network.named_modules()
+        if isinstance(layer, Weighted)
+    ]
     hooks += [
-        layer.register_forward_pre_hook(lambda _, inputs, name=name: record_input(name, inputs))
-        for name, layer in layers.items()
+        layer.register_forward_pre_hook(partial(record_input, name), with_kwargs=True) for name, layer in layers.items()
     ]
     was_training = network.training
     try:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from study.errors import BadInputError
-from study.networks.norms import BatchNorm, batch_norms
+from study.networks.norms import BatchNorm, batch_norms, given
 
 LOG_FLOOR = 1e-4
 """The (gamma/sigma)^2 below which the penalty `log` is constant. As Eq. 12 is written it has no lower bound."""
@@ -20,7 +20,7 @@ def check(kind: str, architecture: str, network: nn.Module) -> None:
         BadInputError: one of its batch norms has no gamma.
     """
     for name, layer in batch_norms(network):
-        if not layer.affine:
+        if layer.weight is None:
             raise BadInputError(
                 f"regularizer={kind} needs a gamma, which batch norm {name!r} of architecture={architecture} lacks: "
                 "build it with affine=True."
@@ -50,14 +50,14 @@ def watch_penalty(network: nn.Module, kind: str, members: int = 1) -> Iterator[C
         yield lambda: torch.zeros(members, device=device)
         return
 
-    def watch(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def watch(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         assert isinstance(layer, BatchNorm)
         if layer.training:
-            variance = inputs[0].transpose(0, 1).flatten(1).var(dim=1, unbiased=False)
+            variance = given(inputs, named).transpose(0, 1).flatten(1).var(dim=1, unbiased=False)
             ratio = layer.weight.square() / (variance + layer.eps)
             terms[layer] = _term(kind, ratio.unflatten(0, (members, -1)))
 
-    hooks = [layer.register_forward_pre_hook(watch) for _, layer in batch_norms(network)]
+    hooks = [layer.register_forward_pre_hook(watch, with_kwargs=True) for _, layer in batch_norms(network)]
     try:
         yield lambda: torch.stack(list(terms.values())).sum(dim=0)
     finally:

@@ -86,7 +86,7 @@ def test_a_layer_of_lenet_has_a_bias_exactly_where_no_norm_shifts_its_output(nor
 
 
 def test_groups_divide_the_channels_and_hold_at_least_two():
-    assert [lenet("group")[place].num_groups for place in NORM_AT] == [3, 8, 30, 28]
+    assert [lenet("group")[place].num_groups for place in NORM_AT] == [3, 8, 15, 7]
     assert [lenet("layer")[place].num_groups for place in NORM_AT] == [1, 1, 1, 1]
     for channels in range(1, 300):
         network = nn.Sequential(nn.Conv2d(3, channels, 1, bias=False), nn.BatchNorm2d(channels))
@@ -95,6 +95,33 @@ def test_groups_divide_the_channels_and_hold_at_least_two():
         assert groups <= 32
         assert channels == 1 or channels // groups >= 2
         assert not [more for more in range(groups + 1, 33) if channels % more == 0 and channels // more >= 2]
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(2, 1), (7, 1), (8, 1), (15, 1), (16, 2), (30, 3), (120, 15), (512, 32), (1024, 32)]
+)
+def test_a_group_of_vectors_has_at_least_eight_numbers_or_all_of_them(channels, groups):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, channels, bias=False), nn.BatchNorm1d(channels))
+    assert norms.swap(network, "group", IMAGE)[2].num_groups == groups
+
+
+@pytest.mark.parametrize(("pixels", "groups"), [(1, 2), (2, 4), (3, 4), (4, 8), (64, 8)])
+def test_a_group_on_small_maps_has_as_many_numbers(pixels, groups):
+    network = nn.Sequential(nn.Flatten(2), nn.AdaptiveAvgPool1d(pixels), nn.Conv1d(3, 16, 1), nn.BatchNorm1d(16))
+    assert norms.swap(network, "group", IMAGE)[3].num_groups == groups
+
+
+def test_group_norm_of_vectors_leaves_more_than_signs():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 16, bias=False), nn.BatchNorm1d(16))
+    output = norms.swap(network, "group", IMAGE)(torch.randn(500, *IMAGE))
+    assert ((output.abs() - 1).abs() < 0.01).float().mean() < 0.05
+
+
+@pytest.mark.parametrize("norm", ["group", "instance", "layer", "rms"])
+def test_a_single_number_has_nothing_to_normalize_over(norm):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 1, bias=False), nn.BatchNorm1d(1))
+    images = torch.randn(5, *IMAGE)
+    assert torch.equal(swapped(network, norm)(images), swapped(network, "none")(images))
 
 
 @pytest.mark.parametrize("norm", ["group", "instance", "layer", "rms"])
@@ -315,6 +342,258 @@ def test_a_batch_norm_that_is_never_reached_is_refused_by_name():
         norms.swap(Unreached(), "none", IMAGE)
 
 
+# Norms that are more than torch's own
+
+
+class NormAct(nn.BatchNorm2d):
+    """A norm with its activation within, as timm has them."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.relu(super().forward(input))
+
+
+class Upcasting(nn.BatchNorm2d):
+    """A norm that computes in float32 whatever it is given, and is no other norm for that."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.float()).to(input.dtype)
+
+
+class ByHand(nn.BatchNorm2d):
+    """A norm with an activation and dropout that calls the function, as timm's does."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.drop, self.act = nn.Dropout2d(0.5), nn.SiLU()
+
+    def forward(self, input: Tensor) -> Tensor:
+        batch = self.training or not self.track_running_stats
+        statistics = self.running_mean, self.running_var
+        normalized = F.batch_norm(input, *statistics, self.weight, self.bias, batch, self.momentum, self.eps)
+        return self.act(self.drop(normalized))
+
+
+class Dropping(nn.BatchNorm2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dropout(super().forward(input), training=self.training)
+
+
+class Bounded(nn.BatchNorm2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).clamp(-6, 6)
+
+
+class Conditional(nn.BatchNorm2d):
+    def forward(self, input: Tensor, scale: float = 2.0) -> Tensor:
+        return scale * super().forward(input)
+
+
+class Settings(nn.BatchNorm2d):
+    """A norm with its author's settings, and the forward pass of torch."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-3, momentum=0.01)
+
+
+class Scaled(nn.BatchNorm2d):
+    """A norm with a parameter beside its scale and shift, of which nothing is seen at first."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.gain * super().forward(input)
+
+
+def hooked() -> nn.Module:
+    layer = nn.BatchNorm2d(4)
+    layer.register_forward_hook(lambda _, inputs, output: output + inputs[0])
+    return layer
+
+
+def overwritten() -> nn.Module:
+    layer = nn.BatchNorm2d(4)
+    layer.forward = lambda input: F.relu(nn.BatchNorm2d.forward(layer, input))
+    return layer
+
+
+def parametrized() -> nn.Module:
+    return torch.nn.utils.parametrizations.weight_norm(nn.BatchNorm2d(4), dim=None)
+
+
+def after_a_convolution(layer: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize("norm", [norm for norm in NORMS if norm != "batch"])
+@pytest.mark.parametrize(
+    "kind", [NormAct, ByHand, Dropping, Bounded, Conditional, Scaled, hooked, overwritten, parametrized]
+)
+def test_a_norm_that_does_more_is_refused_by_name(kind, norm):
+    layer = kind() if kind in (hooked, overwritten, parametrized) else kind(4)
+    said = f"batch norm '1' is a {type(layer).__name__} that does more than batch norm, and norm={norm} would lose it"
+    with pytest.raises(BadInputError, match=said):
+        norms.swap(after_a_convolution(layer), norm, IMAGE)
+    assert norms.swap(network := after_a_convolution(layer), "batch", IMAGE) is network
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("kind", [Upcasting, Settings])
+def test_a_norm_that_is_one_of_torchs_in_all_that_it_computes_is_exchanged(kind, norm):
+    ours, torchs = after_a_convolution(kind(4)), after_a_convolution(nn.BatchNorm2d(4, eps=kind(4).eps))
+    torchs.load_state_dict(ours.state_dict())
+    images = torch.randn(5, *IMAGE)
+    assert equal(swapped(ours, norm)(images), swapped(torchs, norm)(images), within=1e-5)
+
+
+def test_a_hook_that_only_looks_stands_in_nobodys_way():
+    layer, seen = nn.BatchNorm2d(4), []
+    layer.register_forward_hook(lambda *_: seen.append(1))
+    assert kinds(norms.swap(after_a_convolution(layer), "none", IMAGE))[1] == "Identity"
+
+
+def test_a_batch_norm_of_an_unknown_kind_is_refused_by_name():
+    class Any(nn.modules.batchnorm._BatchNorm):
+        def _check_input_dim(self, input: Tensor) -> None:
+            pass
+
+    for norm in NORMS:
+        with pytest.raises(BadInputError, match="batch norm '1' is a Any, of which it isn't known what it normalizes"):
+            norms.swap(after_a_convolution(Any(4)), norm, IMAGE)
+
+
+def test_a_lazy_norm_that_is_never_reached_is_refused_by_name():
+    network = after_a_convolution(nn.BatchNorm2d(4))
+    network.spare = nn.LazyBatchNorm2d()
+    with pytest.raises(BadInputError, match="batch norm 'spare' is never reached"):
+        norms.swap(network, "none", IMAGE)
+
+
+def test_a_norm_that_is_called_past_its_module_is_refused_where_it_is_replaced():
+    class Listed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)
+            self.order = [self.conv, self.bn]
+
+        def forward(self, images: Tensor) -> Tensor:
+            for layer in self.order:
+                images = layer(images)
+            return images
+
+    network = norms.swap(Listed(), "none", IMAGE)
+    with pytest.raises(BadInputError, match="norm 'bn' is still called where it was replaced"):
+        network(torch.zeros(2, *IMAGE))
+
+
+def test_a_norm_with_two_names_in_one_module_is_exchanged_under_both():
+    class Alias(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, bias=False)
+            self.bn = self.norm = nn.BatchNorm2d(4)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.norm(self.conv(images))
+
+    assert kinds(norms.swap(Alias(), "group", IMAGE)) == ["Conv2d", "GroupNorm"]
+
+
+def test_a_norm_that_is_given_its_input_by_name_is_exchanged():
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.bn(input=self.conv(input=images))
+
+    network = norms.swap(Named(), "none", IMAGE)
+    assert network.conv.bias is not None
+    with norms.running_statistics_of(Named(), torch.randn(5, *IMAGE)):
+        pass
+
+
+@pytest.mark.parametrize("norm", ["group", "instance", "layer", "rms"])
+def test_a_scale_or_a_shift_that_is_missing_or_not_trained_stays_so(norm):
+    layer = nn.BatchNorm2d(4)
+    layer.bias = None
+    exchanged = norms.swap(after_a_convolution(layer), norm, IMAGE)[1]
+    assert exchanged.bias is None
+    assert exchanged(torch.randn(2, 4, 6, 6)).shape == (2, 4, 6, 6)
+    layer = nn.BatchNorm2d(4)
+    layer.bias.requires_grad_(False)
+    exchanged = norms.swap(after_a_convolution(layer), norm, IMAGE)[1]
+    assert (exchanged.weight.requires_grad, exchanged.bias.requires_grad) == (True, False)
+
+
+def test_a_shift_that_is_not_trained_is_a_bias_that_is_not_trained():
+    layer = nn.BatchNorm2d(4)
+    layer.bias.requires_grad_(False)
+    assert not norms.swap(after_a_convolution(layer), "none", IMAGE)[0].bias.requires_grad
+
+
+def test_a_norm_with_an_activation_keeps_it_where_the_statistics_of_a_batch_are_measured():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), NormAct(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)).double()
+    images = torch.randn(6, *IMAGE, dtype=torch.float64)
+    wanted = copy.deepcopy(network).train()(images)
+    with norms.running_statistics_of(network, images):
+        assert equal(network.eval()(images), wanted)
+
+
+# What gets a bias
+
+
+class Ignoring(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.conv2d(input, self.weight)
+
+
+class Standardized(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        weight = (self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)) / self.weight.std()
+        return F.conv2d(input, weight, self.bias)
+
+
+class Rectified(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.relu(super().forward(input))
+
+
+@pytest.mark.parametrize(
+    ("feeder", "layer"),
+    [
+        (nn.ConvTranspose2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)),
+        (nn.Sequential(nn.Flatten(2), nn.ConvTranspose1d(3, 4, 3, bias=False)), nn.BatchNorm1d(4)),
+        (nn.Sequential(nn.Unflatten(1, (1, 3)), nn.ConvTranspose3d(1, 4, 3, bias=False)), nn.BatchNorm3d(4)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 4, bias=False)), nn.BatchNorm1d(4)),
+        (nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.Dropout(0.5)), nn.BatchNorm2d(4)),
+        (Standardized(3, 4, 3, bias=False), nn.BatchNorm2d(4)),
+    ],
+    ids=["transposed", "transposed 1d", "transposed 3d", "linear", "dropout", "standardized"],
+)
+def test_what_feeds_a_norm_that_is_removed_has_a_bias_that_can_be_its_shift(feeder, layer):
+    network = nn.Sequential(feeder, layer)
+    nn.init.normal_(layer.bias)
+    reference = with_identity_statistics(copy.deepcopy(network).double())
+    none = norms.swap(network, "none", IMAGE).double().eval()
+    assert sum(parameter.numel() for name, parameter in none.named_parameters() if name.endswith("bias")) == 4
+    images = torch.randn(5, *IMAGE, dtype=torch.float64)
+    assert equal(none(images), reference(images))
+
+
+def test_a_layer_that_leaves_out_its_bias_is_refused_by_name():
+    network = nn.Sequential(Ignoring(3, 4, 3, bias=False), nn.BatchNorm2d(4))
+    with pytest.raises(BadInputError, match="layer '0' is a Ignoring that leaves out its bias, which norm=none gives"):
+        norms.swap(network, "none", IMAGE)
+
+
+def test_a_layer_that_goes_on_after_its_bias_gets_none():
+    network = norms.swap(nn.Sequential(Rectified(3, 4, 3, bias=False), nn.BatchNorm2d(4)), "none", IMAGE)
+    assert network[0].bias is None
+
+
 # Networks built with layer norm
 
 
@@ -388,6 +667,25 @@ def test_a_layer_norm_with_a_forward_pass_of_its_own_is_removed_but_not_replaced
     assert kinds(swapped(network, "none")) == ["Conv2d", "Identity"]
     with pytest.raises(BadInputError, match="layer norm '1' is a Transposed with a forward pass of its own"):
         swapped(network, "rms")
+
+
+def test_a_layer_norm_that_does_more_is_refused_by_name():
+    class Activated(nn.LayerNorm):
+        def forward(self, input: Tensor) -> Tensor:
+            return F.gelu(super().forward(input))
+
+    for norm in ("none", "rms"):
+        with pytest.raises(BadInputError, match="layer norm '1' is a Activated that does more than layer norm"):
+            norms.swap(nn.Sequential(nn.Linear(8, 4), Activated(4)), norm, IMAGE)
+
+
+def test_a_layer_norm_that_computes_in_float32_is_exchanged():
+    class Upcasting(nn.LayerNorm):
+        def forward(self, input: Tensor) -> Tensor:
+            return super().forward(input.float()).type(input.dtype)
+
+    for norm, kind in (("none", "Identity"), ("rms", "TokenRMSNorm")):
+        assert kinds(norms.swap(nn.Sequential(nn.Linear(8, 4), Upcasting(4)), norm, IMAGE)) == ["Linear", kind]
 
 
 def test_a_layer_norm_over_pixels_too_leaves_no_bias_behind():
