@@ -10,9 +10,8 @@ from functools import partial
 import numpy as np
 
 from analysis.simulations.scenario import Measure, Number, Scenario
-from analysis.simulations.worlds import Floats, Generator, Mask, halves
+from analysis.simulations.worlds import Floats, Generator, Mask, halves, mean_auc
 from study.mia.audit import MAIN_ATTACK, attack_scores
-from study.mia.intervals import mean_auc
 
 SAMPLES = 200
 LEAKING, TIGHT = 2.0, 0.0
@@ -51,9 +50,7 @@ NULL = Measure("AUC where nothing leaks", 0.5, 0.497, 0.503)
 
 
 def _auc(attack: str, scores: Floats, is_member: Mask) -> float:
-    found = mean_auc(attack_scores(attack, scores, is_member), is_member, replicates=1).mean
-    assert found is not None
-    return found
+    return mean_auc(attack_scores(attack, scores, is_member), is_member)
 
 
 def _null(generator: Generator, shape: Shape, models: int, attack: str = MAIN_ATTACK) -> tuple[Number, ...]:
@@ -65,7 +62,7 @@ def _certain_samples(generator: Generator, models: int) -> tuple[Number, ...]:
     is_member = halves(generator, models, SAMPLES)
     found = attack_scores(MAIN_ATTACK, half_certain(generator, models, SAMPLES), is_member)
     certain = slice(SAMPLES // 2)
-    return (mean_auc(found[:, certain], is_member[:, certain], replicates=1).mean,)
+    return (mean_auc(found[:, certain], is_member[:, certain]),)
 
 
 def _arms(generator: Generator, models: int) -> tuple[Number, ...]:
@@ -80,7 +77,7 @@ def _arms(generator: Generator, models: int) -> tuple[Number, ...]:
     fresh = []
     for shift in (LEAKING, TIGHT):
         found = attack_scores(MAIN_ATTACK, noise + shift * is_member, is_member, shadows)[:1]
-        fresh.append(mean_auc(found, is_member[:1], replicates=1).mean or 0.0)
+        fresh.append(mean_auc(found, is_member[:1]))
     return (reported[0] - reported[1] - (fresh[0] - fresh[1]),)
 
 

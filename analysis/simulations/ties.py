@@ -10,9 +10,8 @@ import numpy as np
 from scipy.special import expit
 
 from analysis.simulations.scenario import Measure, Number, Scenario
-from analysis.simulations.worlds import Floats, Generator, Mask, halves
+from analysis.simulations.worlds import Floats, Generator, Mask, halves, mean_auc
 from study.mia.audit import attack_scores
-from study.mia.intervals import mean_auc
 
 SAMPLES, MODELS = 300, 16
 ATTACK = "rmia_online"
@@ -38,17 +37,13 @@ def _ratios(scores: Floats, is_member: Mask) -> Floats:
     return ratios
 
 
-def _auc(scores: Floats, is_member: Mask) -> float:
-    return mean_auc(scores, is_member, replicates=1).mean or 0.0
-
-
 def _difference(generator: Generator) -> tuple[Number, ...]:
     is_member = halves(generator, MODELS, SAMPLES)
     arms = _arms(generator, is_member)
     found = [attack_scores(ATTACK, scores, is_member) for scores in arms]
     largest = np.mean([np.unique(row, return_counts=True)[1].max() / SAMPLES for row in found[0]])
-    reported = [_auc(scores, is_member) for scores in found]
-    untied = [_auc(_ratios(scores, is_member), is_member) for scores in arms]
+    reported = [mean_auc(scores, is_member) for scores in found]
+    untied = [mean_auc(_ratios(scores, is_member), is_member) for scores in arms]
     return float(largest), reported[0] - reported[1] - (untied[0] - untied[1])
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.metrics import METRICS
 from analysis.statistics.hypotheses import Effects, Finding
+from study.mia.roc import ALL, metrics_by_group
 from study.trial import Trial
 
 Floats = NDArray[np.float64]
@@ -21,6 +22,12 @@ def halves(generator: Generator, models: int, samples: int) -> Mask:
     """Return memberships [models, samples] as `protocol=splits` draws them: of a pair of samples each has one half."""
     first = generator.random((models, -(-samples // 2))).argsort(axis=0) < models // 2
     return np.stack([first, ~first], axis=2).reshape(models, -1)[:, :samples]
+
+
+def mean_auc(scores: Floats, is_member: Mask) -> float:
+    """Return the mean over targets of an attack's AUC on all samples, without an interval."""
+    of_targets = metrics_by_group(scores, is_member, np.full(scores.shape[1], "clean"))[ALL]
+    return float(np.mean([metrics.auc for metrics in of_targets if metrics.auc is not None]))
 
 
 def effects(table: Floats, models: int = 1) -> Effects:
