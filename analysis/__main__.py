@@ -162,11 +162,12 @@ def decide_claims(
 ) -> None:
     """Decide every empirical claim of the paper from the records: held, exceeded, not held, undecided or not run.
 
-    Held: p < 0.05 in the claimed direction, by Holm's correction over all claims that were tested, and for a claim on
-    every cell each cell has the sign. Exceeded: the same, with an interval wholly beyond the number that the paper
-    gives. Not held: the 95% interval lies wholly on the other side or short of the claimed size, or that of one cell
-    does where every cell is claimed. Undecided: otherwise, or too few pairs. Not run: no records. The paper's number
-    lies inside, above or below our interval. A verdict is about the data beside it.
+    Held: p < 0.05 in the claimed direction, which for a claim on every cell is the largest of the cells'. Exceeded: the
+    same, and p < 0.05 that there is more of it than the paper's number. Not held: p < 0.05 against the claim, that it,
+    or one cell, lies on the other side or short of the claimed size. Undecided: otherwise, or too few pairs. Not run:
+    no records. Each p is by Holm's correction over all verdicts that the ledger can give, with --sweep too, so that of
+    ledgers in which nothing is so 5% have a false one. The paper's number lies inside, above or below our interval. A
+    verdict is about the data beside it.
 
     Example: python -m analysis claims results
 

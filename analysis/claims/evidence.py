@@ -1,7 +1,7 @@
 """The evidence for a claim: its effects, one for each pair of members, or what a tuning says of it."""
 
 from dataclasses import replace
-from math import isfinite, nan
+from math import nan
 
 import pandas as pd
 
@@ -11,9 +11,10 @@ from analysis.load import KEY, Loaded
 from analysis.metrics import NEAR_ONE
 from analysis.statistics import hypotheses, membership
 from analysis.statistics.amplification import GRADIENTS, with_gradients
-from analysis.statistics.hypotheses import ALPHA, Effects, Finding, rank_correlation
+from analysis.statistics.hypotheses import Effects, Finding, rank_correlation
 from analysis.statistics.layers import last_and_first
 from analysis.statistics.mechanism import CURVE, PULLS, by_epoch, mean_pulls, with_curves
+from analysis.statistics.paired import PairedTest
 from analysis.tuning.tradeoff import TunedCell, difference_text, paired_difference, reference_means
 from study.errors import BadInputError
 from study.mia.audit import MAIN_ATTACK
@@ -227,9 +228,8 @@ def join_table(table: str, sweep: str, members: pd.DataFrame, results: Results) 
 def less_than_without_norm(cell: TunedCell) -> Finding:
     """Compare the memorization of the recommended setting with that of norm=none, at clean accuracy near 1.
 
-    On fresh seeds the claim is contradicted by a mean that is not lower, or by clean accuracy below `NEAR_ONE`. Where
-    fresh seeds don't have both arms, it is contradicted if no searched setting with such an accuracy memorizes less
-    than norm=none.
+    On fresh seeds the claim is contradicted by more memorization, or by clean accuracy below `NEAR_ONE`: the smaller
+    p-value counts, twice. Where fresh seeds don't have both arms, nothing is decided.
     """
     clean = cell.usable[cell.usable["clean_acc"] >= NEAR_ONE]
     without_norm = reference_means(cell).set_index("norm")["mem_acc"].get("none", nan)
@@ -241,15 +241,21 @@ def less_than_without_norm(cell: TunedCell) -> Finding:
     arm = cell.recommended_arm
     test = None if arm is None else paired_difference(cell.confirmed, arm, "norm=none", "mem_acc")[0]
     if test is None or test.difference is None:
-        none_known = isfinite(without_norm) and not fewer
-        why = "there is no recommended setting with norm=none on fresh seeds"
-        return Finding(0, contradicted=none_known, notes=(searched, why))
-    accuracy = float(cell.confirmed.loc[cell.confirmed["arm"] == arm, "clean_acc"].mean())
-    lower = test.difference < 0
+        return Finding(0, notes=(searched, "there is no recommended setting with norm=none on fresh seeds"))
+    clean_acc = cell.confirmed.loc[cell.confirmed["arm"] == arm, ["seed", "clean_acc"]].dropna()
+    accuracy = float(clean_acc["clean_acc"].mean())
+    clean_enough = hypotheses.above(
+        Effects(clean_acc.rename(columns={"clean_acc": "effect"}).assign(model=0)),
+        "greater",
+        NEAR_ONE,
+        equal_counts=True,
+    )
+    p, p_against = _one_sided(test, "less")
+    against = [value for value in (p_against, clean_enough.p_against) if value is not None]
     return Finding(
-        *(test.n, test.difference, test.low, test.high, test.p),
-        complete=lower,
-        contradicted=not lower or accuracy < NEAR_ONE,
+        *(test.n, test.difference, test.low, test.high, p),
+        p_against=min(1.0, 2 * min(against)) if against else None,
+        complete=accuracy >= NEAR_ONE,
         notes=(
             f"on fresh seeds memorization with {arm} minus norm=none: {difference_text(test)}, "
             f"at clean accuracy {accuracy:.3f}",
@@ -262,7 +268,7 @@ def less_with_smaller_alpha(cell: TunedCell) -> Finding:
     """Correlate alpha with memorization over the searched settings of each kind of regularizer, by rank.
 
     Every kind must have a positive correlation. The effect and the p-value are those of the kind that supports it
-    least. A kind whose correlation is significantly negative contradicts it.
+    least. A kind whose correlation is negative contradicts it, by its p-value times the number of kinds.
     """
     notes, correlations, missing = [], [], False
     for kind, tried in cell.usable.groupby("regularizer", sort=True):
@@ -270,17 +276,19 @@ def less_with_smaller_alpha(cell: TunedCell) -> Finding:
             notes.append(f"{kind}: too few different values among {len(tried)} settings for a rank correlation")
             missing = True
             continue
-        rho, p = rank_correlation(tried["alpha"].to_numpy(), tried["mem_acc"].to_numpy())
-        notes.append(f"{kind}: Spearman's rho {rho:+.2f}, p {p:.2g}, {len(tried)} settings")
-        correlations.append((rho, p))
+        numbers = tried["alpha"].to_numpy(), tried["mem_acc"].to_numpy()
+        rho, p = rank_correlation(*numbers, "greater")
+        _, p_against = rank_correlation(*numbers, "less")
+        notes.append(f"{kind}: Spearman's rho {rho:+.2f}, one-sided p {p:.2g}, {len(tried)} settings")
+        correlations.append((rho, p, p_against))
     if not correlations:
         return Finding(len(cell.usable), notes=tuple(notes) or ("no searched setting gave a result",))
     return Finding(
         len(cell.usable),
-        effect=min(rho for rho, _ in correlations),
-        p=max(p for _, p in correlations),
-        complete=not missing and all(rho > 0 for rho, _ in correlations),
-        contradicted=any(rho < 0 and p < ALPHA for rho, p in correlations),
+        effect=min(rho for rho, _, _ in correlations),
+        p=max(p for _, p, _ in correlations),
+        p_against=min(1.0, len(correlations) * min(p for _, _, p in correlations)),
+        complete=not missing,
         notes=tuple(notes),
     )
 
@@ -298,9 +306,17 @@ def cost_in_accuracy(cell: TunedCell) -> Finding:
         return Finding(0, notes=(f"on the search's seeds {change:+.3f}, and nothing is known on fresh seeds",))
     test = known[cell.recommended_arm]
     texts = ", ".join(f"{arm} {difference_text(of_arm)}" for arm, of_arm in known.items())
+    p, p_against = _one_sided(test, "less")
     return Finding(
-        *(test.n, test.difference, test.low, test.high, test.p),
-        complete=test.difference is not None and test.difference < 0,
-        contradicted=test.low is not None and test.low >= 0,
+        *(test.n, test.difference, test.low, test.high, p, p_against),
         notes=(f"on fresh seeds test accuracy minus that of norm=batch: {texts}",),
     )
+
+
+def _one_sided(test: PairedTest, alternative: str) -> tuple[float | None, float | None]:
+    """Return the p-values of a two-sided test on the side that is claimed, and on the other."""
+    if test.p is None or test.difference is None:
+        return None, None
+    claimed = test.difference < 0 if alternative == "less" else test.difference > 0
+    nearer, farther = test.p / 2, 1 - test.p / 2
+    return (nearer, farther) if claimed else (farther, nearer)

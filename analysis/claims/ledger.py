@@ -3,6 +3,10 @@
 A claim is decided on the paper's datasets and networks (`analysis.paper`), and what all other cells say of it stands
 beside that. Where the records have none of the paper's, whatever they have decides, and is named: what is held on the
 digits is held on the digits.
+
+The verdicts are one family of tests, fixed before any record: whether each claim holds, whether it doesn't and, where
+it has a size, whether there is more of it. Holm's correction is over all of them, those that no record tests included,
+so that the chance of any false verdict in the ledger is at most `ALPHA`.
 """
 
 from collections.abc import Sequence
@@ -21,7 +25,7 @@ from analysis.statistics import hypotheses
 from analysis.statistics.hypotheses import Finding
 from analysis.statistics.paired import holm
 from analysis.tuning.tradeoff import TunedCell
-from study.errors import unknown
+from study.errors import BadInputError, unknown
 from study.record.results import Results
 
 NOT_RUN = "not run"
@@ -34,14 +38,16 @@ class Elsewhere:
     """What the cells say of a claim that are not the paper's, where the paper's have decided it.
 
     Attributes:
-        verdict: one of `VERDICTS`, by the p-value as it is, not corrected.
+        verdict: one of `VERDICTS`, by p-values that are corrected as those of the ledger are, in a family of their own.
         finding: the numbers.
         records: the datasets and networks.
+        p_holm: the corrected p-value; None where there is none.
     """
 
     verdict: str
     finding: Finding
     records: str
+    p_holm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class Entry:
         claim: the claim.
         verdict: one of `VERDICTS`.
         finding: the numbers; None where it wasn't run.
-        p_holm: the p-value, corrected over all claims that have one; None where there is none.
+        p_holm: the p-value, corrected over the whole ledger; None where there is none.
+        p_against_holm: that of the contradiction, likewise.
         records: the sweep, datasets and networks of the records, and how many of the paper's they have.
         elsewhere: what all other cells say of it; None where there are none.
     """
@@ -61,6 +68,7 @@ class Entry:
     verdict: str
     finding: Finding | None = None
     p_holm: float | None = None
+    p_against_holm: float | None = None
     records: str = ""
     elsewhere: Elsewhere | None = None
 
@@ -81,35 +89,42 @@ class TuningEntry:
         claim: the claim.
         verdict: one of `VERDICTS`.
         finding: the numbers.
+        p_holm: the p-value, corrected over the claims on the cell; None where there is none.
     """
 
     claim: TuningClaim
     verdict: str
     finding: Finding
+    p_holm: float | None = None
 
 
 def tuning_ledger(cell: TunedCell) -> list[TuningEntry]:
     """Return every claim about the tuned regularizer with its verdict in a tuned cell.
 
-    Held: the p-value, two-sided and not corrected, is below 0.05, and the effect has the claimed sign. Not held: the
-    records contradict it, as the claim's test says. Undecided: otherwise.
+    The family is that of the cell: whether each claim holds, and whether it doesn't. Held, not held and undecided are
+    as in `ledger`.
     """
-    findings = [(claim, claim.test(cell)) for claim in TUNING_CLAIMS]
-    return [TuningEntry(claim, finding.verdict(finding.p), finding) for claim, finding in findings]
+    findings = [claim.test(cell) for claim in TUNING_CLAIMS]
+    corrected = correct(findings, 2 * len(TUNING_CLAIMS))
+    return [
+        TuningEntry(claim, finding.verdict(*p_values), finding, p_values[0])
+        for claim, finding, p_values in zip(TUNING_CLAIMS, findings, corrected, strict=True)
+    ]
 
 
 def ledger(results: Results, sweep: str | None = None, partial: bool = False) -> list[Entry]:
     """Return every claim with its verdict, or the claims that the records of one sweep can decide.
 
-    Held: the p-value, corrected by Holm over all claims that have one, is below 0.05 in the claimed direction, and for
-    a claim on every cell each cell's effect has the claimed sign; where the paper says about how much, the 95% interval
-    is compatible with that. Exceeded: the same, with an interval wholly beyond the number. Not held: the 95% interval
-    lies wholly on the other side, for a claimed size wholly short of it, or for a claim on every cell one cell's does,
-    at 95% for all cells together. Undecided: otherwise, or too few pairs for an interval. Not run: no records.
+    Held: the p-value, corrected by Holm over the whole ledger, is below 0.05 in the claimed direction, and for a claim
+    on every cell each cell's is. Exceeded: the same, and so is that of more than the paper's number. Not held: the
+    p-value of the contradiction, corrected likewise, is: of an effect on the other side, of one short of the claimed
+    size, or for a claim on every cell of one cell. Undecided: otherwise, or too few pairs for a test. Not run: no
+    records.
 
     Args:
         results: the results folder.
-        sweep: the sweep; by default all.
+        sweep: the sweep whose claims are returned, decided by its records; by default all. Those of all others count in
+            the correction all the same, or as not run where their records can't be read.
         partial: accept a grid with holes, and leave out a member without partner instead of refusing it.
 
     Raises:
@@ -117,32 +132,71 @@ def ledger(results: Results, sweep: str | None = None, partial: bool = False) ->
             member has no partner.
     """
     recorded = [name for name in results.sweeps() if results.done(name)]
-    claims = [claim for claim in CLAIMS if sweep in (None, *claim.sweeps)]
-    if not claims:
+    asked = [sweep in (None, *claim.sweeps) for claim in CLAIMS]
+    if not any(asked):
         raise unknown("sweep with claims", str(sweep), {name for claim in CLAIMS for name in claim.sweeps})
     records: dict[str, Loaded] = {}
-    entries = []
-    for claim in claims:
-        entry = Entry(claim, "not run")
-        for name in claim.sweeps:
-            if name not in recorded or sweep not in (None, name):
+
+    def decide(claim: Claim, names: Sequence[str]) -> Entry:
+        for name in names:
+            if name not in recorded:
                 continue
             if name not in records:
                 records[name] = load(results, name, partial)
             entry = _evaluate(claim, records[name], results, partial)
             if entry.finding is not None:
-                break
-        entries.append(entry)
-    return _with_verdicts(entries)
+                return entry
+        return Entry(claim, NOT_RUN)
+
+    def decide_other(claim: Claim) -> Entry:
+        try:
+            return decide(claim, claim.sweeps)
+        except BadInputError:
+            return Entry(claim, NOT_RUN)
+
+    entries = [
+        decide(claim, claim.sweeps if sweep is None else (sweep,)) if of_sweep else decide_other(claim)
+        for claim, of_sweep in zip(CLAIMS, asked, strict=True)
+    ]
+    return [entry for entry, of_sweep in zip(_with_verdicts(entries), asked, strict=True) if of_sweep]
+
+
+FAMILY = sum(2 if claim.size is None else 3 for claim in CLAIMS)
+"""How many verdicts the ledger can give: held and not held for each claim, and exceeded where it has a size."""
+Corrected = tuple[float | None, float | None, float | None]
+"""The corrected p-values of `held`, `not held` and `exceeded`."""
+
+
+def correct(findings: Sequence[Finding | None], family: int) -> list[Corrected]:
+    """Return the p-values of findings by Holm's correction over a family of tests, of which the others have a p of 1.
+
+    Args:
+        findings: the findings; None for a claim that was not run.
+        family: the number of p-values that there could be.
+    """
+    p_values = [(None, None, None) if finding is None else finding.p_values for finding in findings]
+    known = pd.Series([p for of_claim in p_values for p in of_claim], dtype=float)
+    others = pd.Series(1.0, index=range(len(known), len(known) + family - int(known.notna().sum())))
+    corrected = [None if np.isnan(p) else float(p) for p in holm(pd.concat([known, others]))]
+    return [(corrected[at], corrected[at + 1], corrected[at + 2]) for at in range(0, len(known), 3)]
 
 
 def _with_verdicts(entries: Sequence[Entry]) -> list[Entry]:
     """Return the entries with their corrected p-values and their verdicts."""
-    p_values = pd.Series([None if entry.finding is None else entry.finding.p for entry in entries], dtype=float)
-    corrected = [None if np.isnan(p) else float(p) for p in holm(p_values)]
+    here = correct([entry.finding for entry in entries], FAMILY)
+    others = [entry.elsewhere for entry in entries]
+    elsewhere = correct([None if other is None else other.finding for other in others], FAMILY)
     return [
-        entry if entry.finding is None else replace(entry, p_holm=p, verdict=entry.finding.verdict(p))
-        for entry, p in zip(entries, corrected, strict=True)
+        entry
+        if entry.finding is None
+        else replace(
+            entry,
+            p_holm=p_values[0],
+            p_against_holm=p_values[1],
+            verdict=entry.finding.verdict(*p_values),
+            elsewhere=other and replace(other, verdict=other.finding.verdict(*of_other), p_holm=of_other[0]),
+        )
+        for entry, other, p_values, of_other in zip(entries, others, here, elsewhere, strict=True)
     ]
 
 
@@ -151,7 +205,7 @@ def _evaluate(claim: Claim, loaded: Loaded, results: Results, partial: bool) -> 
     members = matching_rows(loaded.members, claim.where)
     sides = [matching_rows(members, side) for side in (claim.arm, claim.reference) if side is not None]
     if any(side.empty for side in sides):
-        return Entry(claim, "not run")
+        return Entry(claim, NOT_RUN)
     of_paper, others = paper_rows(pd.concat(sides), claim.topic)
     if not _has_all_sides(claim, of_paper):
         of_paper, others = pd.concat(sides), others.iloc[:0]
@@ -183,7 +237,7 @@ def _elsewhere(claim: Claim, others: pd.DataFrame, loaded: Loaded, results: Resu
     if not _has_all_sides(claim, others):
         return None
     finding = _find(claim, replace(loaded, members=others), results, partial)
-    return Elsewhere(finding.verdict(finding.p), finding, _named(others))
+    return Elsewhere("", finding, _named(others))
 
 
 def _named(members: pd.DataFrame) -> str:

@@ -228,10 +228,10 @@ def _claims(entries: Sequence[Entry], results: Results) -> Section:
     if len(tested) < len(entries):
         section.folded.append(tables.not_run_table(entries, "Claims that no record tests, and what would", results))
     section.notes.append(
-        "Held: p < 0.05 in the claimed direction, corrected by Holm's method over all claims that were tested, and for "
-        "a claim on every cell the sign in each. Exceeded: the same, with an interval wholly beyond the paper's "
-        "number. Not held: the 95% interval, or one cell's, lies wholly on the other side or short of the claimed "
-        "size. Undecided: otherwise, or too few pairs. A verdict is about the records beside it."
+        "Held: p < 0.05 in the claimed direction, which for a claim on every cell is the largest of the cells'. "
+        "Exceeded: the same, and p < 0.05 that there is more of it than the paper's number. Not held: p < 0.05 against "
+        "the claim, that it, or one cell, lies on the other side or short of the claimed size. Undecided: otherwise, "
+        f"or too few pairs. A verdict is about the records beside it. {tables.FALSE_VERDICTS}"
     )
     return section
 

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import varying_settings
-from analysis.claims.ledger import NOT_RUN, VERDICTS, Entry, TuningEntry, tuning_ledger
+from analysis.claims.ledger import FAMILY, NOT_RUN, VERDICTS, Entry, TuningEntry, tuning_ledger
 from analysis.metrics import METRICS, Metric
 from analysis.report.output import Best, Table
 from analysis.simulations.scenario import ERRORS_ALLOWED, Row
-from analysis.statistics.hypotheses import Finding
+from analysis.statistics.hypotheses import ALPHA, Finding
 from analysis.statistics.membership import CellAudit, attack_table, auc_differences
 from analysis.tuning import tradeoff
 from analysis.tuning.tradeoff import TunedCell
@@ -380,6 +380,12 @@ def hypervolume_sentence(cell: TunedCell) -> str:
 
 
 CLAIM_NUMBERS = ["n", "effect", "95% interval", "p (Holm)", "the paper's"]
+FALSE_VERDICTS = (
+    "p is that of the claim, or of the contradiction where it is not held, by Holm's correction over all "
+    f"{FAMILY} verdicts that the ledger can give, those on claims that were not run included: of all such ledgers at "
+    f"most {ALPHA:.0%} have any false verdict, held, exceeded or not held."
+)
+"""How many false verdicts a ledger allows."""
 
 
 def claims_table(entries: Sequence[Entry], title: str, results: Results) -> Table:
@@ -389,6 +395,7 @@ def claims_table(entries: Sequence[Entry], title: str, results: Results) -> Tabl
         table.add_row(entry.claim.id, entry.verdict, *_claim_numbers(entry))
         table.notes.append(_claim_note(entry, _basis(entry, results)))
     counts = Counter(entry.verdict for entry in entries)
+    table.notes.append(FALSE_VERDICTS)
     table.notes.append(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
     return table
 
@@ -399,15 +406,15 @@ def tuning_claims_table(entries: Sequence[TuningEntry], title: str) -> Table:
         {
             **{"claim": entry.claim.id, "place": entry.claim.place, "says": entry.claim.says},
             **{"verdict": entry.verdict, "n": entry.finding.n, "effect": entry.finding.effect},
-            **{"low": entry.finding.low, "high": entry.finding.high, "p": entry.finding.p},
+            **{"low": entry.finding.low, "high": entry.finding.high, "p": entry.finding.p, "p_holm": entry.p_holm},
             "notes": "; ".join(entry.finding.notes),
         }
         for entry in entries
     ]
-    table = Table(title, pd.DataFrame(rows), ["claim", "verdict"], ["n", "effect", "95% interval", "p"])
+    table = Table(title, pd.DataFrame(rows), ["claim", "verdict"], ["n", "effect", "95% interval", "p (Holm)"])
     for entry in entries:
         finding = entry.finding
-        p = "-" if finding.p is None else _p(finding.p)
+        p = "-" if entry.p_holm is None else _p(entry.p_holm)
         numbers = (str(finding.n), _effect(finding.effect), _claim_interval(finding), p)
         table.add_row(entry.claim.id, entry.verdict, *numbers)
         table.notes.append(_claim_note(entry, "; ".join(finding.notes)))
@@ -448,11 +455,12 @@ def not_run_table(entries: Sequence[Entry], title: str, results: Results) -> Tab
 def _claim_numbers(entry: Entry) -> tuple[str, ...]:
     """Return the cells of `CLAIM_NUMBERS`."""
     finding, claim = entry.finding, entry.claim
+    p = entry.p_against_holm if entry.verdict == "not held" else entry.p_holm
     return (
         "-" if finding is None else str(finding.n),
         "-" if finding is None else _effect(finding.effect, claim.ratio),
         "-" if finding is None else _claim_interval(finding, claim.ratio),
-        "-" if entry.p_holm is None else _p(entry.p_holm),
+        "-" if p is None else _p(p),
         _paper_number(entry),
     )
 
@@ -467,6 +475,7 @@ def _claim_data(entries: Sequence[Entry], results: Results) -> pd.DataFrame:
                 **{"claim": claim.id, "place": claim.place, "says": claim.says, "verdict": entry.verdict},
                 **{"n": finding.n, "effect": finding.effect, "low": finding.low, "high": finding.high},
                 **{"p": finding.p, "p_holm": entry.p_holm, "unit": "ratio" if claim.ratio else "difference"},
+                **{"p_against": finding.p_against, "p_against_holm": entry.p_against_holm},
                 **{"paper": claim.paper, "paper_p": claim.paper_p, "position": entry.position},
                 **{"records": entry.records, "notes": "; ".join(finding.notes), "command": claim.command(results)},
                 "elsewhere": "; ".join(_elsewhere_text(entry)),
@@ -489,7 +498,7 @@ def _elsewhere_text(entry: Entry) -> list[str]:
     other, ratio = entry.elsewhere, entry.claim.ratio
     found = other.finding
     numbers = [f"{_effect(found.effect, ratio)} {_claim_interval(found, ratio)}", f"n {found.n}"]
-    p = [] if found.p is None else [f"p {_p(found.p)} before correction"]
+    p = [] if other.p_holm is None else [f"p {_p(other.p_holm)} by Holm's correction"]
     return [f"elsewhere ({other.records}) {other.verdict}: {', '.join([*numbers, *p, *found.notes])}"]
 
 

@@ -19,12 +19,15 @@ HELD = ("held", "exceeded")
 
 
 def _ledger(generator: Generator, shift: float, correlation: float) -> tuple[list[str], list[str]]:
-    """Return the verdicts of a ledger, and those of its first claims by themselves."""
+    """Return the verdicts of a ledger, and those of its first claims where these alone are asked for.
+
+    The others are decided all the same, as `ledger` does.
+    """
     table = shift + correlated(generator, TESTED, SEEDS, correlation)
     findings = [above(effects(row[None]), "greater") for row in table]
     entries = [Entry(claim, "", finding) for claim, finding in zip(CLAIMS[:TESTED], findings, strict=True)]
-    whole, part = ([entry.verdict for entry in _with_verdicts(some)] for some in (entries, entries[:PART]))
-    return whole, part
+    whole = [entry.verdict for entry in _with_verdicts(entries)]
+    return whole, [entry.verdict for entry in _with_verdicts(entries)[:PART]]
 
 
 def _null(generator: Generator, correlation: float) -> tuple[Number, ...]:

@@ -46,7 +46,7 @@ def effects(table: Floats, models: int = 1) -> Effects:
 
 def verdict(finding: Finding) -> str:
     """Return the verdict on a claim that is the only one."""
-    return finding.verdict(finding.p)
+    return finding.verdict(*finding.p_values)
 
 
 def correlated(generator: Generator, cells: int, seeds: int, correlation: float) -> Floats:

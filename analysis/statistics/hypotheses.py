@@ -7,7 +7,7 @@ their mean. Of such there is often one seed; where there are fewer than `FEWEST_
 of the paper.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import ceil, exp, log, sqrt
@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import stdtr, stdtrit
 
-from analysis.statistics.paired import CONFIDENCE, PairedTest, paired_test
+from analysis.statistics.paired import CONFIDENCE
 from study.settings import format_value
 
 ALPHA = round(1 - CONFIDENCE, 9)
@@ -60,11 +61,10 @@ class Finding:
         effect: the estimate; None where there is none.
         low: the lower end of its two-sided 95% interval; None where there is no spread.
         high: the upper end of the interval.
-        p: the p-value, one-sided in the direction that is claimed, or two-sided of a tuning; None where there is no
-            spread.
-        complete: whether what is claimed beside the p-value is so, such as the sign in every cell.
-        contradicted: whether the records contradict the claim, such as an interval wholly on the other side.
-        exceeded: whether there is more of it than is claimed, with an interval wholly beyond the claimed number.
+        p: the p-value that what is claimed is so, one-sided; None where there is no spread.
+        p_against: the p-value that it is not so, such as a test of the other side; None likewise.
+        p_beyond: the p-value that there is more of it than is claimed, where a size is claimed.
+        complete: whether what is claimed beside the p-value is so, such as the sign at a level.
         notes: what a reader should know of it.
     """
 
@@ -73,22 +73,33 @@ class Finding:
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    p_against: float | None = None
+    p_beyond: float | None = None
     complete: bool = True
-    contradicted: bool = False
-    exceeded: bool = False
     notes: tuple[str, ...] = ()
 
-    def verdict(self, p_corrected: float | None) -> str:
+    @property
+    def p_values(self) -> tuple[float | None, float | None, float | None]:
+        """The p-values of the verdicts `held`, `not held` and `exceeded`."""
+        return self.p, self.p_against, self.p_beyond
+
+    def verdict(self, p: float | None, p_against: float | None = None, p_beyond: float | None = None) -> str:
         """Return the verdict: `held`, `exceeded`, `not held` or `undecided`.
 
         Args:
-            p_corrected: the p-value, corrected for all hypotheses that were tested together.
+            p: the p-value, corrected for all verdicts that were possible.
+            p_against: the p-value of the contradiction, likewise.
+            p_beyond: the p-value that there is more of it, likewise.
         """
-        if self.contradicted:
+        if _is_significant(p_against):
             return "not held"
-        if p_corrected is None or p_corrected >= ALPHA or not self.complete:
+        if not _is_significant(p) or not self.complete:
             return "undecided"
-        return "exceeded" if self.exceeded else "held"
+        return "exceeded" if _is_significant(p_beyond) else "held"
+
+
+def _is_significant(p: float | None) -> bool:
+    return p is not None and p < ALPHA
 
 
 def above(
@@ -96,8 +107,8 @@ def above(
 ) -> Finding:
     """Test that the mean effect lies beyond the margin.
 
-    It is contradicted by an interval wholly on the margin's other side or, where a size is claimed, wholly short of it;
-    by one wholly beyond the size it is exceeded.
+    It is contradicted by a mean on the margin's other side or, where a size is claimed, short of it; by one beyond the
+    size it is exceeded.
 
     Args:
         effects: the effects of each cell and seed.
@@ -108,17 +119,18 @@ def above(
             margin as it is, if there are `FEWEST_EQUAL` of them; else it is undecided for lack of spread.
     """
     values, lacking = _by_unit(effects)
-    finding = _t_test(values, alternative, margin, equal_counts)
-    return replace(_with_size(finding, alternative, size), notes=(*effects.notes, *lacking, *finding.notes))
+    finding = _t_test(values, alternative, margin, equal_counts, size)
+    return replace(finding, notes=(*effects.notes, *lacking, *finding.notes))
 
 
 def every_cell(
     effects: Effects, alternative: str, margin: float = 0.0, size: Size | None = None, equal_counts: bool = False
 ) -> Finding:
-    """Test that the effect lies beyond the margin in every cell: its mean significantly, and each cell's by its sign.
+    """Test that the effect lies beyond the margin in every cell, each by its own seeds.
 
-    It is contradicted by what contradicts `above`, and by one cell whose interval lies wholly on the other side. The
-    intervals of m cells are at 1 - 0.05/m, so that together they are at 95%.
+    This is an intersection-union test (Berger 1982): all cells must pass theirs, so that the p-value is the largest of
+    the cells', whatever they have in common. It is contradicted by one cell on the other side, and by what contradicts
+    `above`; of m cells and their mean the smallest such p-value counts, times m + 1. The estimate is the mean.
 
     Args:
         effects: see `above`.
@@ -128,22 +140,31 @@ def every_cell(
         equal_counts: see `above`.
     """
     overall = above(effects, alternative, margin, size, equal_counts)
-    cells = _effects_by_cell(effects)
-    means = {name: float(values.mean()) for name, values in cells.items()}
-    lacking = [name for name, mean in means.items() if not _is_beyond(mean, margin, alternative)]
-    opposed = [
-        name
-        for name, values in cells.items()
-        if (p := _t_test(values, OTHER_SIDE[alternative], margin, equal_counts).p) is not None
-        and p < ALPHA / 2 / len(cells)
-    ]
+    cells = {
+        name: _t_test(values, alternative, margin, equal_counts) for name, values in _effects_by_cell(effects).items()
+    }
+    beyond = {
+        name: cell.effect is not None and _is_beyond(cell.effect, margin, alternative) for name, cell in cells.items()
+    }
+    return _in_every_cell(overall, cells, [name for name, here in beyond.items() if not here])
+
+
+def _in_every_cell(overall: Finding, cells: Mapping[str, Finding], lacking: Sequence[str]) -> Finding:
+    """Return the finding on a mean as one on all cells, of which some lack the sign that is claimed."""
     notes = [f"in {len(cells) - len(lacking)} of {len(cells)} cells"] if cells else []
-    notes += [f"not in {_list_cells(lacking)}"] if lacking and len(cells) > 1 else []
-    notes += [f"significantly the other way in {_list_cells(opposed)}"] if opposed and len(cells) > 1 else []
+    if len(cells) < 2:
+        return replace(overall, notes=(*notes, *overall.notes))
+    p_values = {name: 1.0 if cell.p is None else cell.p for name, cell in cells.items()}
+    weakest = max(p_values, key=lambda name: p_values[name])
+    against = [cell.p_against for cell in (overall, *cells.values()) if cell.p_against is not None]
+    opposed = [name for name, cell in cells.items() if _is_significant(_times(len(cells), cell.p_against))]
+    notes += [f"not in {_list_cells(lacking)}"] if lacking else []
+    notes += [f"significantly the other way in {_list_cells(opposed)}"] if opposed else []
+    notes += [] if lacking else [f"the p is the largest of the cells', that of {weakest}"]
     return replace(
         overall,
-        complete=not lacking,
-        contradicted=overall.contradicted or bool(opposed),
+        p=None if all(cell.p is None for cell in cells.values()) else p_values[weakest],
+        p_against=_times(len(cells) + 1, min(against)) if against else None,
         notes=(*notes, *overall.notes),
     )
 
@@ -153,7 +174,8 @@ def same_level(effects: Effects, alternative: str, of: str, margin: float, least
 
     At a level both must be shown, so the larger p-value counts; the best level counts, with its p-value times the
     number of levels. In every cell of that level both must have the claimed sign. It is contradicted where at each
-    level one of the two intervals lies wholly on the other side, at 97.5% each, so that both are at 95%.
+    level one of the two is on the other side: a level's p-value is twice the smaller of both, and the largest of the
+    levels' counts.
 
     Args:
         effects: see `above`, with the column `beside`.
@@ -174,9 +196,9 @@ def same_level(effects: Effects, alternative: str, of: str, margin: float, least
     beside = "nothing" if best.beside.effect is None else f"{best.beside.effect:.3f}"
     return replace(
         best.own,
-        p=None if best.p is None else min(1.0, best.p * len(levels)),
+        p=_times(len(levels), best.p),
+        p_against=_largest([at.p_against for at in levels]),
         complete=best.signs,
-        contradicted=all(at.refuted for at in levels),
         notes=(
             f"the best of {len(levels)} levels{shown}",
             f"beside it {beside}, where more than {least_beside:g} is asked for",
@@ -188,19 +210,20 @@ def same_level(effects: Effects, alternative: str, of: str, margin: float, least
 
 @dataclass(frozen=True)
 class _AtLevel:
-    """Both things that are claimed of one level: their tests, the larger p-value, and what signs and intervals say."""
+    """Both things that are claimed of one level, and whether both have the claimed sign in every cell of it."""
 
     level: Any
     own: Finding
     beside: Finding
     signs: bool
-    refuted: bool
 
     @property
     def p(self) -> float | None:
-        if self.own.p is None or self.beside.p is None:
-            return None
-        return max(self.own.p, self.beside.p)
+        return _largest([self.own.p, self.beside.p])
+
+    @property
+    def p_against(self) -> float | None:
+        return _smallest_of_all([self.own.p_against, self.beside.p_against])
 
 
 def _at_level(level: Any, effects: Effects, alternative: str, margin: float, least_beside: float) -> _AtLevel:
@@ -210,8 +233,24 @@ def _at_level(level: Any, effects: Effects, alternative: str, margin: float, lea
         above(effects, alternative, margin),
         above(beside, "greater", least_beside, equal_counts=True),
         _has_sign(effects, alternative, margin) and _has_sign(beside, "greater", least_beside),
-        _is_refuted(effects, alternative, margin) or _is_refuted(beside, "greater", least_beside),
     )
+
+
+def _times(count: int, p: float | None) -> float | None:
+    """Return a p-value corrected for so many tests, or None where there is none."""
+    return None if p is None else min(1.0, count * p)
+
+
+def _largest(p_values: Sequence[float | None]) -> float | None:
+    """Return the p-value that all of several are so; None where one is not known."""
+    known = [p for p in p_values if p is not None]
+    return max(known) if known and len(known) == len(p_values) else None
+
+
+def _smallest_of_all(p_values: Sequence[float | None]) -> float | None:
+    """Return the p-value that any of several is so: the smallest, times their number; None where none is known."""
+    known = [p for p in p_values if p is not None]
+    return _times(len(p_values), min(known)) if known else None
 
 
 def monotone(effects: Effects, alternative: str, along: str, everywhere: bool = True) -> Finding:
@@ -222,7 +261,8 @@ def monotone(effects: Effects, alternative: str, along: str, everywhere: bool = 
     effect grows from each level to the next, and -1 where it falls.
 
     It is contradicted by a trend the other way and, where it is claimed `everywhere`, by two levels that differ the
-    other way, at 97.5% for all pairs of levels together.
+    other way: the smallest p-value counts, times the number of pairs and one. It isn't held either where two levels do
+    so at 97.5% for all pairs.
 
     Args:
         effects: see `above`.
@@ -243,18 +283,18 @@ def monotone(effects: Effects, alternative: str, along: str, everywhere: bool = 
     taus = np.array([float(stats.kendalltau(range(len(levels)), row).statistic) for row in values])
     taus = np.nan_to_num(taus)  # all equal: neither grows nor falls
     tau = _t_test(taus, alternative, 0.0)
-    reversed_pairs = _reversed_pairs(table, alternative) if everywhere else []
+    against = _pairs_against(table, alternative) if everywhere else {}
+    reversed_pairs = [pair for pair, p in against.items() if p < ALPHA / 2 / len(against)]
     said = [f"Kendall's tau over {along}", ends]
     said += [f"significantly the other way between {along}={', '.join(reversed_pairs[:3])}"] if reversed_pairs else []
-    p, p_other = _trend_p(values, alternative), _trend_p(values, OTHER_SIDE[alternative])
     return Finding(
         len(values),
         effect=float(taus.mean()),
         low=None if tau.low is None else max(tau.low, -1.0),
         high=None if tau.high is None else min(tau.high, 1.0),
-        p=p,
+        p=_trend_p(values, alternative),
+        p_against=_smallest_of_all([_trend_p(values, OTHER_SIDE[alternative]), *against.values()]),
         complete=not reversed_pairs,
-        contradicted=bool(reversed_pairs) or (p_other is not None and p_other < ALPHA / 2),
         notes=(*said, *notes),
     )
 
@@ -264,9 +304,10 @@ def most_cells(effects: Effects, alternative: str, but: str, share: float) -> Fi
 
     The cells are what they are and no sample of others: what is unknown is each one's sign. Of m cells it is claimed
     that u have it. The p-value is that of the partial conjunction (Benjamini and Heller 2008), m - u + 1 times the u-th
-    smallest of the cells', whatever they have in common. The estimate is the share of cells with the sign, and its
-    interval counts as such those that have it significantly, and all but those that have the other significantly, at
-    97.5% for all cells together on either side.
+    smallest of the cells', whatever they have in common. Likewise it is contradicted by m - u + 1 cells of the other
+    sign, and exceeded by u + 1 of the claimed one. The estimate is the share of cells with the sign, and its interval
+    counts as such those that have it significantly, and all but those that have the other significantly, at 97.5% for
+    all cells together on either side.
 
     Args:
         effects: see `above`.
@@ -286,15 +327,14 @@ def most_cells(effects: Effects, alternative: str, but: str, share: float) -> Fi
     surely, opposed = (
         sum(p is not None and p < ALPHA / 2 / count for p in p_values) for p_values in (of_sign, of_other)
     )
-    ordered = sorted(1.0 if p is None else p for p in of_sign)
     return Finding(
         count,
         effect=hits / count,
         low=surely / count,
         high=(count - opposed) / count,
-        p=None if all(p is None for p in of_sign) else min(1.0, (count - needed + 1) * ordered[needed - 1]),
-        contradicted=count - opposed < needed,
-        exceeded=surely > needed,
+        p=_p_of_some(of_sign, needed),
+        p_against=_p_of_some(of_other, count - needed + 1),
+        p_beyond=_p_of_some(of_sign, needed + 1),
         notes=(
             f"{hits} of {count} cells, {surely} of them significantly",
             *([f"{opposed} significantly the other way"] if opposed else []),
@@ -304,10 +344,18 @@ def most_cells(effects: Effects, alternative: str, but: str, share: float) -> Fi
     )
 
 
+def _p_of_some(p_values: Sequence[float | None], needed: int) -> float | None:
+    """Return the p-value that so many of several are so, at least; None where none is known or there aren't as many."""
+    if all(p is None for p in p_values) or needed > len(p_values):
+        return None
+    ordered = sorted(1.0 if p is None else p for p in p_values)
+    return _times(len(p_values) - needed + 1, ordered[needed - 1])
+
+
 def unaffected(effects: Effects, along: str, most: float) -> Finding:
     """Test that the effect changes by less than so much from the lowest to the highest level of a setting.
 
-    These are two one-sided tests. It is contradicted by an interval of the change that lies wholly beyond.
+    These are two one-sided tests, and it is contradicted by either in reverse.
 
     Args:
         effects: see `above`.
@@ -337,7 +385,7 @@ def go_together(effects: Effects) -> Finding:
     rho, p = rank_correlation(own, other, "greater")
     _, p_other = rank_correlation(own, other, "less")
     notes = ("Spearman's rho over cells", *effects.notes)
-    return Finding(len(own), rho, p=p, contradicted=p_other < ALPHA / 2, notes=notes)
+    return Finding(len(own), rho, p=p, p_against=p_other, notes=notes)
 
 
 def within_factor(effects: Effects, factor: float) -> Finding:
@@ -354,26 +402,23 @@ def within_factor(effects: Effects, factor: float) -> Finding:
 
 
 def within_factor_everywhere(effects: Effects, factor: float) -> Finding:
-    """Test what `within_factor` does, and that every cell's mean is within the factor.
-
-    It is contradicted by one cell whose interval lies wholly outside. The intervals of m cells are at 1 - 0.05/m.
+    """Test what `within_factor` does in every cell; see `every_cell`.
 
     Args:
         effects: see `within_factor`.
         factor: see `within_factor`.
     """
-    sides = (every_cell(effects, "greater", -log(factor)), every_cell(effects, "less", log(factor)))
-    overall = within_factor(effects, factor)
-    means = {name: float(values.mean()) for name, values in _effects_by_cell(effects).items()}
-    outside = [f"{name} (x{exp(mean):.2g})" for name, mean in means.items() if abs(mean) > log(factor)]
-    notes = [f"in {len(means) - len(outside)} of {len(means)} cells"] if means else []
-    notes += [f"not in {_list_cells(outside)}"] if outside and len(means) > 1 else []
-    return replace(
-        overall,
-        complete=overall.complete and not outside,
-        contradicted=any(side.contradicted for side in sides),
-        notes=(*notes, *overall.notes),
-    )
+    bound = log(factor)
+    cells = {
+        name: _both(_t_test(values, "greater", -bound, True), _t_test(values, "less", bound, True))
+        for name, values in _effects_by_cell(effects).items()
+    }
+    outside = {
+        name: f"{name} (x{exp(cell.effect):.2g})"
+        for name, cell in cells.items()
+        if cell.effect is not None and abs(cell.effect) > bound
+    }
+    return _in_every_cell(within_factor(effects, factor), cells, list(outside.values()))
 
 
 def spread_alike(effects: Effects, factor: float) -> Finding:
@@ -398,13 +443,15 @@ def spread_alike(effects: Effects, factor: float) -> Finding:
     def t_against(ratio: float) -> float:
         return (variances - ratio) * sqrt((n - 2) / (4 * variances * ratio * unexplained))
 
+    below, above_it = t_against(factor**-2), t_against(factor**2)
+
     k = 1 + 2 * unexplained * student.ppf(1 - ALPHA / 2) ** 2 / (n - 2)
     half = log(k + sqrt(k**2 - 1)) / 2
     effect = log(variances) / 2
     return Finding(
         *(n, effect, effect - half, effect + half),
-        p=float(max(student.sf(t_against(factor**-2)), student.cdf(t_against(factor**2)))),
-        contradicted=abs(effect) - half > log(factor),
+        p=float(max(student.sf(below), student.cdf(above_it))),
+        p_against=float(min(1.0, 2 * min(student.cdf(below), student.sf(above_it)))),
         notes=("n counts cells", *effects.notes),
     )
 
@@ -431,21 +478,31 @@ def mean_of_intervals(
         each: whether it is claimed of every cell, as in `every_cell`.
     """
     effect, low, high = (float(values) for values in np.mean(np.asarray(intervals, dtype=np.float64), axis=0))
-    signs = [_is_beyond(of_cell, margin, alternative) for of_cell, _, _ in intervals]
-    notes = (f"in {sum(signs)} of {len(signs)} cells",)
-    opposed = each and any(
-        _p_of_interval(*of_cell, margin, OTHER_SIDE[alternative]) < ALPHA / 2 / len(signs) for of_cell in intervals
-    )
+    cells = {f"cell {place}": _normal_test(n, *one, alternative, margin) for place, one in enumerate(intervals, 1)}
+    lacking = [
+        name
+        for name, (of_cell, _, _) in zip(cells, intervals, strict=True)
+        if not _is_beyond(of_cell, margin, alternative)
+    ]
+    overall = _normal_test(n, effect, low, high, alternative, margin, size)
+    if each:
+        return _in_every_cell(overall, cells, lacking)
+    notes = (f"in {len(cells) - len(lacking)} of {len(cells)} cells",)
+    return replace(overall, notes=(*notes, *overall.notes))
+
+
+def _normal_test(
+    n: int, effect: float, low: float, high: float, alternative: str, margin: float, size: Size | None = None
+) -> Finding:
+    """Return the finding on an effect that comes with an interval, whose error is taken to be normal."""
     if high - low <= 1e-12:
-        return Finding(n, effect, notes=(*notes, "no spread to test against"))
-    contradicted = high < margin if alternative == "greater" else low > margin
-    finding = Finding(
-        *(n, effect, low, high, _p_of_interval(effect, low, high, margin, alternative)),
-        complete=all(signs) or not each,
-        contradicted=contradicted or opposed,
-        notes=notes,
-    )
-    return _with_size(finding, alternative, size)
+        return Finding(n, effect, notes=("no spread to test against",))
+    error = (high - low) / (2 * stats.norm.ppf(1 - ALPHA / 2))
+
+    def tail(number: float, side: str) -> float:
+        return float(stats.norm.sf((effect - number) / error * (1 if side == "greater" else -1)))
+
+    return _decided(Finding(n, effect, low, high), tail, alternative, margin, size)
 
 
 def as_ratios(finding: Finding) -> Finding:
@@ -474,43 +531,69 @@ def rank_correlation(
     return float(test.statistic), float(test.pvalue)
 
 
-def _t_test(values: np.ndarray, alternative: str, margin: float, equal_counts: bool = False) -> Finding:
-    """Test values, one for each seed, against the margin by a one-sided t-test, with their 95% interval."""
+def _t_test(
+    values: np.ndarray, alternative: str, margin: float, equal_counts: bool = False, size: Size | None = None
+) -> Finding:
+    """Test values, one for each seed, against the margin by one-sided t-tests, with their 95% interval."""
     if len(values) and not np.isfinite(values).all():
         return Finding(len(values), notes=("an effect is not finite",))
-    test = paired_test(values, np.full(len(values), margin), alternative)
-    if test.low is None or test.high is None or test.difference is None:
-        return _without_interval(test, margin, alternative, equal_counts)
-    low, high = test.low + margin, test.high + margin
-    contradicted = high < margin if alternative == "greater" else low > margin
-    return Finding(test.n, test.difference + margin, low, high, test.p, contradicted=contradicted)
+    n, effect = len(values), float(values.mean()) if len(values) else 0.0
+    if n < 2 or np.ptp(values) <= 1e-12 * max(1.0, abs(effect)):
+        return _without_interval(values, alternative, margin, equal_counts, size)
+    error = float(values.std(ddof=1)) / sqrt(n)
+
+    def tail(number: float, side: str) -> float:
+        t = (effect - number) / error
+        return float(stdtr(n - 1, -t if side == "greater" else t))
+
+    reach = float(stdtrit(n - 1, 1 - ALPHA / 2)) * error
+    return _decided(Finding(n, effect, effect - reach, effect + reach), tail, alternative, margin, size)
 
 
-def _without_interval(test: PairedTest, margin: float, alternative: str, equal_counts: bool) -> Finding:
-    """Return the finding of a test that has no interval, with the reason."""
-    effect = None if test.difference is None else test.difference + margin
-    if effect is None or test.n < 2:
-        return Finding(test.n, effect, notes=(f"too few pairs (n = {test.n})",))
-    if not equal_counts or test.n < FEWEST_EQUAL:
-        return Finding(test.n, effect, notes=("no spread to test against",))
-    beyond, short = (_is_beyond(effect, margin, side) for side in (alternative, OTHER_SIDE[alternative]))
-    return Finding(
-        *(test.n, effect, effect, effect, 0.0 if beyond else 1.0),
-        contradicted=short,
-        notes=("the same in all seeds",),
+def _decided(
+    found: Finding, tail: Callable[[float, str], float], alternative: str, margin: float, size: Size | None
+) -> Finding:
+    """Return a finding with its p-values.
+
+    Args:
+        found: the finding without them.
+        tail: returns the p-value that the effect lies beyond a number on a side, `greater` or `less`.
+        alternative: the side that is claimed.
+        margin: the number that the effect must exceed.
+        size: the size that is claimed, if any: short of it the claim is contradicted, and beyond it exceeded.
+    """
+    least, most = (margin, None) if size is None else size if alternative == "greater" else size[::-1]
+    return replace(
+        found,
+        p=tail(margin, alternative),
+        p_against=tail(least, OTHER_SIDE[alternative]),
+        p_beyond=None if most is None else tail(most, alternative),
     )
 
 
-def _p_of_interval(effect: float, low: float, high: float, margin: float, alternative: str) -> float:
-    """Return the one-sided p-value of an effect whose error is normal and has this 95% interval."""
-    error = max(high - low, 1e-12) / (2 * stats.norm.ppf(1 - ALPHA / 2))
-    return float(stats.norm.sf((effect - margin) / error * (1 if alternative == "greater" else -1)))
+def _without_interval(
+    values: np.ndarray, alternative: str, margin: float, equal_counts: bool, size: Size | None
+) -> Finding:
+    """Return the finding of a test that has no interval, with the reason."""
+    n = len(values)
+    if n < 2:
+        return Finding(n, float(values[0]) if n else None, notes=(f"too few pairs (n = {n})",))
+    effect = float(values.mean())
+    if not equal_counts or n < FEWEST_EQUAL:
+        return Finding(n, effect, notes=("no spread to test against",))
+    found = Finding(n, effect, effect, effect, notes=("the same in all seeds",))
+    return _decided(
+        found, lambda number, side: 0.0 if _is_beyond(effect, number, side) else 1.0, alternative, margin, size
+    )
 
 
 def _both(one: Finding, other: Finding) -> Finding:
     """Return the finding of two one-sided tests that must both be passed."""
-    p = None if one.p is None or other.p is None else max(one.p, other.p)
-    return replace(one, p=p, contradicted=one.contradicted or other.contradicted)
+    return replace(
+        one,
+        p=_largest([one.p, other.p]),
+        p_against=_smallest_of_all([one.p_against, other.p_against]),
+    )
 
 
 def _pairs_of_cells(effects: Effects) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -520,13 +603,6 @@ def _pairs_of_cells(effects: Effects) -> tuple[NDArray[np.float64], NDArray[np.f
         np.array([values.mean() for values in _effects_by_cell(one).values()], np.float64) for one in (effects, beside)
     )
     return own, other
-
-
-def _is_refuted(effects: Effects, alternative: str, margin: float) -> bool:
-    """Return whether the mean lies on the margin's other side, at 97.5%: for one of two things that must both be so."""
-    values, _ = _by_unit(effects)
-    other = _t_test(values, OTHER_SIDE[alternative], margin, equal_counts=True)
-    return other.p is not None and other.p < ALPHA / 4
 
 
 def _has_sign(effects: Effects, alternative: str, margin: float) -> bool:
@@ -568,15 +644,15 @@ def _trend_p(values: NDArray[np.float64], alternative: str) -> float | None:
     return float(stats.page_trend_test(rising).pvalue)
 
 
-def _reversed_pairs(table: pd.DataFrame, alternative: str) -> list[str]:
-    """Return the pairs of levels whose difference is significantly the other way, all pairs together at 97.5%."""
-    pairs = list(combinations(table.columns, 2))
-    return [
-        f"{format_value(one)} and {format_value(other)}"
-        for one, other in pairs
-        if (p := _t_test((table[other] - table[one]).to_numpy(float), OTHER_SIDE[alternative], 0.0).p) is not None
-        and p < ALPHA / 2 / len(pairs)
-    ]
+def _pairs_against(table: pd.DataFrame, alternative: str) -> dict[str, float]:
+    """Return the p-values that two levels differ the other way, by the pair in words, where they have a spread."""
+    pairs = {
+        f"{format_value(one)} and {format_value(other)}": _t_test(
+            (table[other] - table[one]).to_numpy(float), OTHER_SIDE[alternative], 0.0
+        ).p
+        for one, other in combinations(table.columns, 2)
+    }
+    return {pair: p for pair, p in pairs.items() if p is not None}
 
 
 def _by_unit(effects: Effects) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -608,15 +684,6 @@ def _effects_by_cell(effects: Effects) -> dict[str, np.ndarray]:
 
 def _is_beyond(value: float, margin: float, alternative: str) -> bool:
     return value > margin if alternative == "greater" else value < margin
-
-
-def _with_size(finding: Finding, alternative: str, size: Size | None) -> Finding:
-    """Return a finding that a size is claimed of: contradicted wholly short of it, and exceeded wholly beyond it."""
-    if size is None or finding.low is None or finding.high is None:
-        return finding
-    below, above_it = finding.high < size[0], finding.low > size[1]
-    short, beyond = (below, above_it) if alternative == "greater" else (above_it, below)
-    return replace(finding, contradicted=finding.contradicted or short, exceeded=beyond)
 
 
 def _list_cells(cells: Sequence[str]) -> str:

@@ -52,7 +52,7 @@ def test_the_claims_are_held_where_the_records_have_them(results: Results):
     assert verdicts(results) == 3 * ["held"]
     mitigated, alpha, cost = entries.values()
     assert "3 of the 6 settings" in notes(mitigated)
-    assert "rho +1.00, p 0.0028, 6 settings" in notes(alpha)  # two of the 720 orders
+    assert "rho +1.00, one-sided p 0.0014, 6 settings" in notes(alpha)  # one of the 720 orders
     assert "regularizer=log alpha=0.5 -0.020 [" in notes(cost)
     assert (alpha.finding.n, alpha.finding.effect) == (6, pytest.approx(1))
     assert (mitigated.finding.n, mitigated.finding.effect) == (5, pytest.approx(-0.2))
