@@ -18,6 +18,8 @@ from analysis.figures.theme import theme
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
+# Before anything is written, for the ids of a figure are made of its text, prefixes and all.
+ElementTree.register_namespace("", SVG)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,6 @@ def svg(figure: Figure) -> str:
     root.set("width", "100%")
     root.attrib.pop("height")
     root.set("role", "img")
-    ElementTree.register_namespace("", SVG)
     return ElementTree.tostring(root, encoding="unicode")
 
 

@@ -56,11 +56,17 @@ class Page(HTMLParser):
             pass
 
 
-@pytest.fixture
-def page(results: Results) -> str:
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    results = Results.at(tmp_path_factory.mktemp("recorded") / "results")
     plan(results, GRID, "quickstart")
     record(results, GRID, quickstart, "quickstart")
-    return report(results)
+    return results
+
+
+@pytest.fixture(scope="module")
+def page(recorded: Results) -> str:
+    return report(recorded)
 
 
 def test_the_page_opens_with_ten_lines_at_most(page: str):
@@ -138,8 +144,8 @@ def test_no_id_comes_twice(page: str):
     assert len(ids) == len(set(ids))
 
 
-def test_the_same_records_give_the_same_page(page: str, results: Results):
-    assert report(results) == page
+def test_the_same_records_give_the_same_page(page: str, recorded: Results):
+    assert report(recorded) == page
 
 
 def test_a_page_has_the_tables_claims_figures_and_their_values(page: str):
