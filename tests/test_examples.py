@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+@pytest.mark.slow
 def test_a_trial_is_run_and_read_from_python(tmp_path: Path):
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "one_trial.py")], cwd=tmp_path, capture_output=True, text=True
@@ -26,7 +27,8 @@ def test_a_trial_is_run_and_read_from_python(tmp_path: Path):
 
 
 def test_a_network_of_ones_own_goes_through_the_study(tmp_path: Path):
-    command = ["run", "architecture=own_network:wide_and_shallow", "k=0.1", "epochs=1", "norm=group", "--results"]
+    settings = ["architecture=own_network:wide_and_shallow", "k=0.1", "epochs=1", "norm=group"]
+    command = ["run", *settings, "--backend", "single", "--results"]
     done = subprocess.run(
         [sys.executable, "-m", "study", *command, str(tmp_path / "results")],
         cwd=EXAMPLES,
@@ -37,6 +39,7 @@ def test_a_network_of_ones_own_goes_through_the_study(tmp_path: Path):
     assert "trained as" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_notebook_reads_a_results_folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RESULTS", str(finished))

@@ -91,6 +91,7 @@ def hundred_thousand(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) 
     return results
 
 
+@pytest.mark.slow
 def test_status_plan_and_the_start_of_run_ask_little(
     store: Store,
     hundred_thousand: Results,

@@ -34,6 +34,7 @@ def test_a_gpu_is_shared_by_as_many_as_have_a_core_unless_the_user_has_said_how_
     assert (pool.workers, pool.device, pool.most_sharing) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_cluster_that_does_not_grow_is_not_waited_for_without_end(pool, monkeypatch):
     monkeypatch.setattr(cluster_module, "GROWS_WITHIN_S", 0.2)
@@ -43,6 +44,7 @@ def test_a_cluster_that_does_not_grow_is_not_waited_for_without_end(pool, monkey
     assert messages == ["waiting for the first of 2 cuda workers at 'auto' ..."]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_cluster_that_can_not_grow_to_what_is_asked_for_says_so_while_it_is_waited_for(pool, monkeypatch):
     """Ray's autoscaler, of version 1, runs here as well, and has no node types at all."""

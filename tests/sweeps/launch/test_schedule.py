@@ -10,7 +10,7 @@ from sweeps.launch.schedule import schedule
 from sweeps.launch.tasks import run_and_record
 from tests.patience import wait_for_end, wait_until
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def test_tasks_run_at_once_in_workers_that_are_used_again(pool, tmp_path):
@@ -77,7 +77,6 @@ def test_points_of_curves_arrive_while_a_task_works_and_none_is_lost(pool, tmp_p
     assert [tuple(point) for point in curves.points] == expected
 
 
-@pytest.mark.slow
 def test_a_task_that_fails_is_tried_three_times_and_takes_no_other_with_it(pool, tmp_path):
     def work(task, report):
         tries = tmp_path / str(task["x"])
@@ -106,7 +105,6 @@ def test_a_task_that_fails_is_tried_three_times_and_takes_no_other_with_it(pool,
     }
 
 
-@pytest.mark.slow
 def test_a_task_over_its_time_limit_fails_and_its_process_ends(pool, tmp_path):
     def work(task, report):
         if "time_limit" in task:
@@ -121,7 +119,6 @@ def test_a_task_over_its_time_limit_fails_and_its_process_ends(pool, tmp_path):
     wait_for_end([int(process.name)])
 
 
-@pytest.mark.slow
 def test_tasks_that_share_a_device_run_at_once_and_others_have_it_to_themselves(pool, tmp_path):
     def work(task, report):
         began = time.time()
@@ -143,7 +140,6 @@ def test_tasks_that_share_a_device_run_at_once_and_others_have_it_to_themselves(
     assert at_once(range(4, 8)) <= 2
 
 
-@pytest.mark.slow
 def test_workers_compute_with_one_thread(pool, tmp_path):
     def work(task, report):
         run_and_record(task, report)
