@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import sweeps.launch
 from sweeps.launch.cluster import OBJECT_STORE_BYTES
 from tests.patience import wait_until
 
 ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ["XDG_CACHE_HOME"])
+"""The folder that all of pytest's processes share, and no other run does."""
 TINY = ["--set", "epochs=3", "--set", "seed=0,1", "--workers", "1"]
 """The quickstart in a few seconds: each worker takes some to start."""
 
@@ -105,8 +108,23 @@ def sweeps() -> Command:
 
 @pytest.fixture(scope="session")
 def finished(sweeps: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder in which the tiny quickstart has run to its end on Ray, in two launches."""
-    results = tmp_path_factory.mktemp("finished") / "results"
+    """A results folder in which the tiny quickstart has run to its end on Ray, in two launches.
+
+    It runs once for all of pytest's processes, each of which has a copy.
+    """
+    own = tmp_path_factory.mktemp("finished") / "results"
+    once = SHARED / "finished"
+    with FileLock(SHARED / "finished.lock"):
+        if not once.exists():
+            run_tiny_quickstart(sweeps, own)
+            shutil.copytree(own, SHARED / "copying")
+            (SHARED / "copying").rename(once)
+    if not own.exists():
+        shutil.copytree(once, own)
+    return own
+
+
+def run_tiny_quickstart(sweeps: Command, results: Path) -> None:
     first = sweeps("run", "quickstart", *TINY, "--limit", "1", "--results", results)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "about to run 1 trial, 2 members" in first.stdout
@@ -116,4 +134,3 @@ def finished(sweeps: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "quickstart: 100%, 3 done, 0 missing, 0 failed; took " in rest.stdout
     for norm in ("batch", "none"):
         assert rest.stdout.count(f"norm={norm}: trained as ") == 1
-    return results

@@ -12,7 +12,6 @@ from itertools import count
 from typing import Any
 
 import pytest
-from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 from werkzeug.wsgi import get_input_stream
 
@@ -116,6 +115,9 @@ def _behind(store: Store, served: Callable[..., Iterable[bytes]]) -> Callable[..
 
 @pytest.fixture(scope="session")
 def served() -> Iterator[Store]:
+    # Most runs of a few tests need no store, and moto takes long to import.
+    from moto.server import DomainDispatcherApplication, create_backend_app
+
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     store = Store()
     app = _behind(store, DomainDispatcherApplication(create_backend_app))

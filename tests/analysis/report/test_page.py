@@ -1,4 +1,4 @@
-"""The page as a program reads it; `test_report_page` looks at it in a browser."""
+"""The page as a program reads it; `test_browser` looks at it in a browser."""
 
 import re
 from html.parser import HTMLParser
