@@ -63,7 +63,8 @@ def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
     folder = tmp_path_factory.mktemp("ran")
-    command = ("run", *QUICK, "norm=none", "seed=1,0", "--device", "cpu", "--results", "kept", "--sweep", "mine")
+    given = ("norm=none", "seed=1,0", "--device", "cpu", "--backend", "single", "--results", "kept", "--sweep", "mine")
+    command = ("run", *QUICK, *given)
     return python("-m", "study", *command, cwd=folder), folder
 
 

@@ -349,7 +349,7 @@ def test_a_diverged_member_is_recorded_with_null_metrics(tmp_path):
 
 def test_samples_have_the_score_and_the_group_of_every_sample_of_every_member(tmp_path):
     trial = Trial(k=0.1, epochs=1, samples="scores", seed=(0, 1))
-    found = pd.DataFrame(read_back(run.run(trial, NOWHERE), trial, tmp_path)["samples"])
+    found = pd.DataFrame(read_back(run.run(trial, NOWHERE, backend="single"), trial, tmp_path)["samples"])
     assert found.groupby("member").size().tolist() == [1437, 1437]
     for seed, part in found.groupby("member"):
         corrupted = corrupt(load("digits", NOWHERE).train, 10, "label", 0.1, seed)
@@ -369,7 +369,8 @@ def test_samples_are_kept_only_where_they_are_asked_for(digits):
 
 @pytest.mark.parametrize(("corruption", "group"), [("ood", "ood"), ("natural", "natural")])
 def test_the_other_corruptions_go_by_their_own_name(corruption, group):
-    records = run.run(Trial(corruption=corruption, k=0.1, epochs=1, samples="scores"), NOWHERE)
+    trial = Trial(corruption=corruption, k=0.1, epochs=1, samples="scores")
+    records = run.run(trial, NOWHERE, backend="single")
     groups = records.tables["samples"]["group"].to_pylist()
     assert groups.count(group) == records.members[0]["n_out"] == 144
     assert groups.count("clean") == records.members[0]["n_in"]
@@ -377,7 +378,8 @@ def test_the_other_corruptions_go_by_their_own_name(corruption, group):
 
 
 def test_layers_have_a_row_for_each_norm_and_evaluated_epoch():
-    batch, none = (run.run(Trial(k=0.1, epochs=4, eval_every=2, norm=norm), NOWHERE) for norm in ("batch", "none"))
+    trials = [Trial(k=0.1, epochs=4, eval_every=2, norm=norm) for norm in ("batch", "none")]
+    batch, none = (run.run(trial, NOWHERE, backend="single") for trial in trials)
     assert [(row["epoch"], row["depth"]) for row in batch.tables["layers"]] == [
         (e, d) for e in (0, 2, 4) for d in range(4)
     ]
@@ -418,7 +420,7 @@ def test_sigma_before_training_is_that_of_the_first_samples(backend, monkeypatch
 
 def test_gradient_norms_are_recorded_for_each_sample_and_as_the_means_of_both_groups(tmp_path):
     trial = Trial(k=0.1, epochs=1, samples="gradients", seed=(3,))
-    records = run.run(trial, NOWHERE)
+    records = run.run(trial, NOWHERE, backend="single")
     found = pd.DataFrame(read_back(records, trial, tmp_path)["samples"])
     assert (found["grad_norm"] > 0).all()
     means = found.groupby("group")["grad_norm"].mean()

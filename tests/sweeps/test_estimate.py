@@ -142,7 +142,7 @@ def test_a_results_folder_that_is_not_there_has_no_durations(tmp_path):
 
 def test_measured_seconds_grow_with_epochs_and_members(tmp_path):
     short, long = (
-        check_and_time([Trial(k=0.1, epochs=epochs, seed=range(seeds))], tmp_path).seconds
+        check_and_time([Trial(k=0.1, epochs=epochs, seed=range(seeds))], tmp_path, backend="single").seconds
         for epochs, seeds in ((1, 1), (100, 5))
     )
     assert long > 20 * short > 0

@@ -23,6 +23,8 @@ SHAPE = (1, 16, 16)
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of timings, in a cache folder of the test's own; they may be rough."""
+    monkeypatch.setattr(backend_choice, "LARGEST_PACK", {"cpu": 4})
+    monkeypatch.setattr(backend_choice, "TRY_S", 0.01)
     monkeypatch.setattr(backend_choice, "TURNS_S", 0.01)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "normleak" / "tuning.json"

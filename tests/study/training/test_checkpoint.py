@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -252,12 +253,20 @@ def test_nothing_is_kept_before_the_time_has_passed(kept):
 
 def planted(kept: CheckpointStore, content: Callable[[bytes], bytes]) -> list[Records]:
     """Return the records of a run that is stopped after two epochs, and whose checkpoint is then changed."""
-    together, stops = members(TRIAL, TRIAL), Once({0.25})
-    with pytest.raises(StoppedError):
-        trained(together, "grouped", stops, kept)
-    (name,) = names(kept)
-    kept.save(name, content(kept.load(name)))
-    return trained(together, "grouped", kept=kept)
+    name, left = stopped()
+    kept.save(name, content(left))
+    return trained(members(TRIAL, TRIAL), "grouped", kept=kept)
+
+
+@cache
+def stopped() -> tuple[str, bytes]:
+    """Return the name and the content of what a run leaves that is stopped after two epochs."""
+    with TemporaryDirectory() as folder:
+        kept = Results.at(folder).checkpoints("sweep")
+        with pytest.raises(StoppedError):
+            trained(members(TRIAL, TRIAL), "grouped", Once({0.25}), kept)
+        (name,) = names(kept)
+        return name, kept.load(name)
 
 
 @cache

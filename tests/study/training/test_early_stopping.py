@@ -139,12 +139,10 @@ def test_the_curves_are_whole_and_those_of_a_network_that_is_not_stopped():
         assert other.members[0]["epoch"] == TRIAL.epochs
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_curve_ends_where_its_member_has_converged_whoever_trains_on_beside_it(backend, measured):
-    fractions: list[float] = []
+def test_a_curve_ends_where_its_member_has_converged_whoever_trains_on_beside_it(measured):
     together = members(CONVERGING)
-    records = run.run_pack(together, DATA, "cpu", backend, fractions.append) if backend != "single" else []
-    for found, alone in zip(records or packed(together, "single"), packed(together, "single"), strict=True):
+    by_backend = {backend: packed(together, backend) for backend in BACKENDS}
+    for found, alone in zip(by_backend["grouped"] + by_backend["vmap"], by_backend["single"] * 2, strict=True):
         row = found.members[0]
         assert (row["epoch"], row["converged"]) == (alone.members[0]["epoch"], alone.members[0]["converged"])
         assert row["converged"] == (row["epoch"] < CONVERGING.epochs)
@@ -153,8 +151,8 @@ def test_a_curve_ends_where_its_member_has_converged_whoever_trains_on_beside_it
         assert found.tables["epochs"][-1]["epoch"] == row["epoch"]
         assert found.tables["epochs"][-1]["mem_loss"] == pytest.approx(alone.tables["epochs"][-1]["mem_loss"], 1e-9)
     # Training ends with its last member, and says that it has.
-    (first,) = together[:1]
-    run.run_pack([first], DATA, "cpu", "single", fractions.append)
+    fractions: list[float] = []
+    run.run_pack(together[:1], DATA, "cpu", "single", fractions.append)
     assert fractions[-2:] == [37 / 40, 1.0]
 
 

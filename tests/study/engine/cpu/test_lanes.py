@@ -51,7 +51,7 @@ def assert_same(members: int, layers: list[nn.Module], features: Tensor) -> None
 
 @pytest.mark.parametrize(
     ("members", "inputs", "outputs"),
-    [(1, 1, 6), (2, 6, 16), (3, 5, 7), (4, 3, 6), (5, 5, 7), (8, 6, 16), (16, 3, 6)],
+    [(1, 1, 6), (3, 5, 7), (4, 3, 6), (8, 6, 16), (16, 3, 6)],
 )
 def test_a_convolution_gives_what_torch_gives(members, inputs, outputs, calls):
     assert_same(members, [convolution(members, inputs, outputs, 5)], images(members, inputs, 11, 9))
@@ -63,12 +63,10 @@ def test_a_convolution_gives_what_torch_gives(members, inputs, outputs, calls):
     [
         (1, 0, True),
         (1, (1, 0), False),
-        (3, 0, False),
         (3, 2, True),
         ((5, 2), (0, 3), True),
         ((5, 2), 2, False),
         ((1, 4), (1, 0), True),
-        ((1, 4), (0, 3), False),
     ],
 )
 def test_it_does_so_for_every_kernel_and_padding(kernel, padding, bias, calls):
@@ -103,7 +101,7 @@ def network(members: int, channels: int = 2) -> list[nn.Module]:
     return [convolution(members, channels, 6, 5, bias=False), fused, convolution(members, 6, 4, 3), *last]
 
 
-@pytest.mark.parametrize(("members", "size"), [(1, (13, 15)), (3, (12, 16)), (8, (13, 15))])
+@pytest.mark.parametrize(("members", "size"), [(3, (12, 16)), (8, (13, 15))])
 def test_the_layers_between_know_whose_channels_they_have(members, size, calls):
     assert_same(members, network(members), images(members, 2, *size))
     assert len(calls) == 2
