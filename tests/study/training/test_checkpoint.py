@@ -390,6 +390,7 @@ runpy.run_module("study", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_a_command_that_is_killed_goes_on_where_it_was(tmp_path):
     asked = ["run", *QUICK, "--results", "kept", "--backend", "single", "--device", "cpu"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
