@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from study.errors import BadInputError, unknown
+from study.seeds import host_stream
 
 _NAME = r"[^\W\d]\w*"
 _SYNTAX = re.compile(rf"({_NAME}(?:\.{_NAME})*):({_NAME})")
@@ -56,7 +57,9 @@ def _import(name: str) -> Any:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        return importlib.import_module(name)
+        # What the module draws as it is imported is then the same in every process.
+        with host_stream(0, "import"):
+            return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         # The module that is missing may be another one, which the user's module imports.
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):

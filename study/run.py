@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from study import engine
 from study.data import folders
 from study.data.corruption import Corrupted, Rules, amount, corrupt, corrupt_each
-from study.data.dataset import Dataset
+from study.data.dataset import Dataset, to_float
 from study.data.load import load
 from study.data.ood import ood_images
 from study.data.splits import training_sets
@@ -22,7 +23,8 @@ from study.errors import BadInputError
 from study.lenses import registry
 from study.lenses.membership import audit_with_shadows
 from study.lenses.trained import Trained, sample_table
-from study.networks import build, regularizers, weights
+from study.networks import build, regularizers, rehearsal, weights
+from study.networks.catalog import NETWORKS
 from study.record.checkpoints import CheckpointStore
 from study.record.provenance import provenance
 from study.record.rows import Curves, Measurement, Records, Row, describe
@@ -100,6 +102,7 @@ def run_together(
     precision.check(first.precision, device)
     precision.use_full_float32()
     data = load(first.dataset, data_dir, first.subset, first.validation)
+    _check_network(first, data)
     _check_regularizer(first, data)
     _check_weights(first, data, keep)
     registry.check(first, data)
@@ -125,11 +128,16 @@ def run_together(
 def check(trial: Trial, data_dir: str | Path) -> None:
     """Refuse, before any training, a dataset that can't be loaded or corrupted and a network that can't be regularized.
 
+    Nor may a network of the user's be unfit, or one that a lens can't measure.
+
     Raises:
         BadInputError: the dataset or the network doesn't fit the settings.
     """
     data = load(trial.dataset, data_dir, trial.subset, trial.validation)
+    _check_network(trial, data)
     _check_regularizer(trial, data)
+    if trial.architecture not in NETWORKS:
+        registry.check(trial, data)
     if trial.corruption == "ood":
         source = ood_images(trial.ood, data_dir, data.shape)
         corrupt(data.train, data.classes, trial.corruption, trial.k, trial.seed[0], source, rules_of(trial))
@@ -238,6 +246,13 @@ def _tell_curves(members: Sequence[Member], records: Sequence[Records], curves: 
 def _build(trial: Trial, data: Dataset, seed: int) -> nn.Module:
     """Return a network of the trial with initial weights of the seed."""
     return build.build(trial.architecture, data.shape, data.classes, trial.norm, seed)
+
+
+def _check_network(trial: Trial, data: Dataset) -> None:
+    """Refuse a network of the user's that is unfit for the images and the steps of the trial."""
+    images = to_float(data.train.images[: rehearsal.IMAGES], torch.float32)
+    labels = data.train.labels[: rehearsal.IMAGES]
+    build.check(trial.architecture, trial.norm, trial.seed[0], images, labels, data.classes, trial.batch_size)
 
 
 def _check_regularizer(trial: Trial, data: Dataset) -> None:

@@ -35,6 +35,8 @@ SIZE = names_where(lambda setting: setting.stage is Stage.DATA)
 """The settings that decide how many samples there are."""
 REGULARIZED = ("regularizer", *names_where(lambda setting: setting.stage is Stage.NETWORK))
 """The settings that decide whether the network can be regularized so."""
+OWN_NETWORK = ("batch_size", "samples", "mechanism", *REGULARIZED)
+"""The settings that decide what a network of the user's is tried for."""
 START_UP_S = 15.0
 """How long Ray and its workers are assumed to take to start, where no launch has measured it."""
 ALIKE = names_where(lambda setting: setting.decides_duration)
@@ -78,8 +80,9 @@ def check_and_time(
     """Check that the trials can be run, before any is, and time what they would take on this machine.
 
     Every dataset is read, so that one that is missing or can't be corrupted so is refused. So is a network that can't
-    be regularized. Then each kind of network among them is trained for a moment to choose its backend, and the workers
-    find that choice in the cache. Where there are very many kinds, one stands for all of its dataset and architecture.
+    be regularized, or one of the user's that is unfit. Then each kind of network among them is trained for a moment to
+    choose its backend, and the workers find that choice in the cache. Where there are very many kinds, one stands for
+    all of its dataset and architecture.
 
     All of it is done in a process like a worker's, for torch takes half a GB that the launcher need not have.
 
@@ -98,9 +101,7 @@ def check_and_time(
         BadInputError: a dataset can't be had, the settings don't fit it or the network, or the backend can't express
             a network.
     """
-    checked = {
-        trial.values(CORRUPTION if trial.regularizer == "none" else CORRUPTION + REGULARIZED): trial for trial in trials
-    }
+    checked = {trial.values(CORRUPTION + _network_settings(trial)): trial for trial in trials}
     names = SPEED if len({trial.values(SPEED) for trial in trials}) <= MOST_KINDS else COARSE
     planned, cells = planned or trials, {trial.cell for trial in trials}
     workers = workers or cores()
@@ -121,6 +122,13 @@ def check_and_time(
     choices = [(trial, packing.choice) for (trial, _), packing in zip(kinds.values(), timed.packings, strict=True)]
     packings = {kind: packing for kind, packing in zip(kinds, timed.packings, strict=True) if bundles[kind]}
     return Timing(seconds, workers, choices, packings)
+
+
+def _network_settings(trial: Trial) -> tuple[str, ...]:
+    """Return the settings that decide whether its network is fit for the trial."""
+    if trial.architecture not in NETWORKS:
+        return OWN_NETWORK
+    return () if trial.regularizer == "none" else REGULARIZED
 
 
 def _groups_by_pack(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from study import seeds
 from study.engine.grouped import Grouped
 from study.engine.pack import Pack, Single, UnfitError
 from study.engine.vmap import Vmapped
@@ -47,6 +48,7 @@ def _check(backend: str, networks: Sequence[nn.Module], shape: tuple[int, int, i
     images = torch.rand(len(networks), 3, *shape, generator=generator, dtype=torch.float64).to(device)
     try:
         probes = [perturbed_copy(network, seed) for seed, network in enumerate(networks)]
+        drawn_before = seeds.global_state()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             packed = BACKENDS[backend]([copy.deepcopy(probe) for probe in probes])
@@ -55,8 +57,18 @@ def _check(backend: str, networks: Sequence[nn.Module], shape: tuple[int, int, i
         raise UnfitError(f"backend {backend} does not fit {name}: {error}.") from None
     except Exception as error:  # the network is the user's: it may fail in any manner
         raise UnfitError(f"backend {backend} does not fit {name}: {reason(error)}.") from error
+    if seeds.global_state() != drawn_before and _draws(probes[0], images[0]):
+        raise UnfitError(f"backend {backend} does not fit {name}, which draws random numbers: each member has its own.")
     if not agree:
         raise UnfitError(f"backend {backend} computes something else than {name} alone.")
+
+
+def _draws(network: nn.Module, images: Tensor) -> bool:
+    """Return whether a network draws random numbers in train mode, and not a thread beside this one."""
+    before = seeds.global_state()
+    with torch.no_grad():
+        network.train()(images)
+    return seeds.global_state() != before
 
 
 def _agrees(packed: Pack, separate: Sequence[nn.Module], images: Tensor, training: bool) -> bool:

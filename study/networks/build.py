@@ -6,11 +6,12 @@ of the first logits is no longer controlled; each network's docstring says what 
 """
 
 from functools import partial
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from study import seeds
-from study.networks import norms
+from study.networks import factories, norms, rehearsal
 from study.networks.custom import check_logits, custom_builder
 from study.networks.densenet import densenet
 from study.networks.lenet import lenet
@@ -50,6 +51,43 @@ def build(architecture: str, shape: Shape, classes: int, norm: str, seed: int) -
     if architecture not in BUILDERS:
         check_logits(f"architecture={architecture} with norm={norm}", network, shape, classes)
     return network
+
+
+def check(
+    architecture: str, norm: str, seed: int, images: Tensor, labels: Tensor, classes: int, batch_size: int
+) -> None:
+    """Refuse a network of the user's that can't be trained and measured as the study does it; see `rehearsal`.
+
+    The built-in ones are known to be fit. Of one network and norm a process asks once.
+
+    Args:
+        architecture: as in `build`.
+        norm: as in `build`.
+        seed: as in `build`.
+        images: float [N, C, H, W], of the training set; the first few are enough.
+        labels: int64 [N].
+        classes: the number of logits.
+        batch_size: how many images a step takes.
+
+    Raises:
+        BadInputError: the network is unfit.
+    """
+    if architecture in BUILDERS:
+        return
+    channels, height, width = images.shape[1:]
+    shape, factory = (channels, height, width), factories.load(architecture)
+    asked = id(factory), architecture, norm, shape, classes
+    if asked not in _rehearsed:
+
+        def make() -> nn.Module:
+            return build(architecture, shape, classes, norm, seed)
+
+        rehearsal.rehearse(architecture, norm, make, images, labels, classes, batch_size)
+        _rehearsed[asked] = factory
+
+
+_rehearsed: dict[tuple[Any, ...], object] = {}
+"""The factories, which are kept so that none gets the place in memory of another, of the networks that were fit."""
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -43,6 +43,12 @@ def _build(factory: Callable[..., object], architecture: str, shape: Shape, clas
     _returned_before.add(network)
     # This stays within the caller's init stream: a lazy layer draws its weights on the first pass.
     check_logits(f"architecture={architecture}", network, shape, classes)
+    for name, parameter in network.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise BadInputError(
+                f"architecture={architecture} has a lazy layer that eval mode never reaches, so {name!r} has no shape: "
+                "give the layer its sizes."
+            )
     return network
 
 

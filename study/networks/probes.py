@@ -8,10 +8,14 @@ from torch import nn
 
 def perturbed_copy(network: nn.Module, seed: int = 0) -> nn.Module:
     """Return a copy in float64 with a little noise on each parameter, for a scale of zero would hide its branch."""
-    probe = copy.deepcopy(network).double()
+    return perturb(copy.deepcopy(network).double(), seed)
+
+
+@torch.no_grad()
+def perturb(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Add a little noise to each parameter of a network, which is returned."""
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in probe.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(noise.to(parameter.device), alpha=0.01)
-    return probe
+    for parameter in network.parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        parameter.add_(noise.to(parameter.device), alpha=0.01)
+    return network

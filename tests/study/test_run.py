@@ -1,5 +1,6 @@
 import json
 import platform
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -475,3 +476,39 @@ def test_a_gradient_that_is_not_finite_is_the_outcome_of_that_member_alone(tiny,
     assert len(broken.tables["samples"]) == 0
     assert sound.members[0]["status"] == "ok"
     assert sound.tables["samples"] == expected[1].tables["samples"]
+
+
+UNFIT = """
+from torch import nn
+
+class Tuple(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(shape[0], 8, 3, bias=False), nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, images):
+        logits = self.head(self.bn(self.conv(images)).mean(dim=(2, 3)))
+        return (logits, logits) if self.training else logits
+
+def untracked(shape, classes):
+    return nn.Sequential(
+        nn.Conv2d(shape[0], 8, 3), nn.BatchNorm2d(8, track_running_stats=False), nn.Flatten(), nn.LazyLinear(classes)
+    )
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("Tuple", "in train mode, not a tuple"), ("untracked", "layer '1' has no running statistics")]
+)
+def test_an_unfit_network_of_the_users_is_refused_before_any_training(name, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / f"unfit_{name}.py").write_text(UNFIT)
+    trial, seen = Trial(architecture=f"unfit_{name}:{name}", subset=100, k=0.1, epochs=1), []
+    with pytest.raises(BadInputError, match=said):
+        run.check(trial, NOWHERE)
+    with pytest.raises(BadInputError, match=said):
+        run.run(trial, NOWHERE, progress=seen.append)
+    assert not seen

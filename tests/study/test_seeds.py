@@ -1,3 +1,5 @@
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -65,3 +67,30 @@ def test_the_torch_stream_does_not_depend_on_the_global_generator():
     torch.manual_seed(2)
     with seeds.torch_stream(0, "init"):
         assert torch.equal(torch.rand(4), first)
+
+
+def drawn_by_hosts() -> tuple[list[float], float]:
+    return np.random.rand(3).tolist(), random.random()
+
+
+def test_the_torch_stream_governs_numpys_and_pythons_generators_too_and_puts_them_back():
+    random.seed(4)
+    np.random.seed(4)
+    undisturbed = drawn_by_hosts()
+    random.seed(4)
+    np.random.seed(4)
+    found = []
+    for seed in (0, 0, 1):
+        with seeds.torch_stream(seed, "init"):
+            found.append(drawn_by_hosts())
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+    assert drawn_by_hosts() == undisturbed
+
+
+@pytest.mark.parametrize("draw", [lambda: torch.rand(1), lambda: np.random.rand(), random.random])
+def test_the_global_state_says_whether_a_number_was_drawn(draw):
+    before = seeds.global_state()
+    assert seeds.global_state() == before
+    draw()
+    assert seeds.global_state() != before

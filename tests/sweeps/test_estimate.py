@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 
 import pytest
@@ -166,3 +167,18 @@ def test_how_members_train_is_told_for_each_kind_as_workers_will_find_it(tmp_pat
     assert single.packings == {}
     # What is bundled is so by the plan, of which one trial may be left.
     assert check_and_time(few[:1], tmp_path, backend="grouped", workers=1, planned=few).choices == choices[:1]
+
+
+def test_a_network_of_the_users_is_tried_in_every_arm_before_a_launch(tmp_path, monkeypatch):
+    (tmp_path / "tried.py").write_text(
+        "from torch import nn\n"
+        "class Act(nn.BatchNorm2d):\n"
+        "    def forward(self, x): return super().forward(x).relu()\n"
+        "def net(shape, classes):\n"
+        "    return nn.Sequential(nn.Conv2d(shape[0], 4, 3), Act(4), nn.Flatten(), nn.LazyLinear(classes))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    trials = [Trial(architecture="tried:net", norm=norm, k=0.1, epochs=1, subset=100) for norm in ("batch", "group")]
+    with pytest.raises(BadInputError, match="batch norm '1' is a Act that does more than batch norm, and norm=group"):
+        check_and_time(trials, "data")

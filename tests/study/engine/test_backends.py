@@ -4,6 +4,7 @@ In float32 two orders of the same sum drift apart within an epoch, so equality t
 """
 
 import copy
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -278,3 +279,21 @@ class Projected(nn.Sequential):
 def test_what_a_forward_pass_of_one_network_does_not_show_is_found_out(backend, kind):
     with pytest.raises(UnfitError):
         engine.pack(backend, [kind(1, 4), kind(1, 4)], (1, 8, 8))
+
+
+class ChanceOfPython(nn.Module):
+    """It draws from Python's generator in train mode, and by chance the same for each member."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scale = 2 if self.training and random.random() < 1e-9 else 1
+        return self.head(scale * self.conv(images).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("backend", ["grouped", "vmap"])
+def test_a_network_that_draws_numbers_is_not_packed_though_it_draws_the_same(backend):
+    with pytest.raises(UnfitError, match="which draws random numbers: each member has its own"):
+        engine.pack(backend, [ChanceOfPython(), ChanceOfPython()], (3, 8, 8))

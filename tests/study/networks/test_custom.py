@@ -11,6 +11,8 @@ from study.networks.norms import batch_norms
 from tests.study.networks.examples import IMAGE, noise
 
 SOURCE = """
+import random
+import numpy as np
 import torch
 from torch import nn
 
@@ -64,6 +66,27 @@ class Peeks(nn.Module):
         return self.net(images) * self.net[1].num_features
 
 ONE = small((3, 16, 16), 10)
+AT_IMPORT = np.random.rand(), random.random()
+
+def drawn(shape, classes):
+    network = small(shape, classes)
+    with torch.no_grad():
+        network[0].weight.mul_(random.random()).add_(np.random.rand())
+    return network
+
+class Aux(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.net, self.aux = small(shape, classes), nn.LazyLinear(classes)
+
+    def forward(self, images):
+        return (self.net(images), self.aux(images.flatten(1))) if self.training else self.net(images)
+
+class Untracked(nn.Sequential):
+    def __init__(self, shape, classes):
+        super().__init__(*small(shape, classes))
+        self[1] = nn.BatchNorm2d(4, track_running_stats=False)
+
 def shared(shape, classes): return ONE
 """
 
@@ -97,7 +120,7 @@ def test_a_network_of_the_users_goes_through_every_arm_with_shared_weights(user_
     assert build.count_parameters(arms["none"]) < build.count_parameters(arms[norms[0]])
 
 
-@pytest.mark.parametrize("name", ["small", "lazy", "Net"])
+@pytest.mark.parametrize("name", ["small", "lazy", "Net", "drawn"])
 def test_initial_weights_of_a_network_of_the_users_depend_on_the_seed_alone(user_nets, name):
     norm = "layer" if name == "Net" else "batch"
     one = build_custom(name, norm, seed=1).state_dict()
@@ -125,6 +148,10 @@ def test_looking_at_a_network_of_the_users_shows_it_no_data(user_nets):
         ("a_map", "must give logits of shape [2, 10] for two images, not [2, 10, 14, 14]."),
         ("Two", "must give logits of shape [2, 10] for two images, not a tuple."),
         ("wrong_size", "architecture=user_nets:wrong_size fails on two 3x16x16 images: RuntimeError: "),
+        (
+            "Aux",
+            "has a lazy layer that eval mode never reaches, so 'aux.weight' has no shape: give",
+        ),
         ("no_norm", "Sequential has neither batch norm nor layer norm, so there is nothing to compare."),
         ("smal", "unknown network of module user_nets 'smal': did you mean 'small'?"),
         ("ONE_", "unknown network of module user_nets 'ONE_'"),
@@ -147,3 +174,32 @@ def test_a_network_that_two_members_would_share_is_refused(user_nets):
     build_custom("shared", seed=0)
     with pytest.raises(BadInputError, match="returned one network twice"):
         build_custom("shared", seed=1)
+
+
+def test_what_a_module_draws_as_it_is_imported_is_the_same_in_every_process(user_nets):
+    build_custom("small")
+    first = sys.modules.pop("user_nets").AT_IMPORT
+    build_custom("small")
+    assert first == sys.modules["user_nets"].AT_IMPORT
+
+
+def images_and_labels() -> tuple[torch.Tensor, torch.Tensor]:
+    return noise(16), torch.arange(16) % 10
+
+
+def test_a_network_is_rehearsed_once_for_each_arm(user_nets, monkeypatch):
+    images, labels = images_and_labels()
+    rehearsed = []
+    monkeypatch.setattr(build.rehearsal, "rehearse", lambda *given: rehearsed.append(given[:2]))
+    for norm in ("batch", "none", "batch"):
+        build.check("user_nets:small", norm, 0, images, labels, 10, 16)
+        build.check("lenet", norm, 0, images, labels, 10, 16)
+    assert rehearsed == [("user_nets:small", "batch"), ("user_nets:small", "none")]
+
+
+def test_a_network_that_was_refused_is_refused_again(user_nets):
+    images, labels = images_and_labels()
+    for _ in range(2):
+        with pytest.raises(BadInputError, match="layer '1' has no running statistics"):
+            build.check("user_nets:Untracked", "batch", 0, images, labels, 10, 16)
+    build.check("user_nets:Untracked", "none", 0, images, labels, 10, 16)
