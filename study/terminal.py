@@ -94,17 +94,18 @@ def stop_at_once(message: str = "stopped") -> None:
     An exception would be raised wherever the process is at that moment, even within a compiled library, which may
     swallow it or abort. Records are renamed into place when they are whole, so that nothing is left half-written.
     """
-
-    def stop(number: int, _: object) -> NoReturn:
-        try:
-            console.show_cursor()
-            print(message, file=sys.stderr)
-            sys.stdout.flush()
-        finally:
-            os._exit(128 + number)
-
     for each in STOPPING:
-        signal.signal(each, stop)
+        signal.signal(each, lambda number, _: end_at_once(number, message))
+
+
+def end_at_once(number: int, message: str) -> NoReturn:
+    """End this process, whatever it is doing, with that message and the exit code of that signal."""
+    try:
+        console.show_cursor()
+        print(message, file=sys.stderr)
+        sys.stdout.flush()
+    finally:
+        os._exit(128 + number)
 
 
 def _fail(message: str) -> NoReturn:

@@ -16,7 +16,7 @@ from study.terminal import ProgressDisplay, console, doing, format_duration, pri
 from study.trial import Trial
 from sweeps import estimate
 from sweeps.bundles import SPEED, Packings
-from sweeps.interrupt import CTRL_C
+from sweeps.interrupt import CTRL_C, STOPPED
 from sweeps.launch.launch import Callbacks, Cluster, Launch
 from sweeps.options import Logger
 from sweeps.parts import Part
@@ -208,8 +208,11 @@ def explaining_ctrl_c() -> Iterator[None]:
     try:
         with CTRL_C:
             yield
-    except KeyboardInterrupt:
-        console.print("stopped; the same command goes on where it was.")
+    except (KeyboardInterrupt, Exception) as error:
+        # What is signalled as well, as Ray is by Slurm, may end first, and whatever needs it then fails.
+        if not (CTRL_C.stopping or isinstance(error, KeyboardInterrupt)):
+            raise
+        console.print(STOPPED)
         raise typer.Exit(128 + CTRL_C.received) from None
 
 

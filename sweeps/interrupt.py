@@ -1,13 +1,17 @@
 """Have Ctrl-C and SIGTERM stop a launch even where a library swallows the exception."""
 
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from study.terminal import STOPPING
+from study.terminal import STOPPING, end_at_once
 
+STOPPED = "stopped; the same command goes on where it was."
+END_WITHIN_S = 25.0
+"""Seconds from SIGTERM until the process ends wherever it is; Slurm and Kubernetes kill it after 30, without a word."""
 INSIST_EVERY_S = 2.0
 """Seconds between two exceptions, until one is acknowledged."""
 
@@ -15,22 +19,29 @@ INSIST_EVERY_S = 2.0
 class CtrlC:
     """Raise KeyboardInterrupt at Ctrl-C, again and again until it is acknowledged: a library may swallow it.
 
-    SIGTERM, by which Slurm, Kubernetes and `ray job stop` end a process, is taken for the same. This holds within its
+    SIGTERM, by which Slurm, Kubernetes and `ray job stop` end a process, is taken for the same, but for its deadline: a
+    call of Ray's that waits for a Ray which was ended with this process hears of no signal. This holds within its
     `with` statements. These may be nested; the outermost decides how long it lasts.
 
     Attributes:
         received: the signal that came last; that of Ctrl-C where none did.
+        stopping: whether one came.
     """
 
-    _depth, _deferred, received = 0, False, signal.SIGINT
+    _depth, _deferred, received, stopping = 0, False, signal.SIGINT, False
 
     def __enter__(self) -> None:
         self._depth += 1
         if self._depth == 1:
-            self.received = signal.SIGINT
+            self.received, self.stopping = signal.SIGINT, False
             self._acknowledged = threading.Event()
             self._insisting: threading.Thread | None = None
             self._before = {each: signal.getsignal(each) for each in STOPPING}
+            self._over = threading.Event()
+            listening, self._told = socket.socketpair()
+            self._told.setblocking(False)
+            self._told_before = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+            threading.Thread(target=self._watch, args=[listening], daemon=True).start()
         self.take_over()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -40,6 +51,9 @@ class CtrlC:
         if not self._depth:
             for each, before in self._before.items():
                 signal.signal(each, before)
+            self._over.set()
+            signal.set_wakeup_fd(self._told_before)
+            self._told.close()
 
     def take_over(self) -> None:
         """Be the one who hears of the signals, as also after a library has taken them for itself."""
@@ -60,12 +74,21 @@ class CtrlC:
             self._deferred = False
 
     def _interrupt(self, number: int, _: FrameType | None) -> None:
-        self.received = signal.Signals(number)
+        self.received, self.stopping = signal.Signals(number), True
         if self._insisting is None:
             self._insisting = threading.Thread(target=self._insist, daemon=True)
             self._insisting.start()
         if not self._acknowledged.is_set() and not self._deferred:
             raise KeyboardInterrupt
+
+    def _watch(self, listening: socket.socket) -> None:
+        """End the process in time after SIGTERM, of which this thread hears wherever the main one is."""
+        with listening:
+            while number := listening.recv(1):
+                if number[0] == signal.SIGTERM:
+                    if not self._over.wait(END_WITHIN_S):
+                        end_at_once(signal.SIGTERM, STOPPED)
+                    return
 
     def _insist(self) -> None:
         while not self._acknowledged.wait(INSIST_EVERY_S):

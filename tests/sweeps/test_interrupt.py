@@ -1,4 +1,6 @@
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -6,6 +8,7 @@ import pytest
 
 from sweeps import interrupt
 from sweeps.interrupt import INSIST_EVERY_S, CtrlC
+from tests.ray_runs import ROOT
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -21,6 +24,35 @@ def test_ctrl_c_and_sigterm_come_again_until_they_are_heard(number):
         time.sleep(1.5 * INSIST_EVERY_S)
     assert insisting.received == number
     assert signal.getsignal(number) is before
+
+
+SWALLOWS = """
+import sys, time
+from sweeps import interrupt
+
+interrupt.END_WITHIN_S = 0.5
+with interrupt.CTRL_C:
+    print("runs", flush=True)
+    while True:
+        try:
+            time.sleep(100)
+        except KeyboardInterrupt:
+            pass
+"""
+
+
+def test_what_swallows_every_exception_is_ended_in_time_after_sigterm_and_says_how_to_go_on():
+    started = subprocess.Popen(
+        [sys.executable, "-c", SWALLOWS], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert started.stdout is not None
+        assert started.stdout.readline() == "runs\n"
+        started.terminate()
+        _, errors = started.communicate()
+    finally:
+        started.kill()
+    assert (started.returncode, errors) == (143, f"{interrupt.STOPPED}\n")
 
 
 def test_what_holds_it_is_done_to_its_end(monkeypatch):

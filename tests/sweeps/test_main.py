@@ -27,7 +27,7 @@ from sweeps.parts import Part
 from sweeps.plan import Plan
 from sweeps.sweep import Scale, Sweep, product
 from tests.patience import wait_for, wait_for_end
-from tests.ray_runs import ROOT, TINY, Command, command
+from tests.ray_runs import ROOT, TINY, Command, command, ray_head
 
 PROVENANCE = ["seconds", "started", "git_commit", "git_dirty", "versions"]
 
@@ -362,6 +362,59 @@ def test_ctrl_c_and_sigterm_stop_cleanly_and_say_how_to_go_on(
     plan = Plan.saved("quickstart", Results.at(results))
     assert plan is not None
     assert len(plan.trials) == 4
+
+
+TELLS_ITS_CODE = """
+import sys
+from sweeps.__main__ import app, main
+
+try:
+    main(app, "python -m sweeps")
+except SystemExit as error:
+    print("code", error.code)
+"""
+STARTS_IT = "import subprocess, sys; print('code', subprocess.run(sys.argv[1:]).returncode)"
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("first", ["who started it", "Ray"])
+def test_a_run_whose_ray_slurm_ends_as_well_says_how_to_go_on(first: str, tmp_path: Path):
+    """As under `ray symmetric-run`. Ray would end a process at once that has lost both the raylet and its parent.
+
+    Where all of Ray has gone before, calls of it wait for a minute, hear of no signal, and then end the process.
+    """
+    results, sentence = tmp_path / "results", "stopped; the same command goes on where it was.\n"
+    with ray_head("--num-cpus=1", "--include-dashboard=false") as head:
+        where = ("--backend", "single", "--results", str(results), "--address", head.address)
+        starter = subprocess.Popen(
+            [sys.executable, "-c", STARTS_IT, sys.executable, "-c", TELLS_ITS_CODE, "run", "quickstart", *TINY, *where],
+            cwd=ROOT,
+            env=head.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        try:
+            wait_for(results / "quickstart" / "members", "*")
+            joined, (parent, *run) = descendants(head.process), descendants(starter.pid)
+            terminate([*([] if first == "Ray" else [parent]), *reversed(joined)])
+            if first == "Ray":
+                wait_for_end(joined)
+            terminate(run)
+            out, errors = starter.communicate()  # until the run has ended too
+        finally:
+            starter.kill()
+    assert sentence in out + errors, out + errors
+    # Where it has ended wherever it was, it could not tell its code itself.
+    assert "code 143\n" in out or (errors == sentence and first != "Ray"), out + errors
+
+
+def terminate(processes: list[int]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGTERM)
 
 
 def assert_same_science(results: Results, expected: Results) -> None:
