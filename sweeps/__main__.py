@@ -18,6 +18,7 @@ from sweeps.console import (
     format_hours,
     in_common,
     print_tuning_summary,
+    print_uncompacted,
     quarantine_damaged,
     run_and_report,
     run_tunings,
@@ -328,11 +329,16 @@ def tune(
             data_dir=absolute(data_dir),
             cluster=Cluster(address, workers, device.value),
             backend=backend.value,
+            compacts=False,  # what the searches record is compacted with the rest, at the end
         )
         with explaining_ctrl_c():
             run_tunings(tunings, launch, log_to or [], yes)
+        uncompacted = {sweep: where.compact_many(sweep) for sweep in sweeps}
         finished = [print_tuning_summary(tuning) for tuning in tunings]
     console.print(f"records: {where.below(space.SEARCHES['tpe'])}")
+    for sweep, why in uncompacted.items():
+        if why:
+            print_uncompacted(where, sweep, why)
     # A command that is broken over two lines can't be copied.
     console.print(f"next: python -m analysis tradeoff {where.argument}", soft_wrap=True)
     if not all(finished):

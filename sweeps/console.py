@@ -82,17 +82,26 @@ def run_and_report(
         retry = command("-m", "sweeps", "retry", launch.sweep, "--results", launch.results.location, *networks)
         console.print(f"  again: {retry}", soft_wrap=True)
     console.print(f"records: {launch.results.below(launch.sweep)}", soft_wrap=True)
-    compact = command("-m", "sweeps", "compact", launch.sweep, "--results", launch.results.location)
     if uncompacted:
-        why = uncompacted.rstrip(".")
-        console.print(f"they are safe, but could not be compacted: {why}; again: {compact}", soft_wrap=True)
+        print_uncompacted(launch.results, launch.sweep, uncompacted)
     elif part and not now.missing and len(whole.trials) >= launch.results.store.many:
+        compact = _compact(launch.results, launch.sweep)
         console.print(f"they are read faster once all shards have ended and you have run: {compact}", soft_wrap=True)
     elif not now.missing:  # the analysis wants all that was planned
         results = launch.results.argument
         console.print(f"next: python -m analysis tables {results} --sweep {launch.sweep}", soft_wrap=True)
     if any(after.of(trial) in ("failed", "missing") for trial in launch.trials):
         raise typer.Exit(1)
+
+
+def print_uncompacted(results: Results, sweep: str, why: str) -> None:
+    """Say why the records of a sweep could not be compacted, and what tries it again."""
+    again = _compact(results, sweep)
+    console.print(f"they are safe, but could not be compacted: {why.rstrip('.')}; again: {again}", soft_wrap=True)
+
+
+def _compact(results: Results, sweep: str) -> str:
+    return command("-m", "sweeps", "compact", sweep, "--results", results.location)
 
 
 def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> str:

@@ -26,6 +26,7 @@ from sweeps.lock import exclusive
 from sweeps.parts import Part
 from sweeps.plan import Plan
 from sweeps.sweep import Scale, Sweep, product
+from sweeps.tuning import space
 from tests.patience import wait_for, wait_for_end
 from tests.ray_runs import ROOT, TINY, Command, command, ray_head
 
@@ -209,6 +210,24 @@ def test_a_compaction_that_fails_is_said_at_the_end_of_the_run_with_the_command_
     in_the_way.unlink()
     app(shlex.split(last.rpartition("python -m sweeps ")[2]), standalone_mode=False)
     assert "4 shards are now 1 file\n" in capfd.readouterr().out
+
+
+def test_a_tuning_compacts_all_its_records_and_says_of_which_it_could_not(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sweeps.__main__.run_tunings", lambda *_: None)
+    monkeypatch.setattr(LocalStore, "many", 2)
+    results, sweeps = Results.at(tmp_path), (*space.SEARCHES.values(), space.CONFIRM)
+    for sweep in sweeps:
+        for trial in space.cells({}, 2, False)[0].references:
+            results.write(sweep, trial.id, failed(trial, "RuntimeError: it broke").tables)
+    (tmp_path / space.CONFIRM / "compact").touch()  # a file where the folder would be made: this stops root as well
+    app(["tune", "regularizer", "--results", str(tmp_path)], standalone_mode=False)
+    said = [line for line in capfd.readouterr().out.splitlines() if "could not be compacted" in line]
+    assert len(said) == 1
+    assert f"; again: python -m sweeps compact {space.CONFIRM} --results" in said[0]
+    for sweep in sweeps:
+        assert bool(list((tmp_path / sweep / "members").glob("*-*"))) == (sweep != space.CONFIRM), sweep
 
 
 @pytest.mark.parametrize("many", [4, 5])
