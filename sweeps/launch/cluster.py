@@ -5,9 +5,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from sweeps.launch import environment, ray_internals
 from sweeps.launch.launch import Cluster
 
 LOOK_EVERY_S = 5.0
-"""How often it is looked whether a cluster that grows has a worker, or can't launch one."""
+"""How often it is looked whether a cluster that grows has its first worker, or can't launch one."""
 GROWS_WITHIN_S = 1800
 """How long a cluster that grows may take for its first worker: to start a node, pull its image, install the project."""
 NO_NODE_TYPE = {
@@ -64,7 +65,7 @@ def connect(
     Args:
         cluster: where the workers are.
         on_wait: called with a sentence if the cluster has no worker yet and is waited for, which may take minutes, and
-            with one for each reason for which its autoscaler could not launch a node.
+            with one for each reason for which its autoscaler could not launch a node, also later, from another thread.
         most: the most workers that there is work for, if that is known.
 
     Raises:
@@ -92,7 +93,10 @@ def connect(
     try:
         with CTRL_C:
             _init(cluster.address, settings)
-            yield _pool(cluster, asked_at, on_wait, most)
+            tell = _once(on_wait)
+            pool = _pool(cluster, asked_at, tell, most)
+            with _telling_failures(tell) if _grows(cluster) else nullcontext():
+                yield pool
     finally:
         # A second Ctrl-C would leave workers behind.
         handlers = {each: signal.signal(each, signal.SIG_IGN) for each in STOPPING}
@@ -133,7 +137,7 @@ def _pool(
     most: int | None = None,
 ) -> Pool:
     """Return the workers that the connected cluster has, or may grow to."""
-    grows = cluster.address != "local" and cluster.workers is not None and cluster.device != "auto"
+    grows = _grows(cluster)
     if grows and not _count_workers(cluster.device):
         _await_first_worker(cluster, min(cluster.workers or 1, most or sys.maxsize), on_wait)
     device = cluster.device if cluster.device != "auto" else "cuda" if _count_workers("cuda") else "cpu"
@@ -149,6 +153,42 @@ def _pool(
     workers = cluster.workers or available
     # Tune queues what the nodes of today can't carry, which is how a cluster learns that it has to grow.
     return Pool(workers if grows else min(available, workers), device, asked_at, most_sharing)
+
+
+def _grows(cluster: Cluster) -> bool:
+    """Return whether a cluster may get the workers that it is asked for only then."""
+    return cluster.address != "local" and cluster.workers is not None and cluster.device != "auto"
+
+
+def _once(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what tells each sentence only once."""
+    told: set[str] = set()
+
+    def tell_once(sentence: str) -> None:
+        if sentence not in told:
+            told.add(sentence)
+            tell(sentence)
+
+    return tell_once
+
+
+@contextmanager
+def _telling_failures(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell within the block for which reasons the cluster's autoscaler could not launch a node."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_EVERY_S):
+            for failure in ray_internals.launch_failures():
+                tell(failure)
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join(LOOK_EVERY_S)  # a cluster that is gone does not answer
 
 
 def _count_workers(device: str) -> int:
@@ -173,9 +213,8 @@ def _await_first_worker(cluster: Cluster, wanted: int, on_wait: Callable[[str], 
     while not ray.wait(asked, timeout=min(LOOK_EVERY_S, GROWS_WITHIN_S))[0]:
         infeasible = ray_internals.is_infeasible(request, wanted, asked_at)
         for failure in [NO_NODE_TYPE[cluster.device]] * infeasible + ray_internals.launch_failures():
-            if failure not in failures:
-                on_wait(failure)
             failures[failure] = None
+            on_wait(failure)
         if time.monotonic() > deadline:
             why = "".join(f"; {failure}" for failure in failures)
             raise BadInputError(

@@ -33,6 +33,24 @@ try:
 except cluster.BadInputError as error:
     print(error)
 """
+WANTS_MORE = """
+import sys
+import ray
+from sweeps.launch import cluster, ray_internals
+from sweeps.launch.launch import Cluster
+from tests.patience import wait_until
+
+look, found = ray_internals.launch_failures, []
+ray_internals.launch_failures = lambda: found.append(look()) or found[-1]
+cluster.LOOK_EVERY_S = 1.0
+with cluster.connect(Cluster(sys.argv[1], 4, "cpu"), print, 1):
+    print("connected")
+    asked = ray.remote(num_cpus=1, num_gpus=1)(lambda: None).remote()
+    wait_until(lambda: sum(map(bool, found)) >= 3)
+"""
+REFUSED = (
+    "the autoscaler could not launch a dear node: (MaxSpotInstanceCountExceeded): Max spot instance count exceeded"
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -81,9 +99,9 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         yield head
 
 
-def connect(growing: Head, device: str, within_s: float) -> list[str]:
+def said(growing: Head, script: str, *arguments: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", CONNECTS, growing.address, device, str(within_s)],
+        [sys.executable, "-c", script, growing.address, *arguments],
         env=growing.environment,
         cwd=ROOT,
         capture_output=True,
@@ -96,17 +114,19 @@ def connect(growing: Head, device: str, within_s: float) -> list[str]:
 
 def test_as_many_workers_as_there_is_work_for_are_asked_for_at_once(growing: Head):
     """None has anything to do once the first is there, so that those that come were asked for before."""
-    waiting, workers, nodes = connect(growing, "cpu", 120)
+    waiting, workers, nodes = said(growing, CONNECTS, "cpu", "120")
     assert waiting == f"waiting for the first of 3 cpu workers at '{growing.address}' ..."
     assert (workers, nodes) == ("workers 4", "nodes 3")
 
 
+def test_a_quota_that_is_exceeded_later_is_told_once(growing: Head):
+    *_, connected, failure = said(growing, WANTS_MORE)
+    assert (connected, failure) == ("connected", REFUSED)
+
+
 def test_a_quota_that_is_exceeded_is_told_at_once_and_again_at_the_end(growing: Head):
-    why = (
-        "the autoscaler could not launch a dear node: (MaxSpotInstanceCountExceeded): Max spot instance count exceeded"
-    )
-    waiting, failure, end = connect(growing, "cuda", 10)
+    waiting, failure, end = said(growing, CONNECTS, "cuda", "10")
     assert waiting.startswith("waiting for the first of 3 cuda workers")
-    assert failure == why
+    assert failure == REFUSED
     assert end.startswith("no cuda worker came to ")
-    assert f"; {why}; `ray status` says" in end
+    assert f"; {REFUSED}; `ray status` says" in end
