@@ -81,9 +81,12 @@ class Row:
 
     @property
     def within(self) -> bool:
-        """Whether it lies within its bound, or beyond it by no more than chance."""
-        slack = ERRORS_ALLOWED * self.error
-        return self.least - slack <= self.estimate <= self.most + slack
+        """Whether it lies within its bound, or beyond it by no more than chance.
+
+        A bound of 0 or 1 has no room for chance: what is never so is not seen once.
+        """
+        below, above = (0.0 if end in (0, 1) else ERRORS_ALLOWED * self.error for end in (self.least, self.most))
+        return self.least - below <= self.estimate <= self.most + above
 
 
 def replicate(scenario: Scenario, generator: np.random.Generator) -> Floats:

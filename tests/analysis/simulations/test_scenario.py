@@ -56,3 +56,9 @@ def test_replicates_without_a_number_do_not_count():
 )
 def test_a_row_is_out_beyond_three_errors(estimate: float, within: bool):
     assert Row("mine", "planted", "rate", 0.05, -math.inf, 0.05, estimate, 0.01, 100).within == within
+
+
+def test_a_bound_of_0_or_1_has_no_exceptions():
+    assert not Row("mine", "planted", "never", 0.0, -math.inf, 0.0, 0.01, 0.01, 100).within
+    assert not Row("mine", "planted", "always", 1.0, 1.0, math.inf, 0.99, 0.01, 100).within
+    assert Row("mine", "planted", "always", 1.0, 1.0, math.inf, 1.0, 0.01, 100).within
