@@ -215,7 +215,7 @@ def attack_models(
     """Attack the models that were trained on halves of D' with one another as shadows, from their recorded scores.
 
     For each arm, and for the difference of two, the AUC is the mean over targets with its 95% interval over targets and
-    samples. A rate that a target has too few non-members for is left out: 100 for 1%, 1,000 for 0.1%.
+    samples. A rate that a target has too few non-members for is left out: 99 for 1%, 999 for 0.1%.
 
     Example: python -m analysis membership results --sweep membership
 

@@ -56,8 +56,8 @@ from analysis.load import Loaded
 from analysis.statistics.membership import CellAudit, audit_cells
 from study.errors import BadInputError
 from study.mia.audit import MAIN_ATTACK, attack_scores
-from study.mia.intervals import Interval, mean_auc
-from study.mia.roc import ALL, Roc, mean_roc
+from study.mia.intervals import Interval, Roc, mean_auc, mean_roc
+from study.mia.roc import ALL
 from study.record.results import Results
 from study.trial import FEWEST_MODELS
 
@@ -73,7 +73,8 @@ FEWEST_FOR_BOX = 4
 def roc_curves(audited: Sequence[CellAudit], attack: str) -> Figure:
     """Draw ROC curves on logarithmic axes: an arm a line, a cell a row of panels, a group a panel.
 
-    A curve is the mean over targets at each false positive rate, from the lowest that every target resolves.
+    A curve is the mean over targets at each false positive rate, from the lowest that every target resolves, with the
+    95% interval of each point as a band.
 
     Args:
         audited: the audits of the cells.
@@ -84,7 +85,7 @@ def roc_curves(audited: Sequence[CellAudit], attack: str) -> Figure:
         CellAudit.group_names,
         lambda axes, arm_audits, group: roc_panel(axes, arm_audits, attack, group),
     )
-    _add_arms_legend(figure, audited, [display_attack(attack), "mean over targets"])
+    _add_arms_legend(figure, audited, [display_attack(attack), "mean over targets", "band: 95% interval"])
     return figure
 
 
@@ -98,7 +99,11 @@ def roc_panel(
         scores, is_member = attack_scores(attack, audit.scores, audit.is_member)[:, chosen], audit.is_member[:, chosen]
         curve = mean_roc(scores, is_member)
         if curve.targets:
-            axes.plot(curve.fpr, np.where(curve.tpr > 0, curve.tpr, np.nan), **line_style(audit.norm))
+            style = line_style(audit.norm)
+            axes.plot(curve.fpr, np.where(curve.tpr > 0, curve.tpr, np.nan), **style)
+            # On a logarithmic axis there is no zero for a band to begin at.
+            low = np.maximum(curve.low, curve.fpr[0] / 10)
+            axes.fill_between(curve.fpr, low, curve.high, color=style["color"], alpha=0.15, linewidth=0)
             drawn.append((audit, curve, mean_auc(scores, is_member)))
     # At 0.1 at most, so that each axis has two labels at least.
     lowest = min([0.1, *(curve.fpr[0] for _, curve, _ in drawn)])
@@ -256,7 +261,7 @@ def main_attack_roc(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Fig
         for panel in panels:
             of_panel = [audit for audit in audited if _occurs_in(audit.settings, panel.rows)]
             _annotate_roc(panel, roc_panel(panel.axes, of_panel, MAIN_ATTACK, ALL))
-        notes = legend_notes(rows, [display_attack(MAIN_ATTACK), "mean of targets"])
+        notes = legend_notes(rows, [display_attack(MAIN_ATTACK), "mean of targets", "band: 95% interval"])
         add_legend(figure, arm_handles(arms(rows), markers=False), notes)
     return figure
 

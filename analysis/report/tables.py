@@ -137,19 +137,30 @@ def audit_tables(audited: Sequence[CellAudit], attacks: Sequence[str], sweep: st
 
 def audit_table(data: pd.DataFrame, title: str) -> Table:
     """Return what `attack_table` gives as a table to read."""
-    rates = {"balanced_acc": "balanced accuracy", "tpr_at_1e2fpr": "TPR at 1% FPR", "tpr_at_1e3fpr": "at 0.1%"}
-    rates |= {"tpr_at_0fp": "at zero"}
-    numbers = ["auc", "low", "high", *rates, "targets", "n_in", "n_out"]
+    rates = {"tpr_at_1e2fpr": "TPR at 1% FPR", "tpr_at_1e3fpr": "at 0.1%"}
+    shares = {"tpr_at_0fp": "at zero", "balanced_acc": "balanced accuracy", "ties": "ties"}
+    ends = [f"{name}_{end}" for name in rates for end in ("low", "high")]
+    numbers = ["auc", "low", "high", *rates, *ends, *shares, "targets", "n_in", "n_out"]
     settings = [name for name in data.columns if name not in numbers]
-    table = Table(title, data, settings, ["AUC [95% interval]", *rates.values(), "targets", "IN", "OUT"])
+    headings = ["AUC [95% interval]", *rates.values(), *shares.values(), "targets", "IN", "OUT"]
+    table = Table(title, data, settings, headings)
     for _, row in data.astype(object).iterrows():
         table.add_row(
             *(format_value(row[name]) for name in settings),
             "-" if pd.isna(row["auc"]) else f"{row['auc']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
-            *("-" if pd.isna(row[name]) else f"{row[name] * 100:.2f}%" for name in rates),
+            *(_rate(row, name) for name in rates),
+            *("-" if pd.isna(row[name]) else f"{row[name] * 100:.2f}%" for name in shares),
             *(str(row[name]) for name in ("targets", "n_in", "n_out")),
         )
     return table
+
+
+def _rate(row: pd.Series, name: str) -> str:
+    """Return a true positive rate and its interval in percent."""
+    if pd.isna(row[name]):
+        return "-"
+    value, low, high = (100 * row[column] for column in (name, f"{name}_low", f"{name}_high"))
+    return f"{value:.2f}% [{low:.2f}, {high:.2f}]"
 
 
 def difference_table(data: pd.DataFrame, title: str) -> Table:

@@ -11,7 +11,8 @@ from scipy import stats
 
 from analysis.simulations.scenario import Measure, Number, Scenario
 from analysis.simulations.worlds import Generator
-from study.mia.roc import attack_metrics, mean_roc
+from study.mia.intervals import mean_roc
+from study.mia.roc import attack_metrics
 
 RATES = {0.01: "tpr_at_1e2fpr", 0.001: "tpr_at_1e3fpr"}
 

@@ -17,14 +17,15 @@ from analysis.load import Loaded
 from study.errors import BadInputError
 from study.mia.audit import ATTACKS, MAIN_ATTACK, attack_scores
 from study.mia.counterfactual import Memorization, counterfactual_memorization
-from study.mia.intervals import Interval, mean_auc, mean_auc_difference
-from study.mia.roc import ALL, AttackMetrics, metrics_by_group
+from study.mia.intervals import mean_auc, mean_auc_difference, mean_tpr
+from study.mia.roc import ALL, AttackMetrics, metrics_by_group, tied_share
 from study.record.results import Results
 from study.trial import FEWEST_MODELS
 
 DEFAULT_ATTACKS = tuple(name for name in ATTACKS if "/" not in name)
 """The attacks of a table unless others are named: of each LiRA the one with shrunk variances."""
-TPRS = ("tpr_at_1e2fpr", "tpr_at_1e3fpr", "tpr_at_0fp")
+TPRS = {"tpr_at_1e2fpr": 1e-2, "tpr_at_1e3fpr": 1e-3}
+"""The false positive rates of the columns with a true positive rate that has an interval."""
 COLUMNS = ["member", "sample", "group", "is_member", "score", "mirror_score", "correct"]
 
 
@@ -139,9 +140,10 @@ def attack_table(audited: Sequence[CellAudit], names: Iterable[str] = DEFAULT_AT
 
     Returns:
         A row for each cell, attack and group: the settings that vary, the seed where there are several, `attack`,
-        `group`, `auc` with `low` and `high`, the means over targets of `balanced_acc`, `tpr_at_1e2fpr`,
-        `tpr_at_1e3fpr` and `tpr_at_0fp` (missing where there are too few non-members), `targets`, and `n_in` and
-        `n_out` of a target.
+        `group`, `auc` with `low` and `high`, the means over targets of `balanced_acc`, of `tpr_at_1e2fpr` and
+        `tpr_at_1e3fpr` (missing where there are too few non-members), each with `_low` and `_high`, and of
+        `tpr_at_0fp`, `ties` (the share of pairs of a member and a non-member with one score), `targets`, and `n_in`
+        and `n_out` of a target.
 
     Raises:
         BadInputError: there is no such attack, or it needs more models.
@@ -153,8 +155,8 @@ def attack_table(audited: Sequence[CellAudit], names: Iterable[str] = DEFAULT_AT
             measures = metrics_by_group(scores, cell.is_member, cell.groups)
             for group in cell.group_names():
                 chosen = cell.in_group(group)
-                interval = mean_auc(scores[:, chosen], cell.is_member[:, chosen])
-                rows.append({**cell.settings, "attack": name, "group": group, **_row(interval, measures[group])})
+                achieved = _achieved(scores[:, chosen], cell.is_member[:, chosen], measures[group])
+                rows.append({**cell.settings, "attack": name, "group": group, **achieved})
     return _settings_first(pd.DataFrame(rows))
 
 
@@ -255,18 +257,24 @@ def most_memorized(loaded: Loaded, results: Results) -> pd.DataFrame:
     return merged
 
 
-def _row(interval: Interval, measures: Sequence[AttackMetrics]) -> dict[str, Any]:
-    """Return an AUC with its interval, and the means over targets of the measures that every target has."""
+def _achieved(
+    scores: NDArray[np.float64], is_member: NDArray[np.bool_], measures: Sequence[AttackMetrics]
+) -> dict[str, Any]:
+    """Return what an attack achieves on the samples of a group, as means over targets."""
     frame = pd.DataFrame([vars(measure) for measure in measures])
-    means = {name: frame[name].astype(float).mean(skipna=False) for name in ("balanced_acc", *TPRS)}
-    counts = {name: int(frame[name].median()) for name in ("n_in", "n_out")}
+    auc = mean_auc(scores, is_member)
+    rates = {name: mean_tpr(scores, is_member, fpr) for name, fpr in TPRS.items()}
+    with_ends = {
+        f"{name}{end}": value
+        for name, rate in rates.items()
+        for end, value in (("", rate.mean), ("_low", rate.low), ("_high", rate.high))
+    }
+    means = {name: frame[name].astype(float).mean(skipna=False) for name in ("balanced_acc", "tpr_at_0fp")}
     return {
-        "auc": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
-        **means,
-        "targets": interval.targets,
-        **counts,
+        **{"auc": auc.mean, "low": auc.low, "high": auc.high, "balanced_acc": means["balanced_acc"]},
+        **{name: np.nan if value is None else value for name, value in with_ends.items()},
+        **{"tpr_at_0fp": means["tpr_at_0fp"], "ties": tied_share(scores, is_member), "targets": auc.targets},
+        **{name: int(frame[name].median()) for name in ("n_in", "n_out")},
     }
 
 

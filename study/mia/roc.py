@@ -22,10 +22,11 @@ class AttackMetrics:
     Attributes:
         auc: the area under the ROC curve, ties counted half.
         balanced_acc: the mean of the true positive and the true negative rate, at the best threshold.
-        tpr_at_1e2fpr: the largest true positive rate at a false positive rate of at most 1%; None where there are
-            fewer than 100 non-members, for then no threshold has that rate but 0.
-        tpr_at_1e3fpr: the same at 0.1% and 1,000 non-members.
-        tpr_at_0fp: the largest true positive rate without a false positive.
+        tpr_at_1e2fpr: the true positive rate at an expected false positive rate of 1%, see `tpr_at`; None where there
+            are fewer than 99 non-members, for then no threshold has so low a rate.
+        tpr_at_1e3fpr: the same at 0.1% and 999 non-members.
+        tpr_at_0fp: the largest true positive rate without a false positive; with n non-members, the expected false
+            positive rate of its threshold is 1 / (n + 1).
         n_in: the number of members.
         n_out: the number of non-members.
     """
@@ -93,12 +94,6 @@ class _RocCounts:
     false: NDArray[np.int64]
     true: NDArray[np.int64]
 
-    def tpr_at(self, fpr: Floats) -> Floats:
-        """Return the largest true positive rate of a threshold with at most each of these false positive rates."""
-        last = np.searchsorted(self.false / self.false[-1], fpr, side="right") - 1
-        rate: Floats = self.true[last] / self.true[-1]
-        return rate
-
 
 def _roc_counts(falling: Scores, truth: Mask) -> _RocCounts:
     """Return the curve of scores in falling order."""
@@ -113,60 +108,70 @@ def _metrics(falling: Scores, truth: Mask) -> AttackMetrics:
     if not n_in or not n_out:
         return AttackMetrics(None, None, None, None, None, n_in, n_out)
     counts = _roc_counts(falling, truth)
+    others, members = falling[~truth][::-1], falling[truth][::-1]
     # Twice the number of pairs in order, ties counted half, is a whole number.
     pairs = int(np.diff(counts.false) @ (counts.true[1:] + counts.true[:-1]))
-    at_1e2, at_1e3, at_0 = counts.tpr_at(np.array([1e-2, 1e-3, 0])).tolist()
+    at_1e2, at_1e3, at_0 = tpr_at(members, others, np.array([1e-2, 1e-3, 1 / (n_out + 1)])).tolist()
     return AttackMetrics(
         auc=pairs / (2 * n_in * n_out),
         balanced_acc=float(0.5 + (counts.true / n_in - counts.false / n_out).max() / 2),
-        tpr_at_1e2fpr=at_1e2 if n_out >= 100 else None,
-        tpr_at_1e3fpr=at_1e3 if n_out >= 1000 else None,
+        tpr_at_1e2fpr=at_1e2 if n_out >= 99 else None,
+        tpr_at_1e3fpr=at_1e3 if n_out >= 999 else None,
         tpr_at_0fp=at_0,
         n_in=n_in,
         n_out=n_out,
     )
 
 
-@dataclass(frozen=True)
-class Roc:
-    """The mean ROC curve of several targets, to be drawn.
+def tpr_at(members: Scores, others: Scores, fpr: Floats, of_others: int | None = None) -> Floats:
+    """Return the true positive rate of the threshold whose expected false positive rate is each of these, at most.
 
-    Attributes:
-        fpr: float64 [P], rising, in equal steps of its logarithm.
-        tpr: float64 [P], the mean true positive rate.
-        targets: the number of targets with members and non-members; without any, the curve is empty.
+    A threshold is chosen on the very non-members that it is judged by. Above the j-th largest of n, the false positive
+    rate of a new one is j / (n + 1) in expectation, and not the (j - 1) / n that are seen. It is 0 where j would be 0.
+
+    Args:
+        members: rising [n_in].
+        others: rising [n].
+        fpr: [P].
+        of_others: how many there were before some were left out; j / (n + 1) is then as it was, and between two ranks
+            the rate is interpolated.
+
+    Returns:
+        float64 [P].
     """
+    whole = len(others) if of_others is None else of_others
+    # The tolerance is for rates such as 3 / (n + 1), which times n + 1 may be a little less than 3.
+    rank = np.floor(fpr * (whole + 1) + 1e-9)
+    if of_others is None:
+        return _tpr_above(members, others, rank)
+    rank = np.maximum(rank * (len(others) + 1) / (whole + 1), 1)
+    below, above = (_tpr_above(members, others, of_rank) for of_rank in (np.floor(rank), np.ceil(rank)))
+    rates: Floats = below + (rank - np.floor(rank)) * (above - below)
+    return rates
 
-    fpr: Floats
-    tpr: Floats
-    targets: int
+
+def _tpr_above(members: Scores, others: Scores, rank: Floats) -> Floats:
+    """Return the share of members above the others of each rank, counted from the largest, which has rank 1."""
+    at = (len(others) - rank.astype(np.int64)).clip(0, len(others) - 1)
+    exceeding = (len(members) - np.searchsorted(members, others[at], side="right")) / max(len(members), 1)
+    rates: Floats = np.where(rank < 1, 0.0, np.where(rank > len(others), 1.0, exceeding))
+    return rates
 
 
-def mean_roc(scores: Scores, is_member: Mask, points: int = 101) -> Roc:
-    """Return the ROC curve averaged vertically over the targets, at each false positive rate (Fawcett 2006, 8.1).
-
-    Each target gives the largest true positive rate of a threshold whose false positive rate is at most that; nothing
-    is drawn between thresholds. The rates begin where all targets resolve them, at one non-member. For one group, pass
-    its columns.
+def tied_share(scores: Scores, is_member: Mask) -> float:
+    """Return the share of pairs of a member and a non-member of one target that have the same score; NaN without any.
 
     Args:
         scores: floating [N, S], the attack's, finite.
         is_member: bool [N, S].
-        points: the number of false positive rates.
-
-    Raises:
-        BadInputError: the shapes differ, or a score isn't finite.
     """
-    check_scores(scores, is_member)
-    targets = targets_with_both(is_member)
-    if not len(targets):
-        return Roc(np.empty(0), np.empty(0), 0)
-    fpr = np.geomspace(1 / (~is_member[targets]).sum(axis=1).min(), 1, points)
-    tpr = np.zeros(points)
-    for target in targets:
-        order = np.argsort(scores[target])[::-1]
-        tpr += _roc_counts(scores[target, order], is_member[target, order]).tpr_at(fpr) / len(targets)
-    return Roc(fpr, tpr, len(targets))
+    shares = []
+    for target in targets_with_both(is_member):
+        _, number = np.unique(scores[target], return_inverse=True)
+        inside = np.bincount(number[is_member[target]], minlength=number.max() + 1)
+        outside = np.bincount(number[~is_member[target]], minlength=number.max() + 1)
+        shares.append(inside @ outside / (inside.sum() * outside.sum()))
+    return float(np.mean(shares)) if shares else float("nan")
 
 
 def _group_numbers(groups: NDArray[Any], samples: int) -> tuple[list[str], NDArray[np.int64]]:

@@ -160,9 +160,14 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             column("group", pa.string(), "The samples that are attacked: all, clean, or what S_out is."),
             column("auc", pa.float64(), "Its AUC, ties counted half.", "fraction"),
             column("balanced_acc", pa.float64(), "Its best balanced accuracy over all thresholds.", "fraction"),
-            column("tpr_at_1e2fpr", pa.float64(), "Its true positive rate at 1% false positives.", "fraction"),
+            column(
+                "tpr_at_1e2fpr",
+                pa.float64(),
+                "Its true positive rate at 1% false positives, as they are expected.",
+                "fraction",
+            ),
             column("tpr_at_1e3fpr", pa.float64(), "The same at 0.1%.", "fraction"),
-            column("tpr_at_0fp", pa.float64(), "The same at no false positive at all.", "fraction"),
+            column("tpr_at_0fp", pa.float64(), "The same where no false positive is seen.", "fraction"),
             column("n_in", pa.int64(), "How many members of the training set were attacked.", "samples"),
             column("n_out", pa.int64(), "How many others.", "samples"),
         ]

@@ -19,6 +19,7 @@ def test_the_curves_of_both_arms_are_in_a_panel_for_each_group(results):
         batch, none = (next(line for line in axes.lines if line.get_color() == COLORS[norm]) for norm in GAP)
         assert batch.get_ydata()[-1] == none.get_ydata()[-1] == 1
         assert np.nanmean(batch.get_ydata()) > np.nanmean(none.get_ydata())
+        assert len(axes.collections) == 2  # each curve has a band
 
 
 def test_the_labels_of_a_small_group_do_not_run_into_each_other(results):

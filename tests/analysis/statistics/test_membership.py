@@ -11,12 +11,13 @@ from PIL import Image
 
 from analysis.load import Loaded, load
 from analysis.metrics import select_metrics
+from analysis.report import tables
 from analysis.statistics import membership
 from analysis.statistics.paired import compare
 from study.data.splits import halves
 from study.errors import BadInputError
 from study.mia.audit import ATTACKS
-from study.mia.intervals import mean_auc, mean_auc_difference
+from study.mia.intervals import mean_auc, mean_auc_difference, mean_tpr
 from study.mia.roc import attack_metrics
 from study.record.results import Results
 from study.record.rows import describe
@@ -98,6 +99,21 @@ def test_each_attack_in_each_cell_and_group_is_what_it_makes_of_the_recorded_sco
     each = [attack_metrics(found[target, OUT], is_member[target, OUT]) for target in range(MODELS)]
     assert row["tpr_at_0fp"] == pytest.approx(np.mean([measures.tpr_at_0fp for measures in each]))
     assert (row["n_in"], row["n_out"]) == (30, 30)
+
+
+def test_rates_come_with_intervals_and_ties_are_told(results):
+    table = membership.attack_table(
+        membership.audit_cells(loaded(results, *TRIALS), results), ["global_threshold", "rmia_online"]
+    ).set_index(["norm", "group", "attack"])
+    row = table.loc[("batch", "all", "global_threshold")]
+    planted, is_member = scores(next(trial for trial in TRIALS if trial.norm == "batch"), 3)
+    wanted = mean_tpr(planted.astype(np.float64), is_member, 0.01)
+    assert (row["tpr_at_1e2fpr"], row["tpr_at_1e2fpr_low"], row["tpr_at_1e2fpr_high"]) == (
+        *(wanted.mean, wanted.low, wanted.high),
+    )
+    assert (table["ties"] == 0).all()
+    shown = tables.audit_table(table.reset_index(), "").cells
+    assert f"{100 * wanted.mean:.2f}% [{100 * wanted.low:.2f}, {100 * wanted.high:.2f}]" in str(shown)
 
 
 def test_a_rate_that_a_target_can_not_resolve_is_missing(results):

@@ -134,7 +134,7 @@ def test_an_empty_side_is_refused():
             global_threshold(numbers(members), numbers(others))
 
 
-@pytest.mark.parametrize("others", [1, 999])
+@pytest.mark.parametrize("others", [1, 998])
 def test_a_rate_that_the_non_members_can_not_resolve_is_left_out(others):
     assert global_threshold(numbers(range(5)), numbers(range(others))).tpr_at_1e3fpr is None
 
@@ -142,19 +142,19 @@ def test_a_rate_that_the_non_members_can_not_resolve_is_left_out(others):
 @pytest.mark.parametrize(
     ("members", "others", "expected"),
     [
-        # One of 1,000 may be mistaken, 999, so that a threshold just above 998 will do.
-        ([2000, 999.5, 998.5, 998, 0], range(1000), 3 / 5),
-        # Two of 2,000 may be, so one just above 1,997.
-        ([1997.5, 1997, 1996, 3000], range(2000), 2 / 4),
-        # One of 1,999 still, for two would be more than 0.1%: again just above 1,997.
+        # Above the largest of 1,000 one of 1,001 others is expected: a threshold just above 999.
+        ([2000, 999.5, 998.5, 998, 0], range(1000), 2 / 5),
+        # Above the second largest two of 2,001 are, so just above 1,998.
+        ([1998.5, 1998, 1996, 3000], range(2000), 2 / 4),
+        # Two of 2,000 are 0.1% exactly: just above 1,997, where one of the 1,999 is mistaken.
         ([1997.5, 1996.5, 3000], range(1999), 2 / 3),
         # Two non-members share the highest score, and a threshold takes both or neither, with the members there.
         ([999, 999, 999.5, 0], [*range(999), 998], 3 / 4),
         ([999, 999, 999.5, 0], [*range(998), 999, 999], 1 / 4),
-        # All members share the score of the one non-member that may be mistaken.
-        ([999, 999], range(1000), 1),
+        # All members share the score of the largest non-member.
+        ([999, 999], range(1000), 0),
         # Members and non-members go in step, so that the ROC curve is straight there.
-        ([1999, 1998, 1997], range(2000), 2 / 3),
+        ([1999, 1998, 1997], range(2000), 1 / 3),
         ([5, 5, 5], [5] * 1000, 0),
         ([0, 1], range(2, 1002), 0),
         ([2000, 2001], range(1000), 1),
@@ -170,6 +170,6 @@ def test_the_rate_at_one_in_a_thousand_is_that_of_the_best_threshold(members, ot
     scores = [score % 1005 for score in range(others)]
     best = 0.0
     for threshold in {*members, *scores, 2000}:
-        if sum(score >= threshold for score in scores) / others <= 1e-3:
+        if (sum(score >= threshold for score in scores) + 1) / (others + 1) <= 1e-3:
             best = max(best, sum(member >= threshold for member in members) / len(members))
     assert global_threshold(numbers(members), numbers(scores)).tpr_at_1e3fpr == pytest.approx(best)

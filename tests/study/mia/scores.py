@@ -77,6 +77,6 @@ def reference_shadows(chosen: np.ndarray) -> list[list[list[int]]]:
 
 
 def auc(scores: np.ndarray, member: np.ndarray) -> float:
-    found = mean_auc(scores, member, replicates=1).mean
+    found = mean_auc(scores, member).mean
     assert found is not None
     return found

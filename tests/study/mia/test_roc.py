@@ -1,5 +1,6 @@
-"""The measures of an attack against those of scikit-learn, and mean ROC curves."""
+"""The measures of an attack against those of scikit-learn, and the false positive rate of its thresholds."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
 from study.errors import BadInputError
-from study.mia.roc import attack_metrics, mean_roc, metrics_by_group
-from tests.study.mia.scores import coins, gaussian, halves, uneven
+from study.mia.roc import attack_metrics, metrics_by_group, tied_share, tpr_at
+from tests.study.mia.scores import gaussian, halves, uneven
 
 TIED = st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=2, max_size=60)
 
@@ -53,7 +54,7 @@ def test_a_block_of_ties_is_taken_whole():
 
 
 @pytest.mark.parametrize(
-    ("others", "at_1e2", "at_1e3"), [(99, False, False), (100, True, False), (999, True, False), (1000, True, True)]
+    ("others", "at_1e2", "at_1e3"), [(98, False, False), (99, True, False), (998, True, False), (999, True, True)]
 )
 def test_a_rate_that_the_non_members_can_not_resolve_is_left_out(others, at_1e2, at_1e3):
     found = attack_metrics(np.arange(others + 5.0), np.arange(others + 5) >= others)
@@ -61,12 +62,32 @@ def test_a_rate_that_the_non_members_can_not_resolve_is_left_out(others, at_1e2,
     assert found.tpr_at_0fp == 1
 
 
-@pytest.mark.parametrize("others", [100, 700, 2900, 5700])
+@pytest.mark.parametrize("others", [99, 699, 2899, 5699])
 def test_a_rate_that_is_met_exactly_is_within_bounds(others):
-    # Just below a hundredth of the non-members lies a member, and below one non-member more another.
-    allowed = others // 100
-    scores = np.concatenate([np.arange(others), [others - allowed - 0.5, others - allowed - 1.5]])
+    # Around the non-member whose rank is a hundredth of their number plus one lie two members.
+    rank = (others + 1) // 100
+    scores = np.concatenate([np.arange(others), [others - rank + 0.5, others - rank - 0.5]])
     assert attack_metrics(scores, np.arange(others + 2) >= others).tpr_at_1e2fpr == 0.5
+
+
+@pytest.mark.parametrize(("others", "fpr"), [(99, 0.01), (250, 0.01), (1000, 0.01), (999, 0.001), (3500, 0.001)])
+def test_a_threshold_has_the_false_positive_rate_that_it_is_chosen_for(others, fpr):
+    # Of uniform scores, the rate of members above the threshold is what a threshold of that false positive rate gives:
+    # the members are distributed as the non-members. Chosen by the rate that is seen, it is up to twice as large.
+    generator = np.random.default_rng(others)
+    found = [
+        tpr_at(np.linspace(0, 1, 100_001), np.sort(generator.random(others)), np.array([fpr]))[0] for _ in range(400)
+    ]
+    expected = math.floor(fpr * (others + 1) + 1e-9) / (others + 1)
+    assert np.mean(found) == pytest.approx(expected, abs=4 * np.std(found) / 20)
+    assert expected <= fpr + 1e-12
+
+
+def test_ties_are_counted_by_pairs():
+    scores = np.array([[1.0, 1, 1, 0, 2, 3], [0, 1, 2, 3, 4, 5]])
+    member = np.array([[True, True, False, False, True, False]] * 2)
+    assert tied_share(scores, member) == pytest.approx((2 / 9 + 0) / 2)
+    assert np.isnan(tied_share(scores, np.full((2, 6), True)))
 
 
 def test_groups_are_measured_as_if_alone():
@@ -97,22 +118,3 @@ def test_groups_that_do_not_fit_are_refused():
         metrics_by_group(phi, member, np.full(13, "clean"))
     with pytest.raises(BadInputError, match="'all'"):
         metrics_by_group(phi, member, np.full(14, "all"))
-
-
-def test_a_mean_curve_is_the_mean_of_the_targets_best_thresholds():
-    member = coins(4, 300)
-    scores = gaussian(member, shift=1).round(1)
-    found = mean_roc(scores, member, points=30)
-    expected = np.zeros(30)
-    for row, truth in zip(scores, member, strict=True):
-        fpr, tpr, _ = roc_curve(truth, row, drop_intermediate=False)
-        expected += [tpr[fpr <= bound].max() / 4 for bound in found.fpr]
-    np.testing.assert_allclose(found.tpr, expected)
-    assert found.fpr[0] == pytest.approx(1 / (~member).sum(axis=1).min())
-    assert (found.fpr[-1], found.tpr[-1], found.targets) == (1, pytest.approx(1), 4)
-    assert (np.diff(found.tpr) >= 0).all()
-
-
-def test_a_curve_without_targets_is_empty():
-    found = mean_roc(np.arange(6.0).reshape(2, 3), np.array([[True] * 3, [False] * 3]))
-    assert (len(found.fpr), len(found.tpr), found.targets) == (0, 0, 0)
