@@ -17,6 +17,7 @@ from sweeps.console import (
     explaining_ctrl_c,
     format_hours,
     in_common,
+    packing_printer,
     print_tuning_summary,
     print_uncompacted,
     quarantine_damaged,
@@ -113,6 +114,10 @@ def plan(
         rest = estimate.Estimate.of(state.missing, known)
         cost = "" if price is None else f", {rest.hours * price:,.2f} at {price:g} an hour"
         console.print(f"missing: {format_hours(rest.hours, rest.device)}{cost} ({rest.source})", soft_wrap=True)
+        show_packing = packing_printer(state.missing)
+        for trial in state.missing:
+            if choice := known.choice(trial):
+                show_packing(trial, choice)
         for count in workers or ([estimate.cores()] if rest.device == "cpu" else []):
             until = estimate.makespan(rest.seconds, count)
             busy = sum(rest.seconds) / (until * count) if until else 1.0

@@ -5,8 +5,13 @@ Identity, records and retries stay those of each trial.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
+
+from study.pack_sizes import pack_sizes
 from study.settings import SETTINGS, names_where
+from study.speed.timings import Choice, fastest
 from study.trial import Trial
 
 Bundle = tuple[Trial, ...]
@@ -14,8 +19,11 @@ OWN = names_where(lambda setting: setting.per_member)
 """The settings in which members that train side by side may differ; in k where that changes no number of steps."""
 SPEED = names_where(lambda setting: setting.decides_speed)
 """The settings that decide the seconds of a step, and how members train fastest."""
-MEMBERS = {"cpu": 4, "cuda": 32}
-"""How many members that can train side by side a worker is given at once, by device: more gain next to nothing."""
+MOST_MEMBERS = 32
+"""The most members that a worker is given at once: what they record must fit its memory, and is lost if it fails."""
+
+ABOUT = 1.03
+"""A bundle that takes so much longer than the fastest is as good."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +34,34 @@ class Packing:
         members: how many members are trained at once.
         sharing: how many tasks share the device.
         choice: the same in words.
+        seconds: the seconds of training for one sample of one member, by the number of members that train at once.
     """
 
     members: int = 1
     sharing: int = 1
     choice: str = ""
+    seconds: tuple[tuple[int, float], ...] = ((1, 1.0),)
+
+    @classmethod
+    def of(cls, timed: Sequence[Choice], members: int, most_sharing: int = 1) -> "Packing":
+        """Return how that many members train fastest.
+
+        Args:
+            timed: what was timed of their kind.
+            members: how many there are.
+            most_sharing: the most tasks that may share the device.
+        """
+        choice = fastest(timed, members)
+        sharing = min(choice.workers or 1, most_sharing)
+        words = f"{choice}, {sharing} to a device" if sharing > 1 else str(choice)
+        sizes = sorted({each.members for each in timed if each.members <= members})
+        return cls(choice.members, sharing, words, tuple((size, fastest(timed, size).seconds) for size in sizes))
+
+    def seconds_of(self, members: int) -> float:
+        """Return the seconds of training for one sample of each of so many members, in the packs that they make."""
+        sizes, seconds = zip(*self.seconds, strict=True)
+        packs = pack_sizes(members, self.members)
+        return float(np.dot(packs, np.interp(np.log(packs), np.log(sizes), seconds)))
 
 
 Packings = Mapping[tuple[object, ...], Packing]
@@ -47,30 +78,40 @@ def packable_groups(trials: Sequence[Trial]) -> list[Bundle]:
     return [tuple(group) for group in groups.values()]
 
 
-def worth_bundling(group: Bundle, share: int, device: str, backend: str) -> bool:
+def worth_bundling(group: Bundle, share: int, backend: str) -> bool:
     """Whether a worker is to be given several trials of a group at once.
 
     Args:
         group: trials that can train side by side.
         share: how many trials there are for each worker.
-        device: what the workers compute on, `cpu` or `cuda`.
         backend: how members are to train side by side.
     """
-    few = len(group[0].members) < MEMBERS[device]
+    few = 2 * len(group[0].members) <= MOST_MEMBERS
     return len(group) > 1 and few and backend != "single" and share > 1
 
 
-def split_into_bundles(group: Bundle, members: int, share: int) -> list[Bundle]:
-    """Split a group into bundles of about so many members.
+def split_into_bundles(group: Bundle, packing: Packing, share: int) -> list[Bundle]:
+    """Split a group into the smallest bundles that train about as fast as any.
 
     Args:
         group: trials that can train side by side.
-        members: how many members at once are fastest on the device.
+        packing: how their members train fastest on the device.
         share: the most trials that a bundle may have if no worker is to be left without work.
     """
-    most = max(len(trial.members) for trial in group)
-    size = max(1, min(members // most, share))
-    return [group[start : start + size] for start in range(0, len(group), size)]
+    most = min(share, len(group), MOST_MEMBERS // max(len(trial.members) for trial in group))
+    splits = [_split_evenly(group, -(-len(group) // size)) for size in range(1, max(1, most) + 1)]
+    seconds = [sum(map(packing.seconds_of, map(_count_members, split))) for split in splits]
+    return next(split for split, taken in zip(splits, seconds, strict=True) if taken <= min(seconds) * ABOUT)
+
+
+def _count_members(bundle: Bundle) -> int:
+    return sum(len(trial.members) for trial in bundle)
+
+
+def _split_evenly(group: Bundle, parts: int) -> list[Bundle]:
+    """Split a group into so many bundles whose numbers of trials differ by one at most."""
+    ends = [len(group) * part // parts for part in range(parts + 1)]
+    return [group[start:end] for start, end in pairwise(ends)]
 
 
 def halves(bundle: Bundle) -> list[Bundle]:

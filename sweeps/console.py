@@ -117,7 +117,7 @@ def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> st
     with doing("reading the data, and timing what it takes"):
         ahead = preflight(launch)
     console.print(f"about to run {size(launch.trials)}: {in_common(launch.trials)}: {ahead.time}", soft_wrap=True)
-    on_packing = _packing_printer(launch.trials)
+    on_packing = packing_printer(launch.trials)
     for trial, choice in ahead.choices:
         on_packing(trial, choice)
     _confirm(yes)
@@ -269,7 +269,7 @@ def _objectives(row: dict[str, Any] | None) -> list[str]:
     return [f"{row[name]:.3f}" if row else "-" for name in space.OBJECTIVES]
 
 
-def _packing_printer(trials: Sequence[Trial]) -> Callable[[Trial, str], None]:
+def packing_printer(trials: Sequence[Trial]) -> Callable[[Trial, str], None]:
     """Return a function that prints how the members of a trial train side by side, once for each kind of trial.
 
     A kind is named by the settings in which the trials differ, of those that decide the speed.

@@ -23,7 +23,7 @@ from study.settings import Stage, names_where
 from study.speed import timings
 from study.storage.cache import cache_folder
 from study.trial import Trial
-from sweeps.bundles import MEMBERS, SPEED, Packing, Packings, packable_groups, worth_bundling
+from sweeps.bundles import MOST_MEMBERS, SPEED, Packing, Packings, packable_groups, worth_bundling
 
 MOST_KINDS = 12
 """The most kinds of trials that are each timed before a launch."""
@@ -136,8 +136,8 @@ def _groups_by_pack(
 ) -> Iterable[tuple[Sequence[Trial], int, bool]]:
     """Yield the groups that can train side by side on CPUs, the members that one is given, and whether by a bundle."""
     for group in packable_groups(planned):
-        several = worth_bundling(group, -(-len(planned) // (workers or cores())), "cpu", backend)
-        yield group, MEMBERS["cpu"] if several else len(group[0].members), several
+        several = worth_bundling(group, -(-len(planned) // (workers or cores())), backend)
+        yield group, MOST_MEMBERS if several else len(group[0].members), several
 
 
 def cores() -> int:
@@ -176,15 +176,16 @@ def _check_and_time(
         return None
     worker.use_one_thread()
     sizes: dict[tuple[object, ...], tuple[int, int, int]] = {}
-    choices = []
+    seconds, packings = [], []
     for trial in checked:
         data = load(trial.dataset, data_dir, trial.subset, trial.validation)
         sizes[trial.values(SIZE)] = len(data.train), len(data.test), len(data.validation)
     for trial, members in kinds:
         data = load(trial.dataset, data_dir, trial.subset)
-        choices.append(backend_choice.choose(trial, data.shape, data.classes, members, "cpu", backend))
-    packings = [Packing(choice.members, choice=str(choice)) for choice in choices]
-    return _KindTimings(sizes, [choice.seconds for choice in choices], packings)
+        timed = backend_choice.timed(trial, data.shape, data.classes, members, "cpu", backend, again=True)
+        seconds.append(timings.fastest(timed, members).seconds)
+        packings.append(Packing.of(timed, members))
+    return _KindTimings(sizes, seconds, packings)
 
 
 def _passes(trial: Trial, sizes: tuple[int, int, int]) -> float:
@@ -337,19 +338,39 @@ class Known:
         each = "a core" if self.device == "cpu" else "a GPU"
         return operations / (self.teraflops * 1e12), f"operations, at an assumed {self.teraflops:g} teraflop/s {each}"
 
+    def choice(self, trial: Trial) -> str:
+        """Return how the trial's members will train on a core of this machine, and why; empty if that isn't known."""
+        timed = _timings(trial)
+        plain = next((timing for timing in timed if timing.backend == "single"), None)
+        if self.device != "cpu" or plain is None:
+            return ""
+        fastest = timings.fastest(timed, self._members(trial))
+        if fastest == plain:
+            return f"{fastest}, which no pack was faster than"
+        noise = f", steps varying by {fastest.noise:.0%}" if fastest.noise else ""
+        return f"{fastest}, {plain.seconds / fastest.seconds:.1f} times as fast as one by one{noise}"
+
     def _timed(self, trial: Trial) -> float | None:
         """Return the seconds that a trial takes on a core of this machine, if its kind was timed here."""
-        dataset = DATASETS.get(trial.dataset)
-        if dataset is None:
-            return None
-        try:
-            timed = timings.read(timings.cache_file(), timings.key_of(trial, dataset.shape, dataset.classes))
-        except OSError:  # no cache can be had
-            return None
+        timed = _timings(trial)
         if not timed:
             return None
-        members = self.packs.get(trial.values(SPEED), len(trial.members))
-        return _passes(trial, _sizes(trial, dataset)) * timings.fastest(timed, members).seconds
+        passes = _passes(trial, _sizes(trial, DATASETS[trial.dataset]))
+        return passes * timings.fastest(timed, self._members(trial)).seconds
+
+    def _members(self, trial: Trial) -> int:
+        return self.packs.get(trial.values(SPEED), len(trial.members))
+
+
+def _timings(trial: Trial) -> Sequence[timings.Choice]:
+    """Return what was timed on this machine of the trial's kind; nothing where none was, or no cache can be had."""
+    dataset = DATASETS.get(trial.dataset)
+    if dataset is None:
+        return []
+    try:
+        return timings.read(timings.cache_file(), timings.key_of(trial, dataset.shape, dataset.classes))
+    except OSError:
+        return []
 
 
 def has_gpu() -> bool:

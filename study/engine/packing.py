@@ -1,10 +1,11 @@
 """Split members into packs: as many at once as are fastest, or fewer where memory runs out."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
+
+from study.pack_sizes import pack_sizes
 
 Member = TypeVar("Member")
 Result = TypeVar("Result")
@@ -22,8 +23,8 @@ def train_in_packs(
 ) -> list[Result]:
     """Train the members in packs, and return the result of each member, in order.
 
-    Packs are of even size: 3 members make one pack where 2 at once are fastest, and 7 make packs of 4 and 3 where 4
-    are. A pack that runs out of memory is tried again at half its size; the results of earlier packs stay.
+    Packs are of even size (`pack_sizes`). One that runs out of memory is tried again at half its size; the
+    results of earlier packs stay.
 
     Args:
         members: the members to train.
@@ -42,9 +43,7 @@ def train_in_packs(
     for positions in groups.values():
         left = positions
         while left:
-            # A pack half as large again as the fastest size costs less than one that is too small.
-            packs = max(1, math.ceil(len(left) / pack_size - 0.5)) if pack_size > 1 else len(left)
-            pack = left[: -(-len(left) // packs)]
+            pack = left[: pack_sizes(len(left), pack_size)[0]]
 
             def progress_of_pack(fraction: float, done: int = len(results), size: int = len(pack)) -> None:
                 progress((done + fraction * size) / len(members))

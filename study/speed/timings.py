@@ -30,12 +30,18 @@ class Choice:
         members: how many members train at once; 1 for `single`.
         seconds: the seconds of training for one sample of one member.
         workers: how many processes with such a pack get the most done on one device; None where it was not measured.
+        noise: the standard deviation of the logarithm of one step's time, 0.1 where that varies by 10%.
+        turns: how many steps were timed.
+        settled: whether it became known, for any number of members, which is about the fastest.
     """
 
     backend: str
     members: int
     seconds: float
     workers: int | None = None
+    noise: float = 0.0
+    turns: int = 1
+    settled: bool = True
 
     def __str__(self) -> str:
         return self.backend if self.backend == "single" else f"{self.backend} x {self.members}"

@@ -193,13 +193,12 @@ def recommend_packing(
     faulthandler.dump_traceback_later(RECOMMENDS_WITHIN_S, exit=True)
     try:
         data = load(trial.dataset, data_dir, trial.subset)
-        choice = backend_choice.choose(
+        timed = backend_choice.timed(
             trial, data.shape, data.classes, members, device, backend, sharing=most_sharing > 1
         )
     finally:
         faulthandler.cancel_dump_traceback_later()
-    sharing = min(choice.workers or 1, most_sharing)
-    return Packing(choice.members, sharing, f"{choice}, {sharing} to a device" if sharing > 1 else str(choice))
+    return Packing.of(timed, members, most_sharing)
 
 
 def _means(members: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

@@ -10,7 +10,16 @@ import ray
 
 from study.record.results import Results
 from study.trial import Trial
-from sweeps.bundles import MEMBERS, SPEED, Bundle, Packing, halves, packable_groups, split_into_bundles, worth_bundling
+from sweeps.bundles import (
+    MOST_MEMBERS,
+    SPEED,
+    Bundle,
+    Packing,
+    halves,
+    packable_groups,
+    split_into_bundles,
+    worth_bundling,
+)
 from sweeps.launch.cluster import Pool, store_environment
 from sweeps.launch.launch import Launch
 from sweeps.launch.schedule import MAX_FAILURES, WORKER_DIED, Outcome, data_error, schedule
@@ -182,11 +191,11 @@ def make_units(launch: Launch, pool: Pool) -> list[_Unit]:
     known: dict[Bundle, Packing] = {}
     asked: dict[Bundle, Any] = {}
     for group in groups:
-        several = worth_bundling(group, share, pool.device, backend)
+        several = worth_bundling(group, share, backend)
         if several and (kind := group[0].values(SPEED)) in launch.packings:
             known[group] = launch.packings[kind]
         elif several or pool.device == "cuda":
-            members = MEMBERS[pool.device] if several else len(group[0].members)
+            members = MOST_MEMBERS if several else len(group[0].members)
             # Where each task has a device of its own, nobody need know how many it could carry.
             asked[group] = _ask(group[0], members, min(pool.most_sharing, share), launch, pool)
     units = []
@@ -195,7 +204,7 @@ def make_units(launch: Launch, pool: Pool) -> list[_Unit]:
         if packing.choice:
             launch.on_packing(group[0], packing.choice)
         share = -(-len(trials) // (pool.workers * packing.sharing))
-        bundles = split_into_bundles(group, packing.members, share)
+        bundles = split_into_bundles(group, packing, share)
         units += [_Unit(bundle, cells, backend, packing.sharing) for bundle in bundles if _has_any(bundle, cells)]
     return units
 

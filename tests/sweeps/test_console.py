@@ -52,7 +52,7 @@ def test_a_stopped_launch_ends_with_the_signals_code_and_says_how_to_go_on(
 
 def test_how_a_kind_of_trial_trains_is_said_once(capfd: pytest.CaptureFixture[str]):
     trials = (Trial(k=0.1), Trial(k=0.2), Trial(k=0.1, norm="none"))
-    on_packing = console._packing_printer(trials)
+    on_packing = console.packing_printer(trials)
     for trial in trials:
         on_packing(trial, "grouped x 4")
     lines = capfd.readouterr().out.splitlines()

@@ -92,6 +92,8 @@ def test_where_there_is_no_gpu_a_plan_takes_what_was_timed_on_a_core_and_else_sa
     # Five members, ten epochs of training and ten measurements, which cost a third, in packs of at most five.
     passes = 5 * 10 * (1437 + (1437 + 360) / 3)
     assert known.seconds(timed) == (pytest.approx(2e-3 * passes), "as timed on this machine")
+    assert known.choice(timed) == "grouped x 4, 2.0 times as fast as one by one"
+    assert known.choice(other) == ""
     assumed = flops(other) / (estimate.TERAFLOPS["cpu"] * 1e12)
     assert known.seconds(other) == (pytest.approx(assumed), "operations, at an assumed 0.1 teraflop/s a core")
     assert Estimate.of([timed, other], known).device == "cpu"

@@ -172,7 +172,7 @@ def test_records_are_compacted_after_each_wave_by_who_holds_the_sweep(
     assert len(results.store.list("test/members")) == files[-1]
 
 
-@pytest.mark.parametrize(("most_sharing", "sharing", "sizes"), [(1, 1, [4, 2]), (2, 2, [3, 3]), (4, 2, [3, 3])])
+@pytest.mark.parametrize(("most_sharing", "sharing", "sizes"), [(1, 1, [6]), (2, 2, [3, 3]), (4, 2, [3, 3])])
 def test_what_a_worker_says_decides_how_trials_are_bundled_and_how_many_share_a_gpu(
     monkeypatch, tmp_path, most_sharing, sharing, sizes
 ):
@@ -181,7 +181,7 @@ def test_what_a_worker_says_decides_how_trials_are_bundled_and_how_many_share_a_
 
     def recommend_packing(trial, data_dir, environment, device, members, backend, most_sharing):
         asked.append((members, most_sharing))
-        return Packing(4, min(2, most_sharing), f"grouped x 4 on {device}")
+        return Packing(4, min(2, most_sharing), f"grouped x 4 on {device}", ((1, 4.0), (2, 2.0), (4, 1.0)))
 
     monkeypatch.setattr(trials_module, "recommend_packing", recommend_packing)
     monkeypatch.setattr(ray, "remote", lambda **part: lambda work: SimpleNamespace(remote=work))
@@ -200,7 +200,7 @@ def test_what_a_worker_says_decides_how_trials_are_bundled_and_how_many_share_a_
 def test_what_is_known_of_a_kind_is_not_asked_of_the_workers(monkeypatch, tmp_path):
     monkeypatch.setattr(ray, "remote", lambda **part: lambda work: SimpleNamespace(remote=None))  # can't be asked
     trials = tuple(Trial(k=0.1, lr=lr, norm=norm) for norm in ("batch", "none") for lr in (1e-4, 2e-4, 3e-4))
-    packings = {trial.values(SPEED): Packing(2, choice=f"{trial.norm} x 2") for trial in trials}
+    packings = {trial.values(SPEED): Packing(2, 1, f"{trial.norm} x 2", ((1, 2.0), (2, 1.0))) for trial in trials}
     shown: list[str] = []
     launch = Launch(
         "test",
@@ -212,7 +212,7 @@ def test_what_is_known_of_a_kind_is_not_asked_of_the_workers(monkeypatch, tmp_pa
     )
     units = trials_module.make_units(launch, Pool(1, "cpu", 0.0))
     assert shown == ["batch x 2", "none x 2"]
-    assert [len(unit.trials) for unit in units] == [2, 1, 2, 1]
+    assert [len(unit.trials) for unit in units] == [3, 3]
 
 
 def in_two(launch: Launch, pool: Pool) -> list[trials_module._Unit]:
