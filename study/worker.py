@@ -4,6 +4,7 @@ Networks this small are slower on more threads, and round differently; one such 
 the environment is read when a process starts, so it is set by the process that starts it.
 """
 
+import ctypes
 import multiprocessing
 import os
 import platform
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
@@ -64,6 +67,16 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def give_back_memory() -> None:
+    """Give memory that has been freed back to the system, which a process with `ENVIRONMENT` keeps otherwise.
+
+    It is to be called once what takes much, and is not allocated again, is done, such as reading a dataset.
+    """
+    pa.default_memory_pool().release_unused()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_memory() -> int:

@@ -2,11 +2,20 @@ import os
 import platform
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from study.worker import ENVIRONMENT, RESTARTED, Process, peak_memory, restart_with_environment, start_processes
+from study.worker import (
+    ENVIRONMENT,
+    RESTARTED,
+    Process,
+    give_back_memory,
+    peak_memory,
+    restart_with_environment,
+    start_processes,
+)
 
 
 def environment(name: str) -> str:
@@ -37,6 +46,28 @@ def filled(size: int) -> tuple[int, int]:
     """Return the most memory that this process had before and after it held so many bytes."""
     before = peak_memory()
     return before, len(bytearray(b"x" * size)) and peak_memory()
+
+
+def resident() -> int:
+    """Return the memory that this process has now, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+
+
+def freed(size: int) -> tuple[int, int]:
+    """Return the memory of this process once it has freed so many bytes, and once it has given them back."""
+    pieces = [bytearray(b"x" * 1_000_000) for _ in range(size // 1_000_000)]
+    del pieces
+    before = resident()
+    give_back_memory()
+    return before, resident()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps no memory by these variables")
+def test_a_process_that_keeps_what_it_frees_gives_it_back_where_it_is_told_to():
+    with start_processes(ENVIRONMENT, 1, freed, 600_000_000) as (process,):
+        kept, left = process.result()
+    assert kept - left > 500_000_000
 
 
 def test_the_most_memory_of_a_process_is_its_own_and_stays_after_it_is_freed():
