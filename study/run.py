@@ -18,6 +18,7 @@ from study.data.dataset import Dataset, to_float
 from study.data.load import load
 from study.data.ood import ood_images
 from study.data.splits import training_sets
+from study.data.survey import check_classes
 from study.engine.packing import train_in_packs
 from study.errors import BadInputError
 from study.lenses import registry
@@ -102,6 +103,7 @@ def run_together(
     precision.check(first.precision, device)
     precision.use_full_float32()
     data = load(first.dataset, data_dir, first.subset, first.validation)
+    check_classes(first.dataset, data.classes)
     _check_network(first, data)
     _check_regularizer(first, data)
     _check_weights(first, data, keep)
@@ -134,6 +136,7 @@ def check(trial: Trial, data_dir: str | Path) -> None:
         BadInputError: the dataset or the network doesn't fit the settings.
     """
     data = load(trial.dataset, data_dir, trial.subset, trial.validation)
+    check_classes(trial.dataset, data.classes)
     _check_network(trial, data)
     _check_regularizer(trial, data)
     if trial.architecture not in NETWORKS:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from filelock import FileLock
 
+from study.data import parquet
 from study.data.dataset import Split
-from study.data.files import channels_first, decode_split, load_parquet
+from study.data.decoding import decode, decode_part
 from study.errors import BadInputError
 
 DAMAGED = (RuntimeError, ValueError, AssertionError, KeyError)
@@ -54,6 +55,14 @@ def _read_split(factory: Callable[..., Any], data_dir: Path, split: dict[str, An
     return Split(channels_first(np.asarray(dataset.data)), torch.as_tensor(np.asarray(labels)).long())
 
 
+def channels_first(images: np.ndarray) -> torch.Tensor:
+    """Convert images, uint8 [N, H, W], [N, H, W, C] or [N, C, H, W], to [N, C, H, W]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images))
+    if tensor.ndim == 3:
+        return tensor[:, None]
+    return tensor if tensor.shape[1] in (1, 3) else tensor.permute(0, 3, 1, 2).contiguous()
+
+
 def _download(factory: Callable[..., Any], data_dir: Path, split: dict[str, Any]) -> Any:
     """Download a torchvision dataset, one process at a time, and return it."""
     name = factory.__name__
@@ -75,11 +84,12 @@ def _tiny_imagenet(data_dir: Path) -> tuple[Split, Split]:
 
     The published test set has no labels, so the validation set replaces it.
     """
-    original, parquet = data_dir / "tiny-imagenet-200", data_dir / "tiny-imagenet"
+    original, in_parquet = data_dir / "tiny-imagenet-200", data_dir / "tiny-imagenet"
     if (original / "wnids.txt").is_file():
         return _tiny_imagenet_original(original)
-    if parquet.is_dir():
-        return load_parquet(parquet)
+    if in_parquet.is_dir():
+        found = parquet.survey(in_parquet)
+        return decode_part(found.train), decode_part(found.test)
     raise BadInputError(
         f"tiny_imagenet is not in {str(data_dir)!r}; put its folder tiny-imagenet-200 there, or its Parquet files in "
         f"a folder tiny-imagenet, or name their folder with --data-dir."
@@ -92,7 +102,10 @@ def _tiny_imagenet_original(folder: Path) -> tuple[Split, Split]:
     annotated = [line.split("\t") for line in (folder / "val" / "val_annotations.txt").read_text().splitlines()]
     test = [(folder / "val" / "images" / name, classes[wnid]) for name, wnid, *_ in annotated]
     splits = [
-        decode_split([path.read_bytes() for path, _ in part], [label for _, label in part], str(folder), "RGB")
+        Split(
+            decode(((repr(str(path)), path.read_bytes()) for path, _ in part), len(part), "RGB"),
+            torch.tensor([label for _, label in part]),
+        )
         for part in (train, test)
     ]
     return splits[0], splits[1]

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from study.data import folders
+from study.data import files
 from study.data.builtin import BUILTIN
 from study.data.catalog import DATASETS
 from study.data.dataset import Dataset, Split
-from study.data.files import FOLDERS
+from study.data.decoding import decode_part
 from study.errors import BadInputError
 from study.storage.fetch import local_folder
+from study.worker import give_back_memory
 
 
 @cache
@@ -39,14 +40,16 @@ def load(name: str, data_dir: str | Path, subset: int = 0, validation: float = 0
     if subset:
         whole = load(name, data_dir)
         return replace(whole, train=_subset(name, whole, subset))
-    folder = folders.parse(name)
-    if folder is not None:
-        kind, location = folder
-        train, test = FOLDERS[kind](local_folder(location))
+    found = files.survey(name)
+    if found is not None:
+        train, test, classes = decode_part(found.train), decode_part(found.test), len(found.classes)
     else:
-        files = DATASETS[name].files
-        train, test = BUILTIN[name](local_folder(str(data_dir), *files) if files else Path())
-    return _to_dataset(name, train, test)
+        needed = DATASETS[name].files
+        train, test = BUILTIN[name](local_folder(str(data_dir), *needed) if needed else Path())
+        classes = int(train.labels.max()) + 1
+    give_back_memory()  # the encoded images may be gigabytes
+    _check(name, train, test, classes)
+    return Dataset(train, test, classes)
 
 
 def _subset(name: str, whole: Dataset, size: int) -> Split:
@@ -94,12 +97,13 @@ def _stratified_split(train: Split, size: int) -> tuple[Split, Split]:
     return Split(train.images[first], train.labels[first]), Split(train.images[rest], train.labels[rest])
 
 
-def _to_dataset(name: str, train: Split, test: Split) -> Dataset:
-    """Make a dataset of its two splits, and refuse splits that don't fit each other."""
-    classes = int(train.labels.max()) + 1
+def _check(name: str, train: Split, test: Split, classes: int) -> None:
+    """Refuse splits that don't fit each other."""
     shapes = {tuple(split.images.shape[1:]) for split in (train, test)}
     if len(shapes) > 1:
-        raise BadInputError(f"{name}: images of the training and the test set differ in shape: {sorted(shapes)}.")
+        raise BadInputError(
+            f"{name}: images of the training and the test set differ in shape: {sorted(shapes)}; "
+            "make all of one size, and all grey or all in colour."
+        )
     if min(int(train.labels.min()), int(test.labels.min())) < 0 or int(test.labels.max()) >= classes:
         raise BadInputError(f"{name}: labels must run from 0, and the test set must not have a class of its own.")
-    return Dataset(train, test, classes)

@@ -45,6 +45,19 @@ def write_parquet(path: Path, images: Sequence[bytes | None], labels: Sequence[A
     pq.write_table(pa.table({renamed.get("image", "image"): column, renamed.get("label", "label"): labels}), path)
 
 
+def write_images(
+    folder: Path, parts: Sequence[str] = ("train", "test"), seed: int = 0, contents: Sequence[bytes] = ()
+) -> Path:
+    """An image folder of two classes with two images each, by default grey ones of 8x8."""
+    images = iter(contents or list(map(encoded, pixels(4 * len(parts), 8, 8, seed=seed))))
+    for part in parts:
+        for name in ("cat/0", "cat/1", "dog/0", "dog/1"):
+            path = folder / part / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(next(images))
+    return folder
+
+
 def write_idx(data_dir: Path, train: int = 6, test: int = 4) -> dict[str, np.ndarray]:
     """A small MNIST in torchvision's layout."""
     arrays: dict[str, np.ndarray] = {}

@@ -10,18 +10,7 @@ from study.data.listing import list_folder
 from study.data.load import load
 from study.errors import BadInputError
 from study.trial import Trial
-from tests.study.data.sources import NOWHERE, encoded, pixels, write_parquet
-
-
-def write_images(folder: Path, parts: tuple[str, ...] = ("train", "test"), seed: int = 0) -> Path:
-    """An image folder of two classes with two grey images of 8x8 each."""
-    images = iter(pixels(4 * len(parts), 8, 8, seed=seed))
-    for part in parts:
-        for name in ("cat/0", "cat/1", "dog/0", "dog/1"):
-            path = folder / part / f"{name}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encoded(next(images)))
-    return folder
+from tests.study.data.sources import NOWHERE, encoded, pixels, write_images, write_parquet
 
 
 def link_training_set(folder: Path, target: Path) -> None:
