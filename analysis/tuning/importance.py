@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.figures.names import display_levels
 from analysis.tuning.tradeoff import OBJECTIVES, TunedCell
 from study.errors import BadInputError
+from sweeps.tuning.space import storage_url
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -39,7 +40,7 @@ def importances(storage: Path, tuned: Sequence[TunedCell]) -> pd.DataFrame:
     from optuna.trial import TrialState
     from sqlalchemy.exc import SQLAlchemyError
 
-    url, rows = f"sqlite:///{storage}", []
+    url, rows = storage_url(storage), []
     titles = {
         trial: display_levels(tuning.levels, tuning.levels) for tuning in tuned for trial in tuning.searched["trial"]
     }

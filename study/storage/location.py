@@ -28,6 +28,10 @@ def file_path(uri: str) -> Path:
     parts = urlsplit(uri)
     if parts.netloc or not parts.path:
         raise BadInputError(f"{uri!r} can't be opened: such a URI has three slashes, as in file:///tmp/results.")
+    if "?" in uri or "#" in uri:
+        raise BadInputError(
+            f"{uri!r} can't be opened: in a file's URI write %3F for ? and %23 for #, or give the path."
+        )
     return Path(unquote(parts.path))
 
 

@@ -278,6 +278,8 @@ def open_object_store(location: str) -> ObjectStore:
     try:
         uri = urlsplit(location)
         options: dict[str, Any] = {name: value for name, value in parse_qsl(uri.query) if name not in ARROW_ONLY}
+        if "#" in location:
+            raise ValueError("write %23 for #.")
         if uri.scheme not in SCHEMES:
             raise ValueError(f"use {', '.join(f'{scheme}://' for scheme in SCHEMES)} or file://.")
         client, bucket = SCHEMES[uri.scheme](uri, options)

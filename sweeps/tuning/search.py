@@ -26,7 +26,7 @@ from sweeps.launch.optuna_searcher import OptunaSearcher
 from sweeps.launch.schedule import Outcome, data_error, schedule_suggestions
 from sweeps.launch.tasks import Report, Task, keep_weights, prepare, reporting_curves, write
 from sweeps.launch.trials import OnProgress, check_data, reporting_write_errors, tasks_per_device
-from sweeps.tuning.space import KINDS, OBJECTIVES, SEARCHES, Cell, recorded_objectives, storage_path
+from sweeps.tuning.space import KINDS, OBJECTIVES, SEARCHES, Cell, recorded_objectives, storage_path, storage_url
 
 MODES = {"minimize": "min", "maximize": "max"}
 """Tune's names of Optuna's directions."""
@@ -82,7 +82,7 @@ class Search:
             return None
 
     def _storage(self) -> optuna.storages.RDBStorage:
-        return optuna.storages.RDBStorage(f"sqlite:///{storage_path(self.results)}")
+        return optuna.storages.RDBStorage(storage_url(storage_path(self.results)))
 
     def run(self, launch: Launch, pool: Pool, on_progress: OnProgress) -> Outcome:
         """Measure what is left of the budget; a setting that diverges or fails is made up for by another.

@@ -84,6 +84,13 @@ def storage_path(results: Results) -> Path:
     return Path(results.location) / SEARCHES["tpe"] / STORAGE
 
 
+def storage_url(path: Path) -> str:
+    """Return the URL by which Optuna finds a storage, whatever the names of its folders have in them."""
+    from sqlalchemy import URL
+
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
 @dataclass(frozen=True)
 class Cell:
     """What is tuned at once: one dataset, architecture and k.

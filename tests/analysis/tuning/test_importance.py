@@ -9,15 +9,18 @@ from analysis.tuning import figures
 from analysis.tuning.importance import FEWEST_TRIALS, importances
 from study.errors import BadInputError
 from study.record.results import Results
+from sweeps.tuning.space import storage_url
 from tests.analysis.figures.drawn import check_legible
 from tests.analysis.tuning import test_tradeoff as tuned
 
 TRIALS = [tuned.setting(kind, alpha) for alpha in (0.5, 0.7, 0.9, 0.99) for kind in ("log", "hinge")]
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> Path:
-    return tmp_path / "optuna.db"
+@pytest.fixture(params=["plain", "what? 100%20 #{0} 结果"])
+def storage(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    folder = tmp_path / "storages" / request.param
+    folder.mkdir(parents=True)
+    return folder / "optuna.db"
 
 
 def search(
@@ -25,7 +28,7 @@ def search(
 ) -> None:
     """A study of so many settings: alpha alone decides what is memorized, the kind alone the accuracy."""
     study = optuna.create_study(
-        storage=f"sqlite:///{storage}", study_name=name, directions=["minimize", "minimize", "maximize"]
+        storage=storage_url(storage), study_name=name, directions=["minimize", "minimize", "maximize"]
     )
     space = {
         "one_minus_alpha": optuna.distributions.FloatDistribution(1e-4, 0.5, log=True),

@@ -486,3 +486,22 @@ def test_what_lies_below_a_uri_is_named_before_its_query(stored):
     assert stored.below("sweep", "members") == f"{place}/sweep/members?{query}"
     assert Results("/some where/what?").below("sweep") == "/some where/what?/sweep"
     assert stored.argument == f"'{stored.location}'"
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("file:///tmp/a?b", "write %3F for [?] and %23 for #"),
+        ("file:///tmp/a#b", "write %3F for [?] and %23 for #"),
+        ("s3://bucket/a#b", "can't be opened: write %23 for #"),
+    ],
+)
+def test_a_mark_that_would_end_the_path_of_a_uri_is_refused(uri: str, said: str):
+    with pytest.raises(BadInputError, match=said):
+        Results.at(uri).check_writable()
+
+
+def test_a_mark_that_is_written_as_a_uri_has_it_is_part_of_the_name(tmp_path: Path):
+    results = Results.at(f"file://{tmp_path}/a%3Fb%23c")
+    results.check_writable()
+    assert (tmp_path / "a?b#c").is_dir()

@@ -215,6 +215,26 @@ def test_a_file_that_is_no_storage_is_named(tmp_path: Path):
         _ = Search(CELL, "tpe", 2, 0, Results.at(tmp_path)).remaining
 
 
+@pytest.mark.parametrize(
+    "name", ["what?", "a%20b", "a b", "#1", "x=1&y", "{SCHEMA_VERSION}", "{0}", "ümläut 结果", "a:b@c", "100%"]
+)
+def test_the_studies_lie_beside_the_records_whatever_the_name_of_the_folder(tmp_path: Path, name: str):
+    results = Results.at(tmp_path / name)
+    path = tmp_path / name / "tune_regularizer" / "optuna.db"
+    path.parent.mkdir(parents=True)
+    search = Search(CELL, "tpe", 2, 0, results)
+    directions = ["minimize", "minimize", "maximize"]
+    study = optuna.create_study(storage=search._storage(), study_name=CELL.study("tpe", 0), directions=directions)
+    space = {
+        "one_minus_alpha": optuna.distributions.FloatDistribution(1e-4, 0.5, log=True),
+        "kind": optuna.distributions.CategoricalDistribution(("log", "hinge")),
+    }
+    params = {"one_minus_alpha": 0.1, "kind": "log"}
+    study.add_trial(optuna.trial.create_trial(values=[0.1, 0.2, 0.3], params=params, distributions=space))
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
+    assert search.remaining == 1
+
+
 def test_a_tuning_and_a_retry_of_its_comparison_do_not_run_at_once(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
