@@ -18,7 +18,7 @@ from analysis.statistics import membership
 from analysis.statistics.ablation import ablation
 from analysis.statistics.amplification import amplification
 from analysis.statistics.curves import curves
-from analysis.statistics.paired import compare
+from analysis.statistics.paired import compare, units_note
 from study.errors import BadInputError, unknown
 from study.record.results import Results
 from study.settings import SETTINGS
@@ -94,7 +94,7 @@ def tabulate(
             levels = ablation(loaded.members, factor, reference, metrics, marginal, partial)
             over = "each seed's mean over all cells" if marginal else "cell by cell"
             table = tables.ablation_table(levels, factor, f"{loaded.sweep}: {factor}, {over}, mean ± sd over seeds")
-            table.notes += companions_note(loaded.members, factor)
+            table.notes += [*companions_note(loaded.members, factor), *units_note(loaded.members)]
         elif across is not None:
             table = tables.pivot_table(
                 tables.pivot(loaded.members, across, metrics), f"{_title(loaded)}, across {across}"
@@ -149,7 +149,7 @@ def compare_levels(
     for loaded in load_all(Results.at(results), sweep, partial):
         comparison = compare(loaded.members, factor, reference, alternative, partial)
         table = tables.comparison_table(comparison, f"{loaded.sweep}: {factor}, paired t-tests over seeds")
-        table.notes += companions_note(loaded.members, factor)
+        table.notes += [*companions_note(loaded.members, factor), *units_note(loaded.members)]
         tabulated.append(_add_notes(table, loaded))
     output.show(tabulated)
     output.hint(next_command("figures", results, *_named(sweep)))

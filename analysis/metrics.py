@@ -16,20 +16,24 @@ class Metric:
         label: its name in tables and figures.
         alternative: the one-sided hypothesis of its test: `greater` or `less` in an arm with normalization than in
             one without, as the paper claims.
+        counted: of an accuracy, the column that has the number of samples it is a share of; else empty.
     """
 
     column: str
     label: str
     alternative: str
+    counted: str = ""
 
 
 METRICS = (
-    Metric("mem_acc", "memorization", "greater"),
-    Metric("true_label_acc", "true label", "less"),
-    Metric("clean_acc", "clean", "greater"),
-    Metric("test_acc", "test", "greater"),
+    Metric("mem_acc", "memorization", "greater", "n_out"),
+    Metric("true_label_acc", "true label", "less", "n_out"),
+    Metric("clean_acc", "clean", "greater", "n_in"),
+    Metric("test_acc", "test", "greater", "n_test"),
     Metric("mia_auc", "MIA AUC", "greater"),
 )
+COUNTED = {metric.column: metric.counted for metric in METRICS if metric.counted}
+"""The accuracies, each with the column that has the number of samples it is a share of."""
 LOWER_IS_BETTER = frozenset({"mem_acc", "mia_auc"})
 """The metrics of which less is better, because they measure what leaks; of all others more is better."""
 NEAR_ONE = 0.95

@@ -26,12 +26,12 @@ NONE: Levels = {"norm": "none"}
 
 def mean(claim: "Claim", effects: Effects) -> Finding:
     """Test that the mean over cells is as claimed; of one arm, also where all seeds have one and the same value."""
-    return hypotheses.above(effects, claim.alternative, claim.margin, claim.size, claim.reference is None)
+    return hypotheses.above(effects, claim.alternative, claim.margin, claim.size)
 
 
 def every(claim: "Claim", effects: Effects) -> Finding:
     """Test that the mean is as claimed, and the sign in every cell too."""
-    return hypotheses.every_cell(effects, claim.alternative, claim.margin, claim.size, claim.reference is None)
+    return hypotheses.every_cell(effects, claim.alternative, claim.margin, claim.size)
 
 
 def together(of: str) -> Test:

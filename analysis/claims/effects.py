@@ -5,10 +5,13 @@ a row. An effect that is a ratio returns its logarithm.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from analysis.metrics import COUNTED
+from analysis.statistics.accuracies import OWN, REFERENCE
 from analysis.statistics.amplification import log_over_equation
 from analysis.statistics.mechanism import Curve, log_rate_ratio, log_speedup
 from study.theory import predicted_amplification
@@ -16,9 +19,41 @@ from study.theory import predicted_amplification
 Effect = Callable[[pd.DataFrame], pd.Series]
 
 
+@dataclass(frozen=True)
+class Measured:
+    """An effect that is a column as it is, or the arm's less the reference's.
+
+    Attributes:
+        column: the column.
+        sides: the endings of the columns that it is made of: of one, or of two whose difference it is.
+    """
+
+    column: str
+    sides: tuple[str, ...] = ("",)
+
+    def __call__(self, rows: pd.DataFrame) -> pd.Series:
+        """Return the effect of each row."""
+        own, *reference = (rows[self.column + side] for side in self.sides)
+        return own - reference[0] if reference else own
+
+    def counts(self, rows: pd.DataFrame) -> dict[str, pd.Series]:
+        """Return the columns that `analysis.statistics.accuracies` tests, of an accuracy; none of anything else."""
+        if self.column not in COUNTED:
+            return {}
+        found: dict[str, pd.Series] = {}
+        for side, (share, of) in zip(self.sides, (OWN, REFERENCE), strict=False):
+            found |= {share: rows[self.column + side], of: rows[COUNTED[self.column] + side]}
+        return found
+
+
+def counts(effect: Effect | None, rows: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the columns that an effect's accuracies are tested by; none where it isn't made of accuracies."""
+    return effect.counts(rows) if isinstance(effect, Measured) else {}
+
+
 def difference(column: str) -> Effect:
     """Return the effect: the arm's value less the reference's."""
-    return lambda pairs: pairs[f"{column}_arm"] - pairs[f"{column}_ref"]
+    return Measured(column, ("_arm", "_ref"))
 
 
 def ratio(column: str) -> Effect:
@@ -28,17 +63,17 @@ def ratio(column: str) -> Effect:
 
 def value(column: str) -> Effect:
     """Return the effect: the value of the claim's only arm."""
-    return lambda members: members[column]
+    return Measured(column)
 
 
 def of_arm(column: str) -> Effect:
     """Return the effect: the arm's value, whatever the reference's."""
-    return lambda pairs: pairs[f"{column}_arm"]
+    return Measured(column, ("_arm",))
 
 
 def of_reference(column: str) -> Effect:
     """Return the effect: the reference's value, whatever the arm's."""
-    return lambda pairs: pairs[f"{column}_ref"]
+    return Measured(column, ("_ref",))
 
 
 def layer_ratio(members: pd.DataFrame) -> pd.Series:

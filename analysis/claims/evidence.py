@@ -7,8 +7,9 @@ import pandas as pd
 
 from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, matching_rows, varying_settings
 from analysis.claims.claim import Claim, every, inactive_at, levels_text
+from analysis.claims.effects import Measured, counts
 from analysis.load import KEY, Loaded
-from analysis.metrics import NEAR_ONE
+from analysis.metrics import COUNTED, NEAR_ONE
 from analysis.statistics import hypotheses, membership
 from analysis.statistics.amplification import GRADIENTS, with_gradients
 from analysis.statistics.hypotheses import Effects, Finding, rank_correlation
@@ -28,6 +29,7 @@ RESULTS = [
     *(column.name for column in FIT),
     *("mia_auc", "mia_tpr_at_1e3fpr", "gamma_over_sigma", "grad_norm_out", "grad_norm_in"),
     *("mia_attack", "converged", *GRADIENTS, CURVE),
+    *dict.fromkeys(COUNTED.values()),
 ]
 """The columns that an effect may be made of."""
 OF_LAYERS = ["ratio_median", "gamma_median"]
@@ -61,18 +63,22 @@ def measure_effects(claim: Claim, members: pd.DataFrame, partial: bool = False) 
     usable, unconverged = _converged(claim, attacked)
     effect = claim.effect(usable).astype(float)
     unit = "members" if claim.reference is None else "pairs"
-    counts = {
+    lacking = {
         "missing": unpaired,
         "diverged or failed": int(lost.sum()),
         "attacked by one threshold and not by LiRA, which protocol=splits has": int((~lost).sum()) - len(attacked),
         "in a cell with a network that has not converged, or was not trained with stopping=converged": unconverged,
         "no value": int(effect.isna().sum()),
     }
-    notes = tuple(f"{count} {unit} left out: {why}" for why, count in counts.items() if count)
+    notes = tuple(f"{count} {unit} left out: {why}" for why, count in lacking.items() if count)
     finer = [name for name in ("depth", "measured_epoch") if name in rows and rows[name].nunique() > 1]
     strata = [*varying_settings(arm), *finer]
     numbers = {"effect": effect, **({} if claim.beside is None else {"beside": claim.beside(usable).astype(float)})}
-    frame = usable[[*strata, *PAIRING_KEYS]].assign(**numbers).dropna()
+    shares = {
+        **counts(claim.effect, usable),
+        **{f"beside_{name}": share for name, share in counts(claim.beside, usable).items()},
+    }
+    frame = usable[[*strata, *PAIRING_KEYS]].assign(**numbers, **shares).dropna(subset=list(numbers))
     return Effects(frame, tuple(strata), notes)
 
 
@@ -146,12 +152,25 @@ def attack_evidence(claim: Claim, loaded: Loaded, results: Results, partial: boo
     overall = differences[of_group].dropna(subset=["difference", "low", "high"])
     if overall.empty:
         return Finding(0, notes=(*effects.notes, "no AUC to compare"))
+    if "seed" in overall:
+        return _over_several_d(claim, overall, effects.notes)
     intervals = list(overall[["difference", "low", "high"]].itertuples(index=False, name=None))
     finding = hypotheses.mean_of_intervals(
         *(intervals, int(overall["targets"].min()), claim.alternative, claim.margin, claim.size),
         each=claim.test is every,
     )
-    return replace(finding, notes=(*finding.notes, *effects.notes))
+    return replace(finding, notes=(*finding.notes, "conditional on one D'", *effects.notes))
+
+
+def _over_several_d(claim: Claim, differences: pd.DataFrame, notes: tuple[str, ...]) -> Finding:
+    """Return what differences in AUC say where each seed has a D' of its own: these are the units.
+
+    An interval over targets and samples is about one D', so that only the differences count here. There are too few D'
+    for a bootstrap of them.
+    """
+    strata = [name for name in differences if name in CELL_SETTINGS]
+    frame = differences[[*strata, "seed"]].assign(model=0, effect=differences["difference"])
+    return claim.test(claim, Effects(frame, tuple(strata), ("n counts D'", *notes)))
 
 
 def leakage_evidence(claim: Claim, loaded: Loaded, results: Results) -> Finding:
@@ -242,14 +261,10 @@ def less_than_without_norm(cell: TunedCell) -> Finding:
     test = None if arm is None else paired_difference(cell.confirmed, arm, "norm=none", "mem_acc")[0]
     if test is None or test.difference is None:
         return Finding(0, notes=(searched, "there is no recommended setting with norm=none on fresh seeds"))
-    clean_acc = cell.confirmed.loc[cell.confirmed["arm"] == arm, ["seed", "clean_acc"]].dropna()
-    accuracy = float(clean_acc["clean_acc"].mean())
-    clean_enough = hypotheses.above(
-        Effects(clean_acc.rename(columns={"clean_acc": "effect"}).assign(model=0)),
-        "greater",
-        NEAR_ONE,
-        equal_counts=True,
-    )
+    own = cell.confirmed[cell.confirmed["arm"] == arm].dropna(subset="clean_acc")
+    accuracy, clean_acc = float(own["clean_acc"].mean()), Measured("clean_acc")
+    frame = own[PAIRING_KEYS].assign(effect=clean_acc(own), **clean_acc.counts(own))
+    clean_enough = hypotheses.above(Effects(frame), "greater", NEAR_ONE)
     p, p_against = _one_sided(test, "less")
     against = [value for value in (p_against, clean_enough.p_against) if value is not None]
     return Finding(

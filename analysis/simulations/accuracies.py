@@ -6,8 +6,9 @@ import numpy as np
 
 from analysis.metrics import select_metrics
 from analysis.simulations.scenario import Measure, Number, Scenario
-from analysis.simulations.worlds import Generator, effects, members, verdict
-from analysis.statistics.hypotheses import above
+from analysis.simulations.worlds import SAMPLES, Generator, effects, members, verdict
+from analysis.statistics.accuracies import OWN, REFERENCE
+from analysis.statistics.hypotheses import Effects, above
 from analysis.statistics.paired import compare
 
 MARGIN = 0.99
@@ -20,8 +21,8 @@ FALSE = tuple(Measure(f'false "held", claimed {side}', 0.05, most=0.05) for side
 def _at_margin(generator: Generator, samples: int, seeds: int, spread: float) -> tuple[Number, ...]:
     """Test accuracies whose mean is the margin; seeds vary by a beta distribution, if they have a spread."""
     means = generator.beta(MARGIN / spread, (1 - MARGIN) / spread, seeds) if spread else np.full(seeds, MARGIN)
-    found = effects(generator.binomial(samples, means)[None] / samples)
-    tested = [above(found, side, MARGIN, equal_counts=True) for side in SIDES]
+    found = effects(generator.binomial(samples, means)[None] / samples, samples=samples)
+    tested = [above(found, side, MARGIN) for side in SIDES]
     return tuple(verdict(finding) in HELD for finding in tested)
 
 
@@ -32,7 +33,9 @@ def _spread_text(spread: float) -> str:
 
 def _all_or_nothing(_: Generator, seeds: int) -> tuple[Number, ...]:
     """Compare 1.0 with 0.0, on all seeds."""
-    finding = above(effects(np.ones((1, seeds))), "greater")
+    frame = effects(np.ones((1, seeds))).frame
+    shares = dict(zip((*OWN, *REFERENCE), (1.0, SAMPLES, 0.0, SAMPLES), strict=True))
+    finding = above(Effects(frame.assign(**shares)), "greater")
     return (verdict(finding) in HELD,)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.metrics import METRICS
+from analysis.metrics import COUNTED, METRICS
+from analysis.statistics.accuracies import OWN
 from analysis.statistics.hypotheses import Effects, Finding
 from study.mia.roc import ALL, metrics_by_group
 from study.trial import Trial
@@ -16,6 +17,10 @@ from study.trial import Trial
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Generator = np.random.Generator
+
+
+SAMPLES = 10_000
+"""How many samples an accuracy is a share of, where a simulation is not about that."""
 
 
 def halves(generator: Generator, models: int, samples: int) -> Mask:
@@ -30,8 +35,14 @@ def mean_auc(scores: Floats, is_member: Mask) -> float:
     return float(np.mean([metrics.auc for metrics in of_targets if metrics.auc is not None]))
 
 
-def effects(table: Floats, models: int = 1) -> Effects:
-    """Return effects [cells, seeds x models] as those of cells of an axis `k`, each with the same seeds."""
+def effects(table: Floats, models: int = 1, samples: int | None = None) -> Effects:
+    """Return effects [cells, seeds x models] as those of cells of an axis `k`, each with the same seeds.
+
+    Args:
+        table: the effects.
+        models: how many models each seed has.
+        samples: of accuracies, how many samples each is a share of.
+    """
     cells, columns = table.shape
     frame = pd.DataFrame(
         {
@@ -41,6 +52,8 @@ def effects(table: Floats, models: int = 1) -> Effects:
             "effect": table.ravel(),
         }
     )
+    if samples is not None:
+        frame[OWN[0]], frame[OWN[1]] = frame["effect"], float(samples)
     return Effects(frame, ("k",) if cells > 1 else ())
 
 
@@ -76,6 +89,7 @@ def members(
         for seed, model in product(range(seeds), range(models)):
             number = value(trial, seed, model)
             results = {**dict.fromkeys((each.column for each in METRICS), np.nan), metric: number}
+            results |= dict.fromkeys(COUNTED.values(), SAMPLES)
             status = "diverged" if number is None else "ok"
             found.append({**settings, "seed": seed, "model": model, "status": status, **results})
     frame = pd.DataFrame(found)

@@ -3,8 +3,8 @@
 The unit is the seed, that is its D', as in `analysis.statistics.paired`: cells share their random streams, so a seed
 counts with its mean over them. A seed that lacks a cell which another seed has is left out of that mean, and a note
 says so. Models that were trained on halves of one D' share it and are one another's shadows, so that they count with
-their mean. Of such there is often one seed; where there are fewer than `FEWEST_SEEDS`, the unit is the cell, as in C.5
-of the paper.
+their mean. Where there is one D' alone, the unit is the cell, as in C.5 of the paper, and what is said is conditional
+on this D'. Accuracies are tested as shares of counts (`analysis.statistics.accuracies`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,20 +19,17 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import stdtr, stdtrit
 
+from analysis.statistics.accuracies import OWN, REFERENCE, Accuracies, from_frame
 from analysis.statistics.paired import CONFIDENCE
 from study.settings import format_value
 
 ALPHA = round(1 - CONFIDENCE, 9)
 """The level of significance."""
-FEWEST_SEEDS = 3
-"""The fewest seeds of models on halves that are units of a test; with fewer its units are the cells."""
 FEWEST_CELLS = 3
 """The fewest cells whose spread is compared."""
 Size = tuple[float, float]
 """A size that is claimed, from its least to its greatest value."""
 OTHER_SIDE = {"greater": "less", "less": "greater"}
-FEWEST_EQUAL = 3
-"""The fewest seeds with one and the same value that say something without a spread."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,8 @@ class Effects:
 
     Attributes:
         frame: the columns `strata`, `seed`, `model` and `effect`, which is float64 without NaN, and, for a claim about
-            two things at once, `beside`, likewise.
+            two things at once, `beside`, likewise. Of accuracies also the columns of `accuracies.OWN` and, where they
+            are compared with others, `accuracies.REFERENCE`; those of what is beside begin with `beside_`.
         strata: the columns that make a cell; none where there is one cell.
         notes: what was left out, and why.
     """
@@ -49,6 +47,13 @@ class Effects:
     frame: pd.DataFrame
     strata: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def of_beside(self) -> "Effects":
+        """Return what is beside the effects as effects."""
+        own = [name for name in (*OWN, *REFERENCE) if name in self.frame]
+        beside = {f"beside_{name}": name for name in (*OWN, *REFERENCE)}
+        frame = self.frame.drop(columns=["effect", *own]).rename(columns={"beside": "effect", **beside})
+        return replace(self, frame=frame)
 
 
 @dataclass(frozen=True)
@@ -102,9 +107,7 @@ def _is_significant(p: float | None) -> bool:
     return p is not None and p < ALPHA
 
 
-def above(
-    effects: Effects, alternative: str, margin: float = 0.0, size: Size | None = None, equal_counts: bool = False
-) -> Finding:
+def above(effects: Effects, alternative: str, margin: float = 0.0, size: Size | None = None) -> Finding:
     """Test that the mean effect lies beyond the margin.
 
     It is contradicted by a mean on the margin's other side or, where a size is claimed, short of it; by one beyond the
@@ -115,17 +118,23 @@ def above(
         alternative: the side of the margin that is claimed, `greater` or `less`.
         margin: the number that the effect must exceed.
         size: the size that is claimed, if any.
-        equal_counts: where the seeds have one and the same value, such as an accuracy of 1, compare that with the
-            margin as it is, if there are `FEWEST_EQUAL` of them; else it is undecided for lack of spread.
     """
-    values, lacking = _by_unit(effects)
-    finding = _t_test(values, alternative, margin, equal_counts, size)
+    by_cell, lacking = _by_unit(effects)
+    known = None if by_cell.index.name != "seed" else from_frame(effects.frame, by_cell.index, effects.strata)
+    finding = (
+        _t_test(by_cell.mean(axis=1).to_numpy(float), alternative, margin, size)
+        if known is None
+        else _decided(_found(known), known.tail, alternative, margin, size)
+    )
     return replace(finding, notes=(*effects.notes, *lacking, *finding.notes))
 
 
-def every_cell(
-    effects: Effects, alternative: str, margin: float = 0.0, size: Size | None = None, equal_counts: bool = False
-) -> Finding:
+def _found(known: Accuracies) -> Finding:
+    """Return the finding on accuracies, without p-values."""
+    return Finding(known.n, known.effect, *known.interval(CONFIDENCE))
+
+
+def every_cell(effects: Effects, alternative: str, margin: float = 0.0, size: Size | None = None) -> Finding:
     """Test that the effect lies beyond the margin in every cell, each by its own seeds.
 
     This is an intersection-union test (Berger 1982): all cells must pass theirs, so that the p-value is the largest of
@@ -137,12 +146,9 @@ def every_cell(
         alternative: see `above`.
         margin: see `above`.
         size: the size of the mean, see `above`.
-        equal_counts: see `above`.
     """
-    overall = above(effects, alternative, margin, size, equal_counts)
-    cells = {
-        name: _t_test(values, alternative, margin, equal_counts) for name, values in _effects_by_cell(effects).items()
-    }
+    overall = above(effects, alternative, margin, size)
+    cells = {name: above(cell, alternative, margin) for name, cell in _cells(effects).items()}
     beyond = {
         name: cell.effect is not None and _is_beyond(cell.effect, margin, alternative) for name, cell in cells.items()
     }
@@ -227,11 +233,11 @@ class _AtLevel:
 
 
 def _at_level(level: Any, effects: Effects, alternative: str, margin: float, least_beside: float) -> _AtLevel:
-    beside = replace(effects, frame=effects.frame.assign(effect=effects.frame["beside"]))
+    beside = effects.of_beside()
     return _AtLevel(
         level,
         above(effects, alternative, margin),
-        above(beside, "greater", least_beside, equal_counts=True),
+        above(beside, "greater", least_beside),
         _has_sign(effects, alternative, margin) and _has_sign(beside, "greater", least_beside),
     )
 
@@ -316,14 +322,12 @@ def most_cells(effects: Effects, alternative: str, but: str, share: float) -> Fi
         share: the share that is claimed.
     """
     strata = tuple(name for name in effects.strata if name != but)
-    cells = list(_effects_by_cell(replace(effects, strata=strata)).values())
+    cells = [above(cell, alternative) for cell in _cells(replace(effects, strata=strata), apart=(but,)).values()]
     if not cells:
         return Finding(0, notes=effects.notes)
-    of_sign, of_other = (
-        [_t_test(values, side, 0.0).p for values in cells] for side in (alternative, OTHER_SIDE[alternative])
-    )
+    of_sign, of_other = [cell.p for cell in cells], [cell.p_against for cell in cells]
     count, needed = len(cells), ceil(share * len(cells) - 1e-9)
-    hits = sum(_is_beyond(values.mean(), 0.0, alternative) for values in cells)
+    hits = sum(cell.effect is not None and _is_beyond(cell.effect, 0.0, alternative) for cell in cells)
     surely, opposed = (
         sum(p is not None and p < ALPHA / 2 / count for p in p_values) for p_values in (of_sign, of_other)
     )
@@ -365,12 +369,22 @@ def unaffected(effects: Effects, along: str, most: float) -> Finding:
     if along not in effects.strata or effects.frame[along].nunique() < 2:
         return Finding(0, notes=(*effects.notes, f"{along} has one level here"))
     table, notes = _by_level(effects, along)
-    change = (table.iloc[:, -1] - table.iloc[:, 0]).to_numpy(float)
-    from_below, from_above = _t_test(change, "greater", -most, True), _t_test(change, "less", most, True)
-    lowest, highest = table.iloc[:, 0].mean(), table.iloc[:, -1].mean()
-    low, high = (format_value(table.columns[end]) for end in (0, -1))
-    ends = f"change from {lowest:.3g} at {along}={low} to {highest:.3g} at {high}"
-    return replace(_both(from_below, from_above), notes=(ends, *notes, *effects.notes, *from_below.notes))
+    lowest, highest = table.columns[0], table.columns[-1]
+    change = _change(effects, along, lowest, highest)
+    from_below, from_above = above(change, "greater", -most), above(change, "less", most)
+    means = table[lowest].mean(), table[highest].mean()
+    ends = f"change from {means[0]:.3g} at {along}={format_value(lowest)} to {means[1]:.3g} at {format_value(highest)}"
+    return replace(_both(from_below, from_above), notes=(ends, *notes, *from_below.notes))
+
+
+def _change(effects: Effects, along: str, lowest: Any, highest: Any) -> Effects:
+    """Return the effects at the highest level of a setting less those at the lowest."""
+    rest = tuple(name for name in effects.strata if name != along)
+    sides = [effects.frame[effects.frame[along] == level].drop(columns=along) for level in (highest, lowest)]
+    pairs = sides[0].merge(sides[1], on=[*rest, "seed", "model"], suffixes=("", "_lowest"))
+    reference = {f"{name}_lowest": of for name, of in zip(OWN, REFERENCE, strict=True)}
+    pairs = pairs.rename(columns=reference).assign(effect=pairs["effect"] - pairs["effect_lowest"])
+    return Effects(pairs, rest, effects.notes)
 
 
 def go_together(effects: Effects) -> Finding:
@@ -396,9 +410,7 @@ def within_factor(effects: Effects, factor: float) -> Finding:
         factor: the factor, above 1.
     """
     bound = log(factor)
-    from_below = above(effects, "greater", -bound, equal_counts=True)
-    from_above = above(effects, "less", bound, equal_counts=True)
-    return _both(from_below, from_above)
+    return _both(above(effects, "greater", -bound), above(effects, "less", bound))
 
 
 def within_factor_everywhere(effects: Effects, factor: float) -> Finding:
@@ -409,10 +421,7 @@ def within_factor_everywhere(effects: Effects, factor: float) -> Finding:
         factor: see `within_factor`.
     """
     bound = log(factor)
-    cells = {
-        name: _both(_t_test(values, "greater", -bound, True), _t_test(values, "less", bound, True))
-        for name, values in _effects_by_cell(effects).items()
-    }
+    cells = {name: within_factor(cell, factor) for name, cell in _cells(effects).items()}
     outside = {
         name: f"{name} (x{exp(cell.effect):.2g})"
         for name, cell in cells.items()
@@ -531,15 +540,15 @@ def rank_correlation(
     return float(test.statistic), float(test.pvalue)
 
 
-def _t_test(
-    values: np.ndarray, alternative: str, margin: float, equal_counts: bool = False, size: Size | None = None
-) -> Finding:
+def _t_test(values: np.ndarray, alternative: str, margin: float, size: Size | None = None) -> Finding:
     """Test values, one for each seed, against the margin by one-sided t-tests, with their 95% interval."""
     if len(values) and not np.isfinite(values).all():
         return Finding(len(values), notes=("an effect is not finite",))
     n, effect = len(values), float(values.mean()) if len(values) else 0.0
-    if n < 2 or np.ptp(values) <= 1e-12 * max(1.0, abs(effect)):
-        return _without_interval(values, alternative, margin, equal_counts, size)
+    if n < 2:
+        return Finding(n, effect if n else None, notes=(f"too few pairs (n = {n})",))
+    if np.ptp(values) <= 1e-12 * max(1.0, abs(effect)):
+        return Finding(n, effect, notes=("no spread to test against",))
     error = float(values.std(ddof=1)) / sqrt(n)
 
     def tail(number: float, side: str) -> float:
@@ -571,22 +580,6 @@ def _decided(
     )
 
 
-def _without_interval(
-    values: np.ndarray, alternative: str, margin: float, equal_counts: bool, size: Size | None
-) -> Finding:
-    """Return the finding of a test that has no interval, with the reason."""
-    n = len(values)
-    if n < 2:
-        return Finding(n, float(values[0]) if n else None, notes=(f"too few pairs (n = {n})",))
-    effect = float(values.mean())
-    if not equal_counts or n < FEWEST_EQUAL:
-        return Finding(n, effect, notes=("no spread to test against",))
-    found = Finding(n, effect, effect, effect, notes=("the same in all seeds",))
-    return _decided(
-        found, lambda number, side: 0.0 if _is_beyond(effect, number, side) else 1.0, alternative, margin, size
-    )
-
-
 def _both(one: Finding, other: Finding) -> Finding:
     """Return the finding of two one-sided tests that must both be passed."""
     return replace(
@@ -598,16 +591,16 @@ def _both(one: Finding, other: Finding) -> Finding:
 
 def _pairs_of_cells(effects: Effects) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean effect of each cell, and the mean of what is beside it."""
-    beside = replace(effects, frame=effects.frame.assign(effect=effects.frame.get("beside")))
     own, other = (
-        np.array([values.mean() for values in _effects_by_cell(one).values()], np.float64) for one in (effects, beside)
+        np.array([_mean_over_seeds(cell) for cell in _cells(one).values()], np.float64)
+        for one in (effects, effects.of_beside())
     )
     return own, other
 
 
 def _has_sign(effects: Effects, alternative: str, margin: float) -> bool:
     """Return whether the mean of every cell lies beyond the margin."""
-    return all(_is_beyond(values.mean(), margin, alternative) for values in _effects_by_cell(effects).values())
+    return all(_is_beyond(_mean_over_seeds(cell), margin, alternative) for cell in _cells(effects).values())
 
 
 def _by_level(effects: Effects, along: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -655,31 +648,46 @@ def _pairs_against(table: pd.DataFrame, alternative: str) -> dict[str, float]:
     return {pair: p for pair, p in pairs.items() if p is not None}
 
 
-def _by_unit(effects: Effects) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Return the effect of each unit, a seed's mean over cells or a cell's over models, and notes on what they are."""
-    models = effects.frame.groupby("seed")["model"].nunique()
-    if len(models) < FEWEST_SEEDS and (models > 1).any():
-        cells = [float(values.mean()) for values in _effects_by_cell(effects).values()]
-        return np.array(cells), (f"n counts cells, for their models share {len(models)} D'",)
+def _by_unit(effects: Effects) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the effects [units, cells] with the units in the index, and notes on what they are.
+
+    A unit is a seed, and one that lacks a cell is left out; or a cell, where all models share one D'.
+    """
+    frame = effects.frame
+    models = frame.groupby("seed")["model"].nunique()
+    if len(models) == 1 and (models > 1).any():
+        cells = [_mean_over_seeds(cell) for cell in _cells(effects).values()]
+        return pd.DataFrame({"effect": cells}), ("n counts cells, and all is conditional on their one D'",)
     if not effects.strata:
-        return effects.frame.groupby("seed")["effect"].mean().to_numpy(float), ()
-    table = effects.frame.pivot_table(index="seed", columns=list(effects.strata), values="effect")
+        return frame.groupby("seed")[["effect"]].mean(), ()
+    table = frame.pivot_table(index="seed", columns=list(effects.strata), values="effect")
     whole = table.dropna()
     lost = len(table) - len(whole)
-    return whole.mean(axis=1).to_numpy(float), (f"{lost} of {len(table)} left out for lacking a cell",) if lost else ()
+    return whole, (f"{lost} of {len(table)} left out for lacking a cell",) if lost else ()
 
 
-def _effects_by_cell(effects: Effects) -> dict[str, np.ndarray]:
-    """Return the effects of each cell by its settings in words; a seed counts once, with its mean."""
+def _cells(effects: Effects, apart: tuple[str, ...] = ()) -> dict[str, Effects]:
+    """Return the effects of each cell by its settings in words.
+
+    Args:
+        effects: the effects.
+        apart: settings that tell no cells apart, over whose levels a seed's effect is a mean.
+    """
     strata = list(effects.strata)
-    grouped = effects.frame.groupby([*strata, "seed"], sort=True)["effect"].mean().reset_index()
-    cells = list(grouped.groupby(strata, sort=True)) if strata else [((), grouped)] if len(grouped) else []
+    within = tuple(name for name in apart if name in effects.frame)
+    if not strata:
+        return {"": Effects(effects.frame, within)} if len(effects.frame) else {}
     return {
-        " ".join(f"{name}={format_value(level)}" for name, level in zip(strata, cell, strict=True)): (
-            part["effect"].to_numpy(float)
+        " ".join(f"{name}={format_value(level)}" for name, level in zip(strata, cell, strict=True)): Effects(
+            part, within
         )
-        for cell, part in cells
+        for cell, part in effects.frame.groupby(strata, sort=True)
     }
+
+
+def _mean_over_seeds(effects: Effects) -> float:
+    """Return the mean effect, of which a seed counts once."""
+    return float(effects.frame.groupby("seed")["effect"].mean().mean())
 
 
 def _is_beyond(value: float, margin: float, alternative: str) -> bool:

@@ -1,7 +1,8 @@
-"""Paired t-tests of one arm against another, over matching cells and seeds.
+"""Paired tests of one arm against another, over matching cells and seeds.
 
 The arms share flips, split, batch order and initial weights seed by seed. So the difference within a pair is the arm's
-doing, and the spread between seeds is no part of it.
+doing, and the spread between seeds is no part of it. Accuracies are tested as shares of counts
+(`analysis.statistics.accuracies`), anything else by t-tests.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ import pandas as pd
 from scipy import stats
 
 from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, inactive_settings, varying_settings, with_companions_folded
-from analysis.metrics import METRICS, Metric
+from analysis.metrics import COUNTED, METRICS, Metric
+from analysis.statistics.accuracies import OWN, REFERENCE, Accuracies, from_frame
 from study.errors import BadInputError, unknown
 from study.settings import format_value
 from study.trial import parse
@@ -169,6 +171,7 @@ def _pairs(members: pd.DataFrame, factor: str, arm: Any, reference: Any, partial
         *PAIRING_KEYS,
         "status",
         *(metric.column for metric in METRICS),
+        *dict.fromkeys(COUNTED.values()),
     ]
     inactive = {level: inactive_settings(factor, level) for level in (arm, reference)}
     sides = [
@@ -207,28 +210,61 @@ def _tests(
     rows = [
         {**labels, **dict(zip(strata, cell, strict=True)), **_test(part, metric, alternative)} for cell, part in cells
     ]
-    return [*rows, {**labels, **_test(pairs, metric, alternative, overall=True)}]
+    return [*rows, {**labels, **_test(pairs, metric, alternative, strata)}]
 
 
-def _test(pairs: pd.DataFrame, metric: Metric, alternative: str, overall: bool = False) -> dict[str, Any]:
-    """Return one test; over several cells it is a test of each seed's mean over them.
+def _test(pairs: pd.DataFrame, metric: Metric, alternative: str, strata: Sequence[str] = ()) -> dict[str, Any]:
+    """Return one test; over several cells, which `strata` tell apart, it is a test of each seed's mean over them.
 
     Cells share flips, order and initial weights seed by seed, so that their differences go together: taken as pairs of
     their own they would give p-values that are too small. A seed that lacks a cell which another seed has is left out.
-    The models of one seed, each trained on its own half of D', count one by one: the test speaks of this D'. Not so
-    what an attack makes of them, whose shadows are one another: of that, a seed counts with its mean over its models.
+    So do the models of one seed, each trained on its own half of the one D', so that a seed counts with its mean over
+    them. Of one D' alone the models count one by one, conditional on it, but not what an attack makes of them: their
+    shadows are one another.
     """
-    values = pairs[[*PAIRING_KEYS, f"{metric.column}_arm", f"{metric.column}_ref"]].dropna()
-    if overall:
-        streams = values.groupby(PAIRING_KEYS)
-        values = streams.mean()[streams.size() == streams.size().max()].reset_index()
-    if metric.column == "mia_auc":
-        values = values.groupby("seed").mean()
+    columns = {f"{metric.column}_arm": OWN[0], f"{metric.column}_ref": REFERENCE[0]}
+    if metric.counted:
+        columns |= {f"{metric.counted}_arm": OWN[1], f"{metric.counted}_ref": REFERENCE[1]}
+    values = pairs[[*PAIRING_KEYS, *strata, *columns]].rename(columns=columns)
+    values = values.dropna(subset=[OWN[0], REFERENCE[0]])
+    unit = "model" if values["seed"].nunique() == 1 and metric.column != "mia_auc" else "seed"
+    by_cell = values.groupby([unit, *strata])[[OWN[0], REFERENCE[0]]].mean()
+    sizes = by_cell.groupby(unit).size()
+    whole = sizes.index[sizes == sizes.max()]
+    means = by_cell.groupby(unit).mean().loc[whole]
     excluded = (pairs[["status_arm", "status_ref"]] != "ok").any(axis=1)
-    arm, reference = (values[f"{metric.column}_{side}"].to_numpy(float) for side in ("arm", "ref"))
+    known = from_frame(values, whole, strata)
+    arm, reference = (means[share].to_numpy(float) for share in (OWN[0], REFERENCE[0]))
+    tested = (
+        paired_test(arm, reference, alternative)
+        if known is None
+        else _counted_test(known, arm - reference, alternative)
+    )
     return {
-        **vars(paired_test(arm, reference, alternative)),
+        **vars(tested),
         "alternative": alternative,
         "excluded": int(excluded.sum()),
-        "overall": overall,
+        "overall": bool(strata),
     }
+
+
+def _counted_test(known: Accuracies, differences: np.ndarray, alternative: str) -> PairedTest:
+    """Return the test of accuracies that are shares of counts."""
+    low, high = known.interval(CONFIDENCE)
+    tails = {side: known.tail(0.0, side) for side in ("greater", "less")}
+    p = min(1.0, 2 * min(tails.values())) if alternative == "two-sided" else tails[alternative]
+    deviation = float(differences.std(ddof=1))
+    effect = known.effect / deviation if deviation > 1e-12 else None
+    return PairedTest(known.n, known.effect, low, high, effect, p)
+
+
+def units_note(members: pd.DataFrame) -> list[str]:
+    """Return a sentence on what counts where models are trained on halves of one D'; none where there are no such."""
+    halves = members[members["protocol"] == "splits"]
+    if halves.empty:
+        return []
+    if halves["seed"].nunique() == 1:
+        return [
+            "n counts the models on halves of one D', and all is conditional on it; of their attacks there is no test."
+        ]
+    return ["a seed counts with the mean over its models, which share its D'."]

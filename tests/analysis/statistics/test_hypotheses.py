@@ -161,7 +161,7 @@ def test_every_cell_is_held_where_one_has_no_effect_no_more_often_than_one_test_
 def test_most_cells_are_held_where_one_too_few_has_an_effect_no_more_often_than_they_should(correlation: float):
     # Of ten cells nine are claimed; eight have an effect beyond doubt, and two have none.
     generator = np.random.default_rng(2)
-    common, own = generator.normal(size=(2 * FEW, 1, 5)), generator.normal(size=(2 * FEW, 10, 5))
+    common, own = generator.normal(size=(FEW, 1, 5)), generator.normal(size=(FEW, 10, 5))
     tables = correlation**0.5 * common + (1 - correlation) ** 0.5 * own + 9.0 * (np.arange(10)[:, None] < 8)
     findings = [most_cells(effects(table), "greater", "lr", 0.9) for table in tables]
     assert sum((finding.p or 1) < 0.05 for finding in findings) <= stats.binom.ppf(0.995, len(tables), 0.05)
@@ -251,7 +251,6 @@ CLEAN, UNCLEAN = [0.99, 0.98, 0.99, 0.985], [0.40, 0.41, 0.42, 0.40]
     [
         ([LESS, MORE], [UNCLEAN, CLEAN], "not held"),  # each is so at some level, and at none are both
         ([MORE, LESS], [UNCLEAN, CLEAN], "held"),
-        ([MORE, LESS], [UNCLEAN, [1.0] * 4], "held"),  # as clean as can be has no spread
         ([LESS, LESS], [UNCLEAN, UNCLEAN], "not held"),
         ([MORE, LESS], [UNCLEAN, [0.99, 0.91, 0.97, 0.98]], "undecided"),
     ],
@@ -318,13 +317,36 @@ def test_what_changes_little_from_end_to_end_is_unaffected(change: float, verdic
     assert (finding.effect, finding.verdict(*finding.p_values)) == (pytest.approx(change), verdict)
 
 
-def test_what_is_perfect_in_every_seed_is_held_where_equal_values_count():
-    perfect = effects([[1.0] * 4, [1.0] * 4])
-    assert every_cell(perfect, "greater", 0.99).verdict(None) == "undecided"
-    finding = every_cell(perfect, "greater", 0.99, equal_counts=True)
-    assert finding.verdict(*finding.p_values) == "held"
-    one_off = every_cell(effects([[1.0] * 4, [0.9] * 4]), "greater", 0.99, equal_counts=True)
+def counted(values: object, samples: float, reference: object = None) -> Effects:
+    """Accuracies that are shares of so many samples, or their differences from a reference's."""
+    own = effects(values)
+    frame = own.frame.assign(share=own.frame["effect"], of=samples)
+    if reference is not None:
+        other = effects(reference).frame["effect"]
+        frame = frame.assign(reference_share=other, reference_of=samples, effect=frame["effect"] - other)
+    return Effects(frame, own.strata)
+
+
+def test_what_is_perfect_in_every_seed_is_held_by_how_many_samples_it_is_perfect_of():
+    few, many = (every_cell(counted([[1.0] * 4, [1.0] * 4], of), "greater", 0.99) for of in (20, 2000))
+    assert (few.verdict(*few.p_values), many.verdict(*many.p_values)) == ("undecided", "held")
+    one_off = every_cell(counted([[1.0] * 4, [0.9] * 4], 2000), "greater", 0.99)
     assert one_off.verdict(*one_off.p_values) == "not held"
+
+
+def test_all_against_nothing_on_all_seeds_is_a_finding_and_so_is_no_difference_on_any():
+    all_or_nothing = above(counted([[1.0] * 5], 144, [[0.0] * 5]), "greater")
+    assert all_or_nothing.verdict(*all_or_nothing.p_values) == "held"
+    assert all_or_nothing.low > 0.97
+    same = above(counted([[1.0] * 5], 144, [[1.0] * 5]), "greater", size=(0.025, 0.035))
+    assert (same.effect, same.verdict(*same.p_values)) == (0.0, "not held")
+    assert -0.02 < same.low < 0 < same.high < 0.02
+
+
+def test_what_does_not_change_on_any_seed_is_unaffected():
+    for change, verdict in ((0.0, "held"), (-0.3, "not held")):
+        finding = unaffected(counted([[0.95] * 4, [0.95] * 4, [0.95 + change] * 4], 1000), "k", 0.05)
+        assert (finding.effect, finding.verdict(*finding.p_values)) == (pytest.approx(change), verdict)
 
 
 def test_of_intervals_each_is_asked_for_where_each_is_claimed():
@@ -355,7 +377,7 @@ def test_models_of_one_d_are_no_units_and_its_cells_are():
     table = np.random.default_rng(4).normal(0.1, 0.02, size=(4, 1, 16))
     finding = above(of_models(table), "greater")
     assert (finding.n, finding.p) == (4, pytest.approx(above(effects([table.mean(axis=(1, 2))]), "greater").p))
-    assert "n counts cells, for their models share 1 D'" in finding.notes
+    assert "n counts cells, and all is conditional on their one D'" in finding.notes
     alone = every_cell(of_models(table[:1]), "greater")
     assert (alone.n, alone.verdict(*alone.p_values)) == (1, "undecided")
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis.metrics import METRICS
-from analysis.statistics.paired import PairedTest, compare, holm, paired_test
+from analysis.metrics import METRICS, select_metrics
+from analysis.statistics.paired import PairedTest, compare, holm, paired_test, units_note
 from study.errors import BadInputError
 from study.trial import Trial
 from tests.analysis.conftest import DIVERGED, Outcome, frame, grid
@@ -396,9 +396,48 @@ def test_what_can_not_be_compared_is_refused_naming_the_nearest(factor: str, ref
 
 
 def test_models_that_are_one_anothers_shadows_are_one_unit_of_an_attack():
-    trials = grid(k=0.1, norm=("batch", "none"), protocol="splits", models=6, seed=(0, 1, 2))
-    members = frame(trials).loc[lambda rows: rows.index.repeat(6)].reset_index(drop=True)
-    members["model"] = members.groupby(["norm", "seed"]).cumcount()
+    members = on_halves(3)
     members["mia_auc"] += 0.01 * members["model"]
     table = compare(members, "norm")
-    assert (of(table, "mia_auc")["n"], of(table, "test_acc")["n"]) == (3, 18)
+    assert (of(table, "mia_auc")["n"], of(table, "test_acc")["n"]) == (3, 3)
+    assert units_note(members) == ["a seed counts with the mean over its models, which share its D'."]
+
+
+def on_halves(seeds: int) -> pd.DataFrame:
+    """Six models on halves of the D' of each seed, in both arms."""
+    trials = grid(k=0.1, norm=("batch", "none"), protocol="splits", models=6, seed=range(seeds))
+    members = frame(trials).loc[lambda rows: rows.index.repeat(6)].reset_index(drop=True)
+    return members.assign(model=members.groupby(["norm", "seed"]).cumcount())
+
+
+def test_of_one_d_alone_the_models_count_and_it_is_said():
+    members = on_halves(1)
+    members["test_acc"] += 0.01 * members["model"] * (members["norm"] == "batch")
+    table = compare(members, "norm")
+    assert (of(table, "mia_auc")["n"], of(table, "test_acc")["n"]) == (1, 6)
+    assert "all is conditional on it" in units_note(members)[0]
+    assert units_note(frame(GRID, planted)) == []
+
+
+def test_where_arms_differ_by_their_d_alone_one_test_in_twenty_finds_a_difference():
+    """A set D' shifts all of its models: as pairs of their own they find one in five of these."""
+    draws, seeds, generator = 200, 3, np.random.default_rng(0)
+    members = on_halves(seeds)
+    batch = (members["norm"] == "batch").to_numpy()
+    found = 0
+    for _ in range(draws):
+        of_set, of_model = generator.normal(size=seeds), generator.normal(size=len(members))
+        noise = 0.5 + 0.01 * (of_set[members["seed"]] + of_model)
+        drawn = members.assign(clean_acc=np.where(batch, noise, 0.5))
+        table = compare(drawn, "norm", alternative="two-sided", metrics=select_metrics(["clean_acc"]))
+        found += table["p"].iloc[0] < 0.05
+    assert found <= stats.binom.ppf(0.995, draws, 0.05)
+
+
+def test_all_against_nothing_on_all_seeds_has_a_p_and_so_have_equal_arms():
+    members = frame(grid(k=0.1, norm=("batch", "none"), seed=range(5))).assign(n_out=144)
+    for none, likely in ((0.0, False), (1.0, True)):
+        arms = members.assign(mem_acc=np.where(members["norm"] == "batch", 1.0, none))
+        row = of(compare(arms, "norm", alternative="two-sided"))
+        assert (row["difference"], row["p"] > 0.9, row["p"] < 1e-6) == (1.0 - none, likely, not likely)
+        assert row["low"] <= row["difference"] <= row["high"]
