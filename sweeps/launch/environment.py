@@ -17,6 +17,8 @@ RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": os.environ.get("RAY_USAGE_STATS_ENABLED", "0"),
+    # With Ray's own 15, workers hardly get a core where anything else runs; Ray adds it to that of this process.
+    "RAY_worker_niceness": os.environ.get("RAY_worker_niceness", "0"),  # noqa: SIM112 (as Ray spells it)
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Ctrl-C must reach this process, which stops the run and says how to go on.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",

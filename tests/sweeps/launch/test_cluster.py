@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from sweeps.interrupt import CtrlC
 from sweeps.launch import cluster as cluster_module
 from sweeps.launch.cluster import connect
 from sweeps.launch.launch import Cluster
+from sweeps.launch.schedule import schedule
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,7 @@ from pathlib import Path
 from sweeps.launch import cluster
 from sweeps.launch.launch import Cluster
 from sweeps.launch.schedule import schedule
+from sweeps.launch.schedule import schedule
 
 def environment(task, report):
     return {"started": Path("/proc/self/environ").read_text().split(chr(0))}
@@ -104,6 +107,16 @@ with cluster.connect(Cluster(sys.argv[1], 1, "cpu")) as pool:
     address = ray.get_runtime_context().gcs_address
     done = subprocess.run([sys.executable, "-c", script, address], capture_output=True, text=True, check=False)
     assert done.stdout.split("\n")[-2:] == ["True", ""], done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_workers_are_as_nice_as_the_launch(pool):
+    assert schedule([{}], report_niceness, pool, lambda *_: None).results[0]["niceness"] == os.nice(0)
+
+
+def report_niceness(task, report):
+    return {"niceness": os.nice(0)}
 
 
 def test_a_cluster_that_is_not_there_is_one_clear_sentence():
