@@ -90,12 +90,13 @@ def run(
             records_to.checkpoints(sweep) if records_to else None,
             keep=records_to.weights(sweep).keep if records_to else None,
         )
+        if records_to:  # before anything is printed, which may fail
+            records_to.write(sweep, trial.id, records.tables)
+            records_to.checkpoints(sweep).drop(trial.id)
     print_table(_members_table(records.members))
     first = records.members[0]
     console.print(f"trained as {first['backend']}, {first['pack']} at once")
     if records_to:
-        records_to.write(sweep, trial.id, records.tables)
-        records_to.checkpoints(sweep).drop(trial.id)
         console.print(f"records: {records_to.below(sweep)}", soft_wrap=True)
 
 
@@ -188,11 +189,11 @@ def bench(
         for done, workload in enumerate(chosen):
             show(done / len(chosen), workload.architecture)
             races.append(benchmark.race(workload, where, seconds, rounds))
+            if json_file:
+                figures = {"device": device_name(where), "races": [race.figures() for race in races]}
+                json_file.write_text(json.dumps(figures, indent=1) + "\n")
             print_table(_race_table(races[-1]))
         show(1.0)
-    if json_file:
-        figures = {"device": device_name(where), "races": [race.figures() for race in races]}
-        json_file.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def _one_trial(assignments: list[str]) -> Trial:

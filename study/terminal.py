@@ -1,10 +1,12 @@
 """The command lines' shared parts: options, errors in one sentence, tables, and progress with an ETA."""
 
+import codecs
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from threading import Event, Lock, Thread
 from typing import Annotated, NoReturn, Self
 
@@ -58,6 +60,7 @@ def main(app: typer.Typer, name: str) -> None:
 
     One that is stopped ends with 128 and the number of the signal, as in a shell.
     """
+    _show_what_can_be_shown()
     handled = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if handled:
         signal.signal(signal.SIGTERM, _exit)
@@ -81,6 +84,27 @@ def main(app: typer.Typer, name: str) -> None:
     finally:
         if handled:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+SPELLED = {"γ": "gamma", "σ": "sigma", "±": "+-", "×": "x", "≤": "<=", "≥": ">=", "≠": "!=", "…": "...", "–": "-"}
+"""How a terminal that lacks a symbol shows it; a letter that it lacks is shown by its number."""
+
+
+def _show_what_can_be_shown() -> None:
+    """Have a terminal of ASCII or Latin-1 spell what it can't show: it must not end a command."""
+    codecs.register_error("spelled", _spell)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="spelled")
+
+
+def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Spell the characters that could not be encoded."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    spelled = (SPELLED.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in letters)
+    return "".join(spelled), error.end
 
 
 def _exit(number: int, _: object) -> NoReturn:

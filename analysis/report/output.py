@@ -171,7 +171,7 @@ def _latex(table: Table) -> str:
     """Return the table as a `table` environment; the preamble needs booktabs."""
     headers: dict[object, str] = dict(enumerate(map(_escape_latex, table.headers)))
     cells = pd.DataFrame(table.cells, columns=range(len(headers)), dtype=object)  # two headers may be equal
-    style = cells.style.hide(axis="index").format(str, escape="latex")
+    style = cells.style.hide(axis="index").format(lambda cell: _escape_latex(str(cell)))
     style = style.map(lambda cell: "textbf:--rwrap;" if isinstance(cell, Best) else "")
     style = style.format_index(headers.__getitem__, axis=1)
     text: str = style.to_latex(
@@ -184,9 +184,20 @@ def _latex(table: Table) -> str:
     return re.sub(r"(?<![\w.\-])-(?=\d)", "$-$", text.translate(SYMBOLS))
 
 
+ESCAPED = str.maketrans(
+    {
+        **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
+)
+"""How LaTeX is told to print the characters that are commands to it."""
+
+
 def _escape_latex(text: str) -> str:
-    """Escape the characters that titles and headers may have, as pandas escapes those of cells."""
-    return re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", r"\textbackslash ")).replace("^", r"\textasciicircum ")
+    """Escape the characters that are commands to LaTeX."""
+    return text.translate(ESCAPED)
 
 
 def _csv(tables: Sequence[Table]) -> str:

@@ -30,6 +30,10 @@ NO_NODE_TYPE = {
     "cuda": "no node that the cluster has or can start has both a GPU and a CPU for a worker",
 }
 """What is said where a cluster can't grow to what is asked for, by device."""
+LONGEST_SOCKET = 107
+"""The most bytes of the name of a socket, on Linux."""
+SOCKET = "/ray/session_2026-01-01_00-00-00_000000_{process}/sockets/plasma_store"
+"""The longest name of a socket that Ray makes in the temporary folder."""
 OBJECT_STORE_BYTES = 100 * 2**20
 """Nothing is kept in Ray's object store, which would otherwise reserve a third of the memory."""
 STORE_ENVIRONMENT = (
@@ -80,6 +84,7 @@ def connect(
     ray_internals.keep_out_of_logs(STORE_ENVIRONMENT)
     if cluster.address == "local":
         _check_device(cluster.device)
+        _check_temporary_folder()
         settings: dict[str, Any] = {
             "num_cpus": cluster.workers,
             "include_dashboard": False,
@@ -238,6 +243,22 @@ def _check_device(device: str) -> None:
 
         if not torch.cuda.is_available():
             raise BadInputError("there is no cuda device here; --device cpu always works.")
+
+
+def _check_temporary_folder() -> None:
+    """Refuse a temporary folder with so long a name that Ray can't make its sockets below it.
+
+    Raises:
+        BadInputError: its name is too long.
+    """
+    variable = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+    folder = os.environ.get(variable, "/tmp").rstrip("/")
+    most = LONGEST_SOCKET - len(SOCKET.format(process=os.getpid()))
+    if (length := len(os.fsencode(folder))) > most:
+        raise BadInputError(
+            f"{variable} names a folder of {length} bytes, {folder!r}, and the sockets that Ray makes below it leave "
+            f"room for {most}: set {variable} to a shorter one, as in {variable}=/tmp."
+        )
 
 
 def _check_reachable(address: str) -> None:

@@ -210,6 +210,20 @@ def test_run_has_the_environment_of_a_worker_from_its_start_and_stops_at_once(tm
     assert (running.returncode, errors) == (128 + number, said)
 
 
+def test_a_record_is_written_before_anything_that_a_terminal_may_not_show(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "study", "run", *QUICK, "norm=none", "--device", "cpu", "--results", "kept"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "gamma/sigma" in done.stdout
+    assert list((tmp_path / "kept" / "trials" / "members").glob("*.parquet"))
+
+
 # A command that can't
 
 

@@ -1,7 +1,9 @@
+import os
 import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.table import Table
@@ -111,3 +113,23 @@ def test_on_a_pipe_progress_is_a_line_now_and_then_for_each_task_until_it_is_don
     # A task that is done has one last line, one that is not has its last state.
     assert [line.partition(";")[0] for line in lines].count("first: 100%, 1 done, 3 missing") == 1
     assert lines[-1].startswith("second: 0%; ")
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", "+-"), ("latin-1", "±"), ("utf-8", "±")])
+def test_a_terminal_spells_what_it_cannot_show(encoding, shown):
+    code = (
+        "from study.terminal import application, console, main, print_table; from rich.table import Table\n"
+        "app = application('x')\n"
+        "@app.command()\n"
+        "def go():\n"
+        "    table = Table('γ/σ', '结果'); table.add_row('1 ± 2', 'é'); print_table(table)\n"
+        "    console.print('γ ± 结'); print('γ ± 结')\n"
+        "main(app, 'x')\n"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    said = done.stdout.decode(encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert f"1 {shown} 2" in said
+    letters = "γ", "结" if encoding == "utf-8" else r"\u7ed3"
+    assert said.splitlines()[-1] == f"{letters[0] if encoding == 'utf-8' else 'gamma'} {shown} {letters[1]}"

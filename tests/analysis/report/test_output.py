@@ -52,6 +52,16 @@ def test_what_is_special_in_a_format_is_escaped():
     assert r"**a\_b \| 5%**" in markdown
 
 
+def test_whatever_is_a_command_to_latex_is_printed_in_cells_headers_and_captions():
+    marks = r"~ _ % & # { } \\ ^ $ a-b"
+    shown = Table(marks, pd.DataFrame({"x": [1]}), [marks], ["x"], notes=[marks])
+    shown.add_row(marks, Best(marks))
+    latex = render([shown], "latex")
+    one = r"\textasciitilde{} \_ \% \& \# \{ \} \textbackslash{}\textbackslash{} \textasciicircum{} \$ a-b"
+    assert latex.count(one) == 5
+    assert rf"{one} & \textbf{{{one}}} \\" in latex
+
+
 def test_json_has_null_for_whatever_is_no_number():
     data = pd.DataFrame({"x": [1.5, float("nan"), float("inf")], "n": pd.array([1, None, 2], "Int64")})
     (found,) = json.loads(render([Table("t", data, [], ["x"])], "json"))

@@ -119,6 +119,15 @@ def report_niceness(task, report):
     return {"niceness": os.nice(0)}
 
 
+@pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
+def test_a_temporary_folder_with_too_long_a_name_is_refused_before_ray_starts(variable, monkeypatch):
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was started"))
+    monkeypatch.setenv(variable, "/tmp/" + "é" * 50)
+    said = f"{variable} names a folder of 105 bytes, .* leave room for 4.: set {variable} to a shorter one, as in"
+    with pytest.raises(BadInputError, match=said), connect(Cluster("local", 1, "cpu")):
+        pass
+
+
 def test_a_cluster_that_is_not_there_is_one_clear_sentence():
     with pytest.raises(BadInputError, match=r"no Ray cluster at '127\.0\.0\.1:9'"), connect(Cluster("127.0.0.1:9")):
         pass
