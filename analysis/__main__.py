@@ -116,7 +116,7 @@ def tabulate(
 
 def _effects(loaded: Loaded, metrics: Sequence[Metric]) -> Table:
     """Return the table of marginal effects."""
-    from analysis.statistics.factorial import effects  # statsmodels' mixed models take a second to import
+    from analysis.statistics.factorial import effects
 
     estimated, notes = effects(loaded.members, metrics)
     table = tables.effects_table(estimated, f"{loaded.sweep}: marginal effects, and interactions with the norm")
@@ -424,7 +424,7 @@ def audit_statistics(
 
     Example: python -m analysis audit-statistics --question attacks --question units --format markdown --out audit.md
     """
-    from analysis.simulations.audit import audit  # statsmodels' mixed models take a second to import
+    from analysis.simulations.audit import audit
 
     output = Output(form, out)
     with ProgressDisplay(on=output.messages()) as display:

@@ -1,11 +1,11 @@
 """The effect of each setting over the whole factorial, and how much it differs under another norm.
 
-A linear model has every axis as a category and every interaction of an axis with the norm. Its intercept is random over
-seeds, which all cells share. The intervals take the residual of a member as independent: they speak of the grid's
-average, and are narrower than those of `paired.compare`, which ask how much the effect varies from seed to seed.
+A linear model has every axis as a category and every interaction of an axis with the norm. All of its coefficients are
+random over seeds, which all cells share: effects vary from seed to seed, and so the seed is the unit. The model is
+fitted to each seed by itself (Swamy 1970), and an effect has the mean over seeds and Student's t. In a balanced grid
+that is the mixed model with a random slope for every column, and its exact test.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,37 +14,36 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.regression.linear_model import OLS
-from statsmodels.regression.mixed_linear_model import MixedLM
 
 from analysis.cells import varying_settings, where_active
 from analysis.metrics import METRICS, Metric
 from analysis.statistics.paired import CONFIDENCE, holm, reference_level
 from study.errors import BadInputError
+from study.settings import format_value
 
 Floats = NDArray[np.float64]
 Place = tuple[Any, ...]
 """The name of a column of the design: the axis and its level, and for an interaction the norm too."""
 
-BOUNDARY = 1e-3
-"""The seeds' variance over the residual's below which it counts as 0, which the optimizer only comes close to."""
+LIKELY = 0.05
+"""The p-value below which members are taken to be lost at a level more often than elsewhere."""
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A fitted linear model.
+class Fits:
+    """The linear model as it is fitted to each seed by itself, or to all members where there is one seed.
 
     Attributes:
-        coefficients: the coefficients, float64 [C].
-        covariance: their covariance, float64 [C, C].
-        freedom: the degrees of freedom of their t; 0 where there is no spread to test against.
-        why: the reason why it is least squares rather than the mixed model; empty where it is the mixed model.
+        coefficients: the coefficients of each seed, float64 [S, C].
+        told: the projection onto the contrasts that a seed's members can tell from others, float64 [S, C, C].
+        covariance: their covariance from what the model leaves, float64 [C, C], of one seed; else None.
+        freedom: the degrees of freedom of that; 0 where nothing is left.
     """
 
     coefficients: Floats
-    covariance: Floats
-    freedom: int
-    why: str = ""
+    told: Floats
+    covariance: Floats | None = None
+    freedom: int = 0
 
 
 def effects(members: pd.DataFrame, metrics: Sequence[Metric] = METRICS) -> tuple[pd.DataFrame, list[str]]:
@@ -59,7 +58,7 @@ def effects(members: pd.DataFrame, metrics: Sequence[Metric] = METRICS) -> tuple
         `reference`; `norm` and `norm_reference` of an interaction, which is how much greater the effect is with the
         one norm than with the other; `effect` with its 95% interval `low` to `high`; `p`, two-sided, and `p_holm` over
         all rows; `n` and `excluded` members. An effect that the grid can't tell from others is missing, as are
-        intervals where there is no residual.
+        intervals where seeds don't differ, or less than two tell the effect.
 
     Raises:
         BadInputError: no setting has two levels.
@@ -73,11 +72,18 @@ def effects(members: pd.DataFrame, metrics: Sequence[Metric] = METRICS) -> tuple
         counts = {"n": len(usable), "excluded": int((members["status"] != "ok").sum())}
         design = Design(usable)
         fitted = fit(usable[metric.column].to_numpy(float), design.columns, usable["seed"].to_numpy())
-        notes += [f"{metric.label}: {note}" for note in [fitted.why, *design.notes] if note]
-        for labels, contrast in design.contrasts():
-            rows.append({"metric": metric.column, **labels, **_contrast_test(fitted, contrast, design), **counts})
+        seeds = len(fitted.coefficients)
+        tested = [(labels, *_contrast_test(fitted, contrast, design)) for labels, contrast in design.contrasts()]
+        fewest = min(told for _, _, told in tested)
+        why = "there is one seed, so that intervals are conditional on it." if seeds == 1 else ""
+        why = f"some effects are told by {fewest} of {seeds} seeds." if fewest < seeds else why
+        if all(np.isnan(test["low"]) and not np.isnan(test["effect"]) for _, test, _ in tested):
+            why = "nothing is left to chance, so no interval."
+        notes += [f"{metric.label}: {note}" for note in [why, *design.notes] if note]
+        rows += [{"metric": metric.column, **labels, **test, **counts} for labels, test, _ in tested]
     if not rows:
         raise BadInputError("there is no setting with two levels that have results, so there is no effect to estimate.")
+    notes += losses_note(members)
     table = pd.DataFrame(rows)
     table.insert(list(table.columns).index("p") + 1, "p_holm", holm(table["p"]))
     return table, notes
@@ -180,54 +186,86 @@ def _independent(points: Floats) -> list[int]:
     return kept
 
 
-def fit(values: Floats, columns: Floats, seeds: NDArray[Any]) -> Fit:
-    """Fit the mixed model by restricted maximum likelihood, or least squares where seeds make no difference.
+def fit(values: Floats, columns: Floats, seeds: NDArray[Any]) -> Fits:
+    """Fit the model to each seed by itself by least squares.
 
     Args:
         values: the values of the metric, float64 [N].
-        columns: the design, float64 [N, C], linearly independent.
+        columns: the design, float64 [N, C].
         seeds: the seed of each value, int64 [N].
     """
-    plain = OLS(values, columns).fit()
-    freedom = len(values) - columns.shape[1]
-    if freedom < 1 or plain.ssr <= 1e-20 * max(1.0, float(values @ values)):
-        return Fit(plain.params, np.zeros_like(columns.T @ columns), 0, "nothing is left to chance, so no interval.")
-    least = Fit(plain.params, plain.cov_params(), freedom)
-    groups = len(np.unique(seeds))
-    if groups < 2:
-        return _least_squares_because(least, "there is one seed.")
-    if freedom <= groups - 1:
-        return _least_squares_because(least, "there are too few members for a random intercept.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of a variance at its boundary, which is handled below
-        try:
-            mixed = MixedLM(values, columns, groups=seeds).fit(reml=True)
-        except (np.linalg.LinAlgError, ValueError):
-            return _least_squares_because(least, "the mixed model is singular.")
-    variance = float(np.asarray(mixed.cov_re)[0, 0])
-    if not mixed.converged:
-        return _least_squares_because(least, "the mixed model did not converge.")
-    if not variance > BOUNDARY * mixed.scale:
-        return _least_squares_because(least, "the seeds' variance is next to zero.")
-    count = columns.shape[1]
-    covariance = np.asarray(mixed.cov_params())[:count, :count]
-    return Fit(np.asarray(mixed.fe_params), covariance, freedom - (groups - 1))
+    coefficients, told = [], []
+    for seed in np.unique(seeds):
+        own = columns[seeds == seed]
+        inverse = np.linalg.pinv(own)
+        coefficients.append(inverse @ values[seeds == seed])
+        told.append(inverse @ own)
+    if len(told) > 1:
+        return Fits(np.stack(coefficients), np.stack(told))
+    rest = values - columns @ coefficients[0]
+    freedom = len(values) - int(np.linalg.matrix_rank(columns))
+    spread = float(rest @ rest)
+    if freedom < 1 or spread <= 1e-20 * max(1.0, float(values @ values)):
+        return Fits(np.stack(coefficients), np.stack(told))
+    covariance = np.linalg.pinv(columns.T @ columns) * spread / freedom
+    return Fits(np.stack(coefficients), np.stack(told), covariance, freedom)
 
 
-def _least_squares_because(least: Fit, why: str) -> Fit:
-    """Return the fit by least squares with the reason for it."""
-    return Fit(least.coefficients, least.covariance, least.freedom, f"least squares without a random intercept: {why}")
+def _contrast_test(fitted: Fits, contrast: Floats, design: Design) -> tuple[dict[str, float], int]:
+    """Return an effect with its interval and p-value, and how many seeds tell it.
 
-
-def _contrast_test(fitted: Fit, contrast: Floats, design: Design) -> dict[str, float]:
-    """Return an effect with its interval and p-value; all are missing where the grid can't tell it from others."""
-    if not np.allclose(contrast @ design.estimable, contrast, atol=1e-8):
-        return dict.fromkeys(("effect", "low", "high", "p"), np.nan)
+    All numbers are missing where the grid can't tell the effect from others.
+    """
     weights = contrast[design.kept]
-    effect = float(weights @ fitted.coefficients)
-    error = float(np.sqrt(weights @ fitted.covariance @ weights))
-    if fitted.freedom < 1 or not error > 0:
-        return {"effect": effect, "low": np.nan, "high": np.nan, "p": np.nan}
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, fitted.freedom) * error
-    p = 2 * stats.t.sf(abs(effect) / error, fitted.freedom)
-    return {"effect": effect, "low": effect - reach, "high": effect + reach, "p": float(p)}
+    told = np.array([np.allclose(weights @ of_seed, weights, atol=1e-8) for of_seed in fitted.told])
+    seeds = len(told)
+    if not np.allclose(contrast @ design.estimable, contrast, atol=1e-8):
+        return dict.fromkeys(("effect", "low", "high", "p"), np.nan), seeds
+    of_seeds = fitted.coefficients[told] @ weights
+    count = len(of_seeds)
+    effect = float(of_seeds.mean()) if count else np.nan
+    error, freedom = 0.0, fitted.freedom
+    if fitted.covariance is not None:
+        error = float(np.sqrt(weights @ fitted.covariance @ weights))
+    elif count > 1:
+        error, freedom = float(of_seeds.std(ddof=1)) / np.sqrt(count), count - 1
+    if not error > 1e-12 * max(1.0, abs(effect)):
+        return {"effect": effect, "low": np.nan, "high": np.nan, "p": np.nan}, count
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error
+    p = 2 * stats.t.sf(abs(effect) / error, freedom)
+    return {"effect": effect, "low": effect - reach, "high": effect + reach, "p": float(p)}, count
+
+
+def losses_note(members: pd.DataFrame) -> list[str]:
+    """Return a sentence where members are lost at a level, or at one with a norm, more often than elsewhere.
+
+    Each is held against all other members by Fisher's exact test, and the smallest p-value counts, times the number of
+    tests. What is left is then no fair sample, and its effects may be off whatever their intervals say.
+    """
+    lost = (members["status"] != "ok").to_numpy()
+    if not lost.any() or lost.all():
+        return []
+    levels = {
+        f"{name}={format_value(level)}": (members[name] == level).to_numpy()
+        for name in varying_settings(members)
+        for level in where_active(members, name)[name].unique()
+    }
+    norms = [place for place in levels if place.startswith("norm=")]
+    others = [place for place in levels if place not in norms]
+    levels |= {f"{norm} {other}": levels[norm] & levels[other] for norm in norms for other in others}
+    p_values = {
+        place: stats.fisher_exact(
+            [[(lost & here).sum(), (~lost & here).sum()], [(lost & ~here).sum(), (~lost & ~here).sum()]]
+        ).pvalue
+        for place, here in levels.items()
+    }
+    if not p_values:
+        return []
+    place = min(p_values, key=lambda name: p_values[name])
+    p, here = min(1.0, len(p_values) * p_values[place]), levels[place]
+    if p >= LIKELY:
+        return []
+    return [
+        f"{(lost & here).sum()} of {here.sum()} members are lost at {place}, and {(lost & ~here).sum()} of "
+        f"{(~here).sum()} elsewhere (p {p:.2g}): losses depend on the level, and effects may be off by what was lost."
+    ]
