@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from study.data import files
 from study.errors import BadInputError, unknown
 from study.record.results import Results
 from study.record.schema import SCHEMAS, TABLES
@@ -77,6 +78,8 @@ def run(
     if records_to:
         records_to.check_writable()
     console.print(f"trial {trial.id}: {trial}")
+    for line in files.describe([trial.dataset], [trial.ood]):
+        console.print(line, soft_wrap=True)
 
     from study import run as methods  # torch is imported only when something is trained
 

@@ -18,6 +18,7 @@ from sweeps.console import (
     format_hours,
     in_common,
     packing_printer,
+    print_folders,
     print_tuning_summary,
     print_uncompacted,
     quarantine_damaged,
@@ -108,6 +109,7 @@ def plan(
     planned = _planned(name, scale, overrides, fraction)
     state, known = planned.state(where), estimate.Known.of(planned.trials, where, teraflops)
     console.print(f"{planned.sweep} at {scale} scale: {in_common(planned.trials)}", soft_wrap=True)
+    print_folders(planned.trials)
     print_table(trials_table(state, None if show_all else PLAN_ROWS, lambda trial: known.seconds(trial)[0]))
     console.print(f"{size(planned.trials)}: {state}")
     if state.missing:

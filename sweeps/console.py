@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.table import Table
 
+from study.data import files
 from study.record.results import Results
 from study.settings import SETTINGS, format_value
 from study.terminal import ProgressDisplay, console, doing, format_duration, print_table
@@ -37,6 +38,16 @@ def quarantine_damaged(results: Results, sweep: str) -> None:
     """Put aside the shards that can't be read, so that their trials are run again, and say which."""
     for trial in sorted(results.quarantine_damaged(sweep)):
         console.print(f"  damaged, and set aside: {trial}")
+
+
+def print_folders(trials: Sequence[Trial]) -> None:
+    """Say of each folder of the user's own that trials take images from what it holds, and what of it is taken.
+
+    Raises:
+        BadInputError: one is not what its kind promises.
+    """
+    for line in files.describe((trial.dataset for trial in trials), (trial.ood for trial in trials)):
+        console.print(line, soft_wrap=True)
 
 
 def run_and_report(
@@ -114,6 +125,7 @@ def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> st
     from sweeps.launch.trials import run_trials
 
     callbacks = _loggers(loggers, launch.results)
+    print_folders(launch.trials)
     with doing("reading the data, and timing what it takes"):
         ahead = preflight(launch)
     console.print(f"about to run {size(launch.trials)}: {in_common(launch.trials)}: {ahead.time}", soft_wrap=True)
@@ -153,6 +165,7 @@ def run_tunings(tunings: Sequence["Tuning"], launch: Launch, loggers: Sequence[L
         return
     callbacks = _loggers(loggers, launch.results)
     unique = tuple({trial.id: trial for trial in remaining}.values())
+    print_folders(unique)
     with doing("reading the data, and timing what it takes"):
         ahead = preflight(replace(launch, trials=remaining, planned=unique), len(stages))
     console.print(f"about to run {size(remaining)}: {in_common(remaining)}: {ahead.time}", soft_wrap=True)

@@ -2,6 +2,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from study.settings import SETTINGS
 from study.trial import Trial
 from study.worker import ENVIRONMENT
 from tests.patience import wait_for
+from tests.study.data.sources import write_images
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("epochs=1", "k=0.1", "batch_size=128")
@@ -274,6 +276,24 @@ def test_a_dataset_folder_with_odd_characters_is_named_as_it_is(refusal, tmp_pat
     folder.mkdir(parents=True)
     (folder / "train-0.parquet").write_bytes(b"no Parquet")
     assert f"'{folder}' holds no test-*.parquet" in refusal("run", f"dataset=parquet:{folder}", "epochs=1")
+
+
+def test_a_dataset_of_one_class_is_refused_before_training(refusal, tmp_path):
+    for path in write_images(tmp_path / "cats").glob("*/dog"):
+        shutil.rmtree(path)
+    message = refusal("run", f"dataset=imagefolder:{tmp_path / 'cats'}", "epochs=1000000", "--device", "cpu")
+    assert "cats has a single class; a classifier needs two or more." in message
+
+
+def test_what_a_dataset_folder_holds_is_said_before_training(tmp_path, capfd, monkeypatch):
+    folder = write_images(tmp_path / "pets")
+    monkeypatch.delitem(sys.modules, "study.__main__", raising=False)
+    monkeypatch.setattr("study.run.run", lambda *_, **__: sys.exit(7))
+    monkeypatch.setattr(sys, "argv", ["study", "run", f"dataset=imagefolder:{folder}", "--device", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("study", run_name="__main__")
+    assert ended.value.code == 7
+    assert ": 4 training images in train and 4 test images in test, 2 classes (cat, dog); " in capfd.readouterr().out
 
 
 def test_results_that_can_not_be_written_are_refused_before_training(refusal, tmp_path):

@@ -1,6 +1,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import app as analysis_app
+from study.data import folders
 from study.record import schema
 from study.record.results import Results
 from study.record.rows import failed
@@ -29,6 +31,7 @@ from sweeps.sweep import Scale, Sweep, product
 from sweeps.tuning import space
 from tests.patience import wait_for, wait_for_end
 from tests.ray_runs import ROOT, TINY, Command, command, ray_head
+from tests.study.data.sources import write_images
 
 PROVENANCE = ["seconds", "started", "git_commit", "git_dirty", "versions"]
 
@@ -51,6 +54,61 @@ def test_a_plan_shows_every_trial_and_writes_nothing(sweeps: Command, tmp_path: 
     assert "core-hours" in done.stdout
     assert "6 trials, 30 members: 0 done, 6 missing" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def faultless(folder: Path) -> str:
+    """A dataset of two classes beside whose images lies another file."""
+    write_images(folder)
+    (folder / "train" / "cat" / "notes.txt").write_text("seen in May")
+    return f"imagefolder:{folder}"
+
+
+def of_one_class(folder: Path) -> str:
+    for path in write_images(folder).glob("*/dog"):
+        shutil.rmtree(path)
+    return f"imagefolder:{folder}"
+
+
+def said(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """What a command prints that does what it should."""
+    monkeypatch.setattr(sys, "argv", ["sweeps", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main(app, "python -m sweeps")
+    assert not ended.value.code
+    return capfd.readouterr().out
+
+
+def test_a_plan_says_what_a_folder_holds_what_is_taken_and_what_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    dataset = faultless(tmp_path / "pets")
+    axes = ["--set", f"dataset={dataset}", "--results", str(tmp_path / "none")]
+    told = said(capfd, monkeypatch, "plan", "quickstart", *axes)
+    (line,) = [line for line in told.splitlines() if line.startswith("imagefolder:")]
+    assert line == (
+        f"{folders.identity(dataset)}: 4 training images in train and 4 test images in test, 2 classes (cat, dog); "
+        "classes in the order of their folders' names; skipped: train/cat/notes.txt"
+    )
+
+
+def test_a_plan_says_what_a_folder_of_other_images_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """It may have a single class, for its labels are of no account."""
+    ood = of_one_class(tmp_path / "cats")
+    axes = [part for axis in ("corruption=ood", f"ood={ood}") for part in ("--set", axis)]
+    told = said(capfd, monkeypatch, "plan", "quickstart", *axes, "--results", str(tmp_path / "none"))
+    assert f"{folders.identity(ood)}: 2 training images" in told
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_dataset_of_one_class_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: str
+):
+    axes = ["--set", f"dataset={of_one_class(tmp_path / 'cats')}", "--results", str(tmp_path / "results")]
+    assert "cats has a single class; a classifier needs two or more." in refused(
+        capfd, monkeypatch, app, command, "quickstart", *axes
+    )
 
 
 def test_a_plan_says_when_so_many_workers_would_be_done(sweeps: Command, tmp_path: Path):
