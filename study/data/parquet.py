@@ -245,7 +245,7 @@ def _encoded(files: Sequence[Path], image: str) -> Iterator[tuple[str, bytes]]:
     for file in files:
         row = 0
         for batch in _batches(file, image):
-            for cell in batch.column(0).to_pylist():
+            for cell in batch.column(image).to_pylist():
                 content = cell["bytes"] if isinstance(cell, dict) else cell
                 name = f"{str(file)!r}, row {row},"
                 if content is None:
