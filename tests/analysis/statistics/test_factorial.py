@@ -114,7 +114,7 @@ def test_losses_that_depend_on_a_level_are_told_and_others_are_not():
     assert notes[-1].startswith("9 of 15 members are lost at norm=none lr=0.001, and 0 of 45 elsewhere (p 5.8e-06)")
     everywhere = diverging(4)
     assert (everywhere["status"] != "ok").sum() == 12
-    assert effects(everywhere, MEMORIZATION)[1] == []
+    assert not any("lost" in note for note in effects(everywhere, MEMORIZATION)[1])
 
 
 def test_of_null_effects_one_in_twenty_is_called_one_within_one_seed_too():
