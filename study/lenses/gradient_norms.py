@@ -7,11 +7,13 @@ the gradient at its output, and from these two follows the norm of each sample's
 (`study.lenses.ghost_norms`).
 
 Whether that is exact for a network is tried rather than believed: see `check_exact`. Where it isn't, `torch.func`
-computes each sample's whole gradient, which is exact for every network that it can run, and slower.
+computes each sample's whole gradient, which is slower, and if that isn't exact either, so do batches of one, which are
+slower by far.
 
 Members that a pack has side by side in one network go through it together, if that is exact too; any others go alone.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,7 +56,9 @@ def wanted(trial: Trial) -> bool:
 
 def check(trial: Trial, network: nn.Module, data: Dataset) -> None:  # noqa: ARG001
     """Refuse a network without exact gradient norms; see `check_exact`."""
-    check_exact(network, data.shape, data.classes)
+    if check_exact(network, data.shape, data.classes) is _by_samples:
+        name = type(network).__name__
+        print(f"gradient norms of {name} can be had sample by sample alone, which is slow.", file=sys.stderr)
 
 
 def at_end(trained: Trained) -> Measurements:
@@ -115,8 +119,8 @@ def grad_norms(
     return norms
 
 
-def check_exact(network: nn.Module, shape: tuple[int, int, int], classes: int) -> None:
-    """Refuse a network whose per-sample gradient norms can't be had exactly, before it is trained.
+def check_exact(network: nn.Module, shape: tuple[int, int, int], classes: int) -> Way:
+    """Return how a network's per-sample gradient norms are had exactly, or refuse it before it is trained.
 
     A float64 copy with slightly disturbed parameters, so that no branch is switched off by a zero, must give for two
     random images the norms that the plain loop over batches of one gives.
@@ -127,13 +131,18 @@ def check_exact(network: nn.Module, shape: tuple[int, int, int], classes: int) -
         classes: the number of logits.
 
     Raises:
-        BadInputError: a layer mixes the samples of a batch, or neither hooks nor `torch.func` give the norms.
+        BadInputError: a layer mixes the samples of a batch, or it has no trainable parameters.
     """
     pack = Single([network])
     if not pack.parameters:
         raise BadInputError(f"{type(network).__name__} has no trainable parameters, so it has no gradient norms.")
     with eval_mode(_all_networks(pack)), torch.enable_grad():
-        _exact_way(pack, shape, classes)
+        return _exact_way(pack, shape, classes)
+
+
+def can_be_vmapped(network: nn.Module, shape: tuple[int, int, int], classes: int) -> bool:
+    """Return whether `sample_gradients` are exact for a network: where all else fails, `torch.func` does too."""
+    return check_exact(network, shape, classes) is not _by_samples
 
 
 def _exact_way(pack: Pack, shape: tuple[int, ...], classes: int | None = None) -> Way:
@@ -160,7 +169,7 @@ def _exact_way(pack: Pack, shape: tuple[int, ...], classes: int | None = None) -
         raise BadInputError(f"{name} mixes the samples of a batch in eval mode, so none has a gradient of its own.")
     together = type(pack)(probes)
     together.train(False)
-    return _first_exact_way(name, together, images, labels, wanted)
+    return _first_exact_way(together, images, labels, wanted)
 
 
 def _refuse_batch_statistics(network: nn.Module) -> None:
@@ -178,22 +187,16 @@ def _noise(shape: tuple[int, ...]) -> Tensor:
     return to_float(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8), torch.float64)
 
 
-def _first_exact_way(name: str, probe: Pack, images: Tensor, labels: Tensor, wanted: Tensor) -> Way:
-    """Return the first way that finds the wanted norms, or refuse the network with the reasons why there is none."""
-    reasons = []
+def _first_exact_way(probe: Pack, images: Tensor, labels: Tensor, wanted: Tensor) -> Way:
+    """Return the first way that finds the wanted norms, batches of one if there is no other."""
     for way in (_by_layers, _by_vmap) if isinstance(probe, Single) else (_by_layers, _each_by_layers, _by_vmap):
         try:
             norms = way(probe, images, labels)
-        except Exception as error:  # the network is the user's: it may fail in any manner
-            reasons.append(str(error) if isinstance(error, _UnfitError) else reason(error))
+        except Exception:  # the network is the user's: it may fail in any manner
             continue
         if torch.allclose(norms, wanted, rtol=1e-6, atol=0, equal_nan=True):
             return way
-        reasons.append("the norms are not those of batches of one")
-    by_layers, by_vmap = reasons[-2:]
-    raise BadInputError(
-        f"exact gradient norms of single samples can't be had from {name}: {by_layers}; with torch.func: {by_vmap}."
-    )
+    return _by_samples
 
 
 def _one_by_one(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -269,6 +272,24 @@ def _from_whole_gradients(network: nn.Module, images: Tensor, labels: Tensor) ->
         squares = [direction.flatten(1).square().sum(dim=1).double() for direction in directions.values()]
         norms.append(torch.stack(squares).sum(dim=0).sqrt() * length)
     return torch.cat(norms)
+
+
+def _by_samples(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
+    """Return norms [M, N] from batches of one, one member after the other."""
+    return _member_by_member(_from_single_samples, pack, images, labels)
+
+
+def _from_single_samples(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Return norms [N] from a backward pass for each sample."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    norms = []
+    for image, label in zip(images.split(1), labels, strict=True):
+        logits = network(image)[0]
+        direction, length = _logit_gradient(logits.detach(), label)
+        gradients = torch.autograd.grad(logits, parameters, direction, allow_unused=True)
+        squares = [gradient.square().sum().double() for gradient in gradients if gradient is not None]
+        norms.append(torch.stack(squares).sum().sqrt() * length)
+    return torch.stack(norms)
 
 
 def sample_gradients(

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from study import seeds
 from study.data.corruption import Corrupted
 from study.data.dataset import Dataset, to_float
+from study.errors import BadInputError
 from study.lenses import gradient_norms
 from study.lenses.gradient_norms import grad_norms, sample_gradients
 from study.lenses.membership import score
@@ -38,8 +39,12 @@ def wanted(trial: Trial) -> bool:
 
 
 def check(trial: Trial, network: nn.Module, data: Dataset) -> None:
-    """Refuse a network without exact gradient norms; see `gradient_norms.check_exact`."""
-    gradient_norms.check(trial, network, data)
+    """Refuse a network without exact gradients of single samples; see `gradient_norms.check_exact`."""
+    if not gradient_norms.can_be_vmapped(network, data.shape, data.classes):
+        raise BadInputError(
+            f"mechanism={trial.mechanism} needs the gradients of several samples of {type(network).__name__} at once, "
+            "which torch.func gets wrong or can't compute: use mechanism=0."
+        )
 
 
 def at_start(trained: Trained) -> Measurements:

@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from study.data.dataset import Dataset
 from study.engine.pack import Single
 from study.errors import BadInputError
-from study.lenses import gradient_norms
+from study.lenses import gradient_norms, mechanism
 from study.networks import build, norms
+from study.trial import Trial
+from tests.conftest import random_split
 from tests.study.lenses.networks import (
     EXACT,
     NORMS,
@@ -64,6 +67,45 @@ OTHERWISE = {
 def test_what_hooks_would_get_wrong_has_the_norms_of_the_loop_too(build):
     gradient_norms.check_exact(build(), (1, 16, 16), 4)
     assert_exact(build(), (1, 16, 16), "_by_vmap")
+
+
+class Attending(nn.Module):
+    """Attention over the pixels that come out of a batch norm, of which torch.func gets the gradient wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(1, 8, 4, stride=4, bias=False), nn.BatchNorm2d(8)
+        self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = self.bn(self.conv(images)).flatten(2).transpose(1, 2)
+        return self.head((tokens + self.attention(tokens, tokens, tokens)[0]).mean(dim=1))
+
+
+SLOW = {
+    "attention after batch norm": Attending,
+    "a layer twice": lambda: Forked(Twice()),
+    "a weight of two layers": lambda: Forked(tied()),
+    "a weight without its layer": lambda: Forked(Uncalled()),
+    "a weight behind its layer's back": lambda: Forked(Borrowed()),
+    "an input that is overwritten": lambda: Forked(Overwritten()),
+    "a parameter beside layers": lambda: Forked(transformer()),
+}
+
+
+@pytest.mark.parametrize("build", SLOW.values(), ids=SLOW.keys())
+def test_what_nothing_else_gets_right_has_the_norms_of_the_loop_sample_by_sample(build):
+    assert gradient_norms.check_exact(build(), (1, 16, 16), 4) is gradient_norms._by_samples
+    assert_exact(build(), (1, 16, 16), "_by_samples")
+
+
+def test_that_it_is_slow_is_said_and_the_mechanism_is_refused(capsys):
+    split = random_split(8, 4, seed=0, channels=1, size=16)
+    given = Dataset(split, split, classes=4)
+    gradient_norms.check(Trial(samples="gradients"), Attending(), given)
+    assert capsys.readouterr().err == "gradient norms of Attending can be had sample by sample alone, which is slow.\n"
+    with pytest.raises(BadInputError, match=r"several samples of Attending at once, .*: use mechanism=0"):
+        mechanism.check(Trial(mechanism=2), Attending(), given)
 
 
 def test_a_branch_that_starts_at_zero_does_not_hide_what_is_behind_it():
@@ -163,15 +205,6 @@ def frozen() -> nn.Module:
 REFUSED = {
     "batch statistics": (no_running_statistics, "layer '1' has no running statistics"),
     "samples that see each other": (Mixing, "Mixing mixes the samples of a batch"),
-    "a layer twice": (
-        lambda: Forked(Twice()),
-        "layer 'inner.again' is called more than once; with torch.func: Runtime",
-    ),
-    "a weight of two layers": (lambda: Forked(tied()), "layer 'inner.3' shares a parameter with layer 'inner.1'"),
-    "a weight without its layer": (lambda: Forked(Uncalled()), "comes to the output of layer 'inner.again'"),
-    "a weight behind its layer's back": (lambda: Forked(Borrowed()), "the norms are not those of batches of one"),
-    "an input that is overwritten": (lambda: Forked(Overwritten()), "'inner.again' takes is changed in place"),
-    "a parameter beside layers": (lambda: Forked(transformer()), "layer 'inner' has parameters of its own beside"),
     "nothing to train": (frozen, "Twice has no trainable parameters"),
     "no parameters": (nn.Flatten, "Flatten has no trainable parameters"),
     "another number of classes": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(256, 5)), "has 5 logits, not 4"),
