@@ -205,6 +205,9 @@ def show_amplification(
 def attack_models(
     results: str,
     attack: Annotated[list[str] | None, typer.Option(help="An attack to show; may be repeated.")] = None,
+    shadows: Annotated[
+        bool, typer.Option("--shadows", help="The AUC with fewer shadows, and in the limit of infinitely many.")
+    ] = False,
     sweep: SweepName = None,
     figures: FigureFolder = None,
     width: Width = WIDTH,
@@ -219,6 +222,8 @@ def attack_models(
 
     Example: python -m analysis membership results --sweep membership
 
+    Example: python -m analysis membership results --shadows
+
     Example: python -m analysis membership results --attack lira_online/per_example --attack global_threshold
     """
     from analysis.figures.membership import memorization_histograms, most_memorized_images, roc_curves
@@ -232,6 +237,9 @@ def attack_models(
         audited = membership.audit_cells(loaded, Results.at(results))
         folder = _figure_folder(results, figures, loaded.sweep, len(with_shadows))
         of_sweep = tables.audit_tables(audited, names, loaded.sweep)
+        if shadows:
+            fewer = membership.auc_by_shadows(audited, attack or membership.BESIDE)
+            of_sweep.append(tables.shadows_table(fewer, f"{loaded.sweep}: AUC by the number of shadows"))
         for table in of_sweep:
             table.sweep = loaded.sweep
         of_sweep[0].notes += loaded.notes

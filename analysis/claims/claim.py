@@ -114,6 +114,8 @@ class Claim:
         beside: what is claimed of the same pairs at once, where the sentence says two things.
         least_beside: the number that this must exceed.
         attacked: whether the sentence is about LiRA, so that only members count that it was put to.
+        leakage: whether a difference of AUCs is in the effect, as it is with `samples`: the claim then holds only if
+            that is not one in how well shadows estimate the arms.
         converged: whether the sentence is about networks that were trained to convergence, so that only cells count
             whose networks have all converged.
         ratio: whether the effect is the logarithm of a ratio, and shown as the ratio.
@@ -138,6 +140,7 @@ class Claim:
     beside: Effect | None = None
     least_beside: float = 0.0
     attacked: bool = False
+    leakage: bool = False
     converged: bool = False
     ratio: bool = False
     paper: float | None = None

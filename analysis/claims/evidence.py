@@ -1,7 +1,7 @@
 """The evidence for a claim: its effects, one for each pair of members, or what a tuning says of it."""
 
 from dataclasses import replace
-from math import nan
+from math import isfinite, nan
 
 import pandas as pd
 
@@ -148,8 +148,7 @@ def attack_evidence(claim: Claim, loaded: Loaded, results: Results, partial: boo
         return Finding(0, notes=(*effects.notes, TOO_FEW_MODELS))
     audited = membership.audit_cells(replace(loaded, members=halves), results)
     differences = membership.auc_differences(audited, [MAIN_ATTACK])
-    of_group = ~differences["group"].isin([ALL, "clean"]) if claim.group == "atypical" else differences["group"] == ALL
-    overall = differences[of_group].dropna(subset=["difference", "low", "high"])
+    overall = differences[_is_of_group(claim, differences)].dropna(subset=["difference", "low", "high"])
     if overall.empty:
         return Finding(0, notes=(*effects.notes, "no AUC to compare"))
     if "seed" in overall:
@@ -171,6 +170,54 @@ def _over_several_d(claim: Claim, differences: pd.DataFrame, notes: tuple[str, .
     strata = [name for name in differences if name in CELL_SETTINGS]
     frame = differences[[*strata, "seed"]].assign(model=0, effect=differences["difference"])
     return claim.test(claim, Effects(frame, tuple(strata), ("n counts D'", *notes)))
+
+
+def beyond_shadows(claim: Claim, finding: Finding, loaded: Loaded, results: Results) -> Finding:
+    """Return the finding of a claim on a difference of AUCs, undecided where that may be one of the shadows.
+
+    How well an attack estimates its shadows differs between arms, and so would its AUC where both leak alike. The part
+    of the difference that is gone in the limit of infinitely many shadows is taken for that. The claim holds only if
+    the online and the offline one-sided attack agree in sign, what is left of the effect lies beyond the claimed
+    margin, and that part is smaller than a claimed size. What is left must not be beyond the margin to contradict it.
+
+    Args:
+        claim: the claim.
+        finding: what its test says.
+        loaded: the sweep's members in the claim's cells.
+        results: the folder that they were loaded from.
+    """
+    halves = _on_halves(_with_partners(claim, loaded.members))
+    if finding.effect is None or halves.empty:
+        return finding
+    limits = membership.difference_limits(membership.audit_cells(replace(loaded, members=halves), results))
+    means = limits[_is_of_group(claim, limits)].groupby("attack")[["difference", "limit"]].mean()
+    if set(means.index) != set(membership.BESIDE):
+        return finding
+    (online, limit), (steady, steady_limit) = means.loc[list(membership.BESIDE)].to_numpy().tolist()
+    part = online - limit
+    left = finding.effect - part
+    sign = 1 if claim.alternative == "greater" else -1
+    agree = online * steady > 0
+    beyond = sign * (left - claim.margin) > 0 and (claim.size is None or abs(part) < min(map(abs, claim.size)))
+    notes = [
+        f"AUC online {online:+.3f}, with infinitely many shadows {limit:+.3f}; "
+        f"offline one-sided {steady:+.3f}, {steady_limit:+.3f}"
+    ]
+    if isfinite(part) and not (agree and beyond):
+        notes.append("not told from how well shadows estimate the arms")
+    if not isfinite(part):
+        notes.append("too few models to tell from how well shadows estimate the arms")
+    return replace(
+        finding,
+        complete=finding.complete and agree and beyond,
+        p_against=None if beyond and claim.size is None else finding.p_against,
+        notes=(*finding.notes, *notes),
+    )
+
+
+def _is_of_group(claim: Claim, rows: pd.DataFrame) -> pd.Series:
+    """Return which rows are of the samples that the claim is about."""
+    return ~rows["group"].isin([ALL, "clean"]) if claim.group == "atypical" else rows["group"] == ALL
 
 
 def leakage_evidence(claim: Claim, loaded: Loaded, results: Results) -> Finding:

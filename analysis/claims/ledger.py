@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis.cells import matching_rows
 from analysis.claims.claim import Claim, TuningClaim
-from analysis.claims.evidence import attack_evidence, join_table, leakage_evidence, measure_effects
+from analysis.claims.evidence import attack_evidence, beyond_shadows, join_table, leakage_evidence, measure_effects
 from analysis.claims.memorization import CLAIMS, TUNING_CLAIMS
 from analysis.load import Loaded, load
 from analysis.paper import incomplete, paper_rows
@@ -229,6 +229,8 @@ def _find(claim: Claim, loaded: Loaded, results: Results, partial: bool) -> Find
     else:
         joined = join_table(claim.table, loaded.sweep, loaded.members, results)
         finding = claim.test(claim, measure_effects(claim, joined, partial))
+    if claim.leakage or claim.table == "samples":
+        finding = beyond_shadows(claim, finding, loaded, results)
     return hypotheses.as_ratios(finding) if claim.ratio else finding
 
 

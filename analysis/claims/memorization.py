@@ -467,6 +467,7 @@ CLAIMS = (
         mean,
         paper_p=0.0011,
         attacked=True,
+        leakage=True,
     ),
     Claim(
         "fig15-batches",
@@ -576,6 +577,7 @@ CLAIMS = (
         privacy_less_utility,
         mean,
         attacked=True,
+        leakage=True,
     ),
     Claim(
         "table1-1pc",

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from math import isinf, isnan, nan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.cells import varying_settings
@@ -152,6 +153,20 @@ def audit_table(data: pd.DataFrame, title: str) -> Table:
             *("-" if pd.isna(row[name]) else f"{row[name] * 100:.2f}%" for name in shares),
             *(str(row[name]) for name in ("targets", "n_in", "n_out")),
         )
+    return table
+
+
+def shadows_table(data: pd.DataFrame, title: str) -> Table:
+    """Return what `auc_by_shadows` gives as a table, the numbers of shadows side by side."""
+    settings = [name for name in data.columns if name not in ("shadows", "auc")]
+    numbers = sorted(data["shadows"].unique())
+    headings = ["infinitely many" if np.isinf(number) else f"{number:g} a side" for number in numbers]
+    table = Table(title, data, settings, headings)
+    for cell, rows in data.astype(object).groupby(settings, sort=False):
+        aucs = dict(zip(rows["shadows"], rows["auc"], strict=True))
+        shown = [aucs.get(number, nan) for number in numbers]
+        names = cell if isinstance(cell, tuple) else (cell,)
+        table.add_row(*map(format_value, names), *("-" if isnan(auc) else f"{auc:.3f}" for auc in shown))
     return table
 
 

@@ -3,7 +3,7 @@
 Nothing is trained, and no device is needed: an attack can be changed after the fact.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,11 @@ from scipy import stats
 from analysis.cells import CELL_SETTINGS, varying_settings
 from analysis.load import Loaded
 from study.errors import BadInputError
-from study.mia.audit import ATTACKS, MAIN_ATTACK, attack_scores
+from study.mia.audit import ATTACKS, MAIN_ATTACK, STEADY_ATTACK, attack_scores
 from study.mia.counterfactual import Memorization, counterfactual_memorization
 from study.mia.intervals import mean_auc, mean_auc_difference, mean_tpr
 from study.mia.roc import ALL, AttackMetrics, metrics_by_group, tied_share
+from study.mia.shadows import some_shadows
 from study.record.results import Results
 from study.trial import FEWEST_MODELS
 
@@ -26,6 +27,13 @@ DEFAULT_ATTACKS = tuple(name for name in ATTACKS if "/" not in name)
 """The attacks of a table unless others are named: of each LiRA the one with shrunk variances."""
 TPRS = {"tpr_at_1e2fpr": 1e-2, "tpr_at_1e3fpr": 1e-3}
 """The false positive rates of the columns with a true positive rate that has an interval."""
+BESIDE = (MAIN_ATTACK, STEADY_ATTACK)
+"""The attacks by which a difference is told from one in how well shadows estimate the arms."""
+FEWEST_SHADOWS = 2
+"""The fewest shadows on each side that have a variance."""
+SCORES_DRAWN = 20_000
+"""Random choices of shadows are drawn until so many samples have been attacked, at most `DRAWS` times."""
+DRAWS = 8
 COLUMNS = ["member", "sample", "group", "is_member", "score", "mirror_score", "correct"]
 
 
@@ -192,6 +200,95 @@ def auc_differences(
                 numbers = {"difference": interval.mean, "low": interval.low, "high": interval.high}
                 rows.append({**arm.settings, **labels, **numbers, "targets": interval.targets})
     return _settings_first(pd.DataFrame(rows), but=("norm",))
+
+
+def auc_by_shadows(audited: Sequence[CellAudit], names: Iterable[str] = BESIDE) -> pd.DataFrame:
+    """Return the AUC of attacks with all shadows, with a half and a quarter of them, and with infinitely many.
+
+    A sample's shadows are a random choice of the same models, and every target attacks all samples with them. What
+    estimating the shadows' means and variances costs falls as one over their number, to first order, so that the limit
+    is on the line through the AUCs of all shadows and of a half, over one over their number.
+
+    Args:
+        audited: the audits of the cells.
+        names: the attacks, keys of `study.mia.audit.ATTACKS`.
+
+    Returns:
+        A row for each cell, attack, group and number: the settings that vary, `attack`, `group`, `shadows` (on each
+        side; infinity for the limit, which is missing where there are too few models) and `auc`.
+
+    Raises:
+        BadInputError: there is no such attack, or it needs more models.
+    """
+    rows = [
+        {**cell.settings, "attack": name, "group": group, "shadows": shadows, "auc": auc}
+        for cell in audited
+        for name in names
+        for group, aucs in _by_shadows(cell, name).items()
+        for shadows, auc in {**aucs, np.inf: _limit(aucs)}.items()
+    ]
+    return _settings_first(pd.DataFrame(rows))
+
+
+def difference_limits(audited: Sequence[CellAudit], reference: str = "none") -> pd.DataFrame:
+    """Return the difference of AUCs of every other arm and the reference arm, with all shadows and in their limit.
+
+    A difference mixes leakage with how well shadows estimate each arm. The latter part, the difference less its limit,
+    is small for the offline one-sided attack, which estimates the OUT shadows alone.
+
+    Args:
+        audited: the audits of the cells.
+        reference: the norm of the reference arm.
+
+    Returns:
+        A row for each pair of cells, attack of `BESIDE` and group: `attack`, `group`, `difference` and `limit`, which
+        is NaN where there are too few models for it.
+
+    Raises:
+        BadInputError: the models of two arms don't have the same members.
+    """
+    rows = []
+    for arm, partner in _pairs(audited, reference):
+        for name in BESIDE:
+            of_arm, of_partner = (_by_shadows(cell, name) for cell in (arm, partner))
+            for group, aucs in of_arm.items():
+                differences = {shadows: auc - of_partner[group][shadows] for shadows, auc in aucs.items()}
+                found = {"difference": differences[max(differences)], "limit": _limit(differences)}
+                rows.append({"attack": name, "group": group, **found})
+    return pd.DataFrame(rows, columns=["attack", "group", "difference", "limit"])
+
+
+def _by_shadows(cell: CellAudit, name: str) -> dict[str, dict[float, float]]:
+    """Return the AUC of an attack by group and number of shadows on each side, from a quarter to all of them."""
+    fewer = min(cell.is_member.sum(axis=0).min(), (~cell.is_member).sum(axis=0).min()) - 1
+    everything = len(cell.is_member) // 2 - 1
+    sizes = {min(-(-everything // part), fewer) for part in (4, 2)}
+    found: dict[str, dict[float, float]] = {group: {} for group in cell.group_names()}
+    for size in sorted(size for size in sizes if FEWEST_SHADOWS <= size < everything):
+        draws = int(np.clip(SCORES_DRAWN // len(cell.groups), 1, DRAWS))
+        generator = np.random.default_rng(size)
+        choices = [some_shadows(cell.is_member, size + 1, generator) for _ in range(draws)]
+        attacks = [attack_scores(name, cell.scores, cell.is_member, choice) for choice in choices]
+        for group in found:
+            found[group][size] = float(np.mean([_mean_auc(cell, scores, group) for scores in attacks]))
+    scores = attack_scores(name, cell.scores, cell.is_member)
+    for group in found:
+        found[group][everything] = _mean_auc(cell, scores, group)
+    return found
+
+
+def _mean_auc(cell: CellAudit, scores: NDArray[np.float64], group: str) -> float:
+    chosen = cell.in_group(group)
+    found = mean_auc(scores[:, chosen], cell.is_member[:, chosen]).mean
+    return float("nan") if found is None else found
+
+
+def _limit(by_shadows: Mapping[float, float]) -> float:
+    """Return the limit of what is linear in one over the number of shadows, from the two largest numbers."""
+    if len(by_shadows) < 2:
+        return float("nan")
+    few, many = sorted(by_shadows)[-2:]
+    return (many * by_shadows[many] - few * by_shadows[few]) / (many - few)
 
 
 def _pairs(audited: Sequence[CellAudit], reference: str) -> Iterator[tuple[CellAudit, CellAudit]]:

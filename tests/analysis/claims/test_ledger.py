@@ -9,6 +9,8 @@ import pytest
 from scipy import stats
 from scipy.special import expit
 
+from analysis.claims.claim import Claim
+from analysis.claims.evidence import attack_evidence, beyond_shadows
 from analysis.claims.ledger import FAMILY, Entry, correct, ledger
 from analysis.claims.memorization import CLAIMS
 from analysis.load import load
@@ -587,7 +589,8 @@ def attacked(results: Results, protocol: str, attack: str, **axes: object) -> di
         samples = [
             {
                 **{"trial": trial.id, "member": member, "sample": sample, "group": "ood" if out[sample] else "clean"},
-                **{"is_member": bool(is_member[model, sample]), "correct": True, "score": generator.normal()},
+                **{"is_member": bool(is_member[model, sample]), "correct": True},
+                **{"score": generator.normal() + 10 * gain * bool(is_member[model, sample])},
             }
             for member, (_, model) in enumerate(trial.members)
             for sample in range(40)
@@ -609,10 +612,44 @@ def test_outliers_own_leakage_is_that_of_the_atypical_samples_alone(results):
 
 
 def test_models_of_one_d_are_compared_by_cells(results):
-    found = attacked(results, "splits", MAIN_ATTACK, models=6, seed=(0,))
+    found = attacked(results, "splits", MAIN_ATTACK, models=8, seed=(0,))
     assert (found["c5-attack"].verdict, found["c5-attack"].finding.n) == ("held", 4)
     assert "n counts cells" in notes(found["c5-attack"])
     assert (found["fig14-spread"].verdict, found["fig14-spread"].finding.n) == ("held", 4)
+
+
+def adds_at_least(margin: float) -> Claim:
+    """The claim that batch norm adds so much to the AUC of LiRA."""
+    return replace(BY_ID["fig12-clean"], where={}, margin=margin)
+
+
+def test_a_difference_in_how_well_shadows_estimate_the_arms_is_not_leakage(results, monkeypatch):
+    # A member's score is as many standard deviations higher in both arms. In one, each sample's spread is its own.
+    def scores(trial: Trial, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        is_member = halves_of(halves.OUT, 16, seed)
+        own = np.exp(1.5 * np.random.default_rng(1).normal(size=halves.SAMPLES)) if trial.norm == "none" else 1.0
+        shifted = 1.5 * is_member + np.random.default_rng(2 + len(trial.norm)).normal(size=is_member.shape)
+        return (own * shifted).astype(np.float32), is_member
+
+    monkeypatch.setattr(halves, "scores", scores)
+    trials = tuple(replace(trial, models=16) for trial in halves.TRIALS)
+    halves.write(results, *trials, sweep="membership")
+    loaded = load(results, "membership")
+    claim = adds_at_least(0.01)
+    plain = attack_evidence(claim, loaded, results, partial=False)
+    assert plain.verdict(plain.p) == "held"
+    found = beyond_shadows(claim, plain, loaded, results)
+    assert found.verdict(found.p) == "undecided"
+    assert "not told from how well shadows estimate the arms" in found.notes
+
+
+def test_a_difference_that_is_leakage_stands(results):
+    halves.write(results, *halves.TRIALS, sweep="membership")
+    loaded = load(results, "membership")
+    claim = adds_at_least(0.03)
+    found = beyond_shadows(claim, attack_evidence(claim, loaded, results, partial=False), loaded, results)
+    assert found.verdict(found.p) == "held"
+    assert any(note.startswith("AUC online +") for note in found.notes)
 
 
 def test_claims_on_lira_are_not_decided_by_one_threshold(results):

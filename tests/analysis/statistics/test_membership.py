@@ -136,6 +136,49 @@ def test_a_difference_is_paired_over_targets_and_samples(results):
     assert row["low"] > 0.1
 
 
+@pytest.mark.parametrize("models", [16, 32])
+def test_two_arms_of_one_optimum_differ_no_more_in_the_limit_of_many_shadows(models):
+    # A member's score is as many standard deviations higher in both arms; in one each sample's spread is its own.
+    generator = np.random.default_rng(models)
+    is_member = generator.random((models, 3000)).argsort(axis=0) < models // 2
+    shifted = generator.normal(size=is_member.shape) + 1.5 * is_member
+    own = np.exp(1.5 * generator.normal(size=3000))
+    found = membership.difference_limits(
+        [
+            membership.CellAudit({"norm": norm}, np.arange(models), scores[None], *[is_member] * 2, clean, 0)
+            for norm, scores in (("batch", shifted), ("none", own * shifted))
+            for clean in [np.full(3000, "clean")]
+        ]
+    ).set_index("attack")
+    online, offline = found.loc["lira_online"], found.loc["lira_offline"]
+    assert online["difference"] > 0.15 / models
+    assert abs(online["limit"]) < 0.4 * online["difference"]
+    assert abs(offline["limit"]) < 0.4 * online["difference"]
+    assert offline["difference"] < online["difference"]
+
+
+def test_the_auc_by_the_number_of_shadows_ends_with_its_limit(results):
+    audited = membership.audit_cells(loaded(results, *TRIALS), results)
+    found = membership.auc_by_shadows(audited).query("group == 'all'")
+    for (norm, attack), rows in found.groupby(["norm", "attack"]):
+        assert rows["shadows"].tolist() == [2, 3, np.inf]
+        few, many, limit = rows["auc"]
+        assert limit == pytest.approx(3 * many - 2 * few)
+        (cell,) = (cell for cell in audited if cell.norm == norm)
+        assert many == mean_auc(ATTACKS[attack](cell.scores[0], cell.is_member), cell.is_member).mean
+    shown = tables.shadows_table(found, "")
+    assert shown.headers[-3:] == ["2 a side", "3 a side", "infinitely many"]
+    assert len(shown.cells) == 4
+
+
+def test_too_few_models_have_no_limit():
+    noise = np.random.default_rng(0).normal(size=(6, 60))
+    is_member = halves(np.arange(60) < 20, 6, 0)
+    cell = membership.CellAudit({"norm": "batch"}, np.arange(6), noise[None], is_member, is_member, OUT[:60], 0)
+    none = replace(cell, settings={"norm": "none"})
+    assert membership.difference_limits([cell, none])["limit"].isna().all()
+
+
 def test_seeds_are_audits_of_their_own(results):
     trials = [replace(trial, seed=(3, 5)) for trial in TRIALS]
     table = membership.attack_table(membership.audit_cells(loaded(results, *trials), results), ["global_threshold"])
