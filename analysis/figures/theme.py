@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib import font_manager
 
 # Okabe and Ito's palette.
 COLORS = {
@@ -46,6 +47,26 @@ LEAKAGE_COLORMAP = "cividis"
 """The colour map of membership AUC: as light in grey as it is in colour, and the same to the colour-blind."""
 
 
+WIDE_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei"),
+    *(
+        "WenQuanYi Micro Hei",
+        "Droid Sans Fallback",
+        "PingFang SC",
+        "Hiragino Sans",
+        "Microsoft YaHei",
+        "Arial Unicode MS",
+    ),
+)
+"""Fonts with the letters that Matplotlib's own lacks, as Chinese, Japanese and Korean ones."""
+
+
+def font_families() -> list[str]:
+    """Return the fonts of figures: Matplotlib's own, and for letters that it lacks one that is installed."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return ["sans-serif", *[name for name in WIDE_FONTS if name in installed][:1]]
+
+
 @contextmanager
 def theme() -> Iterator[None]:
     """Draw with the project's Matplotlib settings, and put the previous ones back afterwards."""
@@ -57,6 +78,7 @@ def theme() -> Iterator[None]:
             "axes.axisbelow": True,
             "grid.color": "#DDDDDD",
             "grid.linewidth": 0.6,
+            "font.family": font_families(),
             "font.size": 9,
             "axes.titlesize": 9,
             "xtick.labelsize": 8,
