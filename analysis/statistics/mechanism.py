@@ -79,7 +79,10 @@ def paired_curves(sweep: str, members: pd.DataFrame, results: Results) -> pd.Dat
 
 
 def by_epoch(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each pair and epoch at which both of its networks were measured.
+    """Return a row for each pair and epoch at which both of its networks were measured, and those of all its cell.
+
+    Where training ends at convergence, some networks have later epochs than others. Those would be told of some seeds
+    alone, which are not chosen at random.
 
     Args:
         pairs: with `curve_arm` and `curve_ref`.
@@ -99,7 +102,10 @@ def by_epoch(pairs: pd.DataFrame) -> pd.DataFrame:
             of_epoch |= {"norms_arm": arm.norms[i], "norms_ref": reference.norms[j]}
             rows.append({**pair, **of_epoch, "gamma_over_sigma_arm": arm.ratios[i], "measured_epoch": int(epoch)})
     columns = [*pairs.columns, "measured_epoch", "margins_arm", "margins_ref", "norms_arm", "norms_ref"]
-    return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
+    found = pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
+    cell = [name for name in CELL_SETTINGS if name in found]
+    measured = found.groupby([*cell, "measured_epoch"])["seed"].transform("size")
+    return found[measured == measured.groupby([found[name] for name in cell]).transform("max")]
 
 
 def time_to_reach(curve: Curve, margin: float, since: int = 0) -> float:

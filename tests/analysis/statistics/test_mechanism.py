@@ -47,13 +47,21 @@ def test_rates_are_those_by_which_eq_28_was_followed_whatever_the_margins_fell_t
 
 def test_pairs_have_a_row_for_each_epoch_that_both_were_measured_at():
     pairs = pd.DataFrame(
-        {"seed": [0, 1], "gamma_over_sigma_arm": [9.0, 9.0], "curve_arm": [curve(-2, -1, 0), None]}
+        {"k": 0.1, "seed": [0, 1], "gamma_over_sigma_arm": [9.0, 9.0], "curve_arm": [curve(-2, -1, 0), None]}
     ).assign(curve_ref=[curve(-2, -3), curve(-2)])
     rows = by_epoch(pairs)
     assert rows[["seed", "measured_epoch", "gamma_over_sigma_arm"]].to_numpy().tolist() == [[0, 0, 3], [0, 2, 3]]
     assert rows["margins_arm"].map(list).tolist() == [[-2.5, -1.5], [-1.5, -0.5]]
     assert rows["norms_ref"].map(list).tolist() == [[0, 1], [2, 3]]
     assert by_epoch(pairs[1:]).empty
+
+
+def test_epochs_that_some_networks_of_a_cell_had_no_more_are_left_out_of_it():
+    arms = [curve(-2, -1, 0), curve(-2, -1), curve(-2, -1, 0)]
+    pairs = pd.DataFrame({"k": [0.1, 0.1, 0.2], "seed": [0, 1, 0], "curve_arm": arms})
+    rows = by_epoch(pairs.assign(curve_ref=[curve(-2, -3, -4)] * 3, gamma_over_sigma_arm=9.0))
+    found = rows[["k", "seed", "measured_epoch"]].to_numpy().tolist()
+    assert found == [[0.1, 0, 0], [0.1, 0, 2], [0.1, 1, 0], [0.1, 1, 2], [0.2, 0, 0], [0.2, 0, 2], [0.2, 0, 4]]
 
 
 def test_what_pulls_at_gamma_is_a_mean_over_epochs_of_training():
