@@ -10,8 +10,8 @@ import numpy as np
 from scipy import stats
 
 from analysis.simulations.scenario import Measure, Number, Scenario
-from analysis.simulations.worlds import Generator
-from study.mia.intervals import mean_roc
+from analysis.simulations.worlds import Generator, halves
+from study.mia.intervals import mean_roc, mean_tpr
 from study.mia.roc import attack_metrics
 
 RATES = {0.01: "tpr_at_1e2fpr", 0.001: "tpr_at_1e3fpr"}
@@ -28,6 +28,17 @@ def _roc(generator: Generator, non_members: int) -> tuple[Number, ...]:
     is_member = np.tile(np.arange(2 * non_members) < non_members, (4, 1))
     curve = mean_roc(generator.normal(size=is_member.shape), is_member, points=4)
     return tuple(float(np.interp(rate, curve.fpr, curve.tpr)) for rate in (0.01, 0.001))
+
+
+def _interval(generator: Generator, models: int, samples: int, rate: float, shift: float) -> tuple[Number, ...]:
+    """Return whether the interval of a mean rate over targets holds the true one; half of the samples are exposed."""
+    is_member = halves(generator, models, samples)
+    exposed = generator.random(samples) < 0.5
+    found = mean_tpr(generator.normal(size=is_member.shape) + shift * exposed * is_member, is_member, rate)
+    assert found.low is not None
+    assert found.high is not None
+    true = (rate + float(stats.norm.sf(stats.norm.isf(rate) - shift))) / 2
+    return (found.low <= true <= found.high,)
 
 
 def _scenario(non_members: int, rates: Sequence[float], shift: float, replicates: int) -> Scenario:
@@ -52,5 +63,14 @@ SCENARIOS = (
         partial(_roc, non_members=1000),
         tuple(_measure(rate, rate) for rate in (0.01, 0.001)),
         5_000,
+    ),
+    *(
+        Scenario(
+            f"16 models, {samples:,} samples, half of which give themselves away, {rate:.1%}",
+            partial(_interval, models=16, samples=samples, rate=rate, shift=3.0),
+            (Measure("coverage of the TPR's interval", 0.95, least=0.93),),
+            400,
+        )
+        for samples, rate in ((400, 0.01), (2000, 0.001))
     ),
 )

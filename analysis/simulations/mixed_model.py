@@ -38,7 +38,7 @@ def _draw(generator: Generator, slope: float, lost: str) -> tuple[Number, ...]:
     frame = members(AXES, SEEDS, 1, value, "mem_acc")
     table, notes = effects(frame, METRIC)
     row = table[(table["axis"] == "norm") & table["norm"].isna()].iloc[0]
-    warned = any("missing" in note or "lost" in note or "diverge" in note for note in notes)
+    warned = any("losses depend" in note for note in notes)
     covered = bool(row["low"] <= OF_NORM <= row["high"])
     return covered, warned, not covered and not warned
 
