@@ -26,6 +26,12 @@ def _at_margin(generator: Generator, samples: int, seeds: int, spread: float) ->
     return tuple(verdict(finding) in HELD for finding in tested)
 
 
+def _beyond(generator: Generator, samples: int, seeds: int, accuracy: float) -> tuple[Number, ...]:
+    """Test accuracies that lie beyond the margin, on their own side."""
+    found = effects(generator.binomial(samples, accuracy, seeds)[None] / samples, samples=samples)
+    return (verdict(above(found, "greater" if accuracy > MARGIN else "less", MARGIN)) in HELD,)
+
+
 def _spread_text(spread: float) -> str:
     deviation = np.sqrt(MARGIN * (1 - MARGIN) * spread / (1 + spread))
     return f" that vary by {deviation:.3f}" if spread else ""
@@ -57,6 +63,15 @@ SCENARIOS = (
             2000,
         )
         for samples, seeds, spread in ((50, 3, 0.0), (100, 5, 0.0), (500, 3, 0.0), (500, 3, 0.01), (2000, 5, 0.02))
+    ),
+    *(
+        Scenario(
+            f"accuracy {accuracy:g} of {samples} samples, 5 seeds, against {MARGIN:g}",
+            partial(_beyond, samples=samples, seeds=5, accuracy=accuracy),
+            (Measure('true "held"', 1.0, least=0.8),),
+            500,
+        )
+        for accuracy, samples in ((0.95, 500), (0.999, 2000))
     ),
     Scenario(
         "difference of 1 on all of 5 seeds",
