@@ -28,7 +28,7 @@ COMMANDS = sorted(
 )
 TOPICS = (
     *("commands", "results", "tuning", "cluster", "reliability", "speed"),
-    *("definitions", "records", "extending", "python", "design"),
+    *("definitions", "audit", "records", "extending", "python", "design"),
 )
 
 

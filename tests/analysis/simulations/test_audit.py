@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from analysis.simulations.scenario import Measure, Scenario
 from analysis.statistics.paired import paired_test
 from study.errors import BadInputError
 from study.terminal import main
+
+ROOT = Path(__file__).parents[3]
 
 
 def t_interval(values: np.ndarray) -> tuple[float, float]:
@@ -105,3 +109,13 @@ def test_progress_goes_to_the_end():
 def test_an_unknown_question_is_refused_with_the_nearest():
     with pytest.raises(BadInputError, match="did you mean 'attacks'"):
         audit(["atacks"])
+
+
+def test_the_page_has_the_rows_of_the_audit():
+    told = re.findall(r"^\| ([\w-]+) \| (.+?) \| (.+?) \| (?:yes|NO) \|", (ROOT / "docs/audit.md").read_text(), re.M)
+    assert [tuple(cell.replace("\\", "") for cell in row) for row in told] == [
+        (question, scenario.name, measure.name)
+        for question, scenarios in registry.QUESTIONS.items()
+        for scenario in scenarios
+        for measure in scenario.measures
+    ]
