@@ -36,15 +36,18 @@ def _audited(norm: str, scores: Floats, is_member: Mask) -> CellAudit:
     return CellAudit(shown, models, scores[None], is_member, is_member, groups, 0)
 
 
-def _differences(generator: Generator, models: int) -> tuple[Number, ...]:
+def _differences(generator: Generator, models: int, limited: bool = True) -> tuple[Number, ...]:
     """Return the difference of arms that leak alike, whether its interval lacks 0, and its limits of many shadows."""
     is_member = halves(generator, models, SAMPLES)
     own = np.exp(1.5 * generator.normal(size=SAMPLES))
     noise = generator.normal(size=is_member.shape) + SHIFT * is_member
     arms = [_audited("batch", noise, is_member), _audited("none", noise * own, is_member)]
     (row,) = auc_differences(arms, [MAIN_ATTACK]).to_dict("records")
+    found = row["difference"], not row["low"] <= 0 <= row["high"]
+    if not limited:
+        return found
     limits = difference_limits(arms).set_index("attack")["limit"]
-    return row["difference"], not row["low"] <= 0 <= row["high"], limits[MAIN_ATTACK], limits[STEADY_ATTACK]
+    return *found, limits[MAIN_ATTACK], limits[STEADY_ATTACK]
 
 
 def _claimed(generator: Generator, models: int, more: float) -> tuple[Number, ...]:
@@ -85,21 +88,22 @@ def _records(trial: Trial, scores: Floats, is_member: Mask) -> dict[str, list[di
     return tables
 
 
+# The difference has a bias, which the limits are there to show; 8 models are too few for one.
+BIASED = (Measure("difference of AUCs", 0.0), Measure("intervals without 0", 0.05))
 SCENARIOS = (
+    Scenario("8 models, the same best attack", partial(_differences, models=8, limited=False), BIASED, 300),
     *(
         Scenario(
             f"{models} models, the same best attack",
             partial(_differences, models=models),
             (
-                # It has a bias, which the limits are there to show.
-                Measure("difference of AUCs", 0.0),
-                Measure("intervals without 0", 0.05),
+                *BIASED,
                 Measure("difference in the limit of many shadows", 0.0, -0.01, 0.01),
                 Measure(f"difference of {STEADY_ATTACK} in the limit", 0.0, -0.01, 0.01),
             ),
             draws,
         )
-        for models, draws in ((8, 300), (16, 200), (32, 100))
+        for models, draws in ((16, 200), (32, 100))
     ),
     *(
         Scenario(

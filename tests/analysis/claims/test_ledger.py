@@ -612,7 +612,7 @@ def test_outliers_own_leakage_is_that_of_the_atypical_samples_alone(results):
 
 
 def test_models_of_one_d_are_compared_by_cells(results):
-    found = attacked(results, "splits", MAIN_ATTACK, models=8, seed=(0,))
+    found = attacked(results, "splits", MAIN_ATTACK, models=16, seed=(0,))
     assert (found["c5-attack"].verdict, found["c5-attack"].finding.n) == ("held", 4)
     assert "n counts cells" in notes(found["c5-attack"])
     assert (found["fig14-spread"].verdict, found["fig14-spread"].finding.n) == ("held", 4)

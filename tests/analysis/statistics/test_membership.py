@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from analysis.cells import CELL_SETTINGS
 from analysis.load import Loaded, load
 from analysis.metrics import select_metrics
 from analysis.report import tables
@@ -24,7 +25,7 @@ from study.record.rows import describe
 from study.trial import Trial
 from tests.analysis.conftest import grid, plan
 
-MODELS, SAMPLES = 8, 300
+MODELS, SAMPLES = 12, 300
 OUT = np.arange(SAMPLES) < 60
 TRIALS = grid(k=0.25, norm=("batch", "none"), protocol="splits", models=MODELS, seed=(3,))
 GAP = {"batch": 2.0, "none": 0.5}
@@ -157,26 +158,32 @@ def test_two_arms_of_one_optimum_differ_no_more_in_the_limit_of_many_shadows(mod
     assert offline["difference"] < online["difference"]
 
 
-def test_the_auc_by_the_number_of_shadows_ends_with_its_limit(results):
-    audited = membership.audit_cells(loaded(results, *TRIALS), results)
+def noise_arms(models: int) -> list[membership.CellAudit]:
+    """Two arms of noise, in which nobody leaks."""
+    noise = np.random.default_rng(0).normal(size=(models, 60))
+    is_member = halves(np.arange(60) < 20, models, 0)
+    cell = membership.CellAudit({"norm": "batch"}, np.arange(models), noise[None], is_member, is_member, OUT[:60], 0)
+    settings = {name: getattr(TRIALS[0], name) for name in CELL_SETTINGS} | {"seed": 0}
+    return [replace(cell, settings={**settings, "norm": norm}) for norm in ("batch", "none")]
+
+
+def test_the_auc_by_the_number_of_shadows_ends_with_its_limit():
+    audited = noise_arms(12)
     found = membership.auc_by_shadows(audited).query("group == 'all'")
     for (norm, attack), rows in found.groupby(["norm", "attack"]):
-        assert rows["shadows"].tolist() == [2, 3, np.inf]
+        assert rows["shadows"].tolist() == [3, 5, np.inf]
         few, many, limit = rows["auc"]
-        assert limit == pytest.approx(3 * many - 2 * few)
+        assert limit == pytest.approx((5 * many - 3 * few) / 2)
         (cell,) = (cell for cell in audited if cell.norm == norm)
         assert many == mean_auc(ATTACKS[attack](cell.scores[0], cell.is_member), cell.is_member).mean
     shown = tables.shadows_table(found, "")
-    assert shown.headers[-3:] == ["2 a side", "3 a side", "infinitely many"]
+    assert shown.headers[-3:] == ["3 a side", "5 a side", "infinitely many"]
     assert len(shown.cells) == 4
 
 
-def test_too_few_models_have_no_limit():
-    noise = np.random.default_rng(0).normal(size=(6, 60))
-    is_member = halves(np.arange(60) < 20, 6, 0)
-    cell = membership.CellAudit({"norm": "batch"}, np.arange(6), noise[None], is_member, is_member, OUT[:60], 0)
-    none = replace(cell, settings={"norm": "none"})
-    assert membership.difference_limits([cell, none])["limit"].isna().all()
+@pytest.mark.parametrize("models", [6, 10])
+def test_too_few_models_have_no_limit(models):
+    assert membership.difference_limits(noise_arms(models))["limit"].isna().all()
 
 
 def test_seeds_are_audits_of_their_own(results):
@@ -211,16 +218,18 @@ def test_a_model_that_diverged_or_is_dead_is_left_out_of_both_arms_and_of_their_
     write(results, TRIALS[0], lost=(2,))
     write(results, TRIALS[1], dead=(5,))
     audited = membership.audit_cells(load(results, "mine"), results)
-    assert [(one.excluded, one.models.tolist()) for one in audited] == [
-        (1, [0, 1, 3, 4, 5, 6, 7]),
-        (1, [0, 1, 2, 3, 4, 6, 7]),
-    ]
+    assert [(one.excluded, {*range(MODELS)} - {*one.models}) for one in audited] == [(1, {2}), (1, {5})]
     (row,) = membership.auc_differences(audited, ["lira_online"]).query("group == 'all'").to_dict("records")
-    both = [0, 1, 3, 4, 6, 7]
+    both = sorted({*range(MODELS)} - {2, 5})
     sides = {trial.norm: [each[both] for each in scores(trial, 3)] for trial in TRIALS}
     arm, none = (ATTACKS["lira_online"](*sides[norm]) for norm in ("batch", "none"))
     wanted = mean_auc_difference(arm, none, sides["batch"][1])
-    assert (row["difference"], row["low"], row["high"], row["targets"]) == (wanted.mean, wanted.low, wanted.high, 6)
+    assert (row["difference"], row["low"], row["high"], row["targets"]) == (
+        wanted.mean,
+        wanted.low,
+        wanted.high,
+        MODELS - 2,
+    )
 
 
 def test_what_a_threshold_gives_where_there_are_too_few_shadows_is_nowhere_among_lira_s(results):
@@ -233,7 +242,7 @@ def test_what_a_threshold_gives_where_there_are_too_few_shadows_is_nowhere_among
     assert found.members.loc[~without, "mia_auc"].notna().all()
     assert found.notes == [
         "mine: models that tell no samples apart, or have too few others as shadows, have no membership AUC: "
-        f"8 of norm={TRIALS[1].norm} seed=3."
+        f"{MODELS} of norm={TRIALS[1].norm} seed=3."
     ]
     (audited,) = membership.audit_cells(found, results)
     assert audited.norm == TRIALS[0].norm
