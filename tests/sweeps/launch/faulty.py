@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from study.networks import rehearsal
+
 FAULTS = "NORMLEAK_TEST_FAULTS"
 """In the environment of the nodes: the folder with a file for each fault that is on."""
 
 
 class Faulty(nn.Module):
-    """Norm and classifier; in train mode, which no driver puts it in, its fault comes up."""
+    """Norm and classifier; its fault comes up in training, whose batches are larger than those that try a network."""
 
     def __init__(self, fault: Callable[[Tensor], Tensor], inputs: int, classes: int) -> None:
         super().__init__()
@@ -22,7 +24,8 @@ class Faulty(nn.Module):
         self.layers = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(inputs, classes))
 
     def forward(self, images: Tensor) -> Tensor:
-        on = self.training and (Path(os.environ[FAULTS]) / self.fault.__name__).exists()
+        trained = self.training and len(images) > rehearsal.IMAGES
+        on = trained and (Path(os.environ[FAULTS]) / self.fault.__name__).exists()
         logits = self.layers(images)
         return self.fault(logits) if on else logits
 
