@@ -261,18 +261,23 @@ def main_attack_roc(loaded: Loaded, results: Results, rows: pd.DataFrame) -> Fig
         for panel in panels:
             of_panel = [audit for audit in audited if _occurs_in(audit.settings, panel.rows)]
             _annotate_roc(panel, roc_panel(panel.axes, of_panel, MAIN_ATTACK, ALL))
-        notes = legend_notes(rows, [display_attack(MAIN_ATTACK), "mean of targets", "band: 95% interval"])
+        told = [display_attack(MAIN_ATTACK), "mean of targets", "band: 95% interval"]
+        seeds = len({audit.settings["seed"] for audit in audited})
+        told += [f"a curve for each of {seeds} training sets D', the AUC is their mean"] if seeds > 1 else []
+        notes = legend_notes(rows, told)
         add_legend(figure, arm_handles(arms(rows), markers=False), notes)
     return figure
 
 
 def _annotate_roc(panel: Panel, drawn: Sequence[tuple[CellAudit, Roc, Interval]]) -> None:
-    """Write the AUC of each curve into a corner, add tooltips at low rates, and say which arm has no curve."""
+    """Write the AUC of each arm into a corner, add tooltips at low rates, and say which arm has no curve."""
     lines = {}
+    for norm in dict.fromkeys(audit.norm for audit, _, _ in drawn):
+        aucs = [auc.mean for audit, _, auc in drawn if audit.norm == norm and auc.mean is not None]
+        lines[f"AUC {np.mean(aucs):.3f}, {NORM_NAMES[norm]}"] = COLORS[norm]
     for audit, curve, auc in drawn:
         several_seeds = len(drawn) > len(arms(panel.rows))
         arm = NORM_NAMES[audit.norm] + (f", seed {audit.settings['seed']}" if several_seeds else "")
-        lines[f"AUC {auc.mean:.3f}, {arm}"] = COLORS[audit.norm]
         auc_text = f"AUC {auc.mean:.3f} [{auc.low:.3f}, {auc.high:.3f}] ({auc.targets} models)"
         points = [int(np.abs(curve.fpr - rate).argmin()) for rate in (0.001, 0.01, 0.1) if rate >= curve.fpr[0]]
         texts = [
