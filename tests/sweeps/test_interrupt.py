@@ -32,11 +32,16 @@ from sweeps import interrupt
 
 interrupt.END_WITHIN_S = 0.5
 with interrupt.CTRL_C:
-    print("runs", flush=True)
+    said = False
     while True:
         try:
-            time.sleep(100)
-        except KeyboardInterrupt:
+            while True:
+                try:
+                    said = said or not print("runs", flush=True)
+                    time.sleep(100)
+                except KeyboardInterrupt:
+                    pass
+        except KeyboardInterrupt:  # that came between two of these lines
             pass
 """
 
