@@ -51,20 +51,13 @@ SIDE_BY_SIDE_S, ROUNDS = 1.0, 3
 
 
 def choose(
-    trial: Trial,
-    shape: tuple[int, int, int],
-    classes: int,
-    members: int,
-    device: str,
-    backend: str = "auto",
-    sharing: bool = False,
-    again: bool = False,
+    trial: Trial, shape: tuple[int, int, int], classes: int, members: int, device: str, backend: str = "auto"
 ) -> Choice:
     """Choose how to train that many members of the trial's kind, by timing it now or by what was timed earlier.
 
     Args, Raises: see `timed`.
     """
-    return fastest(timed(trial, shape, classes, members, device, backend, sharing, again), members)
+    return fastest(timed(trial, shape, classes, members, device, backend), members)
 
 
 def timed(

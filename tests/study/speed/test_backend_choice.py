@@ -1,7 +1,7 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(backend_choice, "MOST_S", 0.01)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "normleak" / "tuning.json"
+
+
+def all_timed(members: int = 2, **asked: bool) -> Sequence[Choice]:
+    return backend_choice.timed(TRIAL, SHAPE, 4, members, "cpu", **asked)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -145,7 +149,7 @@ def test_what_stayed_unknown_is_timed_again_on_a_quieter_machine_where_that_is_a
     monkeypatch.setattr(backend_choice, "time_backends", lambda *_: [later])
     monkeypatch.setattr(backend_choice, "_noise", lambda *_: noise)
     assert choose(TRIAL, SHAPE, 4, 2, "cpu") == kept
-    assert choose(TRIAL, SHAPE, 4, 2, "cpu", again=True) == (later if anew else kept)
+    assert fastest(all_timed(again=True), 2) == (later if anew else kept)
 
 
 def test_waiting_does_not_count_as_a_steps_time(monkeypatch):
@@ -206,11 +210,11 @@ def test_how_many_share_a_device_is_found_out_once_and_only_where_it_is_asked_fo
     monkeypatch.setattr(backend_choice, "fastest_worker_count", lambda *given: counted.append(given[-1]) or 2)
     assert choose(TRIAL, SHAPE, 4, 2, "cpu").workers is None
     assert counted == []
-    found = [choose(TRIAL, SHAPE, 4, 2, "cpu", sharing=True) for _ in range(2)]
+    found = [fastest(all_timed(sharing=True), 2) for _ in range(2)]
     assert [each.workers for each in (*found, choose(TRIAL, SHAPE, 4, 2, "cpu"))] == [2, 2, 2]
     assert len(counted) == 1
     # Fewer members may train in another manner.
-    assert choose(TRIAL, SHAPE, 4, 1, "cpu", sharing=True).workers == 2
+    assert fastest(all_timed(members=1, sharing=True), 1).workers == 2
 
 
 def test_a_process_has_its_core_to_itself():
@@ -223,7 +227,7 @@ def test_what_was_kept_before_processes_shared_a_device_still_counts(cache, monk
     cache.write_text(json.dumps({kind: [{"backend": "single", "members": 1, "seconds": 0.5}]}))
     monkeypatch.setattr(backend_choice, "time_backends", lambda *_: pytest.fail("it was known"))
     assert choose(TRIAL, SHAPE, 4, 2, "cpu") == Choice("single", 1, 0.5)
-    assert choose(TRIAL, SHAPE, 4, 2, "cpu", sharing=True) == Choice("single", 1, 0.5, 1)
+    assert fastest(all_timed(sharing=True), 2) == Choice("single", 1, 0.5, 1)
 
 
 def test_where_nothing_can_be_kept_it_is_measured_each_time(tmp_path, monkeypatch):
