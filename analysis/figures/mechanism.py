@@ -1,5 +1,6 @@
 """Influence and margins over the epochs of training, measured and as the theory has them (Eq. 11, A.2)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,17 +61,9 @@ def influence_over_epochs(loaded: Loaded, results: Results, rows: pd.DataFrame) 
         for _, row in points.iterrows()
     ]
     points = points.join(pd.DataFrame(ratios, index=points.index))
-    last = int(points["measured_epoch"].max())
     with theme():
-        by = [name for name in varying_settings(rows) if name != "norm"]
-        figure, panels = panel_grid(rows, by)
-        for panel in panels:
-            label_gaps(panel)
-            _ratio_lines(panel, points[_same_cell(points, panel.rows, by)])
-            panel.axes.set_yscale("log")
-            _epoch_axis(panel, last)
-            panel.set_labels("epoch", "influence, batch norm over none")
-        label_outer_axes(panels)
+        last = int(points["measured_epoch"].max())
+        figure = _epoch_panels(rows, points, _ratio_lines, last, "influence, batch over none")
         measured = Line2D([], [], label="measured", color=COLORS["batch"], marker=MARKERS["batch"])
         equation = Line2D([], [], label="Eq. 11", **EQUATION)
         equal = Line2D([], [], label="(γ/σ)²", **EQUAL_MARGINS)
@@ -93,19 +86,34 @@ def margins_over_epochs(loaded: Loaded, results: Results, rows: pd.DataFrame) ->
     pairs = _pairs(loaded, results, rows)
     last = max(int(curve.epochs[-1]) for side in ("curve_arm", "curve_ref") for curve in pairs[side])
     with theme():
-        by = [name for name in varying_settings(rows) if name != "norm"]
-        figure, panels = panel_grid(rows, by)
-        for panel in panels:
-            label_gaps(panel)
-            panel.axes.axhline(0, **EQUAL_MARGINS)
-            _margin_lines(panel, pairs[_same_cell(pairs, panel.rows, by)])
-            _epoch_axis(panel, last)
-            panel.set_labels("epoch", "mean margin of S_out")
-        label_outer_axes(panels)
+        figure = _epoch_panels(rows, pairs, _margin_lines, last, "mean margin of S_out")
         equation = Line2D([], [], label="batch norm\nby Eq. 28, 29", **EQUATION)
         memorized = Line2D([], [], label="memorized", **EQUAL_MARGINS)
         handles = [*arm_handles(arms(rows[rows["norm"].isin(("batch", "none"))]), dashes=False), equation, memorized]
         add_legend(figure, handles, legend_notes(rows, ["mean and range"]))
+    return figure
+
+
+def _epoch_panels(
+    rows: pd.DataFrame, table: pd.DataFrame, draw: Callable[[Panel, pd.DataFrame], None], last: int, label: str
+) -> Figure:
+    """Return a figure of a panel for each cell, in which that part of a table is drawn over the epochs.
+
+    Args:
+        rows: the members of the figure.
+        table: what is drawn, with the settings of its cells.
+        draw: draws a cell's part of it.
+        last: the last epoch.
+        label: what is drawn, in words.
+    """
+    by = [name for name in varying_settings(rows) if name != "norm"]
+    figure, panels = panel_grid(rows, by)
+    for panel in panels:
+        label_gaps(panel)
+        draw(panel, table[_same_cell(table, panel.rows, by)])
+        _epoch_axis(panel, last)
+        panel.set_labels("epoch", label)
+    label_outer_axes(panels)
     return figure
 
 
@@ -143,6 +151,7 @@ def _epoch_axis(panel: Panel, last: int) -> None:
 
 def _ratio_lines(panel: Panel, points: pd.DataFrame) -> None:
     """Draw the measured and the predicted ratios by epoch."""
+    panel.axes.set_yscale("log")
     if points.empty:
         return
     of_epoch = points.groupby("measured_epoch")[["measured", "equation", "equal"]]
@@ -164,11 +173,13 @@ def _ratio_lines(panel: Panel, points: pd.DataFrame) -> None:
 
 def _margin_lines(panel: Panel, pairs: pd.DataFrame) -> None:
     """Draw each arm's mean margin by epoch, and batch norm's as it is predicted."""
+    panel.axes.axhline(0, **EQUAL_MARGINS)
     if pairs.empty:
         return
     sides = {"batch": "curve_arm", "none": "curve_ref"}
     for norm, side in sides.items():
-        table = pd.concat([pd.Series(curve.margin, index=curve.epochs) for curve in pairs[side]], axis=1)
+        curves = [pd.Series(curve.margin, index=curve.epochs) for curve in pairs[side]]
+        table = pd.concat(curves, axis=1, join="inner")  # some may have converged before others
         middle, epochs = table.mean(axis=1), table.index.to_numpy()
         look: dict[str, Any] = {"marker": MARKERS[norm], "markersize": 5, "color": COLORS[norm], "linewidth": 1.5}
         panel.axes.plot(epochs, middle, **look)
@@ -183,5 +194,8 @@ def _margin_lines(panel: Panel, pairs: pd.DataFrame) -> None:
             for _, pair in pairs.iterrows()
         ],
         axis=1,
-    ).mean(axis=1)
-    panel.axes.plot(predicted.index.to_numpy(), predicted, **EQUATION)
+        join="inner",
+    )
+    # It begins where the margins of all seeds have been at their lowest; a seed may have no prediction at all.
+    mean = predicted.dropna(axis=1, how="all").mean(axis=1, skipna=False)
+    panel.axes.plot(mean.index.to_numpy(), mean, **EQUATION)

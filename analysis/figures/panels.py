@@ -437,12 +437,14 @@ def legend_notes(rows: pd.DataFrame, before: Sequence[str] = ("mean ± sd",)) ->
     """
     unit = unit_name(rows)
     ok = rows[rows["status"] == "ok"]
-    count = (ok if len(ok) else rows)["seed" if unit == "seed" else "model"].nunique()
+    shown = ok if len(ok) else rows
+    count, seeds = shown[unit].nunique(), shown["seed"].nunique()
+    of_seeds = f" for each of {seeds} seeds" if unit == "model" and seeds > 1 else ""
     networks = rows.drop_duplicates(["cell", "seed", "model"])["status"]
     missing = int((networks == "missing").sum())
     excluded = int((~networks.isin(("ok", "missing"))).sum())
     lacking = [f"{number} {what}" for number, what in ((excluded, "excluded"), (missing, "missing")) if number]
-    return [*before, f"{count} {unit}{'s' * (count != 1)}", *lacking]
+    return [*before, f"{count} {unit}{'s' * (count != 1)}{of_seeds}", *lacking]
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

@@ -246,6 +246,7 @@ def test_the_three_aspects_of_the_attacked_models_are_side_by_side(sweeps: Mappi
         "membership AUC",
     ]
     members = of(results, "membership").sort_values(["k", "corruption"])
+    assert "6 models for each of 5 seeds" in " ".join(notes(figure))
     for axes, column in zip(figure.axes, ("test_acc", "mem_acc", "mia_auc"), strict=True):
         for norm in ("batch", "none"):
             wanted = members[members["norm"] == norm].groupby(["k", "corruption"])[column].mean().dropna()
