@@ -148,7 +148,7 @@ def compare_levels(
         raise unknown("alternative", str(alternative), ("greater", "less", "two-sided"))
     for loaded in load_all(Results.at(results), sweep, partial):
         comparison = compare(loaded.members, factor, reference, alternative, partial)
-        table = tables.comparison_table(comparison, f"{loaded.sweep}: {factor}, paired t-tests over seeds")
+        table = tables.comparison_table(comparison, f"{loaded.sweep}: {factor}, paired tests over seeds")
         table.notes += [*companions_note(loaded.members, factor), *units_note(loaded.members)]
         tabulated.append(_add_notes(table, loaded))
     output.show(tabulated)

@@ -272,7 +272,7 @@ def _compare_norms(section: Section, loaded: Loaded, partial: bool) -> list[str]
     except BadInputError as problem:
         section.notes.append(f"The norms are not compared: {problem}")
         return []
-    title = "the norms against one another, paired t-tests over seeds"
+    title = "the norms against one another, paired tests over seeds"
     section.tables.append(tables.comparison_table(comparison, title))
     strata = [name for name in varying_settings(loaded.members) if name != "norm" and name in comparison]
     overall = comparison[comparison[strata].isna().all(axis=1)] if strata else comparison

@@ -25,7 +25,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class PairedTest:
-    """A paired t-test of arm minus reference; None where the pairs don't determine a value.
+    """A paired test of arm minus reference; None where the pairs don't determine a value.
 
     Attributes:
         n: the number of pairs.

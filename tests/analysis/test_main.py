@@ -94,7 +94,7 @@ def test_tables_prints_every_cell(complete: Results):
 def test_compare_prints_every_test(complete: Results):
     done = python("compare", complete, "--factor", "norm")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("mine: norm, paired t-tests over seeds")
+    assert done.stdout.startswith("mine: norm, paired tests over seeds")
     # Of five metrics, the true label is the one that normalization is held to make less.
     assert done.stdout.count("batch > none") == 4 * 4
     assert done.stdout.count("batch < none") == 4
