@@ -2,8 +2,8 @@
 
 The paper names the four datasets and the amounts, but not the network. LeNet is the one that its Fig. 2 and 7 share.
 It trains these networks "to convergence", which is later without batch norm than with it: `stopping=converged` says
-where, and for an arm that gets there in no 1,000 epochs that it did not. On the digits it takes 40 to 60 epochs with
-batch norm and 80 to 160 without.
+where, and for an arm that gets there in no 1,000 epochs that it did not. On the digits it takes 40 to 80 epochs with
+batch norm and 80 to 150 without.
 """
 
 from sweeps.memorization.grids import ARMS, DATASETS, FEW_KS, QUICK, SEEDS
