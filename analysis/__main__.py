@@ -432,11 +432,11 @@ def audit_statistics(
 
     Example: python -m analysis audit-statistics --question attacks --question units --format markdown --out audit.md
     """
-    from analysis.simulations.audit import audit
+    from analysis.simulations.audit import audit, select_questions
 
-    output = Output(form, out)
+    questions, output = select_questions(question or ()), Output(form, out)
     with ProgressDisplay(on=output.messages()) as display:
-        rows = audit(question or (), fraction, seed, processes, display.add("audit of the statistics"))
+        rows = audit(questions, fraction, seed, processes, display.add("audit of the statistics"))
     output.show([tables.simulations_table(rows, "Audit of the statistics, by simulations of known truth")])
     if not all(row.within for row in rows):
         raise typer.Exit(1)

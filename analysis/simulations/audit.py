@@ -30,8 +30,20 @@ class _Part:
     seed: int
 
 
+def select_questions(names: Sequence[str]) -> list[str]:
+    """Return the questions of these names in the registry's order, or all where none is named.
+
+    Raises:
+        BadInputError: there is no such question.
+    """
+    for name in names:
+        if name not in QUESTIONS:
+            raise unknown("question", name, QUESTIONS)
+    return [name for name in QUESTIONS if not names or name in names]
+
+
 def audit(
-    questions: Sequence[str] = (),
+    questions: Sequence[str],
     fraction: float = 1.0,
     seed: int = 0,
     processes: int = 2,
@@ -43,27 +55,20 @@ def audit(
     number of processes.
 
     Args:
-        questions: keys of `registry.QUESTIONS`; by default all.
+        questions: keys of `registry.QUESTIONS`.
         fraction: the share of the replicates that is drawn.
         seed: of the simulations.
         processes: how many processes draw; with one it is this one.
         progress: called with the share that is done.
-
-    Raises:
-        BadInputError: there is no such question.
     """
-    for name in questions:
-        if name not in QUESTIONS:
-            raise unknown("question", name, QUESTIONS)
-    chosen = [name for name in QUESTIONS if not questions or name in questions]
-    parts = _parts(chosen, fraction, seed)
+    parts = _parts(questions, fraction, seed)
     drawn: dict[tuple[str, int], dict[int, Floats]] = defaultdict(dict)
     for done, (part, found) in enumerate(_draw_all(parts, processes), start=1):
         drawn[part.question, part.scenario].update(zip(part.numbers, found, strict=True))
         progress(done / len(parts))
     return [
         row
-        for name in chosen
+        for name in questions
         for number, scenario in enumerate(QUESTIONS[name])
         for row in rows(name, scenario, [found for _, found in sorted(drawn[name, number].items())])
     ]

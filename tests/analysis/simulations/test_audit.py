@@ -13,7 +13,7 @@ import pytest
 
 from analysis.__main__ import app
 from analysis.simulations import registry
-from analysis.simulations.audit import FEWEST, audit
+from analysis.simulations.audit import FEWEST, audit, select_questions
 from analysis.simulations.scenario import Measure, Scenario
 from analysis.statistics.paired import paired_test
 from study.errors import BadInputError
@@ -108,7 +108,13 @@ def test_progress_goes_to_the_end():
 
 def test_an_unknown_question_is_refused_with_the_nearest():
     with pytest.raises(BadInputError, match="did you mean 'attacks'"):
-        audit(["atacks"])
+        select_questions(["atacks"])
+
+
+def test_questions_come_in_their_order_and_all_where_none_is_named():
+    first, second, *_ = registry.QUESTIONS
+    assert select_questions([second, first, second]) == [first, second]
+    assert select_questions([]) == list(registry.QUESTIONS)
 
 
 def test_the_page_has_the_rows_of_the_audit():
