@@ -1,7 +1,8 @@
-"""Have Ctrl-C and SIGTERM stop a launch even where a library swallows the exception."""
+"""Have Ctrl-C and SIGTERM stop a launch even where a library swallows the exception, or ends the process itself."""
 
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,18 +11,23 @@ from types import FrameType
 from study.terminal import STOPPING, end_at_once
 
 STOPPED = "stopped; the same command goes on where it was."
+ENDED = "ended at once, by Ray or because it was killed; the same command goes on where it was."
 END_WITHIN_S = 25.0
 """Seconds from SIGTERM until the process ends wherever it is; Slurm and Kubernetes kill it after 30, without a word."""
 INSIST_EVERY_S = 2.0
 """Seconds between two exceptions, until one is acknowledged."""
+WITNESS = 'trap "" HUP INT TERM; read -r line || echo "$0" >&2'
+"""What the shell beside the process does: say its first argument unless it is told a line before its input ends."""
 
 
 class CtrlC:
     """Raise KeyboardInterrupt at Ctrl-C, again and again until it is acknowledged: a library may swallow it.
 
     SIGTERM, by which Slurm, Kubernetes and `ray job stop` end a process, is taken for the same, but for its deadline: a
-    call of Ray's that waits for a Ray which was ended with this process hears of no signal. This holds within its
-    `with` statements. These may be nested; the outermost decides how long it lasts.
+    call of Ray's that waits for a Ray which was ended with this process hears of no signal. Ray's compiled part may
+    also end the process without a word and with code 1, once it finds its raylet or object store gone; a shell that
+    waits beside it, the witness, then says how to go on. All of this holds within its `with` statements. These may be
+    nested; the outermost decides how long it lasts.
 
     Attributes:
         received: the signal that came last; that of Ctrl-C where none did.
@@ -41,6 +47,10 @@ class CtrlC:
             listening, self._told = socket.socketpair()
             self._told.setblocking(False)
             self._told_before = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+            arguments = ("sh", "-c", WITNESS, ENDED)
+            self._witness = subprocess.Popen(
+                arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+            )
             threading.Thread(target=self._watch, args=[listening], daemon=True).start()
         self.take_over()
 
@@ -54,6 +64,7 @@ class CtrlC:
             self._over.set()
             signal.set_wakeup_fd(self._told_before)
             self._told.close()
+            self._witness.communicate(b"\n")
 
     def take_over(self) -> None:
         """Be the one who hears of the signals, as also after a library has taken them for itself."""
@@ -87,6 +98,7 @@ class CtrlC:
             while number := listening.recv(1):
                 if number[0] == signal.SIGTERM:
                     if not self._over.wait(END_WITHIN_S):
+                        self._witness.communicate(b"\n")
                         end_at_once(signal.SIGTERM, STOPPED)
                     return
 

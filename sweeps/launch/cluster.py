@@ -92,7 +92,6 @@ def connect(
         }
     else:
         _check_reachable(cluster.address)
-        ray_internals.outlive_raylet()
         # The processes of a running cluster don't inherit this one's environment.
         settings = {"runtime_env": {"env_vars": ENVIRONMENT}}
     try:

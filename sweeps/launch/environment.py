@@ -1,7 +1,7 @@
 """Set the environment that Ray and its processes read, before Ray is imported.
 
-Ray reads `RAY_AUTH_MODE` when it is imported, and the rest when a cluster starts or Tune runs. Its processes inherit
-all of it.
+Ray reads `RAY_AUTH_MODE` and `RAY_RAYLET_PID` when it is imported, and the rest when a cluster starts or Tune runs. Its
+processes inherit all of it, but for the raylet's number, which each raylet sets anew for what it starts.
 """
 
 import os
@@ -14,6 +14,9 @@ from study.worker import ENVIRONMENT
 
 RAY_ENVIRONMENT = {
     "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token"),
+    # Ray ends a process at once, with code 1, that finds its raylet gone where the process of this number, or else the
+    # parent, has gone as well: as where Slurm signals all processes of a step. This process is to stop the run first.
+    "RAY_RAYLET_PID": str(os.getpid()),
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": os.environ.get("RAY_USAGE_STATS_ENABLED", "0"),

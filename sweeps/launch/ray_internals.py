@@ -74,15 +74,6 @@ def keep_sigterm_handler() -> None:
     ray._private.utils.set_sigterm_handler = lambda _: None
 
 
-def outlive_raylet() -> None:
-    """Have Ray not end this process where a raylet ends that it is about to join.
-
-    Ray does so at once, with code 1, where the parent of this process has ended as well, as where Slurm signals all
-    processes of a step. It takes the raylet to live as long as the process of this number does.
-    """
-    os.environ["RAY_RAYLET_PID"] = str(os.getpid())
-
-
 def shut_down() -> None:
     """Disconnect from the cluster, and end what this process has started of it.
 

@@ -87,3 +87,20 @@ def test_who_is_within_another_lets_it_through_once_and_leaves_the_handler_to_it
         assert signal.getsignal(signal.SIGINT) == nested._interrupt
         time.sleep(0.3)  # it was heard
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("end", ["os._exit(1)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_what_is_ended_without_a_word_has_one_said_for_it(end: str):
+    """As Ray's compiled part ends it, or the machine that has run out of memory."""
+    ends = f"import os, signal\nfrom sweeps.interrupt import CTRL_C\nwith CTRL_C:\n    {end}"
+    ended = subprocess.run([sys.executable, "-c", ends], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    assert (abs(ended.returncode), ended.stderr) in [
+        (1, f"{interrupt.ENDED}\n"),
+        (signal.SIGKILL, f"{interrupt.ENDED}\n"),
+    ]
+
+
+def test_what_comes_to_its_end_has_nothing_said():
+    ends = "from sweeps.interrupt import CTRL_C\nwith CTRL_C:\n    pass"
+    ended = subprocess.run([sys.executable, "-c", ends], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=True)
+    assert ended.stderr == ""
