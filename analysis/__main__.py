@@ -1,24 +1,17 @@
-"""`python -m analysis`: tables, tests and figures from a results folder."""
+"""`python -m analysis`: tables, tests and figures from a results folder.
+
+Each command imports what it computes with by itself: pandas, SciPy and matplotlib take far longer than a help text.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
 from analysis.arguments import next_command, takes_results
-from analysis.cells import companions_note, shared_settings
 from analysis.figures.width import WIDTH, checked_width, drawn_for
-from analysis.load import Loaded, load_all
 from analysis.metrics import Metric, select_metrics
-from analysis.report import tables
-from analysis.report.output import Output, Table, write
-from analysis.statistics import membership
-from analysis.statistics.ablation import ablation
-from analysis.statistics.amplification import amplification
-from analysis.statistics.curves import curves
-from analysis.statistics.paired import compare, units_note
 from study.errors import BadInputError, unknown
 from study.record.results import Results
 from study.settings import SETTINGS
@@ -27,6 +20,10 @@ from study.terminal import ProgressDisplay, application, console, main
 from sweeps.tuning.space import MAX_LOSS, SEARCHES, STORAGE
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.load import Loaded
+    from analysis.report.output import Output, Table
     from analysis.tuning.tradeoff import TunedCell
 
 app = application("Turn records into tables, tests and figures.")
@@ -80,6 +77,14 @@ def tabulate(
 
     Example: python -m analysis tables results --sweep transformer --across dataset --metric mem_acc
     """
+    from analysis.cells import companions_note
+    from analysis.load import load_all
+    from analysis.report import tables
+    from analysis.report.output import Output
+    from analysis.statistics.ablation import ablation
+    from analysis.statistics.curves import curves
+    from analysis.statistics.paired import units_note
+
     output, metrics = Output(form, out), select_metrics(metric)
     if (factor is not None) + with_effects + with_curves + (across is not None) > 1:
         raise BadInputError("--factor, --across, --effects and --curves are tables of their own; choose one.")
@@ -114,8 +119,9 @@ def tabulate(
         output.hint(next_command("figures", results, *_named(sweep)))
 
 
-def _effects(loaded: Loaded, metrics: Sequence[Metric]) -> Table:
+def _effects(loaded: "Loaded", metrics: Sequence[Metric]) -> "Table":
     """Return the table of marginal effects."""
+    from analysis.report import tables
     from analysis.statistics.factorial import effects
 
     estimated, notes = effects(loaded.members, metrics)
@@ -143,6 +149,12 @@ def compare_levels(
 
     Example: python -m analysis compare results --factor norm
     """
+    from analysis.cells import companions_note
+    from analysis.load import load_all
+    from analysis.report import tables
+    from analysis.report.output import Output
+    from analysis.statistics.paired import compare, units_note
+
     output, tabulated = Output(form, out), []
     if alternative not in (None, "greater", "less", "two-sided"):
         raise unknown("alternative", str(alternative), ("greater", "less", "two-sided"))
@@ -174,6 +186,8 @@ def decide_claims(
     Example: python -m analysis claims results --sweep label_noise
     """
     from analysis.claims.ledger import ledger
+    from analysis.report import tables
+    from analysis.report.output import Output
 
     output, folder = Output(form, out), Results.at(results)
     output.show([tables.claims_table(ledger(folder, sweep, partial), "The paper's claims", folder)])
@@ -191,6 +205,11 @@ def show_amplification(
 
     Example: python -m analysis amplification results --sweep influence
     """
+    from analysis.load import load_all
+    from analysis.report import tables
+    from analysis.report.output import Output
+    from analysis.statistics.amplification import amplification
+
     output, folder, tabulated = Output(form, out), Results.at(results), []
     for loaded in load_all(folder, sweep, partial):
         ratios = amplification(loaded, folder)
@@ -228,6 +247,10 @@ def attack_models(
     """
     from analysis.figures.membership import memorization_histograms, most_memorized_images, roc_curves
     from analysis.figures.panels import save_figure
+    from analysis.load import load_all
+    from analysis.report import tables
+    from analysis.report.output import Output
+    from analysis.statistics import membership
 
     output, tabulated, paths = Output(form, out), [], []
     all_records = load_all(Results.at(results), sweep, partial)
@@ -276,6 +299,8 @@ def show_tradeoff(
 
     Example: python -m analysis tradeoff results --max-accuracy-loss 0.01
     """
+    from analysis.report import tables
+    from analysis.report.output import Output
     from analysis.tuning.importance import importances
     from analysis.tuning.tradeoff import load_tuned_cells
 
@@ -292,7 +317,7 @@ def show_tradeoff(
     output.hint(next_command("report", results))
 
 
-def _draw_tuned(tuned: "Sequence[TunedCell]", shares: pd.DataFrame | None, folder: Path, output: Output) -> None:
+def _draw_tuned(tuned: Sequence["TunedCell"], shares: "pd.DataFrame | None", folder: Path, output: "Output") -> None:
     """Draw the figures of a tuning and print their paths, or why there is none.
 
     Args:
@@ -341,8 +366,13 @@ def draw_paper_figures(
 
     Example: python -m analysis figures results --figure fig2 --figure fig10
     """
-    from analysis.figures.catalog import draw_figures, sweeps_feeding  # matplotlib takes a second to import
+    import pandas as pd
+
+    from analysis.figures.catalog import draw_figures, sweeps_feeding
     from analysis.figures.panels import FORMATS, save_figure
+    from analysis.load import load_all
+    from analysis.report import tables
+    from analysis.report.output import Output
 
     output, records = Output(form, out), Results.at(results)
     names = sweeps_feeding(figure, records.sweeps()) if figure and sweep is None else [sweep]
@@ -383,6 +413,7 @@ def write_report(
 
     Example: python -m analysis report results
     """
+    from analysis.report.output import write
     from analysis.report.page import report
 
     if out is None and is_uri(results):
@@ -408,6 +439,8 @@ def time_analysis(
     Example: python -m analysis bench --members 2000
     """
     from analysis.bench import bench
+    from analysis.report import tables
+    from analysis.report.output import Output
 
     output = Output(form, out)
     output.show([tables.bench_table(bench(members, epochs), f"{members} members with {epochs} epochs each")])
@@ -432,6 +465,8 @@ def audit_statistics(
 
     Example: python -m analysis audit-statistics --question attacks --question units --format markdown --out audit.md
     """
+    from analysis.report import tables
+    from analysis.report.output import Output
     from analysis.simulations.audit import audit, select_questions
 
     questions, output = select_questions(question or ()), Output(form, out)
@@ -456,12 +491,14 @@ def _named(sweep: str | None) -> list[str]:
     return [] if sweep is None else ["--sweep", sweep]
 
 
-def _title(loaded: Loaded) -> str:
+def _title(loaded: "Loaded") -> str:
     """Return the title of a sweep's table."""
+    from analysis.cells import shared_settings
+
     return f"{loaded.sweep}: {shared_settings(loaded.members)}, {len(loaded.members)} members, mean ± sd over seeds"
 
 
-def _add_notes(table: Table, loaded: Loaded) -> Table:
+def _add_notes(table: "Table", loaded: "Loaded") -> "Table":
     """Add of which sweep a table is and notes of what a partial grid lacks, and return the table."""
     table.sweep = loaded.sweep
     table.notes += loaded.notes

@@ -17,6 +17,7 @@ from study.record.results import Results
 from study.record.schema import SCHEMAS, TABLES
 from study.settings import SETTINGS, format_value
 from study.terminal import (
+    HELP,
     Assignments,
     DataDir,
     ProgressDisplay,
@@ -257,9 +258,9 @@ def prepare_to_train(here: bool = True) -> None:
     """Give this process, which is to train, the environment of a worker, and have it stop at once when it is told to.
 
     Args:
-        here: whether this process itself is to train; it is then started once more.
+        here: whether this process itself is to train; it is then started once more, unless only its help is wanted.
     """
-    if here:
+    if here and not set(HELP) & set(sys.argv):
         restart_with_environment()
     kept = any(argument.startswith("--results") for argument in sys.argv)
     stop_at_once("stopped; the same command goes on from the last checkpoint." if kept else "stopped")

@@ -29,6 +29,9 @@ DataDir = Annotated[
     ),
 ]
 
+HELP = ("-h", "--help")
+"""The options that show the help of a command."""
+
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """The error that typer raises for an option or a command that it doesn't know."""
 
@@ -51,7 +54,7 @@ def application(text: str) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": list(HELP)},
     )
 
 
