@@ -22,6 +22,8 @@ GREY = ("1", "L")
 """Pillow's modes of images of one channel."""
 _DEEP = re.compile(r";16[BLNS]+$")
 """What ends Pillow's name of pixels with 16 bits a channel, of which it keeps the upper 8."""
+_AVIF_DEPTH = re.compile(rb"av1C(...)", re.DOTALL)
+"""The description of a picture coded as AV1, of which Pillow keeps the upper 8 bits too."""
 
 
 def decode_part(part: Part) -> Split:
@@ -73,7 +75,7 @@ def decode_image(name: str, content: bytes) -> Image.Image:
     """
     try:
         image = Image.open(io.BytesIO(content))
-        fault = _fault(image)
+        fault = _fault(image, content)
         if fault is None:
             return _as_shown(image)
     except UnidentifiedImageError:
@@ -84,14 +86,29 @@ def decode_image(name: str, content: bytes) -> Image.Image:
     raise BadInputError(f"{name} {fault}.")
 
 
-def _fault(image: ImageFile.ImageFile) -> str | None:
+def _fault(image: ImageFile.ImageFile, content: bytes) -> str | None:
     """Return why an image that has been opened can't be used; None if it can."""
-    raw = [tile[3] if isinstance(tile[3], str) else next(iter(tile[3] or ()), "") for tile in image.tile]
-    if image.mode.startswith(("I", "F")) or any(_DEEP.search(str(mode)) for mode in raw):
+    if _is_deep(image, content):
         return "has more than 8 bits a channel; convert it to 8"
     # A phone's JPEG may have further pictures behind the one that is shown.
     frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
     return f"has {frames} frames; keep the one that is meant" if frames > 1 else None
+
+
+def _is_deep(image: ImageFile.ImageFile, content: bytes) -> bool:
+    """Return whether an image has more than 8 bits a channel, most of which Pillow drops without a word."""
+    if image.mode.startswith(("I", "F")):
+        return True
+    arguments = [tile[3] if isinstance(tile[3], tuple) else (tile[3],) for tile in image.tile]
+    match image.format:
+        case "PPM":  # the largest value comes after the name of the pixels
+            return any(isinstance(each, int) and each > 255 for every in arguments for each in every[1:])
+        case "AVIF":  # a flag in the third byte that describes the coded picture
+            return any(found[1][2] & 0x40 for found in _AVIF_DEPTH.finditer(content))
+        case "JPEG2000":  # each channel has three bytes, whose first is the depth less 1, below a sign
+            sizes = content[content.find(b"\xff\x4f\xff\x51") + 40 :]
+            return any(depth & 0x7F > 7 for depth in sizes[2 : 2 + 3 * int.from_bytes(sizes[:2]) : 3])
+    return any(_DEEP.search(str(every[0])) for every in arguments if every)
 
 
 def _as_shown(image: ImageFile.ImageFile) -> Image.Image:

@@ -1,7 +1,8 @@
 """Number the classes of a label column from 0, in a stated order.
 
 The classes are those that occur in the training set, unless the file's own metadata name them: whole numbers by size,
-false before true, and text by its characters, or by number where all of it is whole numbers.
+false before true, and text by its characters, or by number where all of it is whole numbers. Where they are named, a
+number is a place among the names, from 0, and text is one of them.
 """
 
 from collections.abc import Sequence
@@ -55,9 +56,19 @@ def read_values(column: pa.ChunkedArray, name: str) -> Values:
         text = column.cast(pa.large_string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise BadInputError(f"{name} has what is no label: {str(error).splitlines()[0]}; number the classes.") from None
-    if pc.any(pc.equal(text, "")).as_py():
+    if pc.any(pc.equal(pc.utf8_trim_whitespace(text), "")).as_py():
         raise BadInputError(f"{name} is empty in a row; give every image a label, or remove the row.")
     return Values("text", np.asarray(text.to_pylist(), dtype=object))
+
+
+def without_spelling(train: Values, test: Values) -> tuple[Values, Values]:
+    """Return the labels of both sets as numbers where they are text that is all whole numbers, else as they are."""
+    parts = train, test
+    if not all(part.kind == "text" and all(map(_is_whole_number, part.values.tolist())) for part in parts):
+        return parts
+    # As objects, for they may be larger than int64 takes.
+    numbers = [np.asarray([int(text) for text in part.values.tolist()], dtype=object) for part in parts]
+    return Values("numbers", numbers[0]), Values("numbers", numbers[1])
 
 
 def number(
@@ -72,27 +83,36 @@ def number(
         source: where they are from, in a message.
 
     Raises:
-        BadInputError: a number is below 0 or has no name, or the test set has a class of its own.
+        BadInputError: a number is below 0 or has no name, text is no name, or the test set has a class of its own.
     """
     if train.kind != test.kind:
         raise BadInputError(f"{source}: labels are {train.kind} in the training set and {test.kind} in the test set.")
     occurring = sorted(set(train.values.tolist()))
     own = sorted(set(test.values.tolist()).difference(occurring))
-    if train.kind == "numbers":
+    if train.kind == "text":
+        _check_names([*occurring, *own], named, source)
+    else:
         _check_range([*occurring, *own], named, source)
     if own:
         raise BadInputError(
             f"{source}: the test set has a class of its own, {own[0]}; remove it, or put images of it into the "
             "training set as well."
         )
-    if train.kind == "numbers" and named:
+    if named and train.kind != "text":
         return _int64(train.values), _int64(test.values), named
-    if train.kind == "text" and all(_is_whole_number(name) for name in occurring):
-        occurring.sort(key=int)
-    place = {value: label for label, value in enumerate(occurring)}
+    place = {value: label for label, value in enumerate(named or occurring)}
     labels = [_int64([place[value] for value in part.values.tolist()]) for part in (train, test)]
     truth = train.kind == "true or false"
-    return labels[0], labels[1], [str(bool(value)).lower() if truth else str(value) for value in occurring]
+    return labels[0], labels[1], named or [str(bool(value)).lower() if truth else str(value) for value in occurring]
+
+
+def _check_names(values: Sequence[str], named: Sequence[str], source: str) -> None:
+    unknown = next((value for value in values if named and value not in named), None)
+    if unknown is not None:
+        raise BadInputError(
+            f"{source}: a label is {unknown!r}, which is none of the {len(named)} classes that the file's metadata "
+            "name; correct either."
+        )
 
 
 def _check_range(values: Sequence[int], named: Sequence[str], source: str) -> None:
@@ -112,7 +132,8 @@ def _is_text(of: pa.DataType) -> bool:
 
 
 def _is_whole_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and text == str(int(text))
+    digits = text.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and text == str(int(text))
 
 
 def _int64(values: Sequence[int] | NDArray[np.int64] | NDArray[np.object_]) -> NDArray[np.int64]:

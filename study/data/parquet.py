@@ -23,9 +23,11 @@ LABELS = ("label", "fine_label", "labels")
 """The known names of label columns; the first that is there is taken."""
 NO_LABELS = (
     *("id", "idx", "index", "image_id", "width", "height", "size", "path", "url", "filename", "file_name"),
-    *("caption", "text", "md5", "sha256", "hash"),
+    *("caption", "text", "md5", "sha256", "hash", "fold", "split", "source", "license", "uuid"),
+    *("image_path", "image_url", "image_file_path", "filepath", "file_path", "mode", "format", "channels"),
+    *("__index_level_0__", "unnamed: 0", "level_0"),  # rows, as pandas numbers them
 )
-"""Columns that are never taken for labels, unless by a name of `LABELS`."""
+"""Columns that are never taken for labels, in lower case."""
 IMAGES = ("image", "img")
 """The known names of columns of encoded images, where these are no structs."""
 ROWS_AT_ONCE = 16
@@ -74,12 +76,16 @@ def survey(folder: Path) -> Survey:
     values = [_labels([listing.path(file) for file in files], columns) for files in (train_files, test_files)]
     if columns.guessed:
         _check_guess(columns.label, values[0].values, str(listing.path(train_files[0])))
+    if not columns.classes:
+        values = list(labels.without_spelling(*values))
     train, test, classes = labels.number(values[0], values[1], columns.classes, str(folder))
     order = {
-        "numbers": "in the order of their numbers" if not columns.classes else "as the file's metadata name them",
+        "numbers": "in the order of their numbers",
         "true or false": "false before true",
         "text": "in the order of their names",
     }[values[0].kind]
+    if columns.classes:
+        order = "as the file's metadata name them"
     return Survey(
         _part(listing, "train", train_files, train, columns),
         _part(listing, test_name, test_files, test, columns),
@@ -187,7 +193,9 @@ def _choose(schema: pa.Schema, file: str) -> Columns:
     if len(images) != 1:
         raise refusal()
     guesses = [
-        field.name for field in schema if field.name not in (*images, *NO_LABELS) and labels.may_be_labels(field.type)
+        field.name
+        for field in schema
+        if field.name not in images and field.name.lower() not in NO_LABELS and labels.may_be_labels(field.type)
     ]
     if known is None and len(guesses) != 1:
         raise refusal()

@@ -143,7 +143,21 @@ def deep_tiff() -> bytes:
     return head.ljust(200, b"\0") + struct.pack("<HHH", 16, 16, 16).ljust(56, b"\0") + values
 
 
+def said_to_be_deep(format: str, *changes: tuple[bytes, int, bytes]) -> bytes:
+    """An image in colour of a format that Pillow writes with 8 bits alone, whose header says otherwise."""
+    whole = bytearray(saved(Image.new("RGB", (8, 8)), format))
+    for after, distance, new in changes:
+        place = whole.index(after) + distance
+        whole[place : place + len(new)] = new
+    return bytes(whole)
+
+
 DEEP = {
+    "PPM": b"P6 8 8 1023\n" + np.zeros(192, dtype=">u2").tobytes(),
+    "PPM in text": b"P3 8 8 65535\n" + b"300 " * 192,
+    "AVIF": said_to_be_deep("AVIF", (b"av1C", 6, b"\x4c"), (b"pixi", 9, b"\x0a" * 3)),
+    "JPEG 2000": said_to_be_deep("JPEG2000", (b"\xff\x4f\xff\x51", 45, b"\x0f")),
+    "a grey JPEG 2000": saved(Image.fromarray(np.zeros((8, 8), dtype=np.uint16)), "JPEG2000"),
     "grey": deep_png(0, 1),
     "colour": deep_png(2, 3),
     "grey and alpha": deep_png(4, 2),
@@ -159,6 +173,13 @@ DEEP = {
 @pytest.mark.parametrize("content", DEEP.values(), ids=DEEP)
 def test_more_than_8_bits_a_channel_are_refused_rather_than_cut(content: bytes):
     assert refusal_of(content) == "'some.png' has more than 8 bits a channel; convert it to 8."
+
+
+@pytest.mark.parametrize("format", ["AVIF", "JPEG2000", "PPM", "TIFF", "TGA", "WEBP", "BMP"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_8_bits_a_channel_are_taken_of_every_format(format: str, mode: str):
+    colours = pixels(1, 16, 16, *[3] * (mode == "RGB"))[0]
+    assert shown(saved(colours, format)).shape[:2] == (16, 16)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])

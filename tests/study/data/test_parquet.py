@@ -205,6 +205,7 @@ RIGHT: dict[str, tuple[dict[str, Any], tuple[list[int], int]]] = {
     "very large": ({"label": [0, 10**10] * 3}, ([0, 1] * 3, 2)),
     "bytes": ({"label": pa.array([255, 3] * 3, pa.uint8())}, ([1, 0] * 3, 2)),
     "numbers as text": ({"label": ["10", "9", "9"] * 2}, ([1, 0, 0] * 2, 2)),
+    "numbers as text, too large for a number": ({"label": [f"{10**20}", "9"] * 3}, ([1, 0] * 3, 2)),
     "numbers with zeros before": ({"label": ["10", "09", "9"] * 2}, ([1, 0, 2] * 2, 3)),
 }
 
@@ -222,10 +223,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an empty text": ({"label": ["a", ""] * 3}, "is empty in a row;"),
     "all null": ({"label": [None] * 6, "n": [0, 1] * 3}, "is null in row 0;"),
     "bytes that are no text": ({"label": [b"\xff", b"a"] * 3}, "has what is no label"),
+    "a blank": ({"label": ["a", " "] * 3}, "is empty in a row;"),
+    "below 0 as text": ({"label": ["-1", "1"] * 3}, "labels must run from 0 up, but one is -1;"),
     "below 0": ({"label": [-1, 1] * 3}, "labels must run from 0 up, but one is -1;"),
     "too large": ({"label": pa.array([0, 2**64 - 1] * 3, pa.uint64())}, "has what is no label"),
     "several that may be": ({"digit": [0, 1] * 3, "category": ["a", "b"] * 3}, "it has image, digit, category."),
     "an id alone": ({"id": IDS}, "it has image, id."),
+    "rows that pandas numbers in each file": ({"__index_level_0__": [0, 1, 2] * 2}, "it has image, __index_level_0__."),
+    "folds": ({"Fold": [0, 1] * 3, "image_path": ["a", "b"] * 3}, "it has image, Fold, image_path."),
     "numbers of images": ({"number": list(range(6))}, "differs from image to image"),
     "names of images": ({"title": list("abcdef")}, "differs from image to image"),
     "two images": ({"img": pa.array([{"bytes": b""}] * 6), "label": [0, 1] * 3}, "one image column"),
@@ -291,6 +296,26 @@ def test_the_files_metadata_may_name_more_classes_than_occur(tmp_path: Path):
     found = survey(name)
     assert found is not None
     assert found.classes == ("ant", "bee", "cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbered"),
+    [
+        (["ant", "bee"], [2, 1]),
+        (pa.array(["bee", "cat"]).dictionary_encode(), [1, 0]),
+        ([False, True], [0, 1]),
+        ([2.0, 0.0], [2, 0]),
+    ],
+)
+def test_labels_of_every_type_are_numbered_as_the_metadata_name_the_classes(tmp_path: Path, labels, numbered):
+    name = write(tmp_path, {"label": pa.chunked_array([labels] * 3)}, metadata=class_names("cat", "bee", "ant"))
+    assert labels_of(name) == (numbered * 3, 3)
+    assert "(cat, bee, ant); images from column 'image', labels from 'label', as the file" in str(survey(name))
+
+
+def test_text_that_the_metadata_do_not_name_is_refused(tmp_path: Path):
+    name = write(tmp_path, {"label": ["ant", "fish"] * 3}, metadata=class_names("bee", "ant"))
+    assert "a label is 'fish', which is none of the 2 classes that the file's metadata name" in refusal(name)
 
 
 def test_a_label_without_a_name_among_those_of_the_metadata_is_refused(tmp_path: Path):
