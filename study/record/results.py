@@ -40,6 +40,8 @@ Source = tuple[str, frozenset[str] | None]
 
 PARTS_OF_A_SWEEP = (COMMIT, "plans", compaction.FOLDER)
 """The folders of which a sweep's own has at least one with files in it."""
+MOST_AT_ONCE = 100
+"""How many files a thread reads before it puts their rows together."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -184,13 +186,22 @@ class Results:
         mixed = any(of_many for _, of_many in sources)
         needed = ["trial", *columns] if mixed and columns is not None and "trial" not in columns else columns
 
+        # A column of many small pieces takes far more memory and time than one of few large ones.
+        at_once = min(MOST_AT_ONCE, max(1, len(sources) // (4 * self.store.readers)))
+        together = [sources[start : start + at_once] for start in range(0, len(sources), at_once)]
         with reader_threads(self.store) as threads:
-            tables = list(threads.map(lambda source: self._rows(source, table, needed), sources))
+            tables = list(threads.map(lambda some: self._rows_of(some, table, needed), together))
         rows = pa.concat_tables(tables) if tables else SCHEMAS[table].empty_table()
         if mixed and len(sources) > 1:
             rows = rows.unify_dictionaries()
             rows = rows.take(pc.sort_indices(rows, sort_keys=[("trial", "ascending")]))  # which keeps equals in order
         return describe_columns(table, rows if columns is None else rows.select(columns))
+
+    def _rows_of(self, sources: Sequence[Source], table: str, columns: Sequence[str] | None) -> pa.Table:
+        """Return the rows of several files, each column in one piece if its type allows that of any rows."""
+        rows = pa.concat_tables([self._rows(source, table, columns) for source in sources])
+        coded = any(pa.types.is_dictionary(field.type) for field in rows.schema)  # there may be too many codes
+        return rows if coded else rows.combine_chunks()
 
     def _rows(self, source: Source, table: str, columns: Sequence[str] | None) -> pa.Table:
         return read_shard(self.store, source[0], table, columns, source[1])

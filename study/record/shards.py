@@ -61,9 +61,9 @@ def read_shard(
         FileNotFoundError: it is not there any more.
         StoreError: the store can't be read.
     """
-    with _opened(store, name, table) as shard:
+    with _opened(store, name, table) as (shard, schema):
         groups = range(shard.num_row_groups) if trials is None else row_groups_of(shard.metadata, trials)
-        return _read(shard, list(groups), table, columns, trials)
+        return _read(shard, schema, list(groups), table, columns, trials)
 
 
 def in_groups(store: Store, name: str, table: str, trials: Collection[str]) -> Iterator[pa.Table]:
@@ -72,18 +72,19 @@ def in_groups(store: Store, name: str, table: str, trials: Collection[str]) -> I
     Raises:
         As `read_shard`.
     """
-    with _opened(store, name, table) as shard:
+    with _opened(store, name, table) as (shard, schema):
         for group in row_groups_of(shard.metadata, trials):
-            yield _read(shard, [group], table, None, trials)
+            yield _read(shard, schema, [group], table, None, trials)
 
 
 @contextmanager
-def _opened(store: Store, name: str, table: str) -> Iterator[pq.ParquetFile]:
-    """Open a shard of a table, and say of what goes wrong within whose fault it is."""
+def _opened(store: Store, name: str, table: str) -> Iterator[tuple[pq.ParquetFile, pa.Schema]]:
+    """Open a shard of a table, with its schema, and say of what goes wrong within whose fault it is."""
     try:
         with store.open(name) as file, pq.ParquetFile(file, pre_buffer=isinstance(file, pa.PythonFile)) as shard:
-            check_schema(store.shown(name), table, shard.schema_arrow)
-            yield shard
+            schema = shard.schema_arrow  # made anew whenever it is asked for
+            check_schema(store.shown(name), table, schema)
+            yield shard, schema
     except (FileNotFoundError, StoreError):
         raise
     except (pa.ArrowException, OSError) as error:
@@ -95,12 +96,12 @@ def _opened(store: Store, name: str, table: str) -> Iterator[pq.ParquetFile]:
 
 def _read(
     shard: pq.ParquetFile,
+    schema: pa.Schema,
     groups: Sequence[int],
     table: str,
     columns: Sequence[str] | None,
     trials: Collection[str] | None,
 ) -> pa.Table:
-    schema = shard.schema_arrow
     complete, stored = schema.equals(SCHEMAS[table]), columns
     if columns is not None and (trials is not None or not complete):
         # Rows are chosen by their trial; and a shard of an earlier version may have none of the columns.

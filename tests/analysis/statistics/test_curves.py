@@ -1,6 +1,8 @@
-import shutil
 from dataclasses import replace
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from analysis.load import load
@@ -43,13 +45,22 @@ def test_each_epoch_of_a_cell_is_a_mean_over_its_seeds(results: Results):
     assert len(table) == 8
 
 
+@pytest.mark.parametrize("members", [1, 4, 6])
+def test_curves_are_the_same_however_many_are_read_at_once(members: int, results: Results, monkeypatch):
+    write(results, lost=2)
+    loaded = load(results, "mine")
+    at_once = curves(loaded, results, select_metrics(["mem_acc"]))
+    monkeypatch.setattr("analysis.statistics.curves.MEMBERS_AT_ONCE", members)
+    pd.testing.assert_frame_equal(curves(loaded, results, select_metrics(["mem_acc"])), at_once)
+
+
 def test_a_curve_that_is_missing_or_doubled_is_refused(results: Results):
     write(results)
     place = shard(results, TRIALS[0]).parents[1] / "epochs" / f"{TRIALS[0].id}.parquet"
-    shutil.copy(place, place.with_name("copy.parquet"))
+    rows = pq.read_table(place)
+    pq.write_table(pa.concat_tables([rows, rows]), place)
     with pytest.raises(BadInputError, match=f"3 members have an epoch twice in their curve, such as {TRIALS[0].id}/0"):
         curves(load(results, "mine"), results)
-    place.with_name("copy.parquet").unlink()
     place.unlink()
     with pytest.raises(BadInputError, match=f"3 members have no curve, such as {TRIALS[0].id}/0"):
         curves(load(results, "mine"), results)

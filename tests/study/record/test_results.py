@@ -107,6 +107,16 @@ def test_shards_come_in_the_order_of_their_ids(results):
     assert table["member"].to_pylist() == [0, 1] * 4
 
 
+def test_a_column_of_many_shards_comes_in_few_pieces(results, monkeypatch):
+    monkeypatch.setattr(type(results.store), "readers", 1)
+    trials = [f"{number:016x}" for number in range(40)]
+    for trial in trials:
+        results.write("sweep", trial, {"members": [{**MEMBER, "trial": trial}]})
+    found = results.read("sweep", "members")
+    assert found["trial"].to_pylist() == trials
+    assert {column.num_chunks for column in found.columns} == {4}
+
+
 def test_columns_can_be_chosen(results):
     chosen = ["trial", "k", "status"]
     assert results.read("sweep", "members", chosen).schema.names == chosen
