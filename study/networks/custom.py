@@ -30,7 +30,7 @@ def _build(factory: Callable[..., object], architecture: str, shape: Shape, clas
     size = "x".join(map(str, shape))
     try:
         network = factory(shape, classes)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = imports.reason(error)
         raise BadInputError(f"architecture={architecture} failed for {size} images: {reason}.") from error
     if not isinstance(network, nn.Module):
@@ -71,7 +71,7 @@ def check_logits(what: str, network: nn.Module, shape: Shape, classes: int) -> N
     try:
         with torch.no_grad():
             logits = network.eval()(torch.zeros(2, *shape))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         size = "x".join(map(str, shape))
         raise BadInputError(f"{what} fails on two {size} images: {imports.reason(error)}.") from error
     finally:

@@ -1,13 +1,16 @@
 """Try a network of the user's before any training, as it will be used: in both modes, on real images, and repeatedly.
 
 What can go wrong with a network later on is to be said at once and in one sentence, and what would go wrong in silence
-is to be said at all: logits that chance or the other images of a batch change, and weights that no seed governs.
+is to be said at all: logits that chance or the other images of a batch change, norms that no arm replaces, weights that
+no seed governs, and what a network keeps where no checkpoint looks.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from threading import Timer
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +28,9 @@ PIECES = (1, 2, 5)
 """The batches in which the first images are seen in eval mode, beside all of them in one."""
 CLOSE = {torch.float64: 1e-5, torch.float32: 1e-3}
 """Up to which share of the largest logit a difference is one of rounding."""
+
+LONG_S = 60.0
+"""After how long it is said that a network is still being tried."""
 
 SEEDED = "have its factory draw from the global generators of torch, NumPy or random, which are seeded"
 """What is to be done about a network that differs each time."""
@@ -56,14 +62,42 @@ def rehearse(
     Raises:
         BadInputError: the network is unfit.
     """
-    what, began = f"architecture={architecture} with norm={norm}", int(time.time())
-    network = make()
+    what = f"architecture={architecture} with norm={norm}"
+    with _saying_what_lasts(what):
+        _rehearse(what, norm, make, images, labels, classes, batch_size)
+
+
+@contextmanager
+def _saying_what_lasts(what: str) -> Iterator[None]:
+    """Say what is being tried where that takes long: a network that never ends would hold up a launch in silence."""
+    message = f"{what} has been tried for {LONG_S:g} s before any training; if it never ends, stop it by Ctrl-C."
+    timer = Timer(LONG_S, lambda: print(message, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _rehearse(
+    what: str,
+    norm: str,
+    make: Callable[[], nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    classes: int,
+    batch_size: int,
+) -> None:
+    began, network = int(time.time()), make()
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise BadInputError(f"{what} has no trainable parameters: leave requires_grad as it is.")
     _check_weights(what, network, again := make())
     _check_eval_mode(what, _measured(make, images), images[: sum(PIECES)], classes)
     _check_logits(what, norm, network, again, images)
-    _check_training(what, make, images[: max(2, batch_size)], labels, classes)
+    _check_training(what, norm, make, images[: max(2, batch_size)], labels, classes)
+    _check_state(what, make, images[: max(2, batch_size)], labels, classes)
+    _check_norms(what, make, images[: max(2, batch_size)], classes)
     _check_weights(what, network, later := _make_later(make, began))
     _check_logits(what, norm, network, later, images)
 
@@ -74,6 +108,8 @@ def _check_eval_mode(what: str, network: nn.Module, images: Tensor, classes: int
     images = images.to(next(network.parameters()).dtype)
     with torch.no_grad(), seeds.torch_stream(0, "rehearsal"):
         logits, calls = _pass(what, network, images, classes)
+        if (logits >= 0).all() and _close(logits.sum(dim=1), torch.ones_like(logits[:, 0])):
+            raise BadInputError(f"{what} gives probabilities, not logits: leave out the softmax at its end.")
         again, repeated = _pass(what, network, images, classes)
         if not _close(again, logits):
             where = _first_difference(calls, repeated, slice(None), len(images))
@@ -104,7 +140,9 @@ def _remedy(network: nn.Module) -> str:
     return "have it compute each image by itself"
 
 
-def _check_training(what: str, make: Callable[[], nn.Module], images: Tensor, labels: Tensor, classes: int) -> None:
+def _check_training(
+    what: str, norm: str, make: Callable[[], nn.Module], images: Tensor, labels: Tensor, classes: int
+) -> None:
     """Refuse a network that no step can be taken with, or of which two steps from one seed differ."""
     for size in sorted({len(images), max(2, len(images) - 3)}, reverse=True):
         steps = [_step(what, make().train(), images[:size], labels[:size], classes) for _ in range(2)]
@@ -115,6 +153,50 @@ def _check_training(what: str, make: Callable[[], nn.Module], images: Tensor, la
                 f"{what} takes another step each time from the same weights and seed{where}: have it draw from the "
                 "global generators of torch, NumPy or random."
             )
+        _check_finite(what, norm, logits, " in train mode")
+
+
+def _check_norms(what: str, make: Callable[[], nn.Module], images: Tensor, classes: int) -> None:
+    """Refuse a network that mixes the images of a batch in train mode, its batch norms aside, which arms replace."""
+    others, passes = torch.cat([images[:1], 1 - images[1:]]), []
+    for shown in (images, others):  # chance is the same in both
+        network = make().train()
+        for _, layer in batch_norms(network):
+            layer.eval()
+        with torch.no_grad(), seeds.torch_stream(0, "rehearsal"):
+            passes.append(_pass(what, network, shown, classes))
+    (logits, calls), (beside, other_calls) = passes
+    if not _close(beside[:1], logits[:1], logits.abs().max()):
+        first = slice(0, 1)
+        own = [
+            (name, None if given is None else _rows(given, first, len(images)), _rows(output, first, len(images)))
+            for name, given, output in other_calls
+        ]
+        where = _first_difference(calls, own, first, len(images))
+        raise BadInputError(
+            f"{what} mixes the images of a batch in train mode by more than torch's batch norms{where}, which would be "
+            "there in every arm: use BatchNorm1d, BatchNorm2d or BatchNorm3d, as layers of the network."
+        )
+
+
+def _check_state(what: str, make: Callable[[], nn.Module], images: Tensor, labels: Tensor, classes: int) -> None:
+    """Refuse a network that keeps of a training step what is neither among its parameters nor among its buffers."""
+    network = make().train()
+    _step(what, network, images, labels[: len(images)], classes)
+    restored, fault = make(), ""
+    try:
+        restored.load_state_dict(network.state_dict())
+    except RuntimeError as error:
+        fault = f" ({reason(error)})"
+    with torch.no_grad(), seeds.torch_stream(0, "rehearsal"):
+        logits, calls = _pass(what, network.eval(), images, classes)
+        again, repeated = _pass(what, restored.eval(), images, classes)
+    if fault or not _close(again, logits):
+        where = _first_difference(calls, repeated, slice(None), len(images))
+        raise BadInputError(
+            f"{what} keeps of a training step what its state_dict lacks{where}{fault}, so that it would be lost or "
+            "shared by members that are trained side by side: register it as a buffer, and change it in place."
+        )
 
 
 def _step(
@@ -140,7 +222,7 @@ def _pass(what: str, network: nn.Module, images: Tensor, classes: int) -> tuple[
     try:
         with _calls(network) as calls:
             logits = network(shown)
-    except Exception as error:  # the network is the user's: it may fail in any manner
+    except (Exception, SystemExit) as error:  # the network is the user's: it may fail in any manner
         raise BadInputError(f"{what} fails on {of_batch}: {reason(error)}.") from error
     actual = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
     if actual != [len(images), classes]:
@@ -174,9 +256,15 @@ def _check_logits(what: str, norm: str, one: nn.Module, other: nn.Module, images
         logits = one.eval()(images)
         if not _close(logits, other.eval()(images)):
             raise BadInputError(f"{what} is another network each time that it is built: {SEEDED}.")
+    _check_finite(what, norm, logits, "")
+
+
+def _check_finite(what: str, norm: str, logits: Tensor, where: str) -> None:
     # Without norms the logits of a deep network may overflow: that it diverges is an outcome.
     if norm in ("batch", "layer") and not logits.isfinite().all():
-        raise BadInputError(f"{what} gives logits that are not finite before any training: check what it divides by.")
+        raise BadInputError(
+            f"{what} gives logits that are not finite{where} before any training: check what it divides by."
+        )
 
 
 def _is_updated(network: nn.Module, buffer: str) -> bool:
@@ -203,7 +291,7 @@ def _measured(make: Callable[[], nn.Module], images: Tensor) -> nn.Module:
     try:
         with torch.no_grad():
             network.eval()(images[:2].double())
-    except Exception:  # a network may compute in float32 alone
+    except (Exception, SystemExit):  # a network may compute in float32 alone
         return perturb(make())
     return network
 
@@ -250,10 +338,17 @@ def _first_difference(whole: Sequence[Call], part: Sequence[Call], rows: slice, 
     return ""
 
 
+def _rows(whole: Tensor, rows: slice, images: int) -> Tensor:
+    """Return what of a layer's input or output belongs to some of the images; all of it if it has no row for each."""
+    if not whole.ndim or len(whole) % images:
+        return whole
+    each = len(whole) // images
+    return whole[slice(rows.start * each, rows.stop * each) if rows.stop is not None else rows]
+
+
 def _rows_differ(whole: Tensor | None, part: Tensor | None, rows: slice, images: int) -> bool:
     """Return whether a part is other than those rows of the whole; what has no row for each image is left out."""
     if whole is None or part is None or not whole.ndim or not whole.is_floating_point() or len(whole) % images:
         return False
-    each = len(whole) // images
-    own = whole.unflatten(0, (images, each))[rows].flatten(0, 1)
+    own = _rows(whole, rows, images)
     return own.shape == part.shape and not _close(part, own, whole.abs().max())

@@ -42,6 +42,16 @@ def test_processes_start_with_their_environment_and_leave_this_one_alone():
         assert "NORMLEAK_TEST" not in os.environ
 
 
+def order(names: frozenset[str]) -> list[str]:
+    """Return the order in which this process goes through a set."""
+    return list(frozenset(sorted(names)))
+
+
+def test_a_set_of_text_has_one_order_in_all_processes_that_train():
+    with start_processes(ENVIRONMENT, 2, order, frozenset(map(str, range(50)))) as (one, other):
+        assert one.result() == other.result()
+
+
 def filled(size: int) -> tuple[int, int]:
     """Return the most memory that this process had before and after it held so many bytes."""
     before = peak_memory()

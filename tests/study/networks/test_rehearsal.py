@@ -216,6 +216,110 @@ class Scale(Net):
         return super().forward(images) * self.scale
 
 
+class Normalizing(nn.Module):
+    """A batch norm that is written by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1, 4, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        mean = features.mean(dim=(0, 2, 3), keepdim=True) if self.training else self.mean
+        return features - mean
+
+
+class Handmade(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), Normalizing())
+
+
+class Functional(Net):
+    """A batch norm beside the registered one, which is a function."""
+
+    def features(self, images: Tensor) -> Tensor:
+        features = F.batch_norm(self.conv(images), torch.zeros(4), torch.ones(4), training=self.training)
+        return F.relu(self.bn(features)).mean(dim=(2, 3))
+
+
+class Hidden(Net):
+    """A batch norm that the network doesn't know of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = [nn.BatchNorm2d(4)]
+
+    def features(self, images: Tensor) -> Tensor:
+        return F.relu(self.norms[0].train(self.training)(self.bn(self.conv(images)))).mean(dim=(2, 3))
+
+
+class Remembering(Net):
+    """It keeps a mean of its logits in a plain attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean: Tensor | float = 0.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = super().forward(images)
+        if self.training:
+            self.mean = logits.detach().mean(dim=0)
+            return logits
+        return logits - self.mean
+
+
+class Warming(Net):
+    """It counts its steps in a plain attribute."""
+
+    steps = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.steps += self.training
+        return super().forward(images) / (1 + self.steps)
+
+
+class Unsaved(Net):
+    """It keeps what it has seen in a buffer that isn't saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(()), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.steps += self.training
+        return super().forward(images) / (1 + self.steps)
+
+
+class Growing(Net):
+    """It keeps its features in a buffer of another size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(0, 4))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
+        if self.training:
+            self.seen = torch.cat([self.seen, features.detach()])
+        return self.head(features)
+
+
+class Probable(Net):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).softmax(dim=1)
+
+
+class NotANumberInTraining(Net):
+    def forward(self, images: Tensor) -> Tensor:
+        logits = super().forward(images)
+        return logits / torch.zeros(()) if self.training else logits
+
+
+class Leaving(Net):
+    def forward(self, images: Tensor) -> Tensor:
+        raise SystemExit(0)
+
+
 BACKBONE = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 PLAIN = np.random.default_rng(0)
 
@@ -242,6 +346,16 @@ REFUSED = {
     Broken: "fails on 16 3x8x8 images in train mode: ValueError: no labels.",
     Shuffled: "takes another step each time from the same weights and seed",
     Even: "fails on 13 3x8x8 images in train mode: RuntimeError: shape '[2, -1, 5]'",
+    Handmade: "in train mode by more than torch's batch norms, from layer 'conv.1' on, which would",
+    Functional: "in train mode by more than torch's batch norms, from before layer 'bn' on",
+    Hidden: "in train mode by more than torch's batch norms, from before layer 'head' on",
+    Remembering: "keeps of a training step what its state_dict lacks, so that it would be lost",
+    Warming: "keeps of a training step what its state_dict lacks",
+    Unsaved: "keeps of a training step what its state_dict lacks",
+    Growing: "keeps of a training step what its state_dict lacks (RuntimeError: Error(s) in loading",
+    Probable: "gives probabilities, not logits: leave out the softmax at its end.",
+    NotANumberInTraining: "gives logits that are not finite in train mode before any training",
+    Leaving: "fails on 8 3x8x8 images in eval mode: SystemExit: 0.",
     Scale: "is another network each time that it is built",
     lambda: nn.Sequential(BACKBONE, nn.Linear(4, CLASSES)): "has the same '0.0.weight' in each network",
     lambda: Net().requires_grad_(False): "has no trainable parameters",
@@ -292,8 +406,44 @@ class Copied(Net):
         return super().forward(images.clone().sub_(0.5))
 
 
+class Keeping(Net):
+    """It keeps what it has just seen for whoever looks, and a count in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.last = self.features(images)
+        self.steps += self.training
+        return self.head(self.last) / (1 + self.steps)
+
+
+class Spectral(Net):
+    """Its convolution changes its state in each pass in train mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.utils.parametrizations.spectral_norm(self.conv)
+
+
+class LogProbable(Net):
+    """Logarithms of probabilities are logits."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).log_softmax(dim=1)
+
+
+class PerImage(Net):
+    """It has norms of other kinds as well, each over an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(self.conv, nn.InstanceNorm2d(4, track_running_stats=True), nn.GroupNorm(2, 4))
+
+
 FIT = [
-    *(Net, Dropping, Deep, Single, Copied),
+    *(Net, Dropping, Deep, Single, Copied, Keeping, Spectral, LogProbable, PerImage),
     drawing(lambda: np.random.normal(size=20)),
     drawing(lambda: [random.gauss(0, 1) for _ in range(20)]),
     drawing(lambda: np.random.default_rng(0).normal(size=20)),
@@ -314,3 +464,12 @@ def test_batches_of_two_are_enough():
 
 def test_logits_that_overflow_without_norms_are_an_outcome_and_not_refused():
     rehearse(NotANumber, norm="none")
+
+
+def test_that_a_network_takes_long_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(rehearsal, "LONG_S", 0.0)
+    rehearse(Net)
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "architecture=mine:net with norm=batch has been tried for 0 s before any training; if it never"
+    )
