@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from math import exp, expm1, log, sqrt
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, wrightomega
 
 from study.errors import BadInputError
 
@@ -251,7 +251,7 @@ def margin_after(rate: float, start: float, time: float) -> float:
     Wright's omega; Proposition A.2 is the inverse.
     """
     total = start + exp(start) + rate * time
-    omega = float(wrightomega(total))
+    omega = float(scipy.special.wrightomega(total))
     return total - omega if total < 1 else log(omega)
 
 
@@ -280,7 +280,7 @@ def late_margin_gap(gamma_over_sigma: float) -> float:
 
 
 def _phi(u: float) -> float:
-    return float(expit(u))
+    return float(scipy.special.expit(u))
 
 
 def _phi_ratio(margin: float, other: float) -> float:

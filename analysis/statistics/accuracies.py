@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import stdtr, stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -111,11 +110,11 @@ class Accuracies:
     def tail(self, number: float, side: str) -> float:
         """Return the p-value that the effect lies beyond a number on a side, `greater` or `less`."""
         t = float(self.t(np.array([number]))[0])
-        return float(stdtr(self.n - 1, -t if side == "greater" else t))
+        return float(scipy.special.stdtr(self.n - 1, -t if side == "greater" else t))
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Return the two-sided interval: the numbers that neither side rejects."""
-        critical = float(stdtrit(self.n - 1, (1 + confidence) / 2))
+        critical = float(scipy.special.stdtrit(self.n - 1, (1 + confidence) / 2))
         lowest = 0.0 if self.reference is None else -1.0
         return self._end(lowest, critical), self._end(1.0, critical)
 
@@ -126,7 +125,9 @@ class Accuracies:
             return bound
         last = float(numbers[rejected[0]])
         before = float(numbers[rejected[0] - 1]) if rejected[0] else self.effect
-        return float(brentq(lambda number: abs(float(self.t(np.array([number]))[0])) - critical, before, last))
+        return float(
+            scipy.optimize.brentq(lambda number: abs(float(self.t(np.array([number]))[0])) - critical, before, last)
+        )
 
 
 def _of_seeds(level: Floats, reference: Floats | None) -> Floats:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from analysis.cells import varying_settings, where_active
 from analysis.metrics import METRICS, Metric
@@ -231,8 +231,8 @@ def _contrast_test(fitted: Fits, contrast: Floats, design: Design) -> tuple[dict
         error, freedom = float(of_seeds.std(ddof=1)) / np.sqrt(count), count - 1
     if not error > 1e-12 * max(1.0, abs(effect)):
         return {"effect": effect, "low": np.nan, "high": np.nan, "p": np.nan}, count
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error
-    p = 2 * stats.t.sf(abs(effect) / error, freedom)
+    reach = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error
+    p = 2 * scipy.stats.t.sf(abs(effect) / error, freedom)
     return {"effect": effect, "low": effect - reach, "high": effect + reach, "p": float(p)}, count
 
 
@@ -254,7 +254,7 @@ def losses_note(members: pd.DataFrame) -> list[str]:
     others = [place for place in levels if place not in norms]
     levels |= {f"{norm} {other}": levels[norm] & levels[other] for norm in norms for other in others}
     p_values = {
-        place: stats.fisher_exact(
+        place: scipy.stats.fisher_exact(
             [[(lost & here).sum(), (~lost & here).sum()], [(lost & ~here).sum(), (~lost & ~here).sum()]]
         ).pvalue
         for place, here in levels.items()

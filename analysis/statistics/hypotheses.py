@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.special import stdtr, stdtrit
 
 from analysis.statistics.accuracies import OWN, REFERENCE, Accuracies, from_frame
 from analysis.statistics.paired import CONFIDENCE
@@ -286,7 +285,7 @@ def monotone(effects: Effects, alternative: str, along: str, everywhere: bool = 
         return Finding(len(values), notes=(*notes, why))
     means = values.mean(axis=0)
     ends = f"from {means[0]:.3g} at {along}={format_value(levels[0])} to {means[-1]:.3g} at {format_value(levels[-1])}"
-    taus = np.array([float(stats.kendalltau(range(len(levels)), row).statistic) for row in values])
+    taus = np.array([float(scipy.stats.kendalltau(range(len(levels)), row).statistic) for row in values])
     taus = np.nan_to_num(taus)  # all equal: neither grows nor falls
     tau = _t_test(taus, alternative, 0.0)
     against = _pairs_against(table, alternative) if everywhere else {}
@@ -447,7 +446,7 @@ def spread_alike(effects: Effects, factor: float) -> Finding:
         return Finding(n, notes=(*effects.notes, why))
     variances = float(own.var(ddof=1) / other.var(ddof=1))
     unexplained = max(1 - float(np.corrcoef(own, other)[0, 1]) ** 2, 1e-12)
-    student = stats.t(n - 2)
+    student = scipy.stats.t(n - 2)
 
     def t_against(ratio: float) -> float:
         return (variances - ratio) * sqrt((n - 2) / (4 * variances * ratio * unexplained))
@@ -506,10 +505,10 @@ def _normal_test(
     """Return the finding on an effect that comes with an interval, whose error is taken to be normal."""
     if high - low <= 1e-12:
         return Finding(n, effect, notes=("no spread to test against",))
-    error = (high - low) / (2 * stats.norm.ppf(1 - ALPHA / 2))
+    error = (high - low) / (2 * scipy.stats.norm.ppf(1 - ALPHA / 2))
 
     def tail(number: float, side: str) -> float:
-        return float(stats.norm.sf((effect - number) / error * (1 if side == "greater" else -1)))
+        return float(scipy.stats.norm.sf((effect - number) / error * (1 if side == "greater" else -1)))
 
     return _decided(Finding(n, effect, low, high), tail, alternative, margin, size)
 
@@ -528,8 +527,8 @@ def rank_correlation(
     The permutations are all of them for few numbers, else 9,999 at random. The usual approximation gives p = 0 to three
     numbers that happen to be in order.
     """
-    x, y = (stats.zscore(stats.rankdata(values)) for values in (one, other))
-    test = stats.permutation_test(
+    x, y = (scipy.stats.zscore(scipy.stats.rankdata(values)) for values in (one, other))
+    test = scipy.stats.permutation_test(
         (x,),
         lambda permuted, axis: (permuted * y).mean(axis=axis),
         permutation_type="pairings",
@@ -553,9 +552,9 @@ def _t_test(values: np.ndarray, alternative: str, margin: float, size: Size | No
 
     def tail(number: float, side: str) -> float:
         t = (effect - number) / error
-        return float(stdtr(n - 1, -t if side == "greater" else t))
+        return float(scipy.special.stdtr(n - 1, -t if side == "greater" else t))
 
-    reach = float(stdtrit(n - 1, 1 - ALPHA / 2)) * error
+    reach = float(scipy.special.stdtrit(n - 1, 1 - ALPHA / 2)) * error
     return _decided(Finding(n, effect, effect - reach, effect + reach), tail, alternative, margin, size)
 
 
@@ -634,7 +633,7 @@ def _trend_p(values: NDArray[np.float64], alternative: str) -> float | None:
         return None
     if values.shape[1] == 2:
         return _t_test(rising[:, 1] - rising[:, 0], "greater", 0.0).p
-    return float(stats.page_trend_test(rising).pvalue)
+    return float(scipy.stats.page_trend_test(rising).pvalue)
 
 
 def _pairs_against(table: pd.DataFrame, alternative: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, inactive_settings, varying_settings, with_companions_folded
 from analysis.metrics import COUNTED, METRICS, Metric
@@ -66,14 +66,14 @@ def paired_test(arm: np.ndarray, reference: np.ndarray, alternative: str) -> Pai
     mean = float(differences.mean())
     if n == 1 or np.ptp(differences) <= 1e-12 * max(1.0, abs(mean)):
         return PairedTest(n, difference=mean)
-    interval = stats.ttest_1samp(differences, 0.0).confidence_interval(CONFIDENCE)
+    interval = scipy.stats.ttest_1samp(differences, 0.0).confidence_interval(CONFIDENCE)
     return PairedTest(
         n,
         difference=mean,
         low=float(interval.low),
         high=float(interval.high),
         effect=mean / float(differences.std(ddof=1)),
-        p=float(stats.ttest_1samp(differences, 0.0, alternative=alternative).pvalue),
+        p=float(scipy.stats.ttest_1samp(differences, 0.0, alternative=alternative).pvalue),
     )
 
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from study.mia.checks import Floats, Mask, Scores, check_scores, targets_with_both
 from study.mia.roc import tpr_at
@@ -251,7 +251,7 @@ def _score_interval(values: Floats, influence: Floats, variance_of: Variance) ->
     variance, freedom = _two_way_variance(values, influence)
     with np.errstate(invalid="ignore", divide="ignore"):
         factor = np.where(variance > 0, variance / variance_of(mean), 1)
-    scale = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) ** 2 * np.where(np.isfinite(factor), factor, 1)
+    scale = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, freedom) ** 2 * np.where(np.isfinite(factor), factor, 1)
 
     def end(bound: float) -> Floats:
         # The root lies between the mean, where the deviation is too small, and 0 or 1, where it is too large.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import digamma, polygamma
+import scipy
 
 from study.errors import BadInputError, unknown
 from study.mia.checks import Floats, Mask, Scores, valid_scores
@@ -172,20 +172,20 @@ def _fit_prior(variance: Floats, freedom: Floats, pooled: float) -> tuple[float,
         return 0.0, pooled
     halves = np.arange(1, int(freedom.max()) + 1) / 2
     at = freedom.astype(np.int64) - 1
-    logs = np.log(variance) - (digamma(halves) - np.log(halves))[at]
-    excess = float(logs.var(ddof=1) - polygamma(1, halves)[at].mean())
+    logs = np.log(variance) - (scipy.special.digamma(halves) - np.log(halves))[at]
+    excess = float(logs.var(ddof=1) - scipy.special.polygamma(1, halves)[at].mean())
     if excess <= 0:
         return 0.0, pooled
     half = _inverse_trigamma(excess)
-    return 1 / (2 * half), float(np.exp(logs.mean() + digamma(half) - np.log(half)))
+    return 1 / (2 * half), float(np.exp(logs.mean() + scipy.special.digamma(half) - np.log(half)))
 
 
 def _inverse_trigamma(value: float) -> float:
     """Return the positive y with trigamma(y) = value, by Newton's method on 1 / trigamma (Smyth 2004, appendix)."""
     y = 0.5 + 1 / value
     for _ in range(50):
-        trigamma = float(polygamma(1, y))
-        change = trigamma * (1 - trigamma / value) / float(polygamma(2, y))
+        trigamma = float(scipy.special.polygamma(1, y))
+        change = trigamma * (1 - trigamma / value) / float(scipy.special.polygamma(2, y))
         y += change
         if -change < 1e-14 * y:
             break

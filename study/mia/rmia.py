@@ -1,7 +1,7 @@
 """The robust membership inference attack RMIA (Zarifzadeh et al. 2024), online and offline."""
 
 import numpy as np
-from scipy.special import log_expit
+import scipy
 
 from study.errors import BadInputError
 from study.mia.checks import Floats, Mask, Scores, valid_scores
@@ -48,7 +48,9 @@ def rmia_online(
         between: Floats = np.logaddexp(_log_mean("IN", logs, inside), _log_mean("OUT", logs, outside)) - np.log(2)
         return between
 
-    ratios = log_expit(phi) - _log(halfway(log_expit(phi)), halfway(log_expit(-phi)))
+    ratios = scipy.special.log_expit(phi) - _log(
+        halfway(scipy.special.log_expit(phi)), halfway(scipy.special.log_expit(-phi))
+    )
     return _rmia_share(ratios, _population_ratios(population, phi, a=1.0), gamma)
 
 
@@ -89,8 +91,10 @@ def _offline_ratios(phi: Floats, outside: Mask, a: float) -> Floats:
     with np.errstate(divide="ignore"):
         certain = np.log((1 - a) / 2)
     known = np.log((1 + a) / 2)
-    p = np.logaddexp(known + _log_mean("OUT", log_expit(phi), outside), certain)
-    ratios: Floats = log_expit(phi) - _log(p, known + _log_mean("OUT", log_expit(-phi), outside))
+    p = np.logaddexp(known + _log_mean("OUT", scipy.special.log_expit(phi), outside), certain)
+    ratios: Floats = scipy.special.log_expit(phi) - _log(
+        p, known + _log_mean("OUT", scipy.special.log_expit(-phi), outside)
+    )
     return ratios
 
 
