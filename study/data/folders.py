@@ -47,14 +47,15 @@ def identity(dataset: str) -> str:
     """Return the name under which a dataset is recorded: `parquet:NAME@FINGERPRINT` for a folder, else its own name.
 
     Raises:
-        BadInputError: the folder isn't there or is empty.
+        BadInputError: the folder isn't there or is empty, or its name is no text.
     """
     parts = parse(dataset)
     if parts is None:
         return dataset
     kind, folder = parts
     path = local_folder(folder)
-    return f"{kind}:{location.name(folder) or path.resolve().name}@{_fingerprint(path)}"
+    name = location.name(folder) or path.resolve().name
+    return f"{kind}:{location.text(name)}@{_fingerprint(path)}"
 
 
 def content(dataset: str) -> str:

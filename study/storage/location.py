@@ -39,14 +39,29 @@ def absolute(location: str) -> str:
     """Return a path as an absolute one, so that processes in other folders find it too, and a URI as it is.
 
     Raises:
-        BadInputError: it is the home of a user who isn't there.
+        BadInputError: it is the home of a user who isn't there, or no text.
     """
     if is_uri(location):
         return location
     try:
-        return str(Path(location).expanduser().absolute())
+        return text(str(Path(location).expanduser().absolute()))
     except RuntimeError as error:
         raise BadInputError(f"{location!r} can't be found: {error}.") from None
+
+
+def text(path: str) -> str:
+    """Return a path as it is, if it is text: records and Arrow take no other.
+
+    Raises:
+        BadInputError: it has bytes that are no text in the encoding of this machine's file names.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise BadInputError(
+            f"{path!r} is no text in UTF-8: give the folder another name, or set PYTHONUTF8=1 if that is its encoding."
+        ) from None
+    return path
 
 
 def public(text: str) -> str:

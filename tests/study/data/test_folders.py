@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def test_the_recorded_name_of_a_folder_has_its_own_name_but_not_where_it_lies(da
     identity = folders.identity(f"imagefolder:{data}")
     assert identity.startswith("imagefolder:shapes@")
     assert str(data.parent) not in identity
+
+
+def test_a_link_to_a_folder_whose_name_is_no_text_has_no_identity(data, tmp_path):
+    data.rename(renamed := tmp_path / os.fsdecode(b"named\xff"))
+    (link := tmp_path / "link").symlink_to(renamed)
+    with pytest.raises(BadInputError, match="is no text in UTF-8"):
+        folders.identity(f"imagefolder:{link}")
 
 
 def test_the_identity_of_a_folder_is_always_the_same(data):

@@ -1,6 +1,9 @@
+import os
+
 import pytest
 
-from study.storage.location import below, public, split, without_secrets
+from study.errors import BadInputError
+from study.storage.location import absolute, below, public, split, without_secrets
 
 SECRETS = ["sEcret", "sEc/ret", "sEc@ret", "sEc%2Fret", "sEc ret", "sEc/r@et/x", "sEc:ret"]
 
@@ -57,3 +60,9 @@ def test_a_query_stays_at_the_end():
 )
 def test_a_location_is_split_into_the_folder_and_the_file(location, folder, file):
     assert split(location) == (folder, file)
+
+
+def test_a_path_that_is_no_text_is_refused_before_it_is_needed():
+    assert absolute("/tmp/\u732b \u00e9") == "/tmp/\u732b \u00e9"
+    with pytest.raises(BadInputError, match="is no text in UTF-8: give the folder another name, or set PYTHONUTF8=1"):
+        absolute(os.fsdecode(b"/tmp/results\xff"))
