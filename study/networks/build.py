@@ -5,6 +5,7 @@ torchvision's initialization. So the arms start from the same weights, with and 
 of the first logits is no longer controlled; each network's docstring says what it is.
 """
 
+import sys
 from functools import partial
 from typing import Any
 
@@ -58,7 +59,8 @@ def check(
 ) -> None:
     """Refuse a network of the user's that can't be trained and measured as the study does it; see `rehearsal`.
 
-    The built-in ones are known to be fit. Of one network and norm a process asks once.
+    The built-in ones are known to be fit. Of one network and norm a process asks once. One that starts from the same
+    weights whatever the seed is, as a pretrained one, is fit, but it is said.
 
     Args:
         architecture: as in `build`.
@@ -83,6 +85,8 @@ def check(
             return build(architecture, shape, classes, norm, seed)
 
         rehearsal.rehearse(architecture, norm, make, images, labels, classes, batch_size)
+        if rehearsal.starts_alike(make(), build(architecture, shape, classes, norm, seed + 1)):
+            print(f"architecture={architecture} starts from the same weights with every seed.", file=sys.stderr)
         _rehearsed[asked] = factory
 
 

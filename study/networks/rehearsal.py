@@ -250,6 +250,12 @@ def _check_weights(what: str, one: nn.Module, other: nn.Module) -> None:
         raise BadInputError(f"{what} starts from another {min(different)!r} each time that it is built: {SEEDED}.")
 
 
+def starts_alike(one: nn.Module, other: nn.Module) -> bool:
+    """Return whether two networks start from the same trainable weights."""
+    weights = [dict(each.named_parameters()) for each in (one, other)]
+    return all(_same(part, weights[1].get(name)) for name, part in weights[0].items() if part.requires_grad)
+
+
 def _check_logits(what: str, norm: str, one: nn.Module, other: nn.Module, images: Tensor) -> None:
     """Refuse a network that is another one where it is built again from one seed, or that has no finite logits."""
     with torch.no_grad():

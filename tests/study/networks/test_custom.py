@@ -41,6 +41,10 @@ def trains_only(shape, classes):
     network.train(False)
     return network
 
+def reseeds(shape, classes):
+    torch.manual_seed(0)
+    return small(shape, classes)
+
 def raises(shape, classes): raise RuntimeError("no weights.\\nNone at all")
 def takes_too_few(shape): return small(shape, 10)
 def no_module(shape, classes): return lambda images: images
@@ -195,6 +199,12 @@ def test_a_network_is_rehearsed_once_for_each_arm(user_nets, monkeypatch):
         build.check("user_nets:small", norm, 0, images, labels, 10, 16)
         build.check("lenet", norm, 0, images, labels, 10, 16)
     assert rehearsed == [("user_nets:small", "batch"), ("user_nets:small", "none")]
+
+
+@pytest.mark.parametrize(("name", "said"), [("small", False), ("lazy", False), ("reseeds", True)])
+def test_that_a_network_has_the_same_weights_with_every_seed_is_said(user_nets, capsys, name, said):
+    build.check(f"user_nets:{name}", "batch", 0, *images_and_labels(), 10, 16)
+    assert ("starts from the same weights with every seed." in capsys.readouterr().err) == said
 
 
 def test_a_network_that_was_refused_is_refused_again(user_nets):
