@@ -68,3 +68,31 @@ def test_help_of_what_trains_starts_python_once(option: str):
     done = python("-X", "importtime", "-m", "study", "run", option, OMP_NUM_THREADS="2")
     assert done.returncode == 0, done.stderr
     assert sum(line.split("|")[-1].strip() == "site" for line in done.stderr.splitlines()) == 1
+
+
+def test_a_table_of_what_was_recorded_waits_for_no_statistics():
+    code = """
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from study.record.results import Results
+from study.trial import Trial
+from sweeps.plan import Plan
+from analysis.__main__ import app
+
+trial = Trial(k=0.1, seed=(0, 1))
+with TemporaryDirectory() as folder:
+    results = Results.at(Path(folder))
+    Plan("mine", 1, (trial,)).save(results)
+    shared = {**trial.settings(), "trial": trial.id, "cell": trial.cell, "model": 0, "status": "ok", "mem_acc": 0.5}
+    results.write("mine", trial.id, {"members": [{**shared, "member": seed, "seed": seed} for seed in trial.seed]})
+    app(["tables", folder], standalone_mode=False)
+print(*sorted({".".join(name.split(".")[:2]) for name in sys.modules}))
+"""
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    shown, _, loaded = done.stdout.rstrip().rpartition("\n")
+    assert "0.500 ± 0.000" in shown
+    assert {"scipy.stats", "scipy.special", "scipy.optimize", "matplotlib", "seaborn", "torch", "ray"}.isdisjoint(
+        loaded.split()
+    )

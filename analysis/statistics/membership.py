@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from analysis.cells import CELL_SETTINGS, varying_settings
 from analysis.load import Loaded
@@ -333,12 +333,12 @@ def _rho(cell: CellAudit, memorizing: NDArray[np.bool_], leaking: NDArray[np.boo
     known = ~np.isnan(values) & ~np.isnan(leaked)
     if known.sum() < 2 or not np.ptp(values[known]) or not np.ptp(leaked[known]):
         return float("nan")
-    return float(stats.spearmanr(values[known], leaked[known]).statistic)
+    return float(scipy.stats.spearmanr(values[known], leaked[known]).statistic)
 
 
 def _sample_auc(scores: NDArray[np.float64], is_member: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return for each sample [S] the AUC of its scores between the models [N, S]; NaN where all or none had it."""
-    ranks = stats.rankdata(scores, axis=0)
+    ranks = scipy.stats.rankdata(scores, axis=0)
     n_in = is_member.sum(axis=0)
     n_out = len(is_member) - n_in
     with np.errstate(invalid="ignore", divide="ignore"):
