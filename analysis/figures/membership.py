@@ -71,7 +71,7 @@ FEWEST_FOR_BOX = 4
 
 
 def roc_curves(audited: Sequence[CellAudit], attack: str) -> Figure:
-    """Draw ROC curves on logarithmic axes: an arm a line, a cell a row of panels, a group a panel.
+    """Draw ROC curves on logarithmic axes: an arm a line of each D', a cell a row of panels, a group a panel.
 
     A curve is the mean over targets at each false positive rate, from the lowest that every target resolves, with the
     95% interval of each point as a band.
@@ -117,7 +117,7 @@ def roc_panel(
 
 
 def memorization_histograms(audited: Sequence[CellAudit]) -> Figure:
-    """Draw how much single samples were memorized: a histogram for each group, an arm a line, a cell a row of panels.
+    """Draw how much samples were memorized: a histogram of each group, an arm a line of each D', a row a cell.
 
     Counterfactual memorization is the rate at which models trained on a sample give it its label, less the rate of the
     other models (Feldman and Zhang, 2020).
@@ -218,10 +218,9 @@ def _labels_text(row: pd.Series) -> str:
 
 
 def _by_cell(audited: Sequence[CellAudit]) -> list[tuple[str, list[CellAudit]]]:
-    """Return the audits of each cell's arms, with a title of the settings that vary between the cells."""
+    """Return the audits of each cell's arms and seeds, with a title of the settings that vary between the cells."""
     settings = pd.DataFrame([audit.settings for audit in audited])
     names = [name for name in varying_settings(settings) if name != "norm"]
-    names += ["seed"] if settings["seed"].nunique() > 1 else []
     cells: dict[str, list[CellAudit]] = {}
     for audit in audited:
         title = display_levels(audit.settings, names)

@@ -354,10 +354,13 @@ def _audit(section: Section, loaded: Loaded, results: Results) -> list[str]:
     overall = differences[(differences["group"] == "all") & differences["low"].notna()]
     if overall.empty:
         return []
+    targets = int(overall["targets"].min())
+    if "seed" in overall:
+        overall = membership.over_training_sets(overall, "difference")
     low, high = overall["difference"].min(), overall["difference"].max()
     row, cells = overall.iloc[0], len(overall)
     size = f"AUC of LiRA {_change(row)}" if cells == 1 else f"AUC of LiRA {low:+.3f} to {high:+.3f} over {cells} cells"
-    return [f"{loaded.sweep}, {row['arm']} - {row['reference']}: {size}; {int(overall['targets'].min())} targets."]
+    return [f"{loaded.sweep}, {row['arm']} - {row['reference']}: {size}; {targets} targets."]
 
 
 def _add_or_note(section: Section, make: Callable[[], list[Table]]) -> None:

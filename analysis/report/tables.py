@@ -14,7 +14,7 @@ from analysis.metrics import METRICS, Metric
 from analysis.report.output import Best, Table
 from analysis.simulations.scenario import ERRORS_ALLOWED, Row
 from analysis.statistics.hypotheses import ALPHA, Finding
-from analysis.statistics.membership import CellAudit, attack_table, auc_differences
+from analysis.statistics.membership import CellAudit, attack_table, auc_differences, over_training_sets
 from analysis.tuning import tradeoff
 from analysis.tuning.tradeoff import TunedCell
 from study.errors import BadInputError
@@ -128,11 +128,20 @@ def comparison_table(data: pd.DataFrame, title: str) -> Table:
 
 
 def audit_tables(audited: Sequence[CellAudit], attacks: Sequence[str], sweep: str) -> list[Table]:
-    """Return a table of what the attacks achieve and, where there are two arms, one of their differences."""
-    tables = [audit_table(attack_table(audited, attacks), f"{sweep}: membership inference")]
-    differences = auc_differences(audited, attacks)
+    """Return a table of what the attacks achieve and, where there are two arms, one of their differences.
+
+    Where there are several training sets D', a table of the means over them follows each.
+    """
+    achieved, title = attack_table(audited, attacks), f"{sweep}: membership inference"
+    tables = [audit_table(achieved, title)]
+    if "seed" in achieved:
+        tables.append(training_sets_table(over_training_sets(achieved, "auc"), "auc", f"{title}, mean over D'"))
+    differences, title = auc_differences(audited, attacks), f"{sweep}: AUC of one arm less that of the other"
     if len(differences):
-        tables.append(difference_table(differences, f"{sweep}: AUC of one arm less that of the other"))
+        tables.append(difference_table(differences, title))
+    if "seed" in differences:
+        means = over_training_sets(differences, "difference")
+        tables.append(training_sets_table(means, "difference", f"{title}, mean over D'"))
     return tables
 
 
@@ -152,6 +161,22 @@ def audit_table(data: pd.DataFrame, title: str) -> Table:
             *(_rate(row, name) for name in rates),
             *("-" if pd.isna(row[name]) else f"{row[name] * 100:.2f}%" for name in shares),
             *(str(row[name]) for name in ("targets", "n_in", "n_out")),
+        )
+    return table
+
+
+def training_sets_table(data: pd.DataFrame, number: str, title: str) -> Table:
+    """Return what `over_training_sets` gives of a number as a table."""
+    settings = [name for name in data.columns if name not in (number, "low", "high", "training_sets")]
+    heading = "AUC" if number == "auc" else number
+    sign = "" if number == "auc" else "+"
+    table = Table(title, data, settings, [f"{heading} [95% interval]", "D'"])
+    for _, row in data.astype(object).iterrows():
+        ends = "" if pd.isna(row["low"]) else f" [{row['low']:{sign}.3f}, {row['high']:{sign}.3f}]"
+        table.add_row(
+            *(format_value(row[name]) for name in settings),
+            f"{row[number]:{sign}.3f}{ends}",
+            str(row["training_sets"]),
         )
     return table
 

@@ -17,7 +17,7 @@ from analysis.load import Loaded
 from study.errors import BadInputError
 from study.mia.audit import ATTACKS, MAIN_ATTACK, STEADY_ATTACK, attack_scores
 from study.mia.counterfactual import Memorization, counterfactual_memorization
-from study.mia.intervals import mean_auc, mean_auc_difference, mean_tpr
+from study.mia.intervals import CONFIDENCE, mean_auc, mean_auc_difference, mean_tpr
 from study.mia.roc import ALL, AttackMetrics, metrics_by_group, tied_share
 from study.mia.shadows import some_shadows
 from study.record.results import Results
@@ -200,6 +200,30 @@ def auc_differences(
                 numbers = {"difference": interval.mean, "low": interval.low, "high": interval.high}
                 rows.append({**arm.settings, **labels, **numbers, "targets": interval.targets})
     return _settings_first(pd.DataFrame(rows), but=("norm",))
+
+
+def over_training_sets(rows: pd.DataFrame, number: str) -> pd.DataFrame:
+    """Return the mean over several training sets D' of an AUC or of a difference, with Student's 95% interval.
+
+    Args:
+        rows: what `attack_table` or `auc_differences` gives, with a row for each seed, each of which has its own D'.
+        number: the column, `auc` or `difference`.
+
+    Returns:
+        A row for each cell, attack and group: the columns before `number` but for `seed`, `number` with `low` and
+        `high`, which are missing where only one D' has a value, and `training_sets`, how many have.
+    """
+    keys = [name for name in rows.columns[: rows.columns.get_loc(number)] if name != "seed"]
+    found = []
+    for cell, of_cell in rows.dropna(subset=number).groupby(keys, sort=False):
+        values = of_cell[number].to_numpy(np.float64)
+        low, high = float("nan"), float("nan")
+        if len(values) > 1:
+            error = scipy.stats.sem(values)
+            low, high = scipy.stats.t.interval(CONFIDENCE, len(values) - 1, values.mean(), error)
+        numbers = {number: values.mean(), "low": low, "high": high, "training_sets": len(values)}
+        found.append({**dict(zip(keys, cell, strict=True)), **numbers})
+    return pd.DataFrame(found, columns=[*keys, number, "low", "high", "training_sets"])
 
 
 def auc_by_shadows(audited: Sequence[CellAudit], names: Iterable[str] = BESIDE) -> pd.DataFrame:

@@ -196,6 +196,30 @@ def test_seeds_are_audits_of_their_own(results):
     )
 
 
+def test_the_mean_over_training_sets_has_students_interval(results):
+    trials = [replace(trial, seed=(3, 5, 6)) for trial in TRIALS]
+    audited = membership.audit_cells(loaded(results, *trials), results)
+    table = membership.attack_table(audited, ["global_threshold", "rmia_online"])
+    found = membership.over_training_sets(table, "auc").set_index(["norm", "attack", "group"])
+    assert len(found) == len(table) / 3
+    assert (found["training_sets"] == 3).all()
+    aucs = table.query("norm == 'batch' and group == 'all' and attack == 'rmia_online'")["auc"]
+    row = found.loc[("batch", "rmia_online", "all")]
+    half = 4.302652729911275 * aucs.std() / np.sqrt(3)  # the 97.5% quantile of Student's t with two degrees of freedom
+    assert (row["auc"], row["low"], row["high"]) == pytest.approx((aucs.mean(), aucs.mean() - half, aucs.mean() + half))
+    titles = [table.title for table in tables.audit_tables(audited, ["rmia_online"], "mine")]
+    assert [title.endswith(", mean over D'") for title in titles] == [False, True, False, True]
+
+
+def test_the_value_of_one_training_set_has_no_interval():
+    rows = pd.DataFrame({"norm": ["batch"] * 3, "seed": [0, 1, 2], "group": "all", "auc": [np.nan, 0.6, np.nan]})
+    (row,) = membership.over_training_sets(rows, "auc").to_dict("records")
+    assert (row["auc"], row["training_sets"]) == (0.6, 1)
+    assert np.isnan(row["low"])
+    shown = tables.training_sets_table(membership.over_training_sets(rows, "auc"), "auc", "")
+    assert [list(cells) for cells in shown.cells] == [["batch", "all", "0.600", "1"]]
+
+
 def audit_of(leaks: np.ndarray, memorized: np.ndarray) -> membership.CellAudit:
     """A cell whose models score samples that they have higher, and know their labels, by as much as is given."""
     is_member = halves(OUT, 32, 0)

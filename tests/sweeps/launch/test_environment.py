@@ -25,7 +25,7 @@ import json, os, sys
 class Watch:
     def find_spec(name, path=None, target=None):
         if name == "ray":
-            print(json.dumps(dict(os.environ)), flush=True)
+            print(json.dumps({**os.environ, "pid": str(os.getpid())}), flush=True)
             os._exit(0)
 
 sys.meta_path.insert(0, Watch)
@@ -54,7 +54,7 @@ def test_whichever_module_is_imported_first_ray_finds_its_environment(module: st
     assert done.stdout, f"{module} doesn't import Ray"
     found = json.loads(done.stdout)
     where_unset = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-    expected = {**environment.RAY_ENVIRONMENT, **where_unset, **ENVIRONMENT}
+    expected = {**environment.RAY_ENVIRONMENT, **where_unset, **ENVIRONMENT, "RAY_RAYLET_PID": found["pid"]}
     assert {name: found.get(name) for name in expected} == expected
     assert len(found["RAY_AUTH_TOKEN"]) == 64
     assert list(tmp_path.iterdir()) == [], "the token lies in a file"
