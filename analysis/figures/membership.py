@@ -183,18 +183,23 @@ def _groups_but_all(audit: CellAudit) -> list[str]:
 def most_memorized_images(images: pd.DataFrame) -> Figure:
     """Draw the most memorized images: a row for each arm and cell, the most memorized first.
 
+    Of several training sets D' there are as many as one of them has.
+
     Args:
         images: rows of the table `images` with the settings of their cell.
     """
     settings = varying_settings(images)
-    cells = list(images.groupby(settings or ["norm"], sort=True))
-    most = int(images.groupby(settings or ["norm"]).size().max())
+    ranked = images.assign(memorized=images["in_acc"] - images["out_acc"]).sort_values(
+        "memorized", ascending=False, kind="stable"
+    )
+    most = int(images.groupby([*settings, "seed"]).size().max())
+    cells = [cell.head(most) for _, cell in ranked.groupby(settings or ["norm"], sort=True)]
     lines = -(-most // int(page_width() / IMAGE_WIDTH))
     columns = -(-most // lines)
     with theme():
         figure = Figure(figsize=(IMAGE_WIDTH * columns, (0.3 + 1.35 * lines) * len(cells)))
         strips = figure.subfigures(len(cells), 1, squeeze=False)[:, 0]
-        for strip, (_, cell) in zip(strips, cells, strict=True):
+        for strip, cell in zip(strips, cells, strict=True):
             title = textwrap.fill(
                 display_levels(cell.iloc[0].to_dict(), settings), int(CHARACTERS * figure.get_figwidth())
             )
@@ -205,7 +210,7 @@ def most_memorized_images(images: pd.DataFrame) -> Figure:
             for axes, (_, row) in zip(strip.axes, cell.iterrows(), strict=False):
                 pixels = np.asarray(Image.open(io.BytesIO(row["image"])))
                 axes.imshow(pixels, cmap="gray" if pixels.ndim == 2 else None, vmin=0, vmax=255)
-                axes.set_title(f"{_labels_text(row)}\n{row['in_acc'] - row['out_acc']:+.2f}", fontsize=7)
+                axes.set_title(f"{_labels_text(row)}\n{row['memorized']:+.2f}", fontsize=7)
     return figure
 
 

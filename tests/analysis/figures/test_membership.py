@@ -47,3 +47,10 @@ def test_the_images_come_by_cell_with_what_became_of_them(results):
     assert [part.get_suptitle() for part in figure.subfigs] == ["batch norm", "no norm"]
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["2 as 1\n+1.00"] * 24
+
+
+def test_of_several_training_sets_the_most_memorized_images_are_drawn(results):
+    found = membership.most_memorized(loaded(results, *[replace(one, seed=(3, 5)) for one in TRIALS]), results)
+    second = found["seed"] == 5
+    figure = most_memorized_images(found.assign(in_acc=found["in_acc"].where(second, 0.5)))
+    assert [axes.get_title() for axes in figure.axes] == ["2 as 1\n+1.00"] * 24
