@@ -43,9 +43,11 @@ def curves(loaded: Loaded, results: Results, metrics: Sequence[Metric] = METRICS
     tables = []
     without: list[int] = []
     twice: list[int] = []
-    for at in _some_cells(of_member):
+    parts = list(_some_cells(of_member))
+    for at in parts:
         members = loaded.members.iloc[at]
-        points = results.read(loaded.sweep, "epochs", [*KEY, "epoch", *columns], members["trial"].unique())
+        trials = members["trial"].unique() if len(parts) > 1 else None
+        points = results.read(loaded.sweep, "epochs", [*KEY, "epoch", *columns], trials)
         member, epoch = _members(points, members), points["epoch"].to_numpy().astype(np.int64)
         ok = (members["status"] == "ok").to_numpy()
         for wrong, found in zip((without, twice), _wrong(member, epoch, ok), strict=True):
