@@ -46,6 +46,7 @@ def curves(loaded: Loaded, results: Results, metrics: Sequence[Metric] = METRICS
     parts = list(_some_cells(of_member))
     for at in parts:
         members = loaded.members.iloc[at]
+        # To read all shards is faster than to choose among them, where all curves fit into memory.
         trials = members["trial"].unique() if len(parts) > 1 else None
         points = results.read(loaded.sweep, "epochs", [*KEY, "epoch", *columns], trials)
         member, epoch = _members(points, members), points["epoch"].to_numpy().astype(np.int64)

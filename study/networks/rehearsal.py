@@ -64,7 +64,17 @@ def rehearse(
     """
     what = f"architecture={architecture} with norm={norm}"
     with _saying_what_lasts(what):
-        _rehearse(what, norm, make, images, labels, classes, batch_size)
+        began, network = int(time.time()), make()
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            raise BadInputError(f"{what} has no trainable parameters: leave requires_grad as it is.")
+        _check_weights(what, network, again := make())
+        _check_eval_mode(what, _measured(make, images), images[: sum(PIECES)], classes)
+        _check_logits(what, norm, network, again, images)
+        _check_training(what, norm, make, images[: max(2, batch_size)], labels, classes)
+        _check_state(what, make, images[: max(2, batch_size)], labels, classes)
+        _check_norms(what, make, images[: max(2, batch_size)], classes)
+        _check_weights(what, network, later := _make_later(make, began))
+        _check_logits(what, norm, network, later, images)
 
 
 @contextmanager
@@ -78,28 +88,6 @@ def _saying_what_lasts(what: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-def _rehearse(
-    what: str,
-    norm: str,
-    make: Callable[[], nn.Module],
-    images: Tensor,
-    labels: Tensor,
-    classes: int,
-    batch_size: int,
-) -> None:
-    began, network = int(time.time()), make()
-    if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise BadInputError(f"{what} has no trainable parameters: leave requires_grad as it is.")
-    _check_weights(what, network, again := make())
-    _check_eval_mode(what, _measured(make, images), images[: sum(PIECES)], classes)
-    _check_logits(what, norm, network, again, images)
-    _check_training(what, norm, make, images[: max(2, batch_size)], labels, classes)
-    _check_state(what, make, images[: max(2, batch_size)], labels, classes)
-    _check_norms(what, make, images[: max(2, batch_size)], classes)
-    _check_weights(what, network, later := _make_later(make, began))
-    _check_logits(what, norm, network, later, images)
 
 
 def _check_eval_mode(what: str, network: nn.Module, images: Tensor, classes: int) -> None:
