@@ -28,6 +28,9 @@ class Pack(ABC):
         diverged: the members that have diverged, by position, each with its reason in words.
     """
 
+    _network: nn.Module
+    """What the forward pass calls."""
+
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         self.networks = tuple(networks)
         self.parameters: list[nn.Parameter] = []
@@ -52,6 +55,11 @@ class Pack(ABC):
     def device(self) -> torch.device:
         """The device of the parameters."""
         return self.parameters[0].device
+
+    @property
+    def training(self) -> bool:
+        """Whether a layer that the forward pass calls is in train mode."""
+        return any(layer.training for layer in self._network.modules())
 
     @property
     def joint_network(self) -> nn.Module | None:
