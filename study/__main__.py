@@ -180,9 +180,10 @@ def bench(
     """
     from study.record.provenance import device_name
     from study.speed import benchmark
+    from study.speed.workloads import workloads_on
 
     where = _device(device)
-    workloads = {workload.architecture: workload for workload in benchmark.workloads(where)}
+    workloads = {workload.architecture: workload for workload in workloads_on(where)}
     for name in only or []:
         if name not in workloads:
             raise unknown("architecture of the benchmark", name, workloads)
@@ -236,7 +237,9 @@ def _race_table(race: "Race") -> Table:
         caption=f"{'x'.join(map(str, workload.shape))}, batches of {workload.batch_size}; medians over rounds. "
         f"The engine, given {workload.members} members, chose {race.chosen}: {race.ratio('engine', 'single'):.2f} of "
         f"single. Gradient norms cost {median(race.gradient_norms):.2f} of one forward and backward pass; "
-        f"with mechanism=10 a training on the digits takes {race.mechanism_over_training:.2f} times as long.",
+        f"with mechanism=10 a training on the digits takes {race.mechanism_over_training:.2f} times as long; "
+        f"a forward pass in eval mode and the gradient at the images take {median(race.input_gradients):.2f} of a "
+        f"training step.",
     )
     for name, rates in {**race.heats, **race.rates}.items():
         table.add_row(name, f"{median(rates):,.0f}", f"{race.ratio(name, race.plain):.2f}")

@@ -5,13 +5,11 @@ the machine slows all of them alike. Rates are model-samples a second of the who
 that were trained on each.
 """
 
-import copy
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -22,69 +20,17 @@ from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import ToTensor
 
-from study.data.corruption import corrupt_each
-from study.data.dataset import Dataset, Split, to_float
-from study.engine import pack
-from study.lenses import mechanism
-from study.lenses.gradient_norms import grad_norms
 from study.lenses.mechanism import SAMPLES
-from study.lenses.trained import Trained
 from study.networks import build
 from study.speed import backend_choice
-from study.speed.throughput import Rate, build_networks, engine_rate, noise, rate, total_rate, training_pass
+from study.speed.costs import gradient_norm_cost, input_gradient_cost, mechanism_cost
+from study.speed.throughput import Rate, engine_rate, rate, total_rate
 from study.speed.timings import Choice, fastest
-from study.training.loop import Member
-from study.training.precision import use_full_float32
-from study.trial import Trial
+from study.speed.workloads import CLASSES, Workload
 from study.worker import ENVIRONMENT, start_processes, use_one_thread
-
-CLASSES = 10
-GRADIENTS = 128
-"""How many samples' gradient norms are timed: so many that the check before them takes a small part of the time."""
 
 MEASURED, QUICK_EPOCHS, QUICK_SAMPLES = 10, 30, 1437
 """The training that the cost of the mechanism is told for, a small one: ten measured epochs of 30 over the digits."""
-
-
-@dataclass(frozen=True)
-class Workload:
-    """One architecture to be benchmarked.
-
-    Attributes:
-        architecture: a key of `build.BUILDERS`.
-        shape: channels, height and width of an image, as in the study.
-        batch_size: 256 as in the paper, or less where a step of 256 would take a CPU many seconds.
-        members: how many networks the engine trains.
-        batches: how many batches of noise make one pass.
-    """
-
-    architecture: str
-    shape: tuple[int, int, int]
-    batch_size: int
-    members: int
-    batches: int
-
-    @property
-    def samples(self) -> int:
-        """How many samples make one pass."""
-        return self.batches * self.batch_size
-
-    @property
-    def trial(self) -> Trial:
-        """The trial of this architecture, with batch norm and the paper's optimizer."""
-        return Trial(architecture=self.architecture, batch_size=self.batch_size)
-
-
-def workloads(device: str) -> list[Workload]:
-    """Return the workloads that are benchmarked on a device."""
-    on_gpu = torch.device(device).type == "cuda"
-    large, batches = (256, 64) if on_gpu else (32, 2)
-    return [
-        Workload("lenet", (1, 28, 28), 256, 32 if on_gpu else 16, 64 if on_gpu else 16),
-        *(Workload(name, (3, 32, 32), large, 5, batches) for name in ("resnet18", "vgg8")),
-        # Each of its processes takes gigabytes.
-        Workload("densenet121", (3, 32, 32), 256 if on_gpu else 16, 5, batches),
-    ]
 
 
 Contender = tuple[Mapping[str, str], int, Callable[..., Any], tuple[Any, ...]]
@@ -93,7 +39,7 @@ Contender = tuple[Mapping[str, str], int, Callable[..., Any], tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Race:
-    """The rates of each contender in each round, in model-samples a second, and the cost of gradient norms.
+    """The rates of each contender in each round, in model-samples a second, and what measurements cost.
 
     Attributes:
         workload: what was trained.
@@ -104,6 +50,8 @@ class Race:
             forward and backward pass of a network alone.
         mechanism: by round, the seconds of a sample at which the lens on the mechanism looks over those of a sample in
             training, both in the engine's pack.
+        input_gradients: by round, the seconds of a forward pass in eval mode with the gradient at the images over those
+            of a training step, both in the engine's pack.
     """
 
     workload: Workload
@@ -112,6 +60,7 @@ class Race:
     rates: Mapping[str, Sequence[float]]
     gradient_norms: Sequence[float]
     mechanism: Sequence[float]
+    input_gradients: Sequence[float]
 
     @property
     def plain(self) -> str:
@@ -145,6 +94,7 @@ class Race:
             "single_over_plain": self.ratio("single", self.plain),
             "gradient_norms_over_pass": median(self.gradient_norms),
             "mechanism_over_training": self.mechanism_over_training,
+            "input_gradients_over_step": median(self.input_gradients),
         }
 
 
@@ -174,6 +124,7 @@ def race(workload: Workload, device: str, seconds: float, rounds: int) -> Race:
     pack_of_engine = (workload, device, choice.backend, choice.members)
     contenders["gradient norms"] = (ENVIRONMENT, 1, gradient_norm_cost, pack_of_engine)
     contenders["mechanism"] = (ENVIRONMENT, 1, mechanism_cost, pack_of_engine)
+    contenders["input gradients"] = (ENVIRONMENT, 1, input_gradient_cost, pack_of_engine)
     # All at once would take more memory than a laptop has, so the plain loops have a race of their own before.
     heats = _rates_in_turns(
         {name: contender for name, contender in contenders.items() if name.startswith("plain")}, seconds, rounds
@@ -181,7 +132,8 @@ def race(workload: Workload, device: str, seconds: float, rounds: int) -> Race:
     best = _fastest(heats)
     others = {name: contender for name, contender in contenders.items() if name not in heats or name == best}
     rates = _rates_in_turns(others, seconds, rounds)
-    return Race(workload, str(choice), heats, rates, rates.pop("gradient norms"), rates.pop("mechanism"))
+    costs = [rates.pop(name) for name in ("gradient norms", "mechanism", "input gradients")]
+    return Race(workload, str(choice), heats, rates, *costs)
 
 
 def _rates_in_turns(contenders: Mapping[str, Contender], seconds: float, rounds: int) -> dict[str, list[float]]:
@@ -258,69 +210,6 @@ def plain_loop(workload: Workload, device: str, loaders: int, threads: int) -> R
         return samples
 
     return rate(one_pass, device)
-
-
-def gradient_norm_cost(workload: Workload, device: str, backend: str, members: int) -> Rate:
-    """Return the function that measures the seconds of gradient norms over those of an ordinary pass over the samples.
-
-    The gradient norms are a member's in a pack of that backend; the pass, forward and backward, is that of a network
-    alone.
-    """
-    use_one_thread()
-    use_full_float32()
-    split = noise(GRADIENTS, workload.shape, CLASSES).to(device)
-    networks = build_networks(workload.trial, workload.shape, CLASSES, device, members)
-    network = copy.deepcopy(networks[0]).eval()
-    packed = pack(backend, networks, workload.shape)
-
-    few = Split(split.images[: workload.batch_size], split.labels[: workload.batch_size])
-
-    def ordinary() -> int:
-        network.zero_grad()
-        cross_entropy(network(to_float(few.images, torch.float32)), few.labels).backward()
-        return len(few)
-
-    def norms(samples: Split = split) -> int:
-        rows = torch.arange(len(samples), device=device)
-        grad_norms(packed, samples.images, [rows] * members, [samples.labels] * members)
-        return len(samples) * members
-
-    rates = [rate(ordinary, device), rate(norms, device, warm_up=partial(norms, few))]
-
-    def cost(seconds: float) -> float:
-        rate_of_passes, rate_of_norms = (measure(seconds / 2) for measure in rates)
-        return rate_of_passes / rate_of_norms
-
-    return cost
-
-
-def mechanism_cost(workload: Workload, device: str, backend: str, members: int) -> Rate:
-    """Return the function that measures the seconds of a sample in the lens on the mechanism over those in training.
-
-    Logits are left out: whatever else is measured after an epoch needs them too.
-    """
-    use_one_thread()
-    use_full_float32()
-    split, few = (noise(samples, workload.shape, CLASSES) for samples in (2 * SAMPLES, 2))
-    trial = replace(workload.trial, corruption="label", k=0.5, mechanism=2)
-    corrupted = corrupt_each(split, CLASSES, "label", [(trial.k, 0)] * members, device=device)
-    together = [Member(trial, seed, own) for seed, own in enumerate(corrupted)]
-    networks = build_networks(trial, workload.shape, CLASSES, device, members)
-    trained = Trained(pack(backend, networks, workload.shape), together, Dataset(few, few.to(device), CLASSES), 1)
-    _ = trained.logits
-    load = (workload.trial, workload.shape, CLASSES, workload.batches, device)
-
-    def look() -> int:
-        mechanism.measure(trained)
-        return len(split) * members
-
-    rates = [rate(training_pass(*load, backend, members), device), rate(look, device)]
-
-    def cost(seconds: float) -> float:
-        rate_of_training, rate_of_looks = (measure(seconds / 2) for measure in rates)
-        return rate_of_training / rate_of_looks
-
-    return cost
 
 
 def choose_backend(workload: Workload, device: str) -> Choice:

@@ -4,10 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class NormReLUPool(nn.Sequential):
-    """A batch norm, a ReLU and a max-pooling over 2 x 2 pixels, as one operation where the kernels apply.
+    """A batch norm or none, a ReLU and a max-pooling over 2 x 2 pixels, as one operation where the kernels apply.
 
     Elsewhere it calls the three layers, the last two in reverse order, which gives the same numbers for a quarter of
     the work.
@@ -24,7 +25,14 @@ class NormReLUPool(nn.Sequential):
                 features = layer(features)
             return by_channel(features, members)
         norm: Any = self[0]
+        if type(norm) is nn.Identity:
+            one, zero = features.new_ones(features.shape[1]), features.new_zeros(features.shape[1])
+            return _relu_pool(features, zero, one, zero)
         weight, bias = by_channel(norm.weight[None], members)[0], by_channel(norm.bias[None], members)[0]
+        if not norm.training:
+            running = torch.stack([norm.running_mean, norm.running_var])
+            mean, variance = by_channel(running, members)
+            return _relu_pool(features, mean, weight * (variance + norm.eps).rsqrt(), bias)
         output: Tensor
         output, mean, variance = _NormReLUPool.apply(features, weight, bias, norm.eps)
         with torch.no_grad():
@@ -38,25 +46,31 @@ class NormReLUPool(nn.Sequential):
     def _applies(self, features: Tensor) -> bool:
         norm: Any = self[0]
         return bool(
-            norm.training
-            and norm.affine
-            and norm.track_running_stats
-            and norm.momentum is not None
             # A hook expects its layer to be called.
-            and not norm._forward_pre_hooks
-            and not norm._forward_hooks
+            not any(layer._forward_pre_hooks or layer._forward_hooks for layer in self)
             and features.device.type == "cpu"
             and features.dtype in (torch.float32, torch.float64)
-            and features.dtype == norm.weight.dtype
-            and features.shape[0] * features.shape[2] * features.shape[3] > 1
             and features.shape[2] % 2 == features.shape[3] % 2 == 0
+            and not torch.is_autocast_enabled("cpu")
+            and (type(norm) is nn.Identity or _norm_applies(norm, features))
         )
+
+
+def _norm_applies(norm: nn.BatchNorm2d, features: Tensor) -> bool:
+    return (
+        norm.affine
+        and norm.track_running_stats
+        and features.dtype == norm.weight.dtype
+        # In eval mode a mean over all batches is a fixed one too.
+        and (not norm.training or norm.momentum is not None)
+        and (not norm.training or features.shape[0] * features.shape[2] * features.shape[3] > 1)
+    )
 
 
 def fits(norm: Any, relu: Any, pool: Any) -> bool:
     """Whether three layers in this order can become a `NormReLUPool`."""
     return (
-        type(norm) is nn.BatchNorm2d
+        type(norm) in (nn.BatchNorm2d, nn.Identity)
         and type(relu) is nn.ReLU
         and type(pool) is nn.MaxPool2d
         and _pair(pool.kernel_size) == _pair(pool.stride) == (2, 2)
@@ -101,14 +115,15 @@ class _NormReLUPool(torch.autograd.Function):
             channels_last(features),
             *_arrays(scale, shift),
             channels_last(result),
-            channels_last(source),
             channels_last(where),
+            channels_last(source),
         )
         ctx.save_for_backward(features, source, where, mean, inverse, scale)
         ctx.mark_non_differentiable(mean, variance)
         return result, mean, variance
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         from study.engine.cpu import kernels
 
@@ -126,6 +141,65 @@ class _NormReLUPool(torch.autograd.Function):
             channels_last(features), channels_last(gradient), channels_last(where), *of_channels, channels_last(result)
         )
         return result, projection * inverse, total, None
+
+
+def _relu_pool(features: Tensor, mean: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """Return ReLU of the largest of scale * (x - mean) + bias in each window of 2 x 2 pixels; the mean is fixed."""
+    if torch.is_grad_enabled() and (features.requires_grad or scale.requires_grad or bias.requires_grad):
+        output: Tensor = _ReLUPool.apply(features, mean, scale, bias)
+        return output
+    return _largest(features, mean, scale, bias)
+
+
+def _largest(
+    features: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    where: Tensor | None = None,
+    source: Tensor | None = None,
+) -> Tensor:
+    """Return what `_relu_pool` returns, and fill `where` and `source` as the kernel does."""
+    from study.engine.cpu import kernels
+
+    features = features.contiguous(memory_format=torch.channels_last)
+    result = _empty_windows(features, features.dtype)
+    filled = (None if windows is None else channels_last(windows) for windows in (where, source))
+    kernels.pool(channels_last(features), *_arrays(scale, bias - scale * mean), channels_last(result), *filled)
+    return result
+
+
+class _ReLUPool(torch.autograd.Function):
+    """The operation with a norm that is fixed, and its gradient; only that of the scale needs the features."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, mean: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        ctx.norm_learns = ctx.needs_input_grad[2] or ctx.needs_input_grad[3]
+        where = _empty_windows(features, torch.uint8)
+        source = _empty_windows(features, features.dtype) if ctx.norm_learns else None
+        result = _largest(features, mean, scale, bias, where, source)
+        ctx.save_for_backward(where, source, mean, scale)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, Tensor | None, Tensor | None]:
+        from study.engine.cpu import kernels
+
+        where, source, mean, scale = ctx.saved_tensors
+        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
+        at_features = at_scale = at_bias = None
+        if ctx.needs_input_grad[0]:
+            images, channels, height, width = gradient.shape
+            shape = (images, channels, 2 * height, 2 * width)
+            at_features = torch.empty(shape, dtype=gradient.dtype, memory_format=torch.channels_last)
+            kernels.spread_fixed(
+                channels_last(gradient), channels_last(where), *_arrays(scale), channels_last(at_features)
+            )
+        if ctx.norm_learns:
+            at_scale, at_bias = torch.empty_like(mean), torch.empty_like(mean)
+            kernels.sum_gradient(_rows(gradient), _rows(source), _rows(where), *_arrays(mean, at_bias, at_scale))
+        return at_features, None, at_scale, at_bias
 
 
 def channels_last(features: Tensor) -> Any:

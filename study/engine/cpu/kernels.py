@@ -58,18 +58,25 @@ def moments(features: Features, mean: Features, variance: Features) -> None:
 
 @compiled
 def pool(
-    features: Features, scale: Features, shift: Features, largest: Features, source: Features, where: Features
+    features: Features,
+    scale: Features,
+    shift: Features,
+    largest: Features,
+    where: Features | None,
+    source: Features | None,
 ) -> None:
     """Compute ReLU of the largest of scale * x + shift in each window of 2 x 2 pixels.
+
+    What is None is left out of the compiled code.
 
     Args:
         features: [N, H, W, C], H and W even.
         scale: [C].
         shift: [C].
         largest: [N, H/2, W/2, C], filled with the result.
-        source: of the same shape, filled with the x that the result comes from.
-        where: uint8 of the same shape, filled with the position of that x in its window, row by row; `OFF` where ReLU
-            lets nothing through.
+        where: uint8 of the same shape, filled with the position in its window of the x that the result comes from, row
+            by row; `OFF` where ReLU lets nothing through.
+        source: of the same shape, filled with that x.
     """
     images, height, width, channels = largest.shape
     zero = features.dtype.type(0)
@@ -78,22 +85,31 @@ def pool(
             for j in range(width):
                 x0, x1 = features[n, 2 * i, 2 * j], features[n, 2 * i, 2 * j + 1]
                 x2, x3 = features[n, 2 * i + 1, 2 * j], features[n, 2 * i + 1, 2 * j + 1]
-                best_of, from_x, at = largest[n, i, j], source[n, i, j], where[n, i, j]
+                best_of = largest[n, i, j]
+                if where is not None:
+                    at = where[n, i, j]
+                if source is not None:
+                    from_x = source[n, i, j]
                 for c in range(channels):
                     best, x, position = scale[c] * x0[c] + shift[c], x0[c], np.uint8(0)
+                    # As torch does it, the first of equal ones wins, and a NaN wins over any number.
                     other = scale[c] * x1[c] + shift[c]
-                    if other > best:
+                    if other > best or other != other:
                         best, x, position = other, x1[c], np.uint8(1)
                     other = scale[c] * x2[c] + shift[c]
-                    if other > best:
+                    if other > best or other != other:
                         best, x, position = other, x2[c], np.uint8(2)
                     other = scale[c] * x3[c] + shift[c]
-                    if other > best:
+                    if other > best or other != other:
                         best, x, position = other, x3[c], np.uint8(3)
                     # Not `max`: a NaN must stay one.
                     if best <= 0:
                         best, position = zero, np.uint8(OFF)
-                    best_of[c], from_x[c], at[c] = best, x, position
+                    best_of[c] = best
+                    if where is not None:
+                        at[c] = position
+                    if source is not None:
+                        from_x[c] = x
 
 
 @compiled
@@ -165,3 +181,25 @@ def spread_gradient(
                     for c in range(channels):
                         through = scale[c] * from_above[c] if at[c] == position else zero
                         into[c] = (x[c] - mean[c]) * slope[c] + offset[c] + through
+
+
+@compiled
+def spread_fixed(gradient: Features, where: Features, scale: Features, result: Features) -> None:
+    """Compute the gradient at the features under a fixed scale and shift: scale * gradient where results come from.
+
+    Args:
+        gradient: [N, H/2, W/2, C], at the result of `pool`.
+        where: uint8 of the same shape, from `pool`.
+        scale: [C].
+        result: [N, H, W, C], filled.
+    """
+    images, height, width, channels = gradient.shape
+    zero = gradient.dtype.type(0)
+    for n in range(images):
+        for i in range(height):
+            for j in range(width):
+                from_above, at = gradient[n, i, j], where[n, i, j]
+                for position in range(4):
+                    into = result[n, 2 * i + position // 2, 2 * j + position % 2]
+                    for c in range(channels):
+                        into[c] = scale[c] * from_above[c] if at[c] == position else zero

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from study.engine.cpu.fused import NormReLUPool, by_channel, by_member, channels_last
@@ -45,8 +46,7 @@ class Lanes(nn.Sequential):
 
     def _applies(self, features: Tensor) -> bool:
         return bool(
-            self.training
-            and features.device.type == "cpu"
+            features.device.type == "cpu"
             and features.dtype in (torch.float32, torch.float64)
             and not torch.is_autocast_enabled("cpu")
             and all(parameter.dtype == features.dtype for parameter in self.parameters())
@@ -117,6 +117,7 @@ class _Convolution(torch.autograd.Function):
         return result
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         from study.engine.cpu import vectors
 

@@ -22,6 +22,7 @@ from study.errors import BadInputError
 from study.lenses.gamma_sigma import by_layer
 from study.networks import build, norms
 from study.networks.catalog import NORMS
+from study.networks.probes import perturbed_copy
 from study.training.loop import Member, Training, predict
 from study.training.optimizers import OPTIMIZERS
 from study.trial import Trial
@@ -126,6 +127,50 @@ def assert_each_as_if_alone(backend: str, architecture: str, data: Dataset, *tri
 def test_every_norm_of_a_pack_trains_as_it_does_alone(backend, architecture, norm):
     data = GREYS if architecture == "lenet" else COLOURS
     assert_each_as_if_alone(backend, architecture, data, *[trial(norm=norm, optimizer="sgd", lr=3e-4)] * 3)
+
+
+def in_eval_mode(pack: Pack, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits, and their gradient at the images, which also goes to parameters that require one."""
+    pack.train(False)
+    images = images.clone().requires_grad_()
+    logits, _ = pack.forward(images)
+    weights = torch.randn(logits.shape[-1], generator=torch.Generator().manual_seed(2), dtype=logits.dtype)
+    (logits.square() * weights).sum().backward()
+    assert images.grad is not None
+    return logits.detach(), images.grad
+
+
+@pytest.mark.parametrize("of_images_alone", [False, True])
+@pytest.mark.parametrize(
+    ("backend", "architecture", "norm"),
+    [
+        *(("grouped", architecture, norm) for architecture in ("lenet", "small_vgg") for norm in NORMS),
+        *[("grouped", "small_resnet", "batch"), ("vmap", "lenet", "batch"), ("vmap", "small_vgg", "none")],
+    ],
+)
+def test_in_eval_mode_a_pack_has_the_gradients_of_each_alone(backend, architecture, norm, of_images_alone):
+    data = GREYS if architecture == "lenet" else COLOURS
+    probes = [perturbed_copy(network(architecture, data, norm, seed), seed) for seed in range(3)]
+    images = torch.rand(3, 5, *data.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    pack = engine.pack(backend, copy.deepcopy(probes), data.shape)
+    before = [copy.deepcopy(dict(each.named_buffers())) for each in pack.networks]
+    if of_images_alone:
+        for parameter in pack.parameters:
+            parameter.requires_grad_(False)
+    logits, at_images = in_eval_mode(pack, images)
+    with torch.no_grad():
+        torch.testing.assert_close(pack.forward(images[:, :2])[0], logits[:, :2], rtol=1e-10, atol=1e-10)
+    for member, probe in enumerate(probes):
+        expected, gradient = in_eval_mode(Single([probe]), images[member][None])
+        torch.testing.assert_close(logits[member], expected[0], rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(at_images[member], gradient[0], rtol=1e-10, atol=1e-10)
+        packed = pack.networks[member]
+        assert all(torch.equal(buffer, before[member][name]) for name, buffer in packed.named_buffers())
+        if not of_images_alone:
+            pack.parameters_of(member)
+            for own, parameter in zip(packed.parameters(), probe.parameters(), strict=True):
+                torch.testing.assert_close(own.grad, parameter.grad, rtol=1e-10, atol=1e-10)
+    assert not of_images_alone or all(parameter.grad is None for parameter in pack.parameters)
 
 
 @pytest.mark.parametrize("backend", PACKED)

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from study.__main__ import app
-from study.speed import benchmark
-from study.speed.benchmark import Race, Workload
+from study.speed import benchmark, costs
+from study.speed.benchmark import Race
+from study.speed.workloads import Workload
 from study.terminal import main
 
 SMALL = Workload("lenet", (1, 16, 16), 4, 2, 3)
@@ -18,6 +19,7 @@ RACE = Race(
     {"plain, 0 loader workers": [1.0, 2.0, 4.0], "single": [2.0, 4.0, 8.0], "engine": [3.0, 6.0, 20.0]},
     [1.5, 1.0, 4.0],
     [4.0, 2.0, 5.0],
+    [0.5, 0.75, 0.25],
 )
 
 
@@ -38,6 +40,7 @@ def test_every_figure_is_in_the_json():
     assert figures["gradient_norms_over_pass"] == 1.5
     # Ten times 160 samples, each as four in training, over 30 times 1,437.
     assert figures["mechanism_over_training"] == pytest.approx(1 + 4 * 1600 / 43110)
+    assert figures["input_gradients_over_step"] == 0.5
     assert figures["heats"] == {name: list(rates) for name, rates in RACE.heats.items()}
     assert figures["rates"] == {name: list(rates) for name, rates in RACE.rates.items()}
     assert (figures["architecture"], figures["chosen"]) == ("lenet", "grouped x 2")
@@ -49,11 +52,12 @@ def test_every_figure_is_in_the_json():
         lambda: benchmark.plain_loop(SMALL, "cpu", 0, 1),
         lambda: benchmark.engine_rate(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "single", 1),
         lambda: benchmark.engine_rate(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "grouped", 2),
-        lambda: benchmark.gradient_norm_cost(SMALL, "cpu", "single", 1),
-        lambda: benchmark.gradient_norm_cost(SMALL, "cpu", "grouped", 2),
-        lambda: benchmark.mechanism_cost(SMALL, "cpu", "grouped", 2),
+        lambda: costs.gradient_norm_cost(SMALL, "cpu", "single", 1),
+        lambda: costs.gradient_norm_cost(SMALL, "cpu", "grouped", 2),
+        lambda: costs.mechanism_cost(SMALL, "cpu", "grouped", 2),
+        lambda: costs.input_gradient_cost(SMALL, "cpu", "grouped", 2),
     ],
-    ids=["plain", "single", "grouped", "gradient norms", "gradient norms of a pack", "mechanism"],
+    ids=["plain", "single", "grouped", "gradient norms", "gradient norms of a pack", "mechanism", "input gradients"],
 )
 def test_a_contender_says_what_came_of_its_turn(contender):
     assert contender()(0.0) > 0

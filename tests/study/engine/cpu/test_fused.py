@@ -11,7 +11,7 @@ from study.engine.cpu.fused import NormReLUPool, fits
 CHANNELS = 5
 
 
-def layers(dtype: torch.dtype = torch.float64, momentum: float = 0.1) -> nn.Sequential:
+def layers(dtype: torch.dtype = torch.float64, momentum: float | None = 0.1) -> nn.Sequential:
     """Return the three layers, with scales of both signs and running statistics unlike those of a new layer."""
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(CHANNELS, momentum=momentum)
@@ -37,6 +37,7 @@ def training_step(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     (result * weights.to(result.dtype)).sum().backward()
     norm = next(layer for layer in network if isinstance(layer, nn.BatchNorm2d))
     gradients = {"features": images.grad, **{name: parameter.grad for name, parameter in norm.named_parameters()}}
+    gradients = {name: gradient for name, gradient in gradients.items() if gradient is not None}
     return {"result": result.detach(), **gradients, **{f"state {k}": v for k, v in norm.state_dict().items()}}
 
 
@@ -62,6 +63,52 @@ def calls(monkeypatch):
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 def test_one_operation_gives_what_three_layers_give(memory, calls):
     assert_same(layers(), features().contiguous(memory_format=memory))
+    assert calls
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_in_eval_mode_the_running_statistics_are_used_and_left(memory, momentum, calls):
+    assert_same(layers(momentum=momentum).eval(), features().contiguous(memory_format=memory))
+    assert calls
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_without_a_norm_the_other_two_become_one(training, calls):
+    bare = nn.Sequential(nn.Identity(), nn.ReLU(), nn.MaxPool2d(2)).train(training)
+    images = torch.randn_like(features())
+    separate, fused = images.clone().requires_grad_(), images.clone().requires_grad_()
+    expected, actual = bare(separate), NormReLUPool(*bare)(fused)
+    assert torch.equal(actual, expected)
+    for result in (expected, actual):
+        result.square().sum().backward()
+    assert torch.equal(fused.grad, separate.grad)
+    assert calls
+
+
+def test_without_gradients_nothing_is_kept_for_them(monkeypatch):
+    from study.engine.cpu import kernels
+
+    kept = []
+    pooled = kernels.pool
+    monkeypatch.setattr(kernels, "pool", lambda *arrays: kept.append(arrays[4:]) or pooled(*arrays))
+    network = NormReLUPool(*layers()).eval()
+    with torch.no_grad():
+        expected = network(features())
+    network.requires_grad_(False)
+    assert torch.equal(network(features()), expected)
+    assert torch.equal(network(features().requires_grad_()), expected)
+    assert [[part is not None for part in parts] for parts in kept] == [[False] * 2, [False] * 2, [True, False]]
+
+
+def test_the_gradient_of_a_gradient_is_refused(calls):
+    for training in (True, False):
+        images = features().requires_grad_()
+        (gradient,) = torch.autograd.grad(
+            NormReLUPool(*layers()).train(training)(images).square().sum(), images, create_graph=True
+        )
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            gradient.sum().backward()
     assert calls
 
 
@@ -114,8 +161,20 @@ def test_what_is_not_finite_does_not_become_a_number(value, calls):
     assert calls
 
 
-def _evaluated(network: nn.Sequential) -> nn.Sequential:
-    return network.eval()
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("pixel", [(2, 2), (2, 3), (3, 2), (3, 3)])
+def test_in_eval_mode_it_stays_in_its_own_window(value, pixel, calls):
+    images = features()
+    images[3, 2, *pixel] = value
+    separate = layers().eval()
+    assert torch.equal(NormReLUPool(*separate)(images).isfinite(), separate(images).isfinite())
+    torch.testing.assert_close(NormReLUPool(*separate)(images), separate(images), equal_nan=True)
+    assert calls
+
+
+def _watched_at_the_end(network: nn.Sequential) -> nn.Sequential:
+    network[2].register_forward_hook(lambda *_: None)
+    return network
 
 
 def _watched(network: nn.Sequential) -> nn.Sequential:
@@ -138,9 +197,18 @@ def _without_statistics(network: nn.Sequential) -> nn.Sequential:
     return network
 
 
-@pytest.mark.parametrize("changed", [_evaluated, _watched, _cumulative, _without_scale, _without_statistics])
-def test_where_the_operation_does_not_apply_the_layers_are_called(changed, calls):
-    assert_same(changed(layers()), features())
+@pytest.mark.parametrize(
+    ("changed", "training"),
+    [
+        *((_watched, training) for training in (True, False)),
+        *((_watched_at_the_end, training) for training in (True, False)),
+        *((_without_scale, training) for training in (True, False)),
+        *((_without_statistics, training) for training in (True, False)),
+        (_cumulative, True),
+    ],
+)
+def test_where_the_operation_does_not_apply_the_layers_are_called(changed, training, calls):
+    assert_same(changed(layers()).train(training), features())
     assert not calls
 
 
@@ -154,6 +222,7 @@ def test_a_border_that_pooling_leaves_out_is_left_to_torch(calls):
     [
         (nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), True),
         (nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d((2, 2), ceil_mode=True), True),
+        (nn.Identity(), nn.ReLU(), nn.MaxPool2d(2), True),
         (nn.InstanceNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), False),
         (nn.BatchNorm2d(4), nn.GELU(), nn.MaxPool2d(2), False),
         (nn.BatchNorm2d(4), nn.ReLU(), nn.AvgPool2d(2), False),

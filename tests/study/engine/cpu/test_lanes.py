@@ -41,9 +41,10 @@ def training_step(layers: nn.Module, features: Tensor) -> dict[str, Tensor]:
     return {"result": result.detach(), "images": features.grad, **gradients, **dict(layers.named_buffers())}
 
 
-def assert_same(members: int, layers: list[nn.Module], features: Tensor) -> None:
-    apart = nn.Sequential(*copy.deepcopy(layers))
-    expected, actual = training_step(apart, features), training_step(Lanes(members, *layers), features)
+def assert_same(members: int, layers: list[nn.Module], features: Tensor, training: bool = True) -> None:
+    apart = nn.Sequential(*copy.deepcopy(layers)).train(training)
+    together = Lanes(members, *layers).train(training)
+    expected, actual = training_step(apart, features), training_step(together, features)
     assert expected.keys() == actual.keys()
     for name, value in expected.items():
         torch.testing.assert_close(actual[name], value, rtol=1e-10, atol=1e-10, msg=name)
@@ -101,10 +102,21 @@ def network(members: int, channels: int = 2) -> list[nn.Module]:
     return [convolution(members, channels, 6, 5, bias=False), fused, convolution(members, 6, 4, 3), *last]
 
 
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(("members", "size"), [(3, (12, 16)), (8, (13, 15))])
-def test_the_layers_between_know_whose_channels_they_have(members, size, calls):
-    assert_same(members, network(members), images(members, 2, *size))
+def test_the_layers_between_know_whose_channels_they_have(members, size, training, calls):
+    assert_same(members, network(members), images(members, 2, *size), training)
     assert len(calls) == 2
+
+
+def test_weights_that_are_not_trained_get_no_gradient(monkeypatch):
+    from study.engine.cpu import vectors
+
+    monkeypatch.setattr(vectors, "weight_gradient", None)
+    together = Lanes(3, *network(3)).eval().requires_grad_(False)
+    apart = nn.Sequential(*copy.deepcopy(together))
+    expected, actual = training_step(apart, images(3, 2, 12, 16)), training_step(together, images(3, 2, 12, 16))
+    torch.testing.assert_close(actual["images"], expected["images"], rtol=1e-10, atol=1e-10)
 
 
 def test_float32_stays_near_float64(calls):
@@ -128,10 +140,6 @@ def test_a_member_that_is_not_a_number_keeps_it_to_itself(calls):
     assert calls
 
 
-def _evaluated(layers: Lanes) -> Lanes:
-    return layers.eval()
-
-
 def _watched(layers: Lanes) -> Lanes:
     layers[2].register_forward_hook(lambda *_: None)
     return layers
@@ -142,12 +150,11 @@ def _watched_before(layers: Lanes) -> Lanes:
     return layers
 
 
-@pytest.mark.parametrize("changed", [_evaluated, _watched, _watched_before])
-def test_where_the_kernels_do_not_apply_the_layers_are_called(changed, calls):
-    layers = Lanes(3, *network(3))
-    expected = training_step(
-        nn.Sequential(*copy.deepcopy(layers)).train(changed is not _evaluated), images(3, 2, 12, 12)
-    )
+@pytest.mark.parametrize("changed", [_watched, _watched_before])
+@pytest.mark.parametrize("training", [True, False])
+def test_where_the_kernels_do_not_apply_the_layers_are_called(changed, training, calls):
+    layers = Lanes(3, *network(3)).train(training)
+    expected = training_step(nn.Sequential(*copy.deepcopy(layers)), images(3, 2, 12, 12))
     actual = training_step(changed(layers), images(3, 2, 12, 12))
     for name, value in expected.items():
         torch.testing.assert_close(actual[name], value, rtol=1e-10, atol=1e-10, msg=name)
