@@ -35,9 +35,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that start Ray first: they take longest, and no process is to be left with one at the end."""
+    """Put the files that start Ray first: they take longest, and no process is to be left with one at the end.
+
+    Tests of a GPU are skipped where there is none.
+    """
     with_ray = {item.path for item in items if item.get_closest_marker("ray")}
     items.sort(key=lambda item: item.path not in with_ray)
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="there is no GPU here"))
 
 
 @pytest.fixture(autouse=True)

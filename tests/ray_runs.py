@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-import sweeps.launch
-from sweeps.launch.cluster import OBJECT_STORE_BYTES
+import sweeps.launch  # before any test imports Ray, which reads its environment then
 from tests.patience import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +61,8 @@ class Head:
 @contextmanager
 def ray_head(*options: str, port: int | None = None, **variables: str) -> Iterator[Head]:
     """Start a head with these options of `ray start`, and with these variables as well; its processes end with it."""
+    from sweeps.launch.cluster import OBJECT_STORE_BYTES  # imports Ray, which need not be installed for other tests
+
     port = port or free_ports(1)[0]
     # Sockets in it have names of at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="head-"))

@@ -12,8 +12,6 @@ from itertools import count
 from typing import Any
 
 import pytest
-from werkzeug.serving import make_server
-from werkzeug.wsgi import get_input_stream
 
 ACCESS_KEY, SECRET_KEY = "PLANTEDACCESSKEY", "planted+secret+key"
 CHANGING = ("PUT", "POST", "DELETE")
@@ -98,6 +96,8 @@ class Store:
 
 
 def _behind(store: Store, served: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    from werkzeug.wsgi import get_input_stream
+
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         fault = store.fault(environ)
         time.sleep(store.delay)
@@ -115,8 +115,9 @@ def _behind(store: Store, served: Callable[..., Iterable[bytes]]) -> Callable[..
 
 @pytest.fixture(scope="session")
 def served() -> Iterator[Store]:
-    # Most runs of a few tests need no store, and moto takes long to import.
+    # Most runs of a few tests need no store: moto takes long to import, and on a machine with a GPU may not be there.
     from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     store = Store()

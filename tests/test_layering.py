@@ -19,6 +19,7 @@ from study.run import run
 from study.settings import SETTINGS
 from study.training.optimizers import OPTIMIZERS
 from study.trial import Trial
+from tests.absent import without
 
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = {
@@ -105,16 +106,9 @@ def test_who_launches_trials_does_without_torch_and_its_memory():
 
 def test_a_trial_runs_where_neither_ray_nor_pandas_is_installed():
     # scikit-learn loads pandas where it finds it, so that it must not be there to be found.
-    code = """
-import sys
-from importlib.machinery import PathFinder
-
-class WithoutRayAndPandas(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        return None if name in ("ray", "pandas") else super().find_spec(name, path, target)
-
-sys.meta_path = [WithoutRayAndPandas if finder is PathFinder else finder for finder in sys.meta_path]
+    code = (
+        without("ray", "pandas")
+        + """
 from pathlib import Path
 from study.run import run
 from study.trial import Trial
@@ -122,6 +116,7 @@ from study.trial import Trial
 (member,) = run(Trial(k=0.1, epochs=1, batch_size=256), Path("unused"), backend="single").members
 assert member["status"] == "ok", member
 """
+    )
     found = loaded(code + "\n".join(f"import {name}" for name in modules("study")))
     assert "torch" in found
     assert found & {"ray", "pandas", "sweeps", "analysis"} == set()

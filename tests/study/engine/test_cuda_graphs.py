@@ -12,8 +12,6 @@ from study.training.optimizers import OPTIMIZERS
 from study.trial import Trial
 from tests.study.engine.test_backends import GREYS, difference, members, trial
 
-ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-
 
 def test_on_a_cpu_a_step_is_left_as_it_is():
     assert with_cuda_graphs(print, torch.device("cpu")) is print
@@ -35,7 +33,7 @@ def assert_as_on_a_cpu(backend: str, *trials: Trial) -> None:
 
 
 # Of 24 samples, batches of 8 leave none over and batches of 7 three, which are a graph of their own.
-@ON_GPU
+@pytest.mark.gpu
 @pytest.mark.parametrize("backend", ["single", "grouped", "vmap"])
 @pytest.mark.parametrize("batch_size", [8, 7])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -46,7 +44,7 @@ def test_a_replayed_step_is_the_step(backend, batch_size, optimizer):
     assert_as_on_a_cpu(backend, *[settings] * (1 if backend == "single" else 2))
 
 
-@ON_GPU
+@pytest.mark.gpu
 @pytest.mark.parametrize("backend", ["grouped", "vmap"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_replayed_step_has_each_member_at_its_own_rate(backend, optimizer):
@@ -71,7 +69,7 @@ def resumed_on(device: str, backend: str, *trials: Trial) -> Pack:
     return pack
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("backend", ["grouped", "vmap"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_that_is_resumed_is_replayed_as_if_it_had_never_been_stopped(backend, optimizer, device):
@@ -82,7 +80,7 @@ def test_training_that_is_resumed_is_replayed_as_if_it_had_never_been_stopped(ba
         assert difference(network.cpu(), reference) < (1e-9 if device == "cuda" else 1e-300)
 
 
-@ON_GPU
+@pytest.mark.gpu
 def test_the_graphs_of_a_step_share_their_memory():
     """The graphs for two shapes of a step that needs 64 MiB hold these once."""
     total = torch.zeros((), device="cuda")

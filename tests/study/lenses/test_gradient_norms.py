@@ -230,7 +230,7 @@ def test_norms_are_refused_where_the_check_was_left_out():
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("build", [small_resnet, transformer])
 def test_a_gpu_finds_the_same_norms(build):
     shape = (3, 16, 16) if build is small_resnet else (1, 16, 16)
