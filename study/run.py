@@ -32,7 +32,7 @@ from study.record.rows import Curves, Measurement, Records, Row, describe
 from study.record.schema import SCHEMAS
 from study.record.weights import Keep
 from study.speed import backend_choice
-from study.training import precision
+from study.training import determinism, precision
 from study.training.checkpoint import SAVE_EVERY_S, Checkpoints, PackProgress
 from study.training.early_stopping import has_converged, reported_epoch, restore, snapshot
 from study.training.loop import Member, Training, steps_per_epoch
@@ -101,6 +101,7 @@ def run_together(
     """
     first = trials[0]
     precision.check(first.precision, device)
+    determinism.check(first.deterministic, device)
     precision.use_full_float32()
     data = load(first.dataset, data_dir, first.subset, first.validation)
     check_classes(first.dataset, data.classes)
@@ -115,7 +116,8 @@ def run_together(
     checkpoints = Checkpoints(store, save_every_s)
 
     def train_and_measure(together: Sequence[Member], progress: Progress) -> list[Records]:
-        return run_pack(together, data, device, choice.backend, progress, checkpoints, keep, curves)
+        with determinism.algorithms(first.deterministic, torch.device(device)):
+            return run_pack(together, data, device, choice.backend, progress, checkpoints, keep, curves)
 
     by_member = train_in_packs(members, choice.members, train_and_measure, progress, _training_samples)
     records = {trial.id: Records() for trial in trials}

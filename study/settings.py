@@ -357,6 +357,16 @@ class Settings:
         decides_speed=True,
         decides_duration=True,
     )
+    deterministic: str = setting(
+        "off",
+        Stage.TRAINING,
+        "Whether a GPU is held to algorithms that give the same digits whenever a run is made again or resumed: off "
+        "takes the usual ones, which may not; on is slower, and fails where torch has none that do. A CPU repeats its "
+        "digits anyway.",
+        choices=("off", "on"),
+        decides_speed=True,
+        decides_duration=True,
+    )
     samples: str = setting(
         "none",
         Stage.MEASUREMENT,

@@ -25,6 +25,8 @@ ENVIRONMENT = {
     "MALLOC_TOP_PAD_": str(2**28),
     # Torch then asks for huge pages for its large tensors.
     "THP_MEM_ALLOC_ENABLE": "1",
+    # The products of cuBLAS repeat with a workspace of fixed size, which `deterministic=on` needs on a GPU.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     # Sets of text, over which a network of the user's may be initialized, have one order in all processes.
     "PYTHONHASHSEED": "0",
 }

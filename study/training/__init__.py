@@ -1,1 +1,1 @@
-"""Training: the loop, optimizers, precision, early stopping and checkpoints."""
+"""Training: the loop, optimizers, precision, determinism, early stopping and checkpoints."""

@@ -18,6 +18,7 @@ from study.engine import Pack
 from study.engine.cuda_graphs import with_cuda_graphs
 from study.errors import BadInputError
 from study.settings import Stage, names_where
+from study.training import determinism
 from study.training.early_stopping import restore, state_tensors
 from study.training.optimizers import make_optimizer
 from study.training.precision import forward_context, step_context
@@ -88,7 +89,10 @@ class Training:
             self._losses.zero_()
             # A layer that draws random numbers, as dropout does, draws them from a stream of this epoch. The first
             # member's seed is enough: no backend packs a network that draws any.
-            with seeds.torch_stream(members[0].stream_seed, "layers", epoch, device=pack.device):
+            with (
+                seeds.torch_stream(members[0].stream_seed, "layers", epoch, device=pack.device),
+                determinism.algorithms(trial.deterministic, pack.device),
+            ):
                 for samples in batches(order, trial.batch_size):
                     self._step(samples)
             # The host waits for a GPU when it reads the losses, so it draws the next epoch's order before that.

@@ -56,6 +56,7 @@ CHANGES = {
     "samples": ({}, {"samples": "scores"}),
     "weights": ({}, {"weights": "final"}),
     "precision": ({}, {"precision": "bf16"}),
+    "deterministic": ({}, {"deterministic": "on"}),
     "mechanism": ({}, {"mechanism": 10}),
     "queries": ({"protocol": "splits"}, {"protocol": "splits", "queries": "mirror"}),
     "protocol": ({}, {"protocol": "splits"}),

@@ -55,6 +55,7 @@ def test_trials_that_differ_in_anything_else_are_not(name):
         "mechanism": 3,
         "weights": "final",
         "precision": "bf16",
+        "deterministic": "on",
     }
     settings = {"k": 0.1, "validation": 0.2}
     assert len(packable_groups([Trial.of(settings), Trial.of({**settings, name: other[name]})])) == 2
