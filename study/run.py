@@ -7,6 +7,7 @@ become records. What is measured is stated in `study.lenses.registry`.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -93,11 +94,13 @@ def run_together(
     save_every_s: float = SAVE_EVERY_S,
     keep: Keep | None = None,
     curves: Curves | None = None,
+    known: backend_choice.Known = MappingProxyType({}),
 ) -> list[Records]:
     """Train and measure the members of several trials side by side, and return the records of each; see `run`.
 
     The trials must have in common the dataset, the corruption, what is recorded and all that a pack shares (see
-    `training.loop.SHARED`), and have equally many samples.
+    `training.loop.SHARED`), and have equally many samples. What is `known` of how such members train fastest is not
+    timed again.
     """
     first = trials[0]
     precision.check(first.precision, device)
@@ -110,7 +113,7 @@ def run_together(
     _check_weights(first, data, keep)
     registry.check(first, data)
     members = make_members(trials, data, data_dir, device)
-    choice = backend_choice.choose(first, data.shape, data.classes, len(members), device, backend)
+    choice = backend_choice.choose(first, data.shape, data.classes, len(members), device, backend, known)
     # D itself is on the device as the images of D', which all members share.
     data = replace(data, test=data.test.to(device), validation=data.validation.to(device))
     checkpoints = Checkpoints(store, save_every_s)

@@ -3,7 +3,7 @@
 Identity, records and retries stay those of each trial.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -62,10 +62,6 @@ class Packing:
         sizes, seconds = zip(*self.seconds, strict=True)
         packs = pack_sizes(members, self.members)
         return float(np.dot(packs, np.interp(np.log(packs), np.log(sizes), seconds)))
-
-
-Packings = Mapping[tuple[object, ...], Packing]
-"""The packing of each kind of trial, by its values of `SPEED`, on workers like those that it was timed on."""
 
 
 def packable_groups(trials: Sequence[Trial]) -> list[Bundle]:

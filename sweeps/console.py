@@ -16,9 +16,9 @@ from study.settings import SETTINGS, format_value
 from study.terminal import ProgressDisplay, console, doing, format_duration, print_table
 from study.trial import Trial
 from sweeps import estimate
-from sweeps.bundles import SPEED, Packings
+from sweeps.bundles import SPEED
 from sweeps.interrupt import CTRL_C, STOPPED
-from sweeps.launch.launch import Callbacks, Cluster, Launch
+from sweeps.launch.launch import Callbacks, Cluster, Kinds, Launch
 from sweeps.options import Logger
 from sweeps.parts import Part
 from sweeps.plan import OUTCOMES, Plan, State, command
@@ -135,7 +135,7 @@ def _run(plan: Plan, launch: Launch, loggers: Sequence[Logger], yes: bool) -> st
     _confirm(yes)
     with console.status("opening logs ..."):
         callbacks(launch.sweep)  # a logger that refuses does so before Ray starts
-    launch = replace(launch, packings=ahead.packings, callbacks=callbacks, on_packing=on_packing)
+    launch = replace(launch, timed=ahead.timed, callbacks=callbacks, on_packing=on_packing)
     with _connected(launch.cluster, len(launch.trials)) as pool, ProgressDisplay() as display:
         plan.save(launch.results)
         outcome = run_trials(launch, pool, _on_progress(display, launch.sweep))
@@ -172,7 +172,7 @@ def run_tunings(tunings: Sequence["Tuning"], launch: Launch, loggers: Sequence[L
     _confirm(yes)
     with console.status("opening logs ..."):
         callbacks(space.SEARCHES["tpe"])  # a logger that refuses does so before Ray starts
-    launch = replace(launch, packings=ahead.packings, callbacks=callbacks)
+    launch = replace(launch, timed=ahead.timed, callbacks=callbacks, on_packing=packing_printer(unique))
     with _connected(launch.cluster) as pool, ProgressDisplay() as display:
         if not all(tuning.run(launch, pool, lambda stage: _on_progress(display, stage)) for tuning in tunings):
             raise KeyboardInterrupt
@@ -307,12 +307,12 @@ class Preflight:
     Attributes:
         time: what it will take, in words.
         choices: how members train side by side, in words, with a trial of each kind that was timed.
-        packings: the same for the launch itself.
+        timed: what they were found by, for the launch itself.
     """
 
     time: str
     choices: Sequence[tuple[Trial, str]] = ()
-    packings: Packings = field(default_factory=dict)
+    timed: Kinds = field(default_factory=dict)
 
 
 def preflight(launch: Launch, starts: int = 1) -> Preflight:
@@ -342,7 +342,7 @@ def preflight(launch: Launch, starts: int = 1) -> Preflight:
     time = f"about {whole} on {workers} CPU worker{'s' * (workers != 1)}, {format_duration(start)} of it to start"
     if any(trial.stopping == "converged" for trial in launch.trials):
         time += f" ({estimate.AT_MOST})"
-    return Preflight(time, timed.choices, timed.packings)
+    return Preflight(time, timed.choices, timed.kinds)
 
 
 def trials_table(state: State, most: int | None, seconds: Callable[[Trial], float | None]) -> Table:

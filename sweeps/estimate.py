@@ -23,7 +23,8 @@ from study.settings import Stage, names_where
 from study.speed import timings
 from study.storage.cache import cache_folder
 from study.trial import Trial
-from sweeps.bundles import MOST_MEMBERS, SPEED, Packing, Packings, packable_groups, worth_bundling
+from sweeps.bundles import MOST_MEMBERS, SPEED, packable_groups, worth_bundling
+from sweeps.launch.launch import Kinds
 
 MOST_KINDS = 12
 """The most kinds of trials that are each timed before a launch."""
@@ -60,13 +61,13 @@ class Timing:
         seconds: the sum over all trials.
         workers: how many workers there will be.
         choices: how members train side by side, in words, with a trial of each kind.
-        packings: the same for the launch, of the kinds that are worth a bundle.
+        kinds: what they were found by, unless one kind stands for several.
     """
 
     seconds: float
     workers: int
     choices: Sequence[tuple[Trial, str]]
-    packings: Packings
+    kinds: Kinds
 
 
 def check_and_time(
@@ -106,12 +107,10 @@ def check_and_time(
     planned, cells = planned or trials, {trial.cell for trial in trials}
     workers = workers or cores()
     kinds: dict[tuple[object, ...], tuple[Trial, int]] = {}
-    bundles: dict[tuple[object, ...], bool] = {}
-    for group, members, several in _groups_by_pack(planned, workers, backend):
+    for group, members in _groups_by_pack(planned, workers, backend):
         if any(trial.cell in cells for trial in group):
             kind = group[0].values(names)
             kinds[kind] = group[0], members
-            bundles[kind] = several and names == SPEED
     work = (list(checked.values()), list(kinds.values()), data_dir, device, backend)
     with worker.start_processes(worker.ENVIRONMENT, 1, _check_and_time, *work) as (process,):
         timed: _KindTimings | None = process.result()
@@ -119,9 +118,11 @@ def check_and_time(
         return None
     per_sample = dict(zip(kinds, timed.seconds, strict=True))
     seconds = sum(_passes(trial, timed.sizes[trial.values(SIZE)]) * per_sample[trial.values(names)] for trial in trials)
-    choices = [(trial, packing.choice) for (trial, _), packing in zip(kinds.values(), timed.packings, strict=True)]
-    packings = {kind: packing for kind, packing in zip(kinds, timed.packings, strict=True) if bundles[kind]}
-    return Timing(seconds, workers, choices, packings)
+    choices = [
+        (trial, str(timings.fastest(each.choices, members)))
+        for (trial, members), each in zip(kinds.values(), timed.kinds, strict=True)
+    ]
+    return Timing(seconds, workers, choices, dict(zip(kinds, timed.kinds, strict=True)) if names == SPEED else {})
 
 
 def _network_settings(trial: Trial) -> tuple[str, ...]:
@@ -133,11 +134,11 @@ def _network_settings(trial: Trial) -> tuple[str, ...]:
 
 def _groups_by_pack(
     planned: Sequence[Trial], workers: int | None, backend: str
-) -> Iterable[tuple[Sequence[Trial], int, bool]]:
-    """Yield the groups that can train side by side on CPUs, the members that one is given, and whether by a bundle."""
+) -> Iterable[tuple[Sequence[Trial], int]]:
+    """Yield the groups that can train side by side on CPUs, and how many members a worker is given of each."""
     for group in packable_groups(planned):
         several = worth_bundling(group, -(-len(planned) // (workers or cores())), backend)
-        yield group, MOST_MEMBERS if several else len(group[0].members), several
+        yield group, MOST_MEMBERS if several else len(group[0].members)
 
 
 def cores() -> int:
@@ -152,12 +153,12 @@ class _KindTimings:
     Attributes:
         sizes: how many samples there are for training, test and validation, by `SIZE`.
         seconds: what a sample takes, for each kind of trial.
-        packings: how each kind trains fastest.
+        kinds: the times of each kind of trial.
     """
 
     sizes: Mapping[tuple[object, ...], tuple[int, int, int]]
     seconds: Sequence[float]
-    packings: Sequence[Packing]
+    kinds: Sequence[timings.Timed]
 
 
 def _check_and_time(
@@ -176,16 +177,17 @@ def _check_and_time(
         return None
     worker.use_one_thread()
     sizes: dict[tuple[object, ...], tuple[int, int, int]] = {}
-    seconds, packings = [], []
+    seconds, timed = [], []
     for trial in checked:
         data = load(trial.dataset, data_dir, trial.subset, trial.validation)
         sizes[trial.values(SIZE)] = len(data.train), len(data.test), len(data.validation)
     for trial, members in kinds:
         data = load(trial.dataset, data_dir, trial.subset)
-        timed = backend_choice.timed(trial, data.shape, data.classes, members, "cpu", backend, again=True)
-        seconds.append(timings.fastest(timed, members).seconds)
-        packings.append(Packing.of(timed, members))
-    return _KindTimings(sizes, seconds, packings)
+        kind = trial, data.shape, data.classes
+        choices = backend_choice.timed(*kind, members, "cpu", backend, again=True)
+        seconds.append(timings.fastest(choices, members).seconds)
+        timed.append(timings.Timed(backend_choice.key_here(*kind, "cpu", backend), tuple(choices)))
+    return _KindTimings(sizes, seconds, timed)
 
 
 def _passes(trial: Trial, sizes: tuple[int, int, int]) -> float:
@@ -312,7 +314,7 @@ class Known:
         """
         device = "cuda" if teraflops or has_gpu() else "cpu"
         packs: dict[tuple[object, ...], int] = {}
-        for group, members, _ in _groups_by_pack(plan, None, "auto"):
+        for group, members in _groups_by_pack(plan, None, "auto"):
             packs[group[0].values(SPEED)] = members
         return cls(Durations.recorded(results), device, teraflops or TERAFLOPS[device], packs)
 

@@ -8,9 +8,11 @@ machine, and later runs, make the same choice and so compute the same numbers.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from statistics import median
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -50,14 +52,44 @@ SIDE_BY_SIDE_S, ROUNDS = 1.0, 3
 """How many seconds a turn of processes side by side takes, and how many turns there are."""
 
 
+Known = Mapping[str, Sequence[Choice]]
+"""What was timed of several kinds of networks, maybe on another machine, by the keys of `timings.key_of`."""
+
+
 def choose(
-    trial: Trial, shape: tuple[int, int, int], classes: int, members: int, device: str, backend: str = "auto"
+    trial: Trial,
+    shape: tuple[int, int, int],
+    classes: int,
+    members: int,
+    device: str,
+    backend: str = "auto",
+    known: Known = MappingProxyType({}),
 ) -> Choice:
     """Choose how to train that many members of the trial's kind, by timing it now or by what was timed earlier.
 
-    Args, Raises: see `timed`.
+    What is `known` counts before that, so that a trial trains alike, and goes on, on all machines of one kind. A device
+    of another kind has another key. For the rest of the arguments, and for what is raised, see `timed`.
     """
-    return fastest(timed(trial, shape, classes, members, device, backend), members)
+    key = key_here(trial, shape, classes, device, backend)
+    if key not in known:
+        return fastest(timed(trial, shape, classes, members, device, backend), members)
+    _keep_if_new(trial, key, known[key])
+    return fastest(known[key], members)
+
+
+def key_here(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str) -> str:
+    """Return everything that decides the speed in this process, as a key of the cache; see `timings.key_of`."""
+    process = torch.get_num_threads(), has_environment()
+    return cached.key_of(trial, shape, classes, device, backend, process)
+
+
+def _keep_if_new(trial: Trial, key: str, timings: Sequence[Choice]) -> None:
+    """Keep what another machine has timed, so that a later launch that asks this one is told the same."""
+    with suppress(OSError):
+        cache = cached.cache_file()
+        if trial.architecture in NETWORKS and not cached.read(cache, key):
+            with FileLock(cache.with_suffix(".lock")):
+                cached.write(cache, key, timings)
 
 
 def timed(
@@ -117,8 +149,7 @@ def timed(
     if trial.architecture not in NETWORKS:
         # The user's network may change under its name; and if it hangs, no other process must wait for the lock.
         return complete([])
-    process = torch.get_num_threads(), has_environment()
-    key = cached.key_of(trial, shape, classes, device, backend, process)
+    key = key_here(trial, shape, classes, device, backend)
     if incomplete(timings := read()):
         with FileLock(cache.with_suffix(".lock")):
             # Another process may have timed them in the meantime.

@@ -47,6 +47,19 @@ class Choice:
         return self.backend if self.backend == "single" else f"{self.backend} x {self.members}"
 
 
+@dataclass(frozen=True)
+class Timed:
+    """How fast a kind of network trains on a kind of device, in each backend and pack that was timed.
+
+    Attributes:
+        key: everything that decides it, as `key_of` returns it.
+        choices: what was timed.
+    """
+
+    key: str
+    choices: tuple[Choice, ...]
+
+
 def fastest(timings: Sequence[Choice], members: int) -> Choice:
     """Return the fastest choice with at most that many members; the plain loop, unless it is clearly beaten."""
     fitting = [timing for timing in timings if timing.members <= members]

@@ -1,13 +1,16 @@
 """Describe a launch: which trials to run for which sweep, where and how. Needs no Ray."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from study.record.results import Results
+from study.speed.timings import Timed
 from study.trial import Trial
-from sweeps.bundles import Packings
 
+Kind = tuple[object, ...]
+"""A kind of trial, as its values of `bundles.SPEED`: all that decides how fast it trains."""
+Kinds = Mapping[Kind, Timed]
 Callbacks = Callable[[str], Sequence[Any]]
 """Returns the Tune callbacks for the sweep of that name."""
 
@@ -44,9 +47,9 @@ class Launch:
         cluster: where the workers are.
         backend: how members train side by side, or `auto`.
         time_limit: seconds that a try of a trial may take. A bundle may take the sum of its trials'.
-        packings: the fastest packing of each kind of trial on such workers, which are then not asked.
+        timed: how fast kinds of trials train on such workers, which are then not asked.
         callbacks: returns Tune's callbacks for a sweep; at the end they are told whether it was `interrupted`.
-        on_packing: called with a trial and the packing in words, for each kind of which a worker was asked.
+        on_packing: called with a trial of each kind of which a worker was asked, and with how these train in words.
         compacts: whether records are compacted as the run goes on, which only who holds the sweep may do.
     """
 
@@ -58,7 +61,7 @@ class Launch:
     cluster: Cluster = Cluster()
     backend: str = "auto"
     time_limit: float | None = None
-    packings: Packings = field(default_factory=dict)
+    timed: Kinds = field(default_factory=dict)
     callbacks: Callbacks = lambda _: ()
     on_packing: Callable[[Trial, str], None] = lambda *_: None
     compacts: bool = True

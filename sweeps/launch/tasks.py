@@ -11,11 +11,11 @@ from study.errors import BadInputError
 from study.record.results import Results
 from study.record.rows import Curves
 from study.record.weights import Keep
+from study.speed.timings import Timed
 from study.trial import Trial
 from study.worker import use_one_thread
-from sweeps.bundles import Packing
 
-RECOMMENDS_WITHIN_S = 600.0
+TIMES_WITHIN_S = 600.0
 """How long a worker may take to time a kind of network."""
 WRITES_AGAIN_AFTER_S = (1.0, 3.0)
 NO_DATA_WAIT_S = 3.0
@@ -62,7 +62,10 @@ def run_and_record(task: Task, report: Report) -> Mapping[str, Any]:
     keep = keep_weights(results, task["sweep"], task["recorded"])
     progress, curves = reporting_curves(task, task["recorded"], report)
     place = task["data_dir"], task["device"]
-    records = run_together(trials, *place, progress, task["backend"], checkpoints, keep=keep, curves=curves)
+    known = task.get("known", {})
+    records = run_together(
+        trials, *place, progress, task["backend"], checkpoints, keep=keep, curves=curves, known=known
+    )
     for trial, own in zip(trials, records, strict=True):
         if trial.id in task["recorded"]:
             for row in own.members:
@@ -163,15 +166,15 @@ def _insist(write: Callable[[], None]) -> None:
             time.sleep(wait_s)
 
 
-def recommend_packing(
+def time_kind(
     trial: Trial,
     data_dir: str,
     environment: Mapping[str, str],
     device: str,
     members: int,
     backend: str,
-    most_sharing: int,
-) -> Packing:
+    shared: bool,
+) -> Timed:
     """Time how the members of such trials train fastest on this process's device.
 
     A network that hangs ends the process. Its trials are then run one by one, each within its time limit.
@@ -183,22 +186,21 @@ def recommend_packing(
         device: this process's device, `cpu` or `cuda`.
         members: how many members there are to be packed.
         backend: how members train side by side, or `auto`.
-        most_sharing: the most tasks that may share the device.
+        shared: whether several tasks may share the device; how many should is then timed as well.
     """
     from study.data.load import load
     from study.speed import backend_choice
 
     use_one_thread()
     os.environ.update(environment)
-    faulthandler.dump_traceback_later(RECOMMENDS_WITHIN_S, exit=True)
+    faulthandler.dump_traceback_later(TIMES_WITHIN_S, exit=True)
     try:
         data = load(trial.dataset, data_dir, trial.subset)
-        timed = backend_choice.timed(
-            trial, data.shape, data.classes, members, device, backend, sharing=most_sharing > 1
-        )
+        kind = trial, data.shape, data.classes
+        choices = backend_choice.timed(*kind, members, device, backend, sharing=shared)
     finally:
         faulthandler.cancel_dump_traceback_later()
-    return Packing.of(timed, members, most_sharing)
+    return Timed(backend_choice.key_here(*kind, device, backend), tuple(choices))
 
 
 def _means(members: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

@@ -4,15 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
-
-import ray
 
 from study.record.results import Results
-from study.trial import Trial
+from study.speed.timings import Timed
 from sweeps.bundles import (
     MOST_MEMBERS,
-    SPEED,
     Bundle,
     Packing,
     halves,
@@ -20,10 +16,11 @@ from sweeps.bundles import (
     split_into_bundles,
     worth_bundling,
 )
+from sweeps.launch.asking import ask, kind_of
 from sweeps.launch.cluster import Pool, store_environment
 from sweeps.launch.launch import Launch
 from sweeps.launch.schedule import MAX_FAILURES, WORKER_DIED, Outcome, data_error, schedule
-from sweeps.launch.tasks import Task, recommend_packing, run_and_record
+from sweeps.launch.tasks import Task, run_and_record
 
 MOST_NODES = 3
 """Of how many nodes it is said at most that they could not have the data."""
@@ -82,6 +79,7 @@ def run_trials(launch: Launch, pool: Pool, on_progress: OnProgress) -> Outcome:
         "results": results.location,
         "data_dir": launch.data_dir,
         "environment": store_environment(),
+        "known": {unit.timed.key: unit.timed.choices for unit in units if unit.timed},
     }
     size = max(WAVE, WAVE_PER_WORKER * pool.workers)
     while units and not whole.interrupted:
@@ -157,6 +155,7 @@ class _Unit:
         cells: those to be recorded.
         backend: how members are to train.
         sharing: how many such units share a device.
+        timed: how fast such members train, where that is known.
         retries: how often it was tried again as it is.
     """
 
@@ -164,6 +163,7 @@ class _Unit:
     cells: frozenset[str]
     backend: str
     sharing: int = 1
+    timed: Timed | None = None
     retries: int = 0
 
     @property
@@ -188,56 +188,32 @@ def make_units(launch: Launch, pool: Pool) -> list[_Unit]:
     cells, backend = frozenset(asked_for), launch.backend
     share = -(-len(trials) // pool.workers)
     groups = [group for group in packable_groups(trials) if _has_any(group, cells)]
-    known: dict[Bundle, Packing] = {}
-    asked: dict[Bundle, Any] = {}
-    for group in groups:
-        several = worth_bundling(group, share, backend)
-        if several and (kind := group[0].values(SPEED)) in launch.packings:
-            known[group] = launch.packings[kind]
-        elif several or pool.device == "cuda":
-            members = MOST_MEMBERS if several else len(group[0].members)
-            # Where each task has a device of its own, nobody need know how many it could carry.
-            asked[group] = _ask(group[0], members, min(pool.most_sharing, share), launch, pool)
+    several = {group: worth_bundling(group, share, backend) for group in groups}
+    members = {group: MOST_MEMBERS if several[group] else len(group[0].members) for group in groups}
+    # Where each task has a device of its own, nobody need know how many it could carry.
+    most_sharing = min(pool.most_sharing, share)
+    unknown = [
+        (group[0], members[group])
+        for group in groups
+        if kind_of(group[0]) not in launch.timed and (several[group] or pool.device == "cuda")
+    ]
+    answers = ask(unknown, most_sharing, launch, pool)
     units = []
     for group in groups:
-        packing = known.get(group) or _answer(asked.get(group))
-        if packing.choice:
+        timed = launch.timed.get(kind_of(group[0])) or answers.get((kind_of(group[0]), members[group]))
+        packing = Packing.of(timed.choices, members[group], most_sharing) if timed else Packing()
+        if timed:
             launch.on_packing(group[0], packing.choice)
         share = -(-len(trials) // (pool.workers * packing.sharing))
-        bundles = split_into_bundles(group, packing, share)
-        units += [_Unit(bundle, cells, backend, packing.sharing) for bundle in bundles if _has_any(bundle, cells)]
+        bundles = split_into_bundles(group, packing, share if several[group] else 1)
+        units += [
+            _Unit(bundle, cells, backend, packing.sharing, timed) for bundle in bundles if _has_any(bundle, cells)
+        ]
     return units
 
 
 def _has_any(trials: Bundle, cells: Collection[str]) -> bool:
     return any(trial.cell in cells for trial in trials)
-
-
-def tasks_per_device(trial: Trial, launch: Launch, pool: Pool) -> int:
-    """Return how many tasks like that trial are to share a worker's device."""
-    if pool.most_sharing == 1:
-        return 1
-    return _answer(_ask(trial, len(trial.members), pool.most_sharing, launch, pool)).sharing
-
-
-def _ask(trial: Trial, members: int, most_sharing: int, launch: Launch, pool: Pool) -> Any:
-    """Have a worker time how such trials train fastest, for this machine may have another device.
-
-    Returns:
-        A Ray reference to its `Packing`.
-    """
-    resources = {"num_gpus": 1} if pool.device == "cuda" else {"num_cpus": 1}
-    ask = ray.remote(**resources, max_retries=0)(recommend_packing).remote
-    data = launch.data_dir, store_environment()
-    return ask(trial, *data, pool.device, members, launch.backend, most_sharing)
-
-
-def _answer(asked: Any) -> Packing:
-    """Return what a worker recommends; one by one if none was asked, or it failed, as the trial itself will."""
-    try:
-        return Packing() if asked is None else ray.get(asked)
-    except ray.exceptions.RayError:
-        return Packing()
 
 
 def _task(unit: _Unit, time_limit: float | None) -> Task:

@@ -20,12 +20,13 @@ from study import seeds
 from study.errors import BadInputError
 from study.record.results import Results
 from study.trial import Trial
+from sweeps.launch.asking import tasks_per_device
 from sweeps.launch.cluster import Pool, store_environment
 from sweeps.launch.launch import Launch
 from sweeps.launch.optuna_searcher import OptunaSearcher
 from sweeps.launch.schedule import Outcome, data_error, schedule_suggestions
 from sweeps.launch.tasks import Report, Task, keep_weights, prepare, reporting_curves, write
-from sweeps.launch.trials import OnProgress, check_data, reporting_write_errors, tasks_per_device
+from sweeps.launch.trials import OnProgress, check_data, reporting_write_errors
 from sweeps.tuning.space import KINDS, OBJECTIVES, SEARCHES, Cell, recorded_objectives, storage_path, storage_url
 
 MODES = {"minimize": "min", "maximize": "max"}

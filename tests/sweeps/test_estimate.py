@@ -160,13 +160,13 @@ def test_how_members_train_is_told_for_each_kind_as_workers_will_find_it(tmp_pat
     timing = check_and_time(few, tmp_path, backend="grouped", workers=1)
     choices = timing.choices
     # The launch need not ask its workers how these train fastest.
-    assert timing.packings.keys() == {trial.values(SPEED) for trial in few}
-    assert [packing.choice for packing in timing.packings.values()] == [choice for _, choice in choices]
+    assert timing.kinds.keys() == {trial.values(SPEED) for trial in few}
+    keys = [timings.key_of(trial, (1, 28, 28), 10, backend="grouped") for trial in few[:2]]
+    assert [(kind.key, kind.choices) for kind in timing.kinds.values()] == [(key, tuple(timed)) for key in keys]
     assert [(trial.norm, choice) for trial, choice in choices] == [("batch", "grouped x 4"), ("none", "grouped x 4")]
     # On one worker, trials of one member are trained together; with a worker for each, one by one.
     single = check_and_time(few, tmp_path, backend="grouped", workers=4)
     assert [choice for _, choice in single.choices] == ["grouped x 1"] * 2
-    assert single.packings == {}
     # What is bundled is so by the plan, of which one trial may be left.
     assert check_and_time(few[:1], tmp_path, backend="grouped", workers=1, planned=few).choices == choices[:1]
 

@@ -240,3 +240,28 @@ def test_a_network_of_the_users_is_measured_each_time(cache):
     own = replace(TRIAL, architecture="study.networks.lenet:lenet")
     assert choose(own, SHAPE, 4, 1, "cpu", "single").backend == "single"
     assert not cache.exists()
+
+
+@pytest.mark.parametrize(("architecture", "is_kept"), [("lenet", True), ("study.networks.lenet:lenet", False)])
+def test_what_another_machine_of_the_kind_has_timed_counts_and_is_kept_of_a_built_in_network(
+    cache, monkeypatch, architecture, is_kept
+):
+    own, told = Choice("single", 1, 0.5), (Choice("grouped", 1, 0.4), Choice("grouped", 4, 0.1))
+    kind = replace(TRIAL, architecture=architecture), SHAPE, 4
+    known = {backend_choice.key_here(*kind, "cpu", "auto"): told}
+    monkeypatch.setattr(backend_choice, "time_backends", lambda *_: [own])
+    assert choose(*kind, 2, "cpu", known={"of another device": told}) == own
+    cache.unlink(missing_ok=True)
+    assert [choose(*kind, members, "cpu", known=known) for members in (3, 5)] == list(told)
+    assert choose(*kind, 5, "cpu") == (told[1] if is_kept else own)
+    # What this machine had timed before stays, for the launch of others.
+    choose(*kind, 5, "cpu", known=dict.fromkeys(known, (own,)))
+    assert choose(*kind, 5, "cpu") == (told[1] if is_kept else own)
+
+
+def test_what_is_known_is_of_use_where_nothing_can_be_kept(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    told = Choice("grouped", 1, 0.4)
+    known = {backend_choice.key_here(TRIAL, SHAPE, 4, "cpu", "auto"): (told,)}
+    assert choose(TRIAL, SHAPE, 4, 1, "cpu", known=known) == told

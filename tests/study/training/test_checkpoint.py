@@ -31,6 +31,8 @@ from study.record.checkpoints import CheckpointStore
 from study.record.results import Results
 from study.record.rows import Records, Row
 from study.record.schema import SCHEMAS
+from study.speed import backend_choice
+from study.speed.timings import Choice
 from study.training import loop as packed
 from study.training.checkpoint import Checkpoints, decode, encode
 from study.training.early_stopping import state_tensors
@@ -241,6 +243,27 @@ def test_a_trial_with_several_packs_goes_on_with_the_one_that_it_was_at(tmp_path
     assert {name.partition("-")[0] for name in names(kept)} == {trial.id}
     kept.drop(trial.id)
     assert names(kept) == []
+
+
+def test_where_it_is_known_how_members_train_a_trial_goes_on_on_a_machine_that_would_choose_otherwise(
+    tmp_path, kept, monkeypatch
+):
+    trial = Trial(k=0.1, epochs=2, subset=100, seed=(0, 1), samples="scores")
+    known = {backend_choice.key_here(trial, (1, 28, 28), 10, "cpu", "auto"): (Choice("grouped", 2, 0.1),)}
+    own = iter([Choice("single", 1, 0.1), Choice("grouped", 1, 0.1)])
+    monkeypatch.setattr(backend_choice, "time_backends", lambda *_: [next(own)])
+    begun: list[int] = []
+    restore = packed.Training.restore
+    monkeypatch.setattr(
+        packed.Training, "restore", lambda self, state: begun.append(state["epoch"]) or restore(self, state)
+    )
+    given = ([trial], tmp_path, "cpu")
+    with pytest.raises(StoppedError):
+        run.run_together(*given, Once(), "auto", kept, 0, known=known)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
+    (found,) = run.run_together(*given, lambda _: None, "auto", kept, 0, known=known)
+    assert begun == [1]
+    assert {(row["backend"], row["pack"]) for row in found.members} == {("grouped", 2)}
 
 
 def test_nothing_is_kept_before_the_time_has_passed(kept):

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -11,3 +12,9 @@ def pool() -> Iterator[Pool]:
     """Two workers of a Ray on this machine, used by all tests of a file."""
     with connect(Cluster(workers=2, device="cpu")) as workers:
         yield workers
+
+
+@pytest.fixture
+def one(pool: Pool) -> Pool:
+    """One of the workers, each of which takes seconds to start."""
+    return replace(pool, workers=1)

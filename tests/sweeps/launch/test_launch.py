@@ -24,7 +24,7 @@ def test_a_launch_is_replaced_and_not_changed(tmp_path: Path):
     with pytest.raises(FrozenInstanceError):
         launch.backend = "single"  # type: ignore[misc]
     assert replace(launch, backend="single").backend == "single"
-    assert (launch.backend, launch.callbacks("quickstart"), dict(launch.packings)) == ("auto", (), {})
+    assert (launch.backend, launch.callbacks("quickstart"), dict(launch.timed)) == ("auto", (), {})
 
 
 def test_run_retry_and_tune_make_the_same_launch_of_the_same_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,20 +3,17 @@ import platform
 import signal
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray
 
 from study.data.load import load
 from study.record.results import Results
 from study.speed import timings
 from study.trial import Trial
 from study.worker import has_environment, use_one_thread
-from sweeps.bundles import SPEED, Packing
 from sweeps.launch import trials as trials_module
 from sweeps.launch.cluster import Pool
 from sweeps.launch.launch import Launch
@@ -27,12 +24,6 @@ from tests.patience import wait_until
 from tests.study.data.sources import encoded, pixels, write_parquet
 
 SMALL = {"epochs": 1, "batch_size": 256, "corruption": "label"}
-
-
-@pytest.fixture
-def one(pool: Pool) -> Pool:
-    """One of the workers, each of which takes seconds to start."""
-    return replace(pool, workers=1)
 
 
 def outcomes(results: Results) -> dict[tuple[str, int], str]:
@@ -170,49 +161,6 @@ def test_records_are_compacted_after_each_wave_by_who_holds_the_sweep(
     assert outcomes(results) == {(trial.id, 0): "ok" for trial in trials}
     assert files == expected
     assert len(results.store.list("test/members")) == files[-1]
-
-
-@pytest.mark.parametrize(("most_sharing", "sharing", "sizes"), [(1, 1, [6]), (2, 2, [3, 3]), (4, 2, [3, 3])])
-def test_what_a_worker_says_decides_how_trials_are_bundled_and_how_many_share_a_gpu(
-    monkeypatch, tmp_path, most_sharing, sharing, sizes
-):
-    """The workers are stood in for, as is their GPU."""
-    asked: list[tuple[int, int]] = []
-
-    def recommend_packing(trial, data_dir, environment, device, members, backend, most_sharing):
-        asked.append((members, most_sharing))
-        return Packing(4, min(2, most_sharing), f"grouped x 4 on {device}", ((1, 4.0), (2, 2.0), (4, 1.0)))
-
-    monkeypatch.setattr(trials_module, "recommend_packing", recommend_packing)
-    monkeypatch.setattr(ray, "remote", lambda **part: lambda work: SimpleNamespace(remote=work))
-    monkeypatch.setattr(ray, "get", lambda answer: answer)
-    trials = tuple(Trial(k=0.1, lr=lr) for lr in (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4))
-    shown: list[tuple[Trial, str]] = []
-    launch = Launch(
-        "test", Results.at(tmp_path), str(tmp_path), trials, on_packing=lambda *packing: shown.append(packing)
-    )
-    units = trials_module.make_units(launch, Pool(1, "cuda", 0.0, most_sharing))
-    assert asked == [(32, most_sharing)]
-    assert shown == [(trials[0], "grouped x 4 on cuda")]
-    assert [(len(unit.trials), unit.sharing) for unit in units] == [(size, sharing) for size in sizes]
-
-
-def test_what_is_known_of_a_kind_is_not_asked_of_the_workers(monkeypatch, tmp_path):
-    monkeypatch.setattr(ray, "remote", lambda **part: lambda work: SimpleNamespace(remote=None))  # can't be asked
-    trials = tuple(Trial(k=0.1, lr=lr, norm=norm) for norm in ("batch", "none") for lr in (1e-4, 2e-4, 3e-4))
-    packings = {trial.values(SPEED): Packing(2, 1, f"{trial.norm} x 2", ((1, 2.0), (2, 1.0))) for trial in trials}
-    shown: list[str] = []
-    launch = Launch(
-        "test",
-        Results.at(tmp_path),
-        str(tmp_path),
-        trials,
-        packings=packings,
-        on_packing=lambda _, choice: shown.append(choice),
-    )
-    units = trials_module.make_units(launch, Pool(1, "cpu", 0.0))
-    assert shown == ["batch x 2", "none x 2"]
-    assert [len(unit.trials) for unit in units] == [3, 3]
 
 
 def in_two(launch: Launch, pool: Pool) -> list[trials_module._Unit]:
