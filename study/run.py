@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from study import engine
 from study.data import folders
@@ -19,6 +19,7 @@ from study.data.dataset import Dataset, to_float
 from study.data.load import load
 from study.data.ood import ood_images
 from study.data.splits import training_sets
+from study.data.standardization import mean_and_spread
 from study.data.survey import check_classes
 from study.engine.packing import train_in_packs
 from study.errors import BadInputError
@@ -27,6 +28,7 @@ from study.lenses.membership import audit_with_shadows
 from study.lenses.trained import Trained, sample_table
 from study.networks import build, regularizers, rehearsal, weights
 from study.networks.catalog import NETWORKS
+from study.networks.standardize import standardize_by
 from study.record.checkpoints import CheckpointStore
 from study.record.provenance import provenance
 from study.record.rows import Curves, Measurement, Records, Row, describe
@@ -34,8 +36,9 @@ from study.record.schema import SCHEMAS
 from study.record.weights import Keep
 from study.speed import backend_choice
 from study.training import determinism, precision
+from study.training.augmentation import MOST_PIXELS
 from study.training.checkpoint import SAVE_EVERY_S, Checkpoints, PackProgress
-from study.training.early_stopping import has_converged, reported_epoch, restore, snapshot
+from study.training.early_stopping import BEST_BY, has_converged, reported_epoch, restore, snapshot
 from study.training.loop import Member, Training, steps_per_epoch
 from study.trial import Trial
 from study.worker import one_thread
@@ -106,8 +109,10 @@ def run_together(
     precision.check(first.precision, device)
     determinism.check(first.deterministic, device)
     precision.use_full_float32()
-    data = load(first.dataset, data_dir, first.subset, first.validation)
+    data = load(first.dataset, data_dir, first.subset, first.validation, first.resize)
     check_classes(first.dataset, data.classes)
+    _check_augmentation(first, data)
+    _standardization(first, data)
     _check_network(first, data)
     _check_regularizer(first, data)
     _check_weights(first, data, keep)
@@ -140,11 +145,13 @@ def check(trial: Trial, data_dir: str | Path) -> None:
     Raises:
         BadInputError: the dataset or the network doesn't fit the settings.
     """
-    data = load(trial.dataset, data_dir, trial.subset, trial.validation)
+    data = load(trial.dataset, data_dir, trial.subset, trial.validation, trial.resize)
     check_classes(trial.dataset, data.classes)
+    _check_augmentation(trial, data)
+    _standardization(trial, data)
     _check_network(trial, data)
     _check_regularizer(trial, data)
-    if trial.architecture not in NETWORKS:
+    if trial.architecture not in NETWORKS or trial.suites:
         registry.check(trial, data)
     if trial.corruption == "ood":
         source = ood_images(trial.ood, data_dir, data.shape)
@@ -192,6 +199,9 @@ def run_pack(
         training.settled = set(progress.kept)
     _tell_curves(members, progress.records, curves)
     trained: Trained | None = None
+    if trial.epochs == 0:
+        trained = Trained(pack, members, data, 0)
+        progress.add(registry.at_epoch(trained), 0, 0)
     for epoch in training:
         if pack.alive and (epoch % trial.eval_every == 0 or epoch == trial.epochs):
             trained = Trained(pack, members, data, epoch)
@@ -235,7 +245,7 @@ def _keep_states(members: Sequence[Member], pack: engine.Pack, training: Trainin
     stopping = members[0].trial.stopping
     for position in set(pack.alive) - training.settled:
         curve = progress.curve(position)
-        if stopping == "best" and reported_epoch("best", curve) is curve[-1]:
+        if stopping in BEST_BY and reported_epoch(stopping, curve) is curve[-1]:
             progress.kept[position] = snapshot(pack.networks[position])
         if stopping == "converged" and has_converged(curve, *_group_sizes(members[position].corrupted)):
             progress.kept[position] = snapshot(pack.networks[position])
@@ -253,14 +263,41 @@ def _tell_curves(members: Sequence[Member], records: Sequence[Records], curves: 
 
 def _build(trial: Trial, data: Dataset, seed: int) -> nn.Module:
     """Return a network of the trial with initial weights of the seed."""
-    return build.build(trial.architecture, data.shape, data.classes, trial.norm, seed)
+    network = build.build(trial.architecture, data.shape, data.classes, trial.norm, seed, trial.network_options)
+    if (constants := _standardization(trial, data)) is not None:
+        standardize_by(network, *constants)
+    return network
+
+
+def _standardization(trial: Trial, data: Dataset) -> tuple[Tensor, Tensor] | None:
+    """Return by which mean and spread of each channel the trial's networks standardize; None where they don't."""
+    return None if trial.standardize == "none" else mean_and_spread(trial.standardize, trial.dataset, data.train)
+
+
+def _check_augmentation(trial: Trial, data: Dataset) -> None:
+    """Refuse images so small that a shift would leave nothing of them."""
+    _, height, width = data.shape
+    if trial.augmentation != "none" and min(height, width) <= MOST_PIXELS:
+        raise BadInputError(
+            f"augmentation={trial.augmentation} shifts images by up to {MOST_PIXELS} pixels, and those of "
+            f"{trial.dataset} have {height}x{width}."
+        )
 
 
 def _check_network(trial: Trial, data: Dataset) -> None:
     """Refuse a network of the user's that is unfit for the images and the steps of the trial."""
     images = to_float(data.train.images[: rehearsal.IMAGES], torch.float32)
     labels = data.train.labels[: rehearsal.IMAGES]
-    build.check(trial.architecture, trial.norm, trial.seed[0], images, labels, data.classes, trial.batch_size)
+    build.check(
+        trial.architecture,
+        trial.norm,
+        trial.seed[0],
+        images,
+        labels,
+        data.classes,
+        trial.batch_size,
+        trial.network_options,
+    )
 
 
 def _check_regularizer(trial: Trial, data: Dataset) -> None:
@@ -282,7 +319,8 @@ def _weights(member: Member, network: nn.Module, data: Dataset) -> bytes:
     trial = member.trial
     facts = {"trial": trial.id, "member": member.number, "seed": member.seed, "model": member.model}
     facts["dataset"] = folders.identity(trial.dataset)
-    return weights.encode(network, trial.architecture, trial.norm, data.shape, data.classes, facts)
+    options = trial.network_options
+    return weights.encode(network, trial.architecture, trial.norm, data.shape, data.classes, options, facts)
 
 
 def make_members(trials: Sequence[Trial], data: Dataset, data_dir: str | Path, device: str) -> list[Member]:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from study.data import folders
 from study.data.catalog import DATASETS
 from study.errors import BadInputError
+from study.joined import EPOCHS_FORM, SUITES, SUITES_FORM
 from study.networks import factories
 from study.networks.catalog import NETWORKS, NORMS
 
@@ -86,7 +87,8 @@ class Setting:
         unit: what its numbers count or measure; empty for a name, and for a number without a unit.
         choices: the names that it takes; any text where there are none.
         within: the numbers that it takes; any where it is None.
-        form: what it takes beside its choices: a `folder` of images, or the `factory` of a network.
+        form: what it takes beside its choices: a `folder` of images, the `factory` of a network, or several `epochs` or
+            `suites` joined by +.
         per_member: whether the members of a pack, and so bundled trials, may differ in it.
         decides_speed: whether the seconds of a step, and so the fastest backend, depend on it.
         decides_duration: whether a recorded trial must agree in it to tell how long another one takes.
@@ -107,7 +109,7 @@ class Setting:
     decides_speed: bool = False
     decides_duration: bool = False
     only_where: tuple[str, Callable[[Any], bool]] | None = None
-    elsewhere: str = "none"
+    elsewhere: Any = "none"
 
     @property
     def is_tuple(self) -> bool:
@@ -127,7 +129,8 @@ class Setting:
     @property
     def forms(self) -> tuple[str, ...]:
         """The forms in which it takes what is the user's own."""
-        return {"folder": folders.FORMS, "factory": (factories.FORM,)}.get(self.form, ())
+        forms = {"factory": (factories.FORM,), "epochs": (EPOCHS_FORM,), "suites": (SUITES_FORM,)}
+        return {"folder": folders.FORMS, **forms}.get(self.form, ())
 
     @property
     def all_choices(self) -> tuple[str, ...]:
@@ -197,6 +200,16 @@ class Settings:
         "arms; it is never corrupted and never trained on. D is what is left.",
         unit="fraction",
         within="[0, 1)",
+        decides_duration=True,
+    )
+    resize: int = setting(
+        0,
+        Stage.DATA,
+        "The height and width to which the images are enlarged by repeating pixels, a multiple of their own; 0 leaves "
+        "them.",
+        unit="pixels",
+        within="[0, 1024]",
+        decides_speed=True,
         decides_duration=True,
     )
     corruption: str = setting(
@@ -269,6 +282,44 @@ class Settings:
         decides_speed=True,
         decides_duration=True,
     )
+    hidden_layers: int = setting(
+        0,
+        Stage.NETWORK,
+        "How many hidden layers a deep_mlp has; 0 for any other network.",
+        unit="layers",
+        within="[0, 1000]",
+        decides_speed=True,
+        decides_duration=True,
+        only_where=("architecture", lambda architecture: architecture == "deep_mlp"),
+        elsewhere=0,
+    )
+    norm_eps: float = setting(
+        1e-5,
+        Stage.NETWORK,
+        "What the norms add to the variance that they divide by; 0.00001, the default, leaves each as its network has "
+        "it, which is mostly that.",
+        within="(0, inf)",
+        only_where=("norm", lambda norm: norm != "none"),
+        elsewhere=1e-5,
+    )
+    norm_momentum: float = setting(
+        0.1,
+        Stage.NETWORK,
+        "The weight of a batch in batch norm's running statistics; 0 takes the mean over all batches of training. 0.1, "
+        "the default, leaves each norm as its network has it, which is mostly that.",
+        unit="fraction",
+        within="[0, 1)",
+        only_where=("norm", lambda norm: norm == "batch"),
+        elsewhere=0.1,
+    )
+    standardize: str = setting(
+        "none",
+        Stage.NETWORK,
+        "By which mean and spread of each channel the network standardizes an image before its first layer: none; "
+        "dataset takes those of D, paper2019 the constants that Galloway et al. (2019) used for the dataset.",
+        choices=("none", "dataset", "paper2019"),
+        decides_speed=True,
+    )
     regularizer: str = setting(
         "none",
         Stage.TRAINING,
@@ -296,16 +347,52 @@ class Settings:
     optimizer: str = setting(
         "adam",
         Stage.TRAINING,
-        "The optimizer; sgd has momentum 0.9.",
-        choices=("adam", "adamw", "sgd", "rmsprop"),
+        "The optimizer; nesterov is sgd with Nesterov's momentum.",
+        choices=("adam", "adamw", "sgd", "nesterov", "rmsprop"),
         decides_speed=True,
+    )
+    momentum: float = setting(
+        0.9,
+        Stage.TRAINING,
+        "The momentum of sgd and of nesterov.",
+        unit="fraction",
+        within="[0, 1)",
+        decides_speed=True,
+        only_where=("optimizer", lambda optimizer: optimizer in ("sgd", "nesterov")),
+        elsewhere=0.9,
     )
     lr: float = setting(
         1e-4,
         Stage.TRAINING,
-        "The learning rate, fixed over training.",
+        "The learning rate: over all of training, or before the first drop.",
         within="(0, inf)",
         per_member=True,
+    )
+    lr_drop: str = setting(
+        "none",
+        Stage.TRAINING,
+        "After which epochs the learning rate drops, as in 150+250; none keeps it.",
+        choices=("none",),
+        form="epochs",
+    )
+    lr_factor: float = setting(
+        0.1,
+        Stage.TRAINING,
+        "By what the learning rate is multiplied at each drop.",
+        unit="fraction",
+        within="(0, 1)",
+        only_where=("lr_drop", lambda drop: drop != "none"),
+        elsewhere=0.1,
+    )
+    augmentation: str = setting(
+        "none",
+        Stage.TRAINING,
+        "How an image is changed each time that it is trained on: not at all, or crops shifts it by up to four pixels "
+        "with zeros where it ends and mirrors every other one; reflect_crops continues it by its reflection instead. "
+        "It is drawn for each seed, epoch and sample, alike in all arms.",
+        choices=("none", "crops", "reflect_crops"),
+        decides_speed=True,
+        decides_duration=True,
     )
     weight_decay: float = setting(
         0.0,
@@ -327,9 +414,9 @@ class Settings:
     epochs: int = setting(
         200,
         Stage.TRAINING,
-        "Passes over D'.",
+        "Passes over D'; with 0 the network is measured as it is built.",
         unit="epochs",
-        within="[1, inf)",
+        within="[0, inf)",
     )
     eval_every: int = setting(
         1,
@@ -344,8 +431,8 @@ class Settings:
         "The epoch at which a network is measured: none is the last; best (early stopping) the evaluated one of the "
         "highest validation accuracy, the first of equals, though all epochs are trained; converged the first at which "
         "the loss on D' has been at most 0.001 at three evaluated epochs in a row, where training ends, or else the "
-        "last.",
-        choices=("none", "best", "converged"),
+        "last; best_test is best by the test set, as some papers do, which flatters the network.",
+        choices=("none", "best", "converged", "best_test"),
         decides_duration=True,
     )
     precision: str = setting(
@@ -381,6 +468,25 @@ class Settings:
         unit="epochs",
         within="[0, inf)",
         decides_duration=True,
+    )
+    robustness: str = setting(
+        "none",
+        Stage.MEASUREMENT,
+        "The suites of noise and attacks by which robustness is measured, joined by +: pixel attacks images in [0, 1], "
+        "as is usual today; paper2019 attacks as Galloway et al. (2019) did; none measures nothing.",
+        choices=("none", *SUITES),
+        form="suites",
+        decides_duration=True,
+    )
+    attack_samples: int = setting(
+        0,
+        Stage.MEASUREMENT,
+        "How many test images are attacked, drawn by class and the same for all seeds and arms; 0 attacks all.",
+        unit="samples",
+        within="[0, inf)",
+        decides_duration=True,
+        only_where=("robustness", lambda suites: suites != "none"),
+        elsewhere=0,
     )
     queries: str = setting(
         "image",

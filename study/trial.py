@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -14,7 +14,8 @@ from study import imports
 from study.data import folders
 from study.data.catalog import DATASETS
 from study.errors import BadInputError, unknown
-from study.networks.catalog import NETWORKS, check_token_norm
+from study.joined import parse_epochs, parse_suites
+from study.networks.catalog import NetworkOptions, check_norm
 from study.settings import (
     DEFAULTS,
     FOLDER_FIELDS,
@@ -82,14 +83,41 @@ class Trial(Settings):
                     self._set(name, stated.elsewhere)
         if self.corruption == "ood":
             self._set("ood", self._ood_source())
+        if self.suites:
+            self._set("robustness", "+".join(self.suites))
+        self._check_training()
         if self.stopping == "best" and self.validation == 0:
             raise BadInputError("stopping=best needs a validation set: set some of D aside with validation=0.1.")
         self._check_protocol()
-        network = NETWORKS.get(self.architecture)
-        if network is not None and network.built_with == "layer":
-            check_token_norm(f"architecture={self.architecture}", self.norm)
+        check_norm(self.architecture, self.norm)
         if self.regularizer != "none" and self.norm != "batch":
             raise BadInputError(f"regularizer={self.regularizer} needs the gamma and sigma of norm=batch.")
+
+    def _check_training(self) -> None:
+        """Refuse an optimizer and a network that can't be as the settings say."""
+        if self.optimizer == "nesterov" and self.momentum == 0:
+            raise BadInputError("optimizer=nesterov needs a momentum above 0; without one, name optimizer=sgd.")
+        if self.architecture == "deep_mlp" and self.hidden_layers == 0:
+            raise BadInputError("architecture=deep_mlp needs the number of its layers: name it with hidden_layers=10.")
+        if self.drops and self.drops[-1] >= self.epochs:
+            raise BadInputError(f"lr_drop={self.lr_drop} drops after the last epoch: training has {self.epochs}.")
+        if self.epochs == 0 and self.stopping != "none":
+            raise BadInputError(f"stopping={self.stopping} needs epochs to choose from, and epochs=0 has none.")
+
+    @property
+    def network_options(self) -> NetworkOptions:
+        """How its network is built, beside its architecture and its norm."""
+        return NetworkOptions(self.hidden_layers, self.norm_eps, self.norm_momentum, self.standardize != "none")
+
+    @property
+    def drops(self) -> tuple[int, ...]:
+        """The epochs after which the learning rate drops."""
+        return parse_epochs(self.lr_drop) or ()
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The suites by which robustness is measured."""
+        return () if self.robustness == "none" else parse_suites(self.robustness) or ()
 
     def _check_protocol(self) -> None:
         if self.protocol == "full":
@@ -111,6 +139,8 @@ class Trial(Settings):
     def _ood_source(self) -> str:
         """Return the name of D*: the one that was named, or the usual one of D."""
         usual = DATASETS[self.dataset].ood if self.dataset in DATASETS else "none"
+        if self.dataset in DATASETS and usual == "none":
+            raise BadInputError(f"corruption=ood adds images, and the samples of {self.dataset} are none.")
         source = usual if self.ood == "none" else self.ood
         if source in ("none", self.dataset):
             raise BadInputError(f"corruption=ood on {self.dataset} needs another dataset: name it with ood=...")
@@ -195,8 +225,16 @@ _check_cached = lru_cache(maxsize=65536, typed=True)(_check)
 
 def _is_users_own(stated: Setting, value: str) -> bool:
     """Return whether it names a dataset or a network of the user's, and the setting takes one."""
-    parse_form = {"folder": folders.parse, "factory": imports.parse}.get(stated.form)
-    return parse_form is not None and parse_form(value) is not None
+    return stated.form in _PARSERS and _PARSERS[stated.form](value) is not None
+
+
+_PARSERS: Mapping[str, Callable[[str], object]] = {
+    "folder": folders.parse,
+    "factory": imports.parse,
+    "epochs": parse_epochs,
+    "suites": parse_suites,
+}
+"""The functions that return None for what is not of a setting's form."""
 
 
 def parse(assignments: Iterable[str]) -> dict[str, list[Any]]:

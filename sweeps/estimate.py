@@ -179,10 +179,10 @@ def _check_and_time(
     sizes: dict[tuple[object, ...], tuple[int, int, int]] = {}
     seconds, timed = [], []
     for trial in checked:
-        data = load(trial.dataset, data_dir, trial.subset, trial.validation)
+        data = load(trial.dataset, data_dir, trial.subset, trial.validation, trial.resize)
         sizes[trial.values(SIZE)] = len(data.train), len(data.test), len(data.validation)
     for trial, members in kinds:
-        data = load(trial.dataset, data_dir, trial.subset)
+        data = load(trial.dataset, data_dir, trial.subset, resize=trial.resize)
         kind = trial, data.shape, data.classes
         choices = backend_choice.timed(*kind, members, "cpu", backend, again=True)
         seconds.append(timings.fastest(choices, members).seconds)
@@ -427,7 +427,8 @@ def flops(trial: Trial) -> float | None:
     dataset, network = DATASETS.get(trial.dataset), NETWORKS.get(trial.architecture)
     if dataset is None or network is None:
         return None
-    forward = network.operations_for(dataset.shape, dataset.classes)
+    shape = (dataset.shape[0], trial.resize, trial.resize) if trial.resize else dataset.shape
+    forward = network.operations_for(shape, dataset.classes, trial.hidden_layers)
     return None if forward is None else 3 * forward * _passes(trial, _sizes(trial, dataset))
 
 

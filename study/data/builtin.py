@@ -1,4 +1,4 @@
-"""Load the built-in datasets: scikit-learn's digits, those of torchvision, and Tiny ImageNet."""
+"""Load the built-in datasets: scikit-learn's digits, those of torchvision, Tiny ImageNet, and points on circles."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
+from study import seeds
 from study.data import parquet
 from study.data.dataset import Split
 from study.data.decoding import decode, decode_part
@@ -111,6 +112,48 @@ def _tiny_imagenet_original(folder: Path) -> tuple[Split, Split]:
     return splits[0], splits[1]
 
 
+def _threes_and_sevens(of: Callable[[Path], tuple[Split, Split]]) -> Callable[[Path], tuple[Split, Split]]:
+    """Return the reader of the digits 3 and 7 of a dataset of digits, which get the labels 0 and 1."""
+
+    def read(data_dir: Path) -> tuple[Split, Split]:
+        train, test = (_of_classes(split, (3, 7)) for split in of(data_dir))
+        return train, test
+
+    return read
+
+
+def _of_classes(split: Split, classes: tuple[int, ...]) -> Split:
+    """Return the samples of some classes, which are numbered anew in this order."""
+    chosen = torch.isin(split.labels, torch.tensor(classes))
+    labels = torch.zeros_like(split.labels)
+    for label, old in enumerate(classes):
+        labels[split.labels == old] = label
+    return Split(split.images[chosen], labels[chosen])
+
+
+RADII, TRAINED_ON, TESTED_ON = (1.0, 1.3), 500, 10_000
+"""The radii of the two spheres, and how many points of each there are."""
+
+
+def _spheres(_: Path) -> tuple[Split, Split]:
+    """Draw the adversarial spheres in two dimensions: normal points, put on circles (Galloway et al., 2019, App. C).
+
+    The points are the same for all seeds; a point [2, 1, 1] is an image of two channels and one pixel.
+    """
+    train, test = (
+        _on_circles(seeds.generator(0, "spheres", part), n) for part, n in enumerate((TRAINED_ON, TESTED_ON))
+    )
+    return train, test
+
+
+def _on_circles(draws: np.random.Generator, of_each: int) -> Split:
+    """Return so many points of each circle, one after the other in turns."""
+    points = draws.standard_normal((of_each, len(RADII), 2))
+    points *= np.asarray(RADII)[:, None] / np.linalg.norm(points, axis=-1, keepdims=True)
+    images = torch.from_numpy(points).float().reshape(-1, 2, 1, 1)
+    return Split(images, torch.arange(len(RADII)).repeat(of_each))
+
+
 BUILTIN: dict[str, Callable[[Path], tuple[Split, Split]]] = {
     "digits": _digits,
     "mnist": _torchvision("MNIST", {"train": True}, {"train": False}),
@@ -119,4 +162,7 @@ BUILTIN: dict[str, Callable[[Path], tuple[Split, Split]]] = {
     "cifar100": _torchvision("CIFAR100", {"train": True}, {"train": False}),
     "svhn": _torchvision("SVHN", {"split": "train"}, {"split": "test"}),
     "tiny_imagenet": _tiny_imagenet,
+    "mnist_3_7": _threes_and_sevens(_torchvision("MNIST", {"train": True}, {"train": False})),
+    "digits_3_7": _threes_and_sevens(_digits),
+    "spheres": _spheres,
 }

@@ -20,7 +20,8 @@ class DatasetInfo:
         classes: the number of classes.
         files: what its reader needs of the folder of datasets, by torchvision's names; of folders that are another
             form of the same data, one is enough.
-        ood: the dataset D* that out-of-distribution images are taken from unless the user names another.
+        ood: the dataset D* that out-of-distribution images are taken from unless the user names another; `none` where
+            the samples are no images, and none can be added.
     """
 
     name: str
@@ -62,6 +63,10 @@ _ROWS = (
         ("tiny-imagenet-200", "tiny-imagenet"),
         "svhn",
     ),
+    # Those of Galloway et al. (2019): two of ten digits, and points on two circles.
+    DatasetInfo("mnist_3_7", "MNIST 3/7", 12_396, 2_038, (1, 28, 28), 2, ("MNIST",), "fashion_mnist"),
+    DatasetInfo("digits_3_7", "digits 3/7", 290, 72, (1, 28, 28), 2, (), "photos"),
+    DatasetInfo("spheres", "spheres", 1_000, 20_000, (2, 1, 1), 2, (), "none"),
 )
 DATASETS: dict[str, DatasetInfo] = {row.name: row for row in _ROWS}
 """The built-in datasets by name."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Split:
-    """Images, uint8 [N, C, H, W], and their labels, int64 [N], on one device."""
+    """Images, uint8 or (points of the spheres) float32 [N, C, H, W], and their labels, int64 [N], on one device."""
 
     images: Tensor
     labels: Tensor
@@ -27,12 +27,21 @@ def _empty_split() -> Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """D, the untouched test set, the number of classes, and the validation set, which is empty unless asked for."""
+    """D, the untouched test set, and the validation set, which is empty unless asked for.
+
+    Attributes:
+        train: D.
+        test: the test set.
+        classes: the number of classes.
+        validation: the validation set.
+        enlarged: how many times as high and wide the images were made, by repeating pixels.
+    """
 
     train: Split
     test: Split
     classes: int
     validation: Split = field(default_factory=_empty_split)
+    enlarged: int = 1
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -42,8 +51,13 @@ class Dataset:
 
 
 def to_float(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Scale bytes 0..255 to numbers in [0, 1] of the dtype.
+    """Return bytes 0..255 as numbers in [0, 1] of the dtype; floats keep their values.
 
-    The paper names no other preparation, so there is none: no standardization, no augmentation.
+    The first paper names no other preparation, so by default there is none.
     """
-    return images.to(dtype).div_(255)
+    return images.to(dtype) if images.is_floating_point() else images.to(dtype).div_(255)
+
+
+def enlarge(images: Tensor, times: int) -> Tensor:
+    """Return images [..., H, W] of so many times the height and the width, by repeating pixels."""
+    return images if times == 1 else images.repeat_interleave(times, -2).repeat_interleave(times, -1)

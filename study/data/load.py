@@ -10,7 +10,7 @@ import torch
 from study.data import files
 from study.data.builtin import BUILTIN
 from study.data.catalog import DATASETS
-from study.data.dataset import Dataset, Split
+from study.data.dataset import Dataset, Split, enlarge
 from study.data.decoding import decode_part
 from study.errors import BadInputError
 from study.storage.fetch import local_folder
@@ -18,7 +18,7 @@ from study.worker import give_back_memory
 
 
 @cache
-def load(name: str, data_dir: str | Path, subset: int = 0, validation: float = 0.0) -> Dataset:
+def load(name: str, data_dir: str | Path, subset: int = 0, validation: float = 0.0, resize: int = 0) -> Dataset:
     """Load the dataset of that name, once per process; torchvision's are downloaded where they are missing.
 
     Args:
@@ -28,11 +28,14 @@ def load(name: str, data_dir: str | Path, subset: int = 0, validation: float = 0
         subset: how many training samples to keep, each class in proportion; 0 keeps all. The draw is always the same.
         validation: the share of these that is set aside for validation, each class in proportion, by a draw that is
             always the same.
+        resize: the height and width to which images are enlarged by repeating pixels; 0 leaves them.
 
     Raises:
-        BadInputError: the files are missing, unreadable or not what the name promises; there is no such subset; or a
-            class would have no sample set aside, or none left.
+        BadInputError: the files are missing, unreadable or not what the name promises; there is no such subset; a
+            class would have no sample set aside, or none left; or images can't be enlarged so.
     """
+    if resize:
+        return _enlarged(name, load(name, data_dir, subset, validation), resize)
     if validation:
         whole = load(name, data_dir, subset)
         validation_set, train = _split_validation(name, whole.train, validation)
@@ -50,6 +53,20 @@ def load(name: str, data_dir: str | Path, subset: int = 0, validation: float = 0
     give_back_memory()  # the encoded images may be gigabytes
     _check(name, train, test, classes)
     return Dataset(train, test, classes)
+
+
+def _enlarged(name: str, data: Dataset, side: int) -> Dataset:
+    """Return the dataset with images of that height and width."""
+    _, height, width = data.shape
+    times = side // height
+    if (times * height, times * width) != (side, side):
+        raise BadInputError(
+            f"resize repeats the pixels of {name}, whose images have {height}x{width}: {side} is no multiple of that."
+        )
+    train, test, validation = (
+        Split(enlarge(split.images, times), split.labels) for split in (data.train, data.test, data.validation)
+    )
+    return Dataset(train, test, data.classes, validation, times)
 
 
 def _subset(name: str, whole: Dataset, size: int) -> Split:

@@ -18,6 +18,7 @@ from study.engine.cpu.fused import NormReLUPool, fits
 from study.engine.pack import Pack, UnfitError
 from study.networks.norms import ChannelRMSNorm
 from study.networks.regularizers import watch_penalty
+from study.networks.standardize import Standardize
 
 
 class Grouped(Pack):
@@ -182,6 +183,7 @@ LAYERS: Mapping[type[nn.Module], Callable[[Any, int], nn.Module]] = {
     nn.Conv2d: _convolution,
     nn.GroupNorm: _group_norm,
     ChannelRMSNorm: PackedRMSNorm,
+    Standardize: lambda layer, members: Standardize(members * len(layer.mean)),
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d, nn.InstanceNorm2d), _channelwise),
 }
 """The functions that make one layer for those of M members, by the type of layer; its parameters are set afterwards."""

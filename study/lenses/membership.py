@@ -183,13 +183,14 @@ def most_memorized(samples: pa.Table, models: int, corrupted: Corrupted) -> list
     correct, is_member = (_by_model(samples, name, models) for name in ("correct", "is_member"))
     memorized = counterfactual_memorization(correct, is_member)
     largest = memorized.samples[np.argsort(-memorized.values, kind="stable")[:IMAGES]]
+    points = corrupted.pool.is_floating_point()  # which are no images to be looked at
     described = samples.slice(0, correct.shape[1]).select(["sample", "group", "label", "original_label"]).to_pylist()
     return [
         {
             **described[sample],
             "in_acc": float(correct[is_member[:, sample], sample].mean()),
             "out_acc": float(correct[~is_member[:, sample], sample].mean()),
-            "image": _png(corrupted.pool[corrupted.rows[sample]]),
+            "image": None if points else _png(corrupted.pool[corrupted.rows[sample]]),
         }
         for sample in largest.tolist()
     ]

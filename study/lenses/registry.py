@@ -33,7 +33,9 @@ def check(trial: Trial, data: Dataset) -> None:
     """
     checking = [lens for lens in LENSES if lens.wanted(trial) and hasattr(lens, "check")]
     if checking:
-        network = build.build(trial.architecture, data.shape, data.classes, trial.norm, trial.seed[0])
+        network = build.build(
+            trial.architecture, data.shape, data.classes, trial.norm, trial.seed[0], trial.network_options
+        )
         for lens in checking:
             lens.check(trial, network, data)
 

@@ -13,16 +13,21 @@ from torch import Tensor, nn
 
 from study import seeds
 from study.networks import factories, norms, rehearsal
+from study.networks.catalog import AS_BUILT, NETWORKS, NetworkOptions
 from study.networks.custom import check_logits, custom_builder
 from study.networks.densenet import densenet
 from study.networks.lenet import lenet
+from study.networks.mlp import deep_linear, deep_mlp, linear, mlp, mlp_2d, spheres_mlp
 from study.networks.parts import Builder, Shape
 from study.networks.resnet import resnet
+from study.networks.standardize import standardized
 from study.networks.vgg import VGG_LETTERS, vgg
 from study.networks.vit import vit
 
 
-def build(architecture: str, shape: Shape, classes: int, norm: str, seed: int) -> nn.Module:
+def build(
+    architecture: str, shape: Shape, classes: int, norm: str, seed: int, options: NetworkOptions = AS_BUILT
+) -> nn.Module:
     """Build a network on the CPU in float32, with initial weights drawn from the seed's `init` stream.
 
     The norms are swapped after the weights are drawn, so every parameter that two arms share starts from the same
@@ -34,6 +39,7 @@ def build(architecture: str, shape: Shape, classes: int, norm: str, seed: int) -
         classes: the number of logits.
         norm: the norm that replaces the one that the network is built with.
         seed: the member's seed.
+        options: how else it is built.
 
     Raises:
         BadInputError: the images don't fit the network, the norm can't replace one of its layers, or the user's factory
@@ -46,16 +52,27 @@ def build(architecture: str, shape: Shape, classes: int, norm: str, seed: int) -
     """
     # The user's module is imported before the stream starts: random numbers that it draws then come but once a process.
     builder = BUILDERS[architecture] if architecture in BUILDERS else custom_builder(architecture)
+    if options.hidden_layers:
+        builder = partial(deep_mlp, hidden_layers=options.hidden_layers)
     with seeds.torch_stream(seed, "init"):
         network = builder(shape, classes)
-    network = norms.swap(network, norm, shape)
+    norms.set_constants(network, options.norm_eps, options.norm_momentum)
+    if architecture not in NETWORKS or NETWORKS[architecture].built_with != "none":
+        network = norms.swap(network, norm, shape)
     if architecture not in BUILDERS:
         check_logits(f"architecture={architecture} with norm={norm}", network, shape, classes)
-    return network
+    return standardized(network, shape[0]) if options.standardized else network
 
 
 def check(
-    architecture: str, norm: str, seed: int, images: Tensor, labels: Tensor, classes: int, batch_size: int
+    architecture: str,
+    norm: str,
+    seed: int,
+    images: Tensor,
+    labels: Tensor,
+    classes: int,
+    batch_size: int,
+    options: NetworkOptions = AS_BUILT,
 ) -> None:
     """Refuse a network of the user's that can't be trained and measured as the study does it; see `rehearsal`.
 
@@ -70,6 +87,7 @@ def check(
         labels: int64 [N].
         classes: the number of logits.
         batch_size: how many images a step takes.
+        options: as in `build`.
 
     Raises:
         BadInputError: the network is unfit.
@@ -78,14 +96,14 @@ def check(
         return
     channels, height, width = images.shape[1:]
     shape, factory = (channels, height, width), factories.load(architecture)
-    asked = id(factory), architecture, norm, shape, classes
+    asked = id(factory), architecture, norm, shape, classes, options
     if asked not in _rehearsed:
 
         def make() -> nn.Module:
-            return build(architecture, shape, classes, norm, seed)
+            return build(architecture, shape, classes, norm, seed, options)
 
         rehearsal.rehearse(architecture, norm, make, images, labels, classes, batch_size)
-        if rehearsal.starts_alike(make(), build(architecture, shape, classes, norm, seed + 1)):
+        if rehearsal.starts_alike(make(), build(architecture, shape, classes, norm, seed + 1, options)):
             print(f"architecture={architecture} starts from the same weights with every seed.", file=sys.stderr)
         _rehearsed[asked] = factory
 
@@ -105,4 +123,10 @@ BUILDERS: dict[str, Builder] = {
     "densenet121": densenet,
     **{name: partial(vgg, name) for name in ("vgg8", *VGG_LETTERS)},
     "vit": vit,
+    "linear": linear,
+    "mlp": mlp,
+    "deep_mlp": deep_mlp,
+    "mlp_2d": mlp_2d,
+    "spheres_mlp": spheres_mlp,
+    "deep_linear": deep_linear,
 }

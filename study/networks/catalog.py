@@ -4,7 +4,9 @@ A network is its row here and its builder in `study.networks.build`, under the s
 that a sweep can be planned, and its records analyzed, without it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from study.errors import BadInputError
 
@@ -22,21 +24,55 @@ class NetworkInfo:
     Attributes:
         name: as the user types it and the records have it.
         printed: its name in figures.
-        built_with: the norm that its builder gives it, `batch` or `layer`.
+        built_with: the norm that its builder gives it, `batch` or `layer`; `none` where it has no place for one.
         operations: floating-point operations of one sample's forward pass, for each of `COUNTED_INPUTS`. A
             multiplication and its addition are two. To count them when they are asked for would load torch, which takes
-            longer than planning twenty thousand cells; a test counts them again.
+            longer than planning twenty thousand cells; a test counts them again. Empty where `widths` gives them.
+        widths: of a network of linear layers, their widths between input and logits, by the numbers of an image and by
+            `hidden_layers`.
     """
 
     name: str
     printed: str
     built_with: str
-    operations: tuple[int, int, int, int]
+    operations: tuple[int, ...] = ()
+    widths: Callable[[int, int], tuple[int, ...]] | None = None
 
-    def operations_for(self, shape: tuple[int, int, int], classes: int) -> int | None:
+    def operations_for(self, shape: tuple[int, int, int], classes: int, hidden_layers: int = 0) -> int | None:
         """Return the operations for images [C, H, W] and that many classes; None where they are not counted."""
+        if self.widths is not None:
+            inputs = shape[0] * shape[1] * shape[2]
+            widths = (inputs, *self.widths(inputs, hidden_layers), classes)
+            return sum(2 * before * after for before, after in pairwise(widths))
         counted = dict(zip(COUNTED_INPUTS, self.operations, strict=True))
         return counted.get((shape, classes))
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """How a network is built, beside its architecture and its norm.
+
+    Attributes:
+        hidden_layers: how many hidden layers a `deep_mlp` has.
+        norm_eps: what the norms add to the variance; torch's own leaves each as its network has it.
+        norm_momentum: the weight of a batch in batch norm's running statistics; 0 takes the mean over all batches, and
+            torch's own leaves each as its network has it.
+        standardized: whether a first layer standardizes the images.
+    """
+
+    hidden_layers: int = 0
+    norm_eps: float = 1e-5
+    norm_momentum: float = 0.1
+    standardized: bool = False
+
+
+AS_BUILT = NetworkOptions()
+"""A network as it is built where nothing else is asked for."""
+
+
+def _halves(inputs: int) -> tuple[int, int]:
+    """Return the widths of two layers, each of half its inputs."""
+    return max(1, inputs // 2), max(1, inputs // 4)
 
 
 # In the paper's order, in which figures show them.
@@ -52,9 +88,29 @@ _ROWS = (
     NetworkInfo("vgg16", "VGG16", "batch", (535_293_952, 626_403_328, 626_495_488, 2_505_777_152)),
     NetworkInfo("vgg19", "VGG19", "batch", (687_468_544, 796_272_640, 796_364_800, 3_185_254_400)),
     NetworkInfo("vit", "ViT", "layer", (330_339_328, 436_481_024, 436_527_104, 2_029_103_104)),
+    # Those of Galloway et al. (2019).
+    NetworkInfo("linear", "linear", "none", widths=lambda *_: ()),
+    NetworkInfo("mlp", "MLP", "batch", widths=lambda inputs, _: _halves(inputs)),
+    NetworkInfo("deep_mlp", "deep MLP", "batch", widths=lambda _, hidden_layers: (384,) * hidden_layers),
+    NetworkInfo("mlp_2d", "MLP-2D", "batch", widths=lambda inputs, _: (*_halves(inputs), 2, 49)),
+    NetworkInfo("spheres_mlp", "MLP-1000", "batch", widths=lambda *_: (1000, 1000, 1000)),
+    NetworkInfo("deep_linear", "deep linear", "batch", widths=lambda *_: (10,) * 31),
 )
 NETWORKS: dict[str, NetworkInfo] = {row.name: row for row in _ROWS}
 """The built-in networks by name."""
+
+
+def check_norm(architecture: str, norm: str) -> None:
+    """Refuse a norm that a built-in network can't be given.
+
+    Raises:
+        BadInputError: it can't.
+    """
+    network = NETWORKS.get(architecture)
+    if network is not None and network.built_with == "none" and norm != "none":
+        raise BadInputError(f"architecture={architecture} has no place for norm={norm}: use norm=none.")
+    if network is not None and network.built_with == "layer":
+        check_token_norm(f"architecture={architecture}", norm)
 
 
 def check_token_norm(network: str, norm: str) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from study.errors import BadInputError
-from study.networks.catalog import check_token_norm
+from study.networks.catalog import AS_BUILT, check_token_norm
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 Norm = BatchNorm | nn.LayerNorm
@@ -139,6 +139,21 @@ def swap(network: nn.Module, norm: str, shape: tuple[int, int, int]) -> nn.Modul
     for name, layer in layers.items():
         layer.register_forward_pre_hook(partial(_refuse_call, name))
     return network
+
+
+def set_constants(network: nn.Module, eps: float, momentum: float) -> None:
+    """Set what the network's norms add to the variance, and how they average it, where that is not torch's default.
+
+    Args:
+        network: as it is built, with its own norms.
+        eps: of norms of every kind.
+        momentum: of batch norms; 0 for the mean over all batches, which torch calls None.
+    """
+    for layer in network.modules():
+        if isinstance(layer, Norm) and eps != AS_BUILT.norm_eps:
+            layer.eps = eps
+        if isinstance(layer, BatchNorm) and momentum != AS_BUILT.norm_momentum:
+            layer.momentum = momentum or None
 
 
 def _refuse_call(name: str, *_: object) -> NoReturn:

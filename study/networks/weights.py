@@ -7,6 +7,7 @@ folder may come from anyone.
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from study.errors import BadInputError, DamagedError
 from study.networks.build import build
+from study.networks.catalog import NetworkOptions
 from study.networks.parts import Shape
 from study.storage import location
 from study.storage.open import open_store
@@ -38,7 +40,13 @@ def check(architecture: str, network: nn.Module) -> None:
 
 
 def encode(
-    network: nn.Module, architecture: str, norm: str, shape: Shape, classes: int, facts: Mapping[str, Any]
+    network: nn.Module,
+    architecture: str,
+    norm: str,
+    shape: Shape,
+    classes: int,
+    options: NetworkOptions,
+    facts: Mapping[str, Any],
 ) -> bytes:
     """Return the weights and running statistics of a network as a safetensors file.
 
@@ -48,12 +56,14 @@ def encode(
         norm: as in `build`.
         shape: as in `build`.
         classes: as in `build`.
+        options: as in `build`.
         facts: what else its metadata is to say; the `seed` is among it.
     """
     # A tensor of its own, in the plain layout, is all that the format takes.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     built = {"architecture": architecture, "norm": norm, "shape": ",".join(map(str, shape)), "classes": classes}
     metadata = {name: str(value) for name, value in {**built, **facts}.items()}
+    metadata["options"] = json.dumps(asdict(options))
     return safetensors.torch.save(tensors, metadata)
 
 
@@ -80,7 +90,8 @@ def restore(path: str | Path) -> nn.Module:
         raise BadInputError(f"{shown!r} does not say its {missing[0]}: it is no file of `weights=final`.")
     channels, height, width = (int(size) for size in facts["shape"].split(","))
     shape = (channels, height, width)
-    network = build(facts["architecture"], shape, int(facts["classes"]), facts["norm"], int(facts["seed"]))
+    options = NetworkOptions(**json.loads(facts.get("options", "{}")))
+    network = build(facts["architecture"], shape, int(facts["classes"]), facts["norm"], int(facts["seed"]), options)
     try:
         network.load_state_dict(tensors)
     except RuntimeError:

@@ -32,7 +32,10 @@ def build_networks(
     trial: Trial, shape: tuple[int, int, int], classes: int, device: str, members: int
 ) -> list[nn.Module]:
     """Build a network of the trial's kind for each of so many members."""
-    return [build.build(trial.architecture, shape, classes, trial.norm, seed).to(device) for seed in range(members)]
+    options = trial.network_options
+    return [
+        build.build(trial.architecture, shape, classes, trial.norm, seed, options).to(device) for seed in range(members)
+    ]
 
 
 def training_pass(

@@ -20,6 +20,9 @@ that of labels not yet memorized.
 CONVERGED_POINTS = 3
 """At how many evaluated epochs in a row the loss must be so low: single ones may be low by chance, and then rise."""
 
+BEST_BY = {"best": "val_acc", "best_test": "test_acc"}
+"""The accuracy by which the best epoch is found, by the setting `stopping`."""
+
 State = Sequence[Tensor]
 
 
@@ -27,11 +30,12 @@ def reported_epoch(stopping: str, curve: Sequence[dict[str, Any]]) -> dict[str, 
     """Return the row of a member's curve at whose epoch the member is measured.
 
     Args:
-        stopping: `none` for the last epoch; `best` for the highest validation accuracy, the first of equals;
-            `converged` for the last of a curve that ends where the member has converged, or else with training.
+        stopping: `none` for the last epoch; `best` for the highest validation accuracy, and `best_test` for the highest
+            test accuracy, the first of equals; `converged` for the last of a curve that ends where the member has
+            converged, or else with training.
         curve: at least one row of `epochs`, in order.
     """
-    return max(curve, key=lambda point: point["val_acc"]) if stopping == "best" else curve[-1]
+    return max(curve, key=lambda point: point[BEST_BY[stopping]]) if stopping in BEST_BY else curve[-1]
 
 
 def has_converged(curve: Sequence[dict[str, Any]], n_out: int, n_in: int) -> bool:

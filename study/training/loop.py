@@ -19,6 +19,7 @@ from study.engine.cuda_graphs import with_cuda_graphs
 from study.errors import BadInputError
 from study.settings import Stage, names_where
 from study.training import determinism
+from study.training.augmentation import Augmentation
 from study.training.early_stopping import restore, state_tensors
 from study.training.optimizers import make_optimizer
 from study.training.precision import forward_context, step_context
@@ -74,10 +75,13 @@ class Training:
         self.settled: set[int] = set()
         self._pack, self._members = pack, members
         self._optimizer, set_to_none = _make_optimizer(pack, members)
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
         self._losses = torch.zeros(len(pack), dtype=pack.dtype, device=pack.device)
-        self._step = with_cuda_graphs(
-            _make_step(pack, members, self._optimizer, set_to_none, self._losses), pack.device
+        self._augment = Augmentation(
+            members[0].trial.augmentation, [member.stream_seed for member in members], members[0].corrupted
         )
+        self._take_step = _make_step(pack, members, self._optimizer, set_to_none, self._losses, self._augment)
+        self._step = with_cuda_graphs(self._take_step, pack.device)
 
     def __iter__(self) -> Iterator[int]:
         pack, members, trial = self._pack, self._members, self._members[0].trial
@@ -87,6 +91,8 @@ class Training:
             epoch = self.epoch + 1
             pack.train()
             self._losses.zero_()
+            self._set_rates(epoch)
+            self._augment.draw(epoch)
             # A layer that draws random numbers, as dropout does, draws them from a stream of this epoch. The first
             # member's seed is enough: no backend packs a network that draws any.
             with (
@@ -103,6 +109,18 @@ class Training:
                     pack.diverged[member] = f"the training loss is {loss} in epoch {epoch}"
             self.epoch = epoch
             yield epoch
+
+    def _set_rates(self, epoch: int) -> None:
+        """Give the optimizer the learning rates of an epoch, which follow from its number alone."""
+        trial = self._members[0].trial
+        factor = trial.lr_factor ** sum(drop < epoch for drop in trial.drops)
+        rates = [factor * rate for rate in self._rates]
+        groups = self._optimizer.param_groups
+        if rates != [group["lr"] for group in groups]:
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate
+            # A graph that was captured before has the earlier rates in it.
+            self._step = with_cuda_graphs(self._take_step, self._pack.device)
 
     def state(self) -> dict[str, Any]:
         """Return everything that later epochs depend on, as numbers, text and tensors.
@@ -179,7 +197,12 @@ def _check_shared(members: Sequence[Member]) -> None:
 
 
 def _make_step(
-    pack: Pack, members: Sequence[Member], optimizer: Optimizer, set_to_none: bool, losses: Tensor
+    pack: Pack,
+    members: Sequence[Member],
+    optimizer: Optimizer,
+    set_to_none: bool,
+    losses: Tensor,
+    augment: Augmentation,
 ) -> Callable[[Tensor], None]:
     """Return the function that takes one training step of all members and adds their losses to `losses`, [M].
 
@@ -192,6 +215,7 @@ def _make_step(
 
     def step(samples: Tensor) -> None:
         images, labels = gather(samples)
+        images = augment(images, samples)
         optimizer.zero_grad(set_to_none=set_to_none)
         with step_context(precision):
             with forward_context(precision, pack.device):
@@ -216,13 +240,14 @@ def _make_optimizer(pack: Pack, members: Sequence[Member]) -> tuple[Optimizer, b
     updates each member's own parameters, whose gradients are views into the joint ones and must stay.
     """
     settings = [(member.trial.lr, member.trial.weight_decay) for member in members]
-    name, on_gpu = members[0].trial.optimizer, pack.device.type == "cuda"
+    first, on_gpu = members[0].trial, pack.device.type == "cuda"
     if len(set(settings)) == 1:
-        return make_optimizer(name, {settings[0]: pack.parameters}, capturable=on_gpu), True
+        of_pack = {settings[0]: pack.parameters}
+        return make_optimizer(first.optimizer, first.momentum, of_pack, capturable=on_gpu), True
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {setting: [] for setting in settings}
     for member, setting in enumerate(settings):
         groups[setting] += pack.parameters_of(member)
-    return make_optimizer(name, groups, capturable=on_gpu), False
+    return make_optimizer(first.optimizer, first.momentum, groups, capturable=on_gpu), False
 
 
 def _gatherer(corrupted: Sequence[Corrupted]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:

@@ -195,7 +195,7 @@ def time_kind(
     os.environ.update(environment)
     faulthandler.dump_traceback_later(TIMES_WITHIN_S, exit=True)
     try:
-        data = load(trial.dataset, data_dir, trial.subset)
+        data = load(trial.dataset, data_dir, trial.subset, resize=trial.resize)
         kind = trial, data.shape, data.classes
         choices = backend_choice.timed(*kind, members, device, backend, sharing=shared)
     finally:

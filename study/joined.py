@@ -1,0 +1,25 @@
+"""Settings that are several things joined by +, as the epochs of 150+250 and the suites of pixel+paper2019.
+
+A comma would end the value, for the command line splits there.
+"""
+
+SUITES = ("pixel", "paper2019")
+"""The suites of perturbations that the lens on robustness knows, in the order in which they are measured."""
+EPOCHS_FORM, SUITES_FORM = "EPOCH+EPOCH...", "SUITE+SUITE..."
+
+
+def parse_epochs(text: str) -> tuple[int, ...] | None:
+    """Return the epochs of `150+250`, which must rise from 1; None for anything else."""
+    parts = text.split("+")
+    if not all(part.isascii() and part.isdecimal() and part == str(int(part)) for part in parts):
+        return None
+    epochs = tuple(int(part) for part in parts)
+    rises = all(earlier < later for earlier, later in zip((0, *epochs), epochs, strict=False))
+    return epochs if rises else None
+
+
+def parse_suites(text: str) -> tuple[str, ...] | None:
+    """Return the suites of `pixel+paper2019`, in the order of `SUITES`; None for anything else."""
+    parts = text.split("+")
+    known = tuple(suite for suite in SUITES if suite in parts)
+    return known if len(known) == len(parts) else None
