@@ -37,16 +37,28 @@ CHANGES = {
     "k": ({"k": 0.1}, {"k": 0.2}),
     "ood": ({"corruption": "ood", "k": 0.1}, {"corruption": "ood", "k": 0.1, "ood": "mnist"}),
     "subset": ({}, {"subset": 500}),
+    "resize": ({}, {"resize": 56}),
     "validation": ({}, {"validation": 0.1}),
     "k_of": ({"k": 0.1}, {"k": 0.1, "k_of": "S_in"}),
     "flip_to": ({"k": 0.1}, {"k": 0.1, "flip_to": "any"}),
     "ood_labels": ({"k": 0.1, "corruption": "ood"}, {"k": 0.1, "corruption": "ood", "ood_labels": "each"}),
     "architecture": ({}, {"architecture": "vgg8"}),
     "norm": ({}, {"norm": "none"}),
+    "hidden_layers": (
+        {"architecture": "deep_mlp", "hidden_layers": 2},
+        {"architecture": "deep_mlp", "hidden_layers": 3},
+    ),
+    "norm_eps": ({}, {"norm_eps": 1e-3}),
+    "norm_momentum": ({}, {"norm_momentum": 0}),
+    "standardize": ({}, {"standardize": "dataset"}),
     "regularizer": ({"regularizer": "log", "alpha": 0.5}, {"regularizer": "hinge", "alpha": 0.5}),
     "alpha": ({"regularizer": "log", "alpha": 0.5}, {"regularizer": "log", "alpha": 0.25}),
     "label_smoothing": ({}, {"label_smoothing": 0.1}),
     "optimizer": ({}, {"optimizer": "sgd"}),
+    "momentum": ({"optimizer": "sgd"}, {"optimizer": "sgd", "momentum": 0}),
+    "lr_drop": ({}, {"lr_drop": "100+150"}),
+    "lr_factor": ({"lr_drop": "100"}, {"lr_drop": "100", "lr_factor": 0.2}),
+    "augmentation": ({}, {"augmentation": "crops"}),
     "lr": ({}, {"lr": 1e-3}),
     "weight_decay": ({}, {"weight_decay": 1e-4}),
     "batch_size": ({}, {"batch_size": 128}),
@@ -58,6 +70,8 @@ CHANGES = {
     "precision": ({}, {"precision": "bf16"}),
     "deterministic": ({}, {"deterministic": "on"}),
     "mechanism": ({}, {"mechanism": 10}),
+    "robustness": ({}, {"robustness": "pixel"}),
+    "attack_samples": ({"robustness": "pixel"}, {"robustness": "pixel", "attack_samples": 256}),
     "queries": ({"protocol": "splits"}, {"protocol": "splits", "queries": "mirror"}),
     "protocol": ({}, {"protocol": "splits"}),
     "models": ({"protocol": "splits"}, {"protocol": "splits", "models": 16}),
@@ -219,7 +233,7 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(name, value, wanted):
         ("lr", -1e-4),
         ("weight_decay", -1e-9),
         ("batch_size", 1),
-        ("epochs", 0),
+        ("epochs", -1),
         ("eval_every", 0),
         ("seed", ()),
         ("seed", (0, 0)),
@@ -317,6 +331,39 @@ def test_assignments_that_can_not_be_read_are_refused(assignments, said):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"optimizer": "nesterov", "momentum": 0}, "optimizer=nesterov needs a momentum above 0"),
+        ({"architecture": "deep_mlp"}, "name it with hidden_layers=10."),
+        ({"architecture": "linear"}, "architecture=linear has no place for norm=batch: use norm=none."),
+        ({"lr_drop": "200"}, "lr_drop=200 drops after the last epoch: training has 200."),
+        ({"lr_drop": "50+20"}, "unknown lr_drop '50+20': choose from EPOCH+EPOCH..., none."),
+        ({"lr_drop": "0"}, "unknown lr_drop '0'"),
+        ({"lr_drop": "1e2"}, "unknown lr_drop '1e2'"),
+        ({"epochs": 0, "stopping": "best_test"}, "stopping=best_test needs epochs to choose from"),
+        ({"robustness": "pixl"}, "did you mean 'pixel'?"),
+        ({"robustness": "pixel+pixel"}, "unknown robustness 'pixel+pixel'"),
+        ({"attack_samples": -1}, "attack_samples must be 0 or more"),
+    ],
+)
+def test_what_the_second_papers_settings_can_not_be_is_refused(settings, said):
+    assert said in refusal(**settings)
+
+
+def test_what_means_nothing_has_one_spelling():
+    for spelled in ({"momentum": 0.5}, {"lr_factor": 0.5}, {"hidden_layers": 4}, {"attack_samples": 100}):
+        assert Trial(**spelled).id == Trial().id
+    assert Trial(norm="none", norm_eps=1e-3, norm_momentum=0).id == Trial(norm="none").id
+    assert Trial(robustness="paper2019+pixel").id == Trial(robustness="pixel+paper2019").id
+
+
+def test_drops_and_suites_are_numbers_and_names():
+    assert Trial(lr_drop="150+160").drops == (150, 160)
+    assert Trial().drops == Trial().suites == ()
+    assert Trial(robustness="paper2019+pixel").suites == ("pixel", "paper2019")
+
+
 @pytest.mark.parametrize("architecture", ["nets:build", "my_nets.v2.small:Net", "resnet18:build"])
 def test_a_network_of_the_users_is_known_by_its_module_and_factory(architecture):
     trial = Trial(architecture=architecture)
@@ -331,8 +378,8 @@ def test_a_network_of_the_users_is_known_by_its_module_and_factory(architecture)
         ("ResNet50", "did you mean 'resnet50'?"),
         ("densenet", "did you mean 'densenet121'?"),
         ("vgg-16", "did you mean 'vgg16'?"),
-        ("xyzzy:", "choose from MODULE:FACTORY, densenet121, "),
-        ("my nets:build", "choose from MODULE:FACTORY, densenet121, "),
+        ("xyzzy:", "choose from MODULE:FACTORY, deep_linear, "),
+        ("my nets:build", "choose from MODULE:FACTORY, deep_linear, "),
     ],
 )
 def test_an_unknown_network_gets_the_nearest_or_the_form_of_the_users_own(architecture, said):

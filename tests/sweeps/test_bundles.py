@@ -39,26 +39,41 @@ def test_trials_that_differ_in_anything_else_are_not(name):
     other = {
         "dataset": "mnist",
         "subset": 500,
+        "resize": 56,
         "validation": 0.1,
         "corruption": "natural",
         "k_of": "S_in",
         "flip_to": "any",
         "architecture": "vgg8",
         "norm": "none",
+        "norm_eps": 1e-3,
+        "norm_momentum": 0,
+        "standardize": "dataset",
         "label_smoothing": 0.1,
         "optimizer": "sgd",
+        "lr_drop": "100",
+        "augmentation": "crops",
         "batch_size": 64,
         "epochs": 3,
         "eval_every": 2,
         "stopping": "best",
         "samples": "scores",
         "mechanism": 3,
+        "robustness": "pixel",
         "weights": "final",
         "precision": "bf16",
         "deterministic": "on",
     }
-    settings = {"k": 0.1, "validation": 0.2}
-    assert len(packable_groups([Trial.of(settings), Trial.of({**settings, name: other[name]})])) == 2
+    # Settings that mean something only beside another.
+    beside = {
+        "momentum": ({"optimizer": "sgd"}, 0.5),
+        "lr_factor": ({"lr_drop": "100"}, 0.2),
+        "hidden_layers": ({"architecture": "deep_mlp", "hidden_layers": 2}, 3),
+        "attack_samples": ({"robustness": "pixel"}, 64),
+    }
+    more, value = beside[name] if name in beside else ({}, other[name])
+    settings = {"k": 0.1, "validation": 0.2, **more}
+    assert len(packable_groups([Trial.of(settings), Trial.of({**settings, name: value})])) == 2
 
 
 def test_regularizers_are_kept_apart_and_their_weights_are_not():

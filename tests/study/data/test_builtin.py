@@ -15,7 +15,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision.datasets import MNIST
 
+from study.data.catalog import DATASETS
 from study.data.load import load
+from study.errors import BadInputError
 from tests.study.data.sources import IDX_FILES, NOWHERE, pixels, refusal, write_idx
 
 
@@ -180,3 +182,36 @@ def test_tiny_imagenet_is_read_as_its_authors_lay_it_out(tmp_path):
 
 def test_a_missing_tiny_imagenet_is_refused_in_one_sentence(tmp_path):
     assert "tiny-imagenet-200" in refusal("tiny_imagenet", tmp_path)
+
+
+def test_the_spheres_are_two_circles_with_as_many_points_each(tmp_path):
+    data = load("spheres", tmp_path)
+    assert (len(data.train), len(data.test), data.shape, data.classes) == (1_000, 20_000, (2, 1, 1), 2)
+    for split in (data.train, data.test):
+        radii = split.images.flatten(1).norm(dim=1)
+        for label, radius in enumerate((1.0, 1.3)):
+            of_class = split.labels == label
+            assert of_class.sum() == len(split) / 2
+            torch.testing.assert_close(radii[of_class], torch.full((int(of_class.sum()),), radius))
+            # All around: the mean point of a circle is its centre, here within five standard errors.
+            centre = split.images[of_class].flatten(1).mean(dim=0)
+            assert centre.abs().max() < 5 * radius / (2 * of_class.sum()) ** 0.5
+
+
+def test_threes_and_sevens_are_those_of_the_digits_with_labels_0_and_1(tmp_path):
+    whole, two = load("digits", tmp_path), load("digits_3_7", tmp_path)
+    for of_ten, of_two in ((whole.train, two.train), (whole.test, two.test)):
+        for label, digit in enumerate((3, 7)):
+            assert torch.equal(of_two.images[of_two.labels == label], of_ten.images[of_ten.labels == digit])
+        assert len(of_two) == torch.isin(of_ten.labels, torch.tensor([3, 7])).sum()
+    row = DATASETS["digits_3_7"]
+    assert (row.train, row.test, row.classes) == (len(two.train), len(two.test), two.classes)
+
+
+def test_enlarged_images_have_each_pixel_many_times(tmp_path):
+    plain, enlarged = load("digits", tmp_path), load("digits", tmp_path, resize=56)
+    assert (enlarged.shape, enlarged.enlarged) == ((1, 56, 56), 2)
+    for row, column in ((0, 0), (0, 1), (1, 1)):
+        assert torch.equal(enlarged.test.images[..., row::2, column::2], plain.test.images)
+    with pytest.raises(BadInputError, match="28x28: 50 is no multiple"):
+        load("digits", tmp_path, resize=50)

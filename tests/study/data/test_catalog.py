@@ -7,6 +7,7 @@ import pytest
 from study.data.builtin import BUILTIN
 from study.data.catalog import DATASETS
 from study.data.load import load
+from study.errors import BadInputError
 from study.networks.catalog import COUNTED_INPUTS, NETWORKS
 from study.run import run
 from study.settings import SETTINGS
@@ -37,7 +38,12 @@ def test_every_row_has_a_reader_and_every_reader_a_row():
 
 
 def test_every_dataset_takes_its_images_from_another_that_there_is():
+    assert [name for name, row in DATASETS.items() if row.ood == "none"] == ["spheres"]
     for name, row in DATASETS.items():
+        if row.ood == "none":
+            with pytest.raises(BadInputError, match="the samples of spheres are none"):
+                Trial(dataset=name, corruption="ood", k=0.1, ood="mnist")
+            continue
         assert row.ood != name
         assert row.ood in SETTINGS["ood"].choices
         assert Trial(dataset=name, corruption="ood", k=0.1).ood == row.ood
@@ -46,10 +52,11 @@ def test_every_dataset_takes_its_images_from_another_that_there_is():
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_dataset_can_be_planned_with_every_network(dataset):
     overrides = {"dataset": [dataset], "architecture": list(NETWORKS), "norm": ["none"], "k": [0.1]}
-    plan = registry.sweep("quickstart").plan(Scale.quick, overrides)
+    plan = registry.sweep("quickstart").plan(Scale.quick, {**overrides, "hidden_layers": [2]})
     assert [trial.architecture for trial in plan.trials] == list(NETWORKS)
     counted = (DATASETS[dataset].shape, DATASETS[dataset].classes) in COUNTED_INPUTS
-    assert all((flops(trial) is not None) == counted for trial in plan.trials)
+    for trial in plan.trials:
+        assert (flops(trial) is not None) == (counted or NETWORKS[trial.architecture].widths is not None)
 
 
 def test_the_row_of_the_digits_says_what_the_data_are(tmp_path):

@@ -8,6 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from study.networks.build import BUILDERS
 from study.networks.catalog import COUNTED_INPUTS, NETWORKS, NORMS, TOKEN_NORMS
+from study.networks.mlp import deep_mlp
+from study.networks.parts import Builder, Shape
 from study.run import run
 from study.trial import Trial
 from sweeps import registry
@@ -44,19 +46,28 @@ def test_every_network_is_built_with_the_norm_that_its_row_names(architecture):
     kinds = {"batch": {nn.BatchNorm1d, nn.BatchNorm2d}, "layer": {nn.LayerNorm}}
     network = BUILDERS[architecture]((3, 32, 32), 10)
     found = {type(layer) for layer in network.modules() if "Norm" in type(layer).__name__}
-    assert found
-    assert found <= kinds[NETWORKS[architecture].built_with]
+    assert found <= kinds.get(NETWORKS[architecture].built_with, set())
+    assert bool(found) == (NETWORKS[architecture].built_with != "none")
 
 
 @pytest.mark.parametrize("architecture", NETWORKS)
 def test_the_operations_of_a_row_are_those_of_a_pass(architecture):
-    counted = []
     for shape, classes in COUNTED_INPUTS:
-        # On the meta device shapes are worked out and nothing is computed.
-        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-            BUILDERS[architecture](shape, classes).eval()(torch.zeros(1, *shape))
-        counted.append(counter.get_total_flops())
-    assert NETWORKS[architecture].operations == tuple(counted)
+        counted = operations(BUILDERS[architecture], shape, classes)
+        assert NETWORKS[architecture].operations_for(shape, classes, hidden_layers=1) == counted
+
+
+def test_the_operations_of_a_deep_mlp_grow_with_its_layers():
+    shape = (1, 28, 28)
+    counted = operations(lambda shape, classes: deep_mlp(shape, classes, 7), shape, 10)
+    assert NETWORKS["deep_mlp"].operations_for(shape, 10, hidden_layers=7) == counted
+
+
+def operations(builder: Builder, shape: Shape, classes: int) -> int:
+    # On the meta device shapes are worked out and nothing is computed.
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        builder(shape, classes).eval()(torch.zeros(1, *shape))
+    return counter.get_total_flops()
 
 
 def test_the_operations_of_lenet_are_those_counted_by_hand():
@@ -72,11 +83,15 @@ def test_operations_that_were_not_counted_are_unknown():
 
 @pytest.mark.parametrize("architecture", NETWORKS)
 def test_every_network_can_be_planned_with_every_norm_that_it_can_be_given(architecture):
-    norms = NORMS if NETWORKS[architecture].built_with == "batch" else TOKEN_NORMS
-    overrides = {"architecture": [architecture], "norm": list(norms), "k": [0.1]}
+    norms = {"batch": NORMS, "layer": TOKEN_NORMS, "none": ("none",)}[NETWORKS[architecture].built_with]
+    overrides = {"architecture": [architecture], "norm": list(norms), "k": [0.1], **needs(architecture)}
     plan = registry.sweep("quickstart").plan(Scale.quick, overrides)
     assert [trial.norm for trial in plan.trials] == list(norms)
     assert all(flops(trial) for trial in plan.trials)
+
+
+def needs(architecture: str) -> dict[str, list[int]]:
+    return {"hidden_layers": [3]} if architecture == "deep_mlp" else {}
 
 
 def test_a_network_is_a_row_and_a_builder(added, tmp_path):

@@ -216,7 +216,7 @@ def test_no_epoch_is_trained_twice_and_the_time_of_all_is_counted(kept, monkeypa
 def test_a_trial_with_several_packs_goes_on_with_the_one_that_it_was_at(tmp_path, kept, monkeypatch):
     built: list[int] = []
     build = build_module.build
-    monkeypatch.setattr(build_module, "build", lambda *given: built.append(given[-1]) or build(*given).double())
+    monkeypatch.setattr(build_module, "build", lambda *given: built.append(given[4]) or build(*given).double())
     trial = Trial(k=0.1, epochs=2, subset=100, seed=(0, 1, 2), samples="scores")
     given = ([trial], tmp_path, "cpu")
     (whole,) = run.run_together(*given, lambda _: None, "single")

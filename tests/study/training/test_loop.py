@@ -19,7 +19,7 @@ from study.networks.catalog import NORMS
 from study.networks.norms import batch_norms
 from study.training import loop as packed
 from study.training.loop import Member, batches, orders, steps_per_epoch
-from study.training.optimizers import OPTIMIZERS, SGD_MOMENTUM
+from study.training.optimizers import OPTIMIZERS
 from study.trial import Trial
 from tests.study.training.alone import DivergedError, predict, train
 from tests.study.waits import waits
@@ -68,11 +68,17 @@ def rmsprop(step: int, weight: Tensor, past: dict[str, Tensor], lr: float, decay
 
 
 def sgd(step: int, weight: Tensor, past: dict[str, Tensor], lr: float, decay: float) -> Tensor:
-    past["velocity"] = SGD_MOMENTUM * past.get("velocity", 0) + weight.grad + decay * weight
+    past["velocity"] = 0.9 * past.get("velocity", 0) + weight.grad + decay * weight
     return weight - lr * past["velocity"]
 
 
-UPDATES = {"adam": adam, "adamw": adamw, "rmsprop": rmsprop, "sgd": sgd}
+def nesterov(step: int, weight: Tensor, past: dict[str, Tensor], lr: float, decay: float) -> Tensor:
+    gradient = weight.grad + decay * weight
+    past["velocity"] = 0.9 * past.get("velocity", 0) + gradient
+    return weight - lr * (gradient + 0.9 * past["velocity"])
+
+
+UPDATES = {"adam": adam, "adamw": adamw, "rmsprop": rmsprop, "sgd": sgd, "nesterov": nesterov}
 
 
 def penalty(network: nn.Module, images: Tensor, kind: str) -> Tensor:
@@ -96,6 +102,7 @@ def train_slowly(network: nn.Module, corrupted: Corrupted, trial: Trial, seed: i
     steps = 0
     for epoch in range(1, trial.epochs + 1):
         order = seeds.generator(seed, "order", epoch).permutation(len(corrupted))
+        rate = trial.lr * (trial.lr_factor if trial.lr_drop == "1" and epoch > 1 else 1)
         for start in range(0, len(order), trial.batch_size):
             batch = order[start : start + trial.batch_size]
             images = corrupted.images[batch].double() / 255
@@ -112,7 +119,7 @@ def train_slowly(network: nn.Module, corrupted: Corrupted, trial: Trial, seed: i
             with torch.no_grad():
                 for name, weight in network.named_parameters():
                     update = UPDATES[trial.optimizer]
-                    weight.copy_(update(steps, weight, past[name], trial.lr, trial.weight_decay))
+                    weight.copy_(update(steps, weight, past[name], rate, trial.weight_decay))
     return steps
 
 
@@ -129,6 +136,7 @@ def test_every_optimizer_is_written_out_here():
         *({"optimizer": "sgd", "norm": norm} for norm in NORMS),
         *({"optimizer": "sgd", "regularizer": kind, "alpha": 0.75} for kind in ("log", "hinge")),
         {"optimizer": "sgd", "label_smoothing": 0.3},
+        {"optimizer": "sgd", "lr_drop": "1", "lr_factor": 0.25},
         {"optimizer": "sgd", "label_smoothing": 0.1, "regularizer": "hinge", "alpha": 0.75},
     ],
     ids=lambda settings: "-".join(f"{value}" for value in settings.values()),
