@@ -5,7 +5,8 @@ a whole.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,7 @@ def with_cuda_graphs(step: Step, device: torch.device) -> Step:
     argument and tensors that stay in place. A step that can't be captured, as where a network reads a value on the
     host, is taken without a graph.
     """
-    return step if device.type != "cuda" else _GraphedStep(step, device)
+    return step if device.type != "cuda" else GraphedStep(step, device)
 
 
 @dataclass
@@ -34,10 +35,15 @@ class _Captured:
     graph: torch.cuda.CUDAGraph
 
 
-class _GraphedStep:
-    """A step that is captured, for each shape of its samples, after it has been taken `WARM_UP` times."""
+class GraphedStep:
+    """A step that is captured, for each shape of its samples, after it has been taken `WARM_UP` times.
+
+    Attributes:
+        replays: how many steps were replayed from a graph.
+    """
 
     def __init__(self, step: Step, device: torch.device) -> None:
+        self.replays = 0
         self._step, self._device = step, device
         self._taken: dict[torch.Size, int] = {}
         self._captured: dict[torch.Size, _Captured | None] = {}
@@ -46,6 +52,7 @@ class _GraphedStep:
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, samples: Tensor) -> None:
+        """Take the step, replayed where it has been captured."""
         # Streams and captures belong to the current device, which need not be the pack's.
         with torch.cuda.device(self._device):
             if samples.shape not in self._captured:
@@ -53,20 +60,23 @@ class _GraphedStep:
             elif captured := self._captured[samples.shape]:
                 captured.samples.copy_(samples)
                 captured.graph.replay()
+                self.replays += 1
             else:
                 self._step(samples)
 
     def _warm_up(self, samples: Tensor) -> None:
-        """Take the step on the side stream, as a capture requires; after the last warm-up, capture it for later."""
+        """Take the step on the side stream, as a capture requires; after the last warm-up, capture it for later.
+
+        One at which the host waits for the GPU can't be captured. That is seen before it is tried, for a capture that
+        fails leaves its memory taken, and before torch 2.12 no random numbers could be drawn after it.
+        """
+        self._taken[samples.shape] = self._taken.get(samples.shape, 0) + 1
         self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream), warnings.catch_warnings():
-            # A capturable optimizer warns of every step that isn't captured.
-            warnings.filterwarnings("ignore", message=".*capturable")
+        with torch.cuda.stream(self._stream), _watch_waits() as waits:
             self._step(samples)
         torch.cuda.current_stream().wait_stream(self._stream)
-        self._taken[samples.shape] = self._taken.get(samples.shape, 0) + 1
         if self._taken[samples.shape] >= WARM_UP:
-            self._captured[samples.shape] = self._capture(samples)
+            self._captured[samples.shape] = None if waits() else self._capture(samples)
 
     def _capture(self, samples: Tensor) -> _Captured | None:
         """Capture the step without taking it; None where it can't be captured."""
@@ -80,3 +90,23 @@ class _GraphedStep:
             torch.cuda.synchronize()
             return None
         return _Captured(static, graph)
+
+
+WAITING = "called a synchronizing CUDA operation"
+"""How torch warns of an operation at which the host waits for the GPU, in its mode of debugging these."""
+
+
+@contextmanager
+def _watch_waits() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether the host has waited for the GPU within the context, by torch's own warnings.
+
+    All warnings of these few steps are taken: a capturable optimizer warns of each that isn't captured.
+    """
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield lambda: any(WAITING in str(warning.message) for warning in seen)
+        finally:
+            torch.cuda.set_sync_debug_mode(before)

@@ -28,6 +28,9 @@ class Grouped(Pack):
         UnfitError: a layer of the members can't be joined into one.
     """
 
+    memory_format = torch.channels_last
+    """How images and the weights of convolutions lie in memory."""
+
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__(networks)
         self._joint_modules: dict[nn.Module, nn.Module] = {}
@@ -40,7 +43,7 @@ class Grouped(Pack):
 
     def forward(self, images: Tensor, regularizer: str = "none") -> tuple[Tensor, Tensor]:
         """See `Pack.forward`."""
-        side_by_side = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        side_by_side = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=self.memory_format)
         with watch_penalty(self._network, regularizer, len(self)) as penalty:
             logits = self._network(side_by_side)
             return logits.unflatten(1, (len(self), -1)).transpose(0, 1), penalty()
@@ -89,7 +92,7 @@ class Grouped(Pack):
             parameters = [layer.get_parameter(key) for layer in layers]
             values = torch.cat([parameter.detach() for parameter in parameters])
             if parameter.ndim == 4:
-                values = values.contiguous(memory_format=torch.channels_last)
+                values = values.contiguous(memory_format=self.memory_format)
             joint.register_parameter(key, self._join(parameters, values))
         for key, buffer in first.named_buffers(recurse=False):
             # A scalar, as the count of batches, is the same for all members.

@@ -11,6 +11,7 @@ from torch import nn
 from study.data.corruption import corrupt_each
 from study.data.dataset import Split
 from study.engine.backends import pack
+from study.engine.pack import Pack
 from study.networks import build
 from study.training.loop import Member, Training
 from study.training.precision import use_full_float32
@@ -48,14 +49,20 @@ def training_pass(
     Raises:
         UnfitError: the backend can't express the network.
     """
-    split = noise(batches * trial.batch_size, shape, classes)
-    (corrupted,) = corrupt_each(split, classes, "none", [(0.0, 0)], device=device)
     networks = build_networks(trial, shape, classes, device, members)
+    return pass_of(pack(backend, networks, shape), trial, shape, classes, batches)
+
+
+def pass_of(
+    packed: Pack, trial: Trial, shape: tuple[int, int, int], classes: int, batches: int, graphs: bool = True
+) -> Callable[[], int]:
+    """Return the function that trains a pack for one pass; see `training_pass`, and `Training` for `graphs`."""
+    split, members = noise(batches * trial.batch_size, shape, classes), len(packed)
+    (corrupted,) = corrupt_each(split, classes, "none", [(0.0, 0)], device=str(packed.device))
     # The learning rate does not change the speed, but training could diverge with a large one.
     endless = replace(trial, epochs=2**31 - 1, lr=1e-12)
     runs = [Member(endless, seed, corrupted) for seed in range(members)]
-    packed = pack(backend, networks, shape)
-    epochs = iter(Training(packed, runs))
+    epochs = iter(Training(packed, runs, graphs))
 
     def one_pass() -> int:
         next(epochs)

@@ -15,7 +15,7 @@ from study.data import splits
 from study.data.corruption import Corrupted
 from study.data.dataset import to_float
 from study.engine import Pack
-from study.engine.cuda_graphs import with_cuda_graphs
+from study.engine.cuda_graphs import GraphedStep, with_cuda_graphs
 from study.errors import BadInputError
 from study.settings import Stage, names_where
 from study.training import determinism
@@ -61,6 +61,11 @@ class Training:
     puts the pack back into train mode. A member whose loss is no longer finite is entered in `pack.diverged`, and the
     others go on. Training ends early where every member has diverged or is settled.
 
+    Args:
+        pack: the networks.
+        members: what each is trained on, and how.
+        graphs: whether a GPU replays its steps from CUDA graphs; without them it is given each operation by itself.
+
     Attributes:
         epoch: how many epochs are done.
         settled: the members that need no further epoch; they train on as long as others do.
@@ -69,19 +74,20 @@ class Training:
         BadInputError: the members differ in a setting that a pack shares.
     """
 
-    def __init__(self, pack: Pack, members: Sequence[Member]) -> None:
+    def __init__(self, pack: Pack, members: Sequence[Member], graphs: bool = True) -> None:
         _check_shared(members)
         self.epoch = 0
         self.settled: set[int] = set()
         self._pack, self._members = pack, members
-        self._optimizer, set_to_none = _make_optimizer(pack, members)
+        self._graphs = graphs and pack.device.type == "cuda"
+        self._optimizer, set_to_none = _make_optimizer(pack, members, self._graphs)
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
         self._losses = torch.zeros(len(pack), dtype=pack.dtype, device=pack.device)
         self._augment = Augmentation(
             members[0].trial.augmentation, [member.stream_seed for member in members], members[0].corrupted
         )
         self._take_step = _make_step(pack, members, self._optimizer, set_to_none, self._losses, self._augment)
-        self._step = with_cuda_graphs(self._take_step, pack.device)
+        self._step = self._replayed()
 
     def __iter__(self) -> Iterator[int]:
         pack, members, trial = self._pack, self._members, self._members[0].trial
@@ -110,6 +116,15 @@ class Training:
             self.epoch = epoch
             yield epoch
 
+    def _replayed(self) -> Callable[[Tensor], None]:
+        """Return the step, which a GPU replays from graphs that are yet to be captured, if it is to."""
+        return with_cuda_graphs(self._take_step, self._pack.device) if self._graphs else self._take_step
+
+    @property
+    def replays(self) -> int:
+        """How many steps were replayed from CUDA graphs at the present learning rates."""
+        return self._step.replays if isinstance(self._step, GraphedStep) else 0
+
     def _set_rates(self, epoch: int) -> None:
         """Give the optimizer the learning rates of an epoch, which follow from its number alone."""
         trial = self._members[0].trial
@@ -120,7 +135,7 @@ class Training:
             for group, rate in zip(groups, rates, strict=True):
                 group["lr"] = rate
             # A graph that was captured before has the earlier rates in it.
-            self._step = with_cuda_graphs(self._take_step, self._pack.device)
+            self._step = self._replayed()
 
     def state(self) -> dict[str, Any]:
         """Return everything that later epochs depend on, as numbers, text and tensors.
@@ -233,21 +248,21 @@ def _make_step(
     return step
 
 
-def _make_optimizer(pack: Pack, members: Sequence[Member]) -> tuple[Optimizer, bool]:
+def _make_optimizer(pack: Pack, members: Sequence[Member], graphs: bool) -> tuple[Optimizer, bool]:
     """Return the optimizer of a pack, and whether gradients may be set to None between its steps.
 
     Where all members share the learning rate and the weight decay, it updates the pack's joint tensors. Otherwise it
     updates each member's own parameters, whose gradients are views into the joint ones and must stay.
     """
     settings = [(member.trial.lr, member.trial.weight_decay) for member in members]
-    first, on_gpu = members[0].trial, pack.device.type == "cuda"
+    first = members[0].trial
     if len(set(settings)) == 1:
         of_pack = {settings[0]: pack.parameters}
-        return make_optimizer(first.optimizer, first.momentum, of_pack, capturable=on_gpu), True
+        return make_optimizer(first.optimizer, first.momentum, of_pack, capturable=graphs), True
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {setting: [] for setting in settings}
     for member, setting in enumerate(settings):
         groups[setting] += pack.parameters_of(member)
-    return make_optimizer(first.optimizer, first.momentum, groups, capturable=on_gpu), False
+    return make_optimizer(first.optimizer, first.momentum, groups, capturable=graphs), False
 
 
 def _gatherer(corrupted: Sequence[Corrupted]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:

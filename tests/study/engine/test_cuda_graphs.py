@@ -1,8 +1,11 @@
+import warnings
+
 import pytest
 import torch
 from torch import Tensor
 
 from study import engine
+from study.engine import cuda_graphs
 from study.engine.cuda_graphs import WARM_UP, with_cuda_graphs
 from study.engine.pack import Pack
 from study.networks import build
@@ -100,3 +103,50 @@ def test_the_graphs_of_a_step_share_their_memory():
     assert of_one_graph > 2**26
     assert torch.cuda.memory_reserved() - before < 1.5 * of_one_graph
     assert total.item() == (WARM_UP + 1) * (3 + 2) * 2**24
+
+
+def test_a_step_at_which_the_host_waits_is_known_by_the_warning_of_torch(monkeypatch):
+    """Without a GPU the mode of torch that warns is a stand-in, whose own announcement is not the warning."""
+    modes = ["default"]
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: modes[-1])
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    with cuda_graphs._watch_waits() as waits:
+        warnings.warn("Synchronization debug mode does not yet detect all synchronizing operations", stacklevel=1)
+        assert modes[-1] == "warn"
+        assert not waits()
+        warnings.warn("called a synchronizing CUDA operation (Triggered internally)", stacklevel=1)
+        assert waits()
+    assert modes[-1] == "default"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_step_that_reads_a_value_on_the_host_is_taken_without_a_graph(reads):
+    total = torch.zeros((), device="cuda", dtype=torch.int64)
+
+    def step(samples: Tensor) -> None:
+        if not reads or samples.sum().item() > 0:
+            total.add_(samples.sum())
+
+    graphed = with_cuda_graphs(step, total.device)
+    for _ in range(WARM_UP + 2):
+        graphed(torch.ones(1, 2, dtype=torch.int64, device="cuda"))
+    assert graphed.replays == (0 if reads else 2)
+    assert total.item() == 2 * (WARM_UP + 2)
+    torch.rand(2, device="cuda")  # as it could not be after a capture that failed
+
+
+@pytest.mark.gpu
+def test_steps_without_graphs_are_the_same_and_none_is_replayed():
+    runs = members(GREYS, trial(norm="none", epochs=4), device="cuda")
+    packs = [
+        engine.pack("single", [build.build("lenet", GREYS.shape, 4, "none", 0).double().cuda()], GREYS.shape)
+        for _ in range(2)
+    ]
+    replays = []
+    for pack, graphs in zip(packs, (True, False), strict=True):
+        training = Training(pack, runs, graphs)
+        list(training)
+        replays.append(training.replays)
+    assert replays == [4 * 3 - WARM_UP, 0]
+    assert difference(*(pack.networks[0] for pack in packs)) < 1e-9
