@@ -1,4 +1,5 @@
 import warnings
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,6 +15,14 @@ from study.training.loop import Training
 from study.training.optimizers import OPTIMIZERS
 from study.trial import Trial
 from tests.study.engine.test_backends import GREYS, difference, members, trial
+
+
+@pytest.fixture(autouse=True)
+def float64() -> Iterator[None]:
+    """An optimizer whose steps are captured corrects its bias in the default dtype: in float32 that shows at 1e-9."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 def test_on_a_cpu_a_step_is_left_as_it_is():
