@@ -38,24 +38,26 @@ def cross_entropy_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tens
         labels: int64 [...].
 
     Returns:
-        The direction [..., classes], NaN where a logit is not finite, and the length, float64 [...].
+        The direction [..., classes] and the length, float64 [...], both NaN where a logit is not finite.
     """
     own = _is_label(logits, labels)
     others = logits.double().masked_fill(own, -torch.inf).softmax(dim=-1)
     # The gradient is 1 - p_y times this, whose entries add up to 0.
-    gradient = others.masked_fill(own, -1)
-    norm = torch.linalg.vector_norm(gradient, dim=-1)
-    return (gradient / norm[..., None]).to(logits.dtype), torch.sigmoid(-margins(logits, labels)) * norm
+    direction, norm = _unit(others.masked_fill(own, -1), logits)
+    return direction, torch.sigmoid(-margins(logits, labels)) * norm
 
 
 def margin_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradient of the largest other logit less the label's own, as `cross_entropy_gradient` does its."""
     own = _is_label(logits, labels)
     rival = logits.masked_fill(own, -torch.inf).argmax(dim=-1)
-    gradient = _is_label(logits, rival).double() - own.double()
-    norm = torch.linalg.vector_norm(gradient, dim=-1)
-    finite = torch.where(logits.isfinite().all(dim=-1), norm, torch.nan)
-    return (gradient / finite[..., None]).to(logits.dtype), finite
+    return _unit(_is_label(logits, rival).double() - own.double(), logits)
+
+
+def _unit(gradient: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a gradient as a direction, of the logits' dtype, and its length: both NaN where a logit is not finite."""
+    norm = torch.linalg.vector_norm(gradient, dim=-1).masked_fill(~logits.isfinite().all(dim=-1), torch.nan)
+    return (gradient / norm[..., None]).to(logits.dtype), norm
 
 
 def _is_label(logits: Tensor, labels: Tensor) -> Tensor:

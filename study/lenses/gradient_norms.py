@@ -34,6 +34,7 @@ from study.errors import BadInputError
 from study.imports import reason
 from study.lenses import ghost_norms
 from study.lenses.trained import Trained
+from study.logits import cross_entropy_gradient
 from study.networks.probes import perturbed_copy
 from study.record.rows import Measurement, Measurements
 from study.trial import Trial
@@ -229,23 +230,6 @@ def eval_mode(networks: Sequence[nn.Module]) -> Iterator[None]:
             layer.training = flag
 
 
-def _logit_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the cross-entropy's gradient at the logits as a direction, of their dtype, and a length in float64.
-
-    The label's own entry is minus the sum of the others: 1 - p would be zero for a sample that is known well.
-
-    Args:
-        logits: [..., classes].
-        labels: [...].
-    """
-    own = labels[..., None] == torch.arange(logits.shape[-1], device=logits.device)
-    others = logits.double().softmax(dim=-1).masked_fill(own, 0)
-    gradient = torch.where(own, -others.sum(dim=-1, keepdim=True), others)
-    length = torch.linalg.vector_norm(gradient, dim=-1)
-    # Where the length is zero the direction is zero too, whatever it is divided by.
-    return (gradient / length.clamp(min=1e-300)[..., None]).to(logits.dtype), length
-
-
 # The whole network at once ------------------------------------------------------------------------------------------
 
 
@@ -285,7 +269,7 @@ def _from_single_samples(network: nn.Module, images: Tensor, labels: Tensor) -> 
     norms = []
     for image, label in zip(images.split(1), labels, strict=True):
         logits = network(image)[0]
-        direction, length = _logit_gradient(logits.detach(), label)
+        direction, length = cross_entropy_gradient(logits.detach(), label)
         gradients = torch.autograd.grad(logits, parameters, direction, allow_unused=True)
         squares = [gradient.square().sum().double() for gradient in gradients if gradient is not None]
         norms.append(torch.stack(squares).sum().sqrt() * length)
@@ -305,12 +289,12 @@ def sample_gradients(
 
     Yields:
         For the next n samples, as many as `WHOLE` allows: by parameter a direction [n, *shape], and float64 [n], which
-        times the direction is the gradient; see `_logit_gradient`.
+        times the direction is the gradient; see `cross_entropy_gradient`.
     """
 
     def along(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         logits = functional_call(network, parameters, (image[None],))[0]
-        direction, length = _logit_gradient(logits.detach(), label)
+        direction, length = cross_entropy_gradient(logits.detach(), label)
         return (logits * direction).sum(), length
 
     each = vmap(grad(along, has_aux=True), in_dims=(None, 0, 0))
@@ -387,7 +371,7 @@ def _by_layers(pack: Pack, images: Tensor, labels: Tensor) -> Tensor:
     with _without_parameter_gradients(pack.joint_network):
         with _hooks(layers, squares) as unseen:
             logits, _ = pack.forward(images)
-        direction, length = _logit_gradient(logits.detach(), labels)
+        direction, length = cross_entropy_gradient(logits.detach(), labels)
         logits.backward(direction)
     if unseen:
         raise _UnfitError(
