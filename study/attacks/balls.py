@@ -16,9 +16,7 @@ LEAST = 1e-300
 class LinfBall:
     """The images of which no value is more than epsilon from the centre's, and within the bounds."""
 
-    def __init__(self, centre: Tensor, epsilon: float, bounds: Bounds, clip_first: bool) -> None:
-        if clip_first:
-            raise ValueError("the order of ball and bounds makes a difference in l2 alone")
+    def __init__(self, centre: Tensor, epsilon: float, bounds: Bounds, clip_first: bool) -> None:  # noqa: ARG002
         self._epsilon, self._centre = epsilon, centre
         # To clip to the ball and then to the bounds is to clip to these.
         self._low, self._high = (_clip(_exactly_within(centre, edge), bounds) for edge in (-epsilon, epsilon))

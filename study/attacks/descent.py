@@ -60,8 +60,8 @@ class Descent:
             raise ValueError("an attack takes one step from one start at least")
         if self.restarts > 1 and not self.random_start:
             raise ValueError("without a random start every restart would find the same")
-        if self.clip_first and self.verdict == "any":
-            raise ValueError("with clip_first only the last iterate is sure to be within the bounds")
+        if self.clip_first and (self.norm == "linf" or self.verdict == "any"):
+            raise ValueError("clip_first is for l2, where the last iterate alone is sure to be within the bounds")
 
 
 def fgsm(

@@ -39,7 +39,8 @@ class Gradients:
 def frozen(pack: Pack) -> Iterator[None]:
     """Have no parameter of a pack in eval mode require a gradient within the context.
 
-    A backward pass then costs no gradients of weights, and leaves every `.grad` alone.
+    A backward pass then costs no gradients of weights, and leaves every `.grad` alone. Attention takes the path that it
+    takes in training, for the fast one of eval mode has no gradient.
 
     Raises:
         BadInputError: a layer is in train mode.
@@ -49,11 +50,14 @@ def frozen(pack: Pack) -> Iterator[None]:
         raise BadInputError(f"{name} is in train mode: only a network in eval mode can be attacked.")
     joint = [] if pack.joint_network is None else pack.joint_network.parameters()
     trained = [parameter for parameter in {*pack.parameters, *joint} if parameter.requires_grad]
+    fast_attention = torch.backends.mha.get_fastpath_enabled()
     try:
+        torch.backends.mha.set_fastpath_enabled(False)
         for parameter in trained:
             parameter.requires_grad_(False)
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast_attention)
         for parameter in trained:
             parameter.requires_grad_(True)
 
