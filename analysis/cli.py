@@ -37,7 +37,7 @@ def combined() -> typer.Typer:
 
 def run() -> None:
     """Run the command line of this process."""
-    if sys.argv[1:2] == ["trial"]:
+    if sys.argv[1:2] in (["trial"], ["check"]):
         study.__main__.prepare_to_train()
     main(combined(), "normleak")
 

@@ -314,7 +314,6 @@ def prepare_to_train(here: bool = True) -> None:
 
 if __name__ == "__main__":
     if sys.modules["__main__"].__spec__ is __spec__:  # not where a test runs this module within its own process
-        prepare_to_train(
-            sys.argv[1:2] in (["run"], ["check"])
-        )  # the benchmark times other processes, which it starts itself
+        # The benchmark times other processes, which it starts itself.
+        prepare_to_train(sys.argv[1:2] in (["run"], ["check"]))
     main(app, "python -m study")

@@ -1,6 +1,5 @@
 """Small trainings on noise, whose networks the checks compare."""
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -123,7 +122,7 @@ def single(networks: Sequence[nn.Module]) -> Pack:
 
 def tensors_of(packed: Pack) -> list[Tensor]:
     """Return the weights and running statistics of each member, on the CPU."""
-    return [tensor.cpu() for network in packed.networks for tensor in copy.deepcopy(network).state_dict().values()]
+    return [tensor.cpu() for network in packed.networks for tensor in network.state_dict().values()]
 
 
 def distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:

@@ -12,6 +12,8 @@ from study.__main__ import app
 from study.check import checks
 from study.check.finding import Check, Finding, Subject, Verdict, judged
 from study.terminal import main
+from study.training.determinism import CUBLAS
+from study.worker import ENVIRONMENT
 from tests.absent import without
 
 ROOT = Path(__file__).parents[3]
@@ -102,6 +104,7 @@ def test_it_runs_where_there_is_little_more_than_torch(tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", checks.CHECKS)
-def test_a_gpu_passes(name):
+def test_a_gpu_passes(name, monkeypatch):
+    monkeypatch.setenv(CUBLAS, ENVIRONMENT[CUBLAS])
     answer = checks.answer(checks.CHECKS[name], Subject("cuda", seconds=0.1, rounds=1))
     assert answer.finding.verdict is Verdict.PASSED, answer.finding.sentence
