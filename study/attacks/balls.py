@@ -18,8 +18,11 @@ class LinfBall:
 
     def __init__(self, centre: Tensor, epsilon: float, bounds: Bounds, clip_first: bool) -> None:  # noqa: ARG002
         self._epsilon, self._centre = epsilon, centre
+        # Where all members have the same images, so are the edges, and one will do.
+        one = centre[:1] if centre.stride(0) == 0 else centre
         # To clip to the ball and then to the bounds is to clip to these.
-        self._low, self._high = (_clip(_exactly_within(centre, edge), bounds) for edge in (-epsilon, epsilon))
+        edges = [_clip(_exactly_within(one, edge), bounds) for edge in (-epsilon, epsilon)]
+        self._low, self._high = (edge.expand_as(centre) for edge in edges)
 
     def start(self, draws: Draws, restart: int, at: Tensor) -> Tensor:
         """Return a random image of the ball for each place, of the batch's images `at`, [M, W]."""

@@ -88,6 +88,10 @@ def input_gradients(pack: Pack, images: Tensor, labels: Tensor, loss: str = "ce"
 
 
 def l2_norms(values: Tensor) -> Tensor:
-    """Return the l2 norm of each image's values [M, B, C, H, W] in float64, where no square underflows: [M, B]."""
-    norms: Tensor = torch.linalg.vector_norm(values, dim=(2, 3, 4), dtype=torch.float64)
+    """Return the l2 norm of each image's values [M, B, C, H, W], whatever their size: float64 [M, B]."""
+    norms: Tensor = torch.linalg.vector_norm(values, dim=(2, 3, 4)).double()
+    # In float32 the squares of tiny values are 0, and those of large ones infinite; in float64 sums take much longer.
+    lost = ~((norms > 1e-15) & norms.isfinite())
+    if lost.any():
+        norms[lost] = torch.linalg.vector_norm(values[lost], dim=(1, 2, 3), dtype=torch.float64)
     return norms

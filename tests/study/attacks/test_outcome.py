@@ -4,6 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from study import attacks
+from study.attacks.gradients import l2_norms
 from study.attacks.outcome import ranks
 from study.engine.pack import Single
 from tests.study.attacks.networks import in_eval_mode, mlp
@@ -67,6 +68,17 @@ def test_the_outcomes_of_batches_are_joined():
     assert torch.equal(joined.rank, whole.rank)
     torch.testing.assert_close(joined.loss, whole.loss)
     assert joined.flat is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_norms_are_right_for_values_whose_squares_are_no_numbers(dtype):
+    values = torch.randn(2, 3, 1, 4, 4, dtype=dtype)
+    scales = torch.tensor([[1.0, 1e-25, 1e25], [0.0, 1e-12, 1e12]], dtype=torch.float64)
+    norms = l2_norms(values * scales.to(dtype)[..., None, None, None])
+    torch.testing.assert_close(norms, values.double().flatten(2).norm(dim=2) * scales, rtol=1e-6, atol=0)
+    values[0, 1, 0, 0, 0] = torch.inf
+    values[1, 2, 0, 0, 0] = torch.nan
+    assert l2_norms(values).isfinite().tolist() == [[True, False, True], [True, True, False]]
 
 
 class Nothing(nn.Module):
