@@ -21,6 +21,10 @@ BACKENDS: Mapping[str, Callable[[Sequence[nn.Module]], Pack]] = {
 }
 
 
+FEW, MANY = 3, 24
+"""How many images of each network are compared, and how many where over few of them the results differ."""
+
+
 def pack(backend: str, networks: Sequence[nn.Module], shape: tuple[int, int, int]) -> Pack:
     """Make one pack of the networks, if the backend computes for each of them what it computes alone.
 
@@ -40,19 +44,21 @@ def pack(backend: str, networks: Sequence[nn.Module], shape: tuple[int, int, int
 def _check(backend: str, networks: Sequence[nn.Module], shape: tuple[int, int, int]) -> None:
     """Refuse a backend under which perturbed copies in float64 don't compute what each computes alone.
 
-    They are compared in train mode, forward and backward, and in eval mode.
+    They are compared in eval mode, and in train mode, forward and backward: over a few images, and if they don't agree,
+    over many. Batch norm over three samples doubles any rounding, and in a deep network does so again and again.
     """
     name = type(networks[0]).__name__
     device = next(networks[0].parameters()).device
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(len(networks), 3, *shape, generator=generator, dtype=torch.float64).to(device)
+    images = torch.rand(len(networks), MANY, *shape, generator=generator, dtype=torch.float64).to(device)
     try:
         probes = [perturbed_copy(network, seed) for seed, network in enumerate(networks)]
         drawn_before = seeds.global_state()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            packed = BACKENDS[backend]([copy.deepcopy(probe) for probe in probes])
-            agree = all(_agrees(packed, probes, images, training) for training in (True, False))
+            agree = _agrees(backend, probes, images[:, :FEW], training=False) and any(
+                _agrees(backend, probes, images[:, :count], training=True) for count in (FEW, MANY)
+            )
     except UnfitError as error:
         raise UnfitError(f"backend {backend} does not fit {name}: {error}.") from None
     except Exception as error:  # the network is the user's: it may fail in any manner
@@ -71,8 +77,13 @@ def _draws(network: nn.Module, images: Tensor) -> bool:
     return seeds.global_state() != before
 
 
-def _agrees(packed: Pack, separate: Sequence[nn.Module], images: Tensor, training: bool) -> bool:
-    """Whether a pack's logits, gradients and running statistics are those of separate networks after one pass."""
+def _agrees(backend: str, probes: Sequence[nn.Module], images: Tensor, training: bool) -> bool:
+    """Whether under a backend the logits, gradients and running statistics of networks are their own, after one pass.
+
+    The networks are left as they are.
+    """
+    packed = BACKENDS[backend]([copy.deepcopy(probe) for probe in probes])
+    separate = [copy.deepcopy(probe) for probe in probes]
     packed.train(training)
     # In eval mode torch's attention takes a path that has no gradient.
     with torch.set_grad_enabled(training):
@@ -93,4 +104,10 @@ def _agrees(packed: Pack, separate: Sequence[nn.Module], images: Tensor, trainin
             if parameter.grad is not None
         ]
         pairs += [(buffers[name], buffer) for name, buffer in reference.named_buffers()]
-    return all(torch.allclose(value, wanted, rtol=1e-8, atol=1e-9) for value, wanted in pairs)
+    return all(_is_close(value, wanted) for value, wanted in pairs)
+
+
+def _is_close(value: Tensor, wanted: Tensor) -> bool:
+    """Whether two tensors are equal but for rounding, which goes by the largest number of a tensor."""
+    size = max(1.0, wanted.double().abs().max().item()) if wanted.numel() else 1.0
+    return torch.allclose(value, wanted, rtol=1e-8, atol=1e-9 * size)

@@ -6,14 +6,16 @@ last in memory, because that makes convolutions in narrow groups fast on a CPU.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from study.engine.cpu import lanes
+from study.engine.cpu import dense, lanes
+from study.engine.cpu.dense import Dense, Descent, PackedLinear
 from study.engine.cpu.fused import NormReLUPool, fits
 from study.engine.pack import Pack, UnfitError
 from study.networks.norms import ChannelRMSNorm
@@ -35,6 +37,7 @@ class Grouped(Pack):
         super().__init__(networks)
         self._joint_modules: dict[nn.Module, nn.Module] = {}
         self._network = self._join_modules(self.networks, "")
+        self._convolves = any(isinstance(layer, nn.Conv2d) for layer in self._network.modules())
 
     @property
     def joint_network(self) -> nn.Module:
@@ -43,7 +46,9 @@ class Grouped(Pack):
 
     def forward(self, images: Tensor, regularizer: str = "none") -> tuple[Tensor, Tensor]:
         """See `Pack.forward`."""
-        side_by_side = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=self.memory_format)
+        side_by_side = images.transpose(0, 1).flatten(1, 2)
+        if self._convolves:
+            side_by_side = side_by_side.contiguous(memory_format=self.memory_format)
         with watch_penalty(self._network, regularizer, len(self)) as penalty:
             logits = self._network(side_by_side)
             return logits.unflatten(1, (len(self), -1)).transpose(0, 1), penalty()
@@ -51,6 +56,18 @@ class Grouped(Pack):
     def train(self, mode: bool = True) -> None:
         """See `Pack.train`."""
         self._network.train(mode)
+
+    @contextmanager
+    def descending(self, rate: float, decay: float) -> Iterator[None]:
+        """See `Pack.descending`: weights of linear layers take their step, if the network surely uses them once."""
+        layers = self._network._modules.values() if type(self._network) is nn.Sequential else ()
+        runs = [layer for layer in layers if isinstance(layer, Dense)]
+        called = [layer for run in runs for layer in run._modules.values() if isinstance(layer, PackedLinear)]
+        with ExitStack() as stack:
+            # A weight that is used twice must stay as it is until both gradients are known.
+            for run in runs if len({*called}) == len(called) else ():
+                stack.enter_context(run.descending(Descent(rate, decay)))
+            yield
 
     def _join_modules(self, modules: Sequence[nn.Module], name: str) -> nn.Module:
         """Return one module for the members' modules of that name, which differ in their parameters' values alone."""
@@ -79,7 +96,7 @@ class Grouped(Pack):
         }
         if type(first) is not nn.Sequential:
             return joint
-        return nn.Sequential(*lanes.in_lanes(_pool_first(joint), len(self)))
+        return nn.Sequential(*dense.in_dense(lanes.in_lanes(_pool_first(joint), len(self)), len(self)))
 
     def _join_layers(self, layers: Sequence[nn.Module], name: str) -> nn.Module:
         """Return one layer with the joint parameters and buffers, into which those of the members become views."""
@@ -106,28 +123,6 @@ class Grouped(Pack):
 
 class _CannotJoinError(Exception):
     """A layer can't be joined with those of other members; the message goes on after the layer's name."""
-
-
-class PackedLinear(nn.Module):
-    """M linear layers: features [B, M * I] to [B, M * O]."""
-
-    weight: nn.Parameter
-    bias: nn.Parameter | None
-
-    def __init__(self, _: nn.Linear, members: int) -> None:
-        super().__init__()
-        self._members = members
-        self.register_parameter("bias", None)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return features [B, M * O] for features [B, M * I]."""
-        members = features.unflatten(1, (self._members, -1)).transpose(0, 1)
-        weight = self.weight.unflatten(0, (self._members, -1)).mT
-        if self.bias is None:
-            product = torch.bmm(members, weight)
-        else:
-            product = torch.baddbmm(self.bias.view(self._members, 1, -1), members, weight)
-        return product.transpose(0, 1).flatten(1)
 
 
 class PackedRMSNorm(nn.Module):

@@ -6,7 +6,8 @@ training.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,15 @@ class Pack(ABC):
     @abstractmethod
     def train(self, mode: bool = True) -> None:
         """Put all members into train mode, or into eval mode."""
+
+    @contextmanager
+    def descending(self, rate: float, decay: float) -> Iterator[None]:  # noqa: ARG002
+        """Have a forward pass within the context lead to a backward pass that itself takes steps of gradient descent.
+
+        A parameter either loses its gradient times `rate` and itself times `rate * decay`, and gets no gradient, or
+        gets its gradient and nothing else: which it is is the backend's choice.
+        """
+        yield
 
     def parameters_of(self, member: int) -> list[nn.Parameter]:
         """Return a member's own parameters, with gradients that are views into the joint ones.

@@ -16,7 +16,8 @@ from torch.nn.grad import conv2d_weight
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from study.engine.grouped import PackedLinear, PackedRMSNorm
+from study.engine.cpu.dense import PackedLinear
+from study.engine.grouped import PackedRMSNorm
 from study.networks.norms import ChannelRMSNorm
 
 PATCHES = 2**26

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from study import seeds
 from study.data import splits
@@ -233,7 +234,7 @@ def _make_step(
         images = augment(images, samples)
         optimizer.zero_grad(set_to_none=set_to_none)
         with step_context(precision):
-            with forward_context(precision, pack.device):
+            with forward_context(precision, pack.device), _descent(pack, optimizer):
                 logits, penalty = pack.forward(to_float(images, pack.dtype), regularizer)
             flat = logits.to(pack.dtype).flatten(0, 1)
             of_samples = cross_entropy(flat, labels.flatten(), reduction="none", label_smoothing=smoothing)
@@ -263,6 +264,16 @@ def _make_optimizer(pack: Pack, members: Sequence[Member], graphs: bool) -> tupl
     for member, setting in enumerate(settings):
         groups[setting] += pack.parameters_of(member)
     return make_optimizer(first.optimizer, first.momentum, groups, capturable=graphs), False
+
+
+def _descent(pack: Pack, optimizer: Optimizer) -> AbstractContextManager[None]:
+    """Return `Pack.descending` where an optimizer does just that to the pack's joint tensors, else an empty context.
+
+    What has no gradient then is left alone by the optimizer.
+    """
+    settings = optimizer.param_groups[0]
+    is_plain = type(optimizer) is SGD and not settings["momentum"] and settings["params"][0] is pack.parameters[0]
+    return pack.descending(float(settings["lr"]), settings["weight_decay"]) if is_plain else nullcontext()
 
 
 def _gatherer(corrupted: Sequence[Corrupted]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:

@@ -144,12 +144,12 @@ def in_eval_mode(pack: Pack, images: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize(
     ("backend", "architecture", "norm"),
     [
-        *(("grouped", architecture, norm) for architecture in ("lenet", "small_vgg") for norm in NORMS),
+        *(("grouped", architecture, norm) for architecture in ("lenet", "small_vgg", "mlp") for norm in NORMS),
         *[("grouped", "small_resnet", "batch"), ("vmap", "lenet", "batch"), ("vmap", "small_vgg", "none")],
     ],
 )
 def test_in_eval_mode_a_pack_has_the_gradients_of_each_alone(backend, architecture, norm, of_images_alone):
-    data = GREYS if architecture == "lenet" else COLOURS
+    data = GREYS if architecture in ("lenet", "mlp") else COLOURS
     probes = [perturbed_copy(network(architecture, data, norm, seed), seed) for seed in range(3)]
     images = torch.rand(3, 5, *data.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     pack = engine.pack(backend, copy.deepcopy(probes), data.shape)
@@ -186,6 +186,14 @@ def test_every_optimizer_steps_as_it_does_alone_and_members_may_differ_in_rate_d
     settings = {"norm": "none", "optimizer": optimizer}
     runs = [trial(lr=lr, weight_decay=decay, k=k, **settings) for lr, decay, k in ((1e-3, 0.0, 0.25), (3e-3, 0.1, 0.5))]
     assert_each_as_if_alone(backend, "lenet", GREYS, *runs, runs[0])
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize("architecture", ["mlp", "lenet"])
+def test_plain_descent_trains_as_it_does_alone(architecture, norm):
+    settings = {"optimizer": "sgd", "momentum": 0.0, "lr": 1e-2, "weight_decay": 1e-2, "norm": norm}
+    assert_each_as_if_alone("grouped", architecture, GREYS, *[trial(**settings)] * 2)
+    assert_each_as_if_alone("grouped", architecture, GREYS, trial(**settings), trial(**{**settings, "lr": 2e-2}))
 
 
 @pytest.mark.parametrize("backend", PACKED)
