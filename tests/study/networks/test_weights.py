@@ -16,6 +16,7 @@ from study.data.load import load
 from study.errors import BadInputError, DamagedError
 from study.lenses.membership import score
 from study.networks import weights
+from study.networks.catalog import NetworkOptions
 from study.networks.weights import restore
 from study.record.results import Results
 from study.record.rows import Records
@@ -82,6 +83,7 @@ def test_a_file_says_whose_weights_it_has_and_a_plain_reader_reads_it(tmp_path: 
         assert opened.metadata() == {
             **{"architecture": "lenet", "norm": "batch", "dataset": "digits", "shape": "1,28,28", "classes": "10"},
             **{"trial": trial.id, "member": "4", "seed": "2", "model": "4"},
+            "options": '{"hidden_layers": 0, "norm_eps": 1e-05, "norm_momentum": 0.1, "standardized": false}',
         }
         plain = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no dictionary
     restored = restore(file(results, trial, 4)).state_dict()
@@ -146,7 +148,7 @@ def test_weights_that_nobody_keeps_are_refused_before_training():
 
 def encoded(architecture: str = "lenet", norm: str = "batch", **facts: object) -> bytes:
     network = run.build.build("lenet", (1, 28, 28), 10, "batch", 0)
-    return weights.encode(network, architecture, norm, (1, 28, 28), 10, facts)
+    return weights.encode(network, architecture, norm, (1, 28, 28), 10, NetworkOptions(), facts)
 
 
 @pytest.mark.parametrize(
