@@ -178,9 +178,10 @@ def tpr_on_curve(members: Scores, others: Scores, fpr: Floats) -> Floats:
 def _combination(n: int, fpr: tuple[float, ...]) -> tuple[Floats, Floats]:
     """Return the ranks among n non-members that a rate on the curve is made of, and their weights, each [6, P]."""
     rate = np.array(fpr)
-    # From a third on, ranks are too large for a bias, and there is no room for laxer ones. Rank n + 1 is that of all.
-    laxest = np.where(rate > 1 / 3, 1.0, np.minimum(LAXER * rate, 1))
-    position = np.clip(np.stack([rate, np.sqrt(rate * laxest), laxest]) * (n + 1), 1, n + 1)
+    # Rank n + 1 is that of the threshold below all. The middle one is as much laxer than the first as the last than it.
+    first = np.clip(rate * (n + 1), 1, n + 1)
+    last = np.minimum(LAXER * first, n + 1)
+    position = np.stack([first, np.sqrt(first * last), last])
     below = np.minimum(np.floor(position + 1e-9), n)
     part = position - below
 
@@ -191,9 +192,10 @@ def _combination(n: int, fpr: tuple[float, ...]) -> tuple[Floats, Floats]:
     # By rows, what each position gives on average for the curves 1, sqrt(fpr) and fpr; in the last axes, for each rate.
     given = np.stack([np.ones_like(part), between(partial(_mean_root, n)), position / (n + 1)])
     wanted = np.stack([np.ones_like(rate), np.sqrt(rate), rate])
+    # At rates above a third there is no room for laxer thresholds, and no need, for ranks are high.
     weight = np.zeros_like(part)
     weight[0] = 1
-    mixed = rate <= 1 / 3
+    mixed = last >= 3 * first
     weight[:, mixed] = np.linalg.solve(given[..., mixed].transpose(2, 0, 1), wanted.T[mixed, :, None])[..., 0].T
     return np.concatenate([below, below + 1]), np.concatenate([weight * (1 - part), weight * part])
 
@@ -206,6 +208,8 @@ def _mean_root(n: int, rank: Floats) -> Floats:
 
 def _tpr_above(members: Scores, others: Scores, rank: Floats) -> Floats:
     """Return the share of members above the others of each rank, counted from the largest, which has rank 1."""
+    if not len(others):
+        return np.where(rank < 1, 0.0, 1.0)
     at = (len(others) - rank.astype(np.int64)).clip(0, len(others) - 1)
     exceeding = (len(members) - np.searchsorted(members, others[at], side="right")) / max(len(members), 1)
     rates: Floats = np.where(rank < 1, 0.0, np.where(rank > len(others), 1.0, exceeding))

@@ -202,6 +202,16 @@ def test_a_mean_curve_is_the_mean_of_the_targets_curves_and_never_falls():
         assert (found.high - found.low)[:-1].min() > 0.01
 
 
+@pytest.mark.parametrize("outside", [1, 2, 3, 9])
+def test_few_non_members_have_a_curve(outside):
+    # To leave out a group of samples may leave out all of them.
+    for seed in range(3):
+        member = (np.random.default_rng(seed).permutation(400) >= outside)[None]
+        found = mean_roc(gaussian(member, shift=1, seed=seed), member, points=11)
+        assert found.fpr[0] == pytest.approx(1 / (outside + 1))
+        assert np.isfinite([found.tpr, found.low, found.high]).all()
+
+
 def test_a_curve_without_targets_is_empty():
     found = mean_roc(np.arange(6.0).reshape(2, 3), np.array([[True] * 3, [False] * 3]))
     assert (len(found.fpr), len(found.tpr), len(found.low), found.targets) == (0, 0, 0, 0)
