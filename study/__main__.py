@@ -45,6 +45,8 @@ SHOWN = {
     "gamma_over_sigma": "γ/σ",
     "status": "status",
 }
+WHERE_MEASURED = {"noise_acc": "noise", "pgd_linf_acc": "attack linf", "pgd_l2_acc": "attack l2"}
+"""The columns on robustness, which are shown beside them where it was measured."""
 """The columns of `members` that `run` prints, with their titles."""
 FORMATS = ("text", "markdown", "json")
 Format = Annotated[str, typer.Option("--format", help="text, markdown, or json for another program.")]
@@ -291,9 +293,10 @@ def _race_table(race: "Race") -> Table:
 
 def _members_table(rows: list[dict[str, object]]) -> Table:
     """Return the table of what was measured of each member."""
-    table = Table(*SHOWN.values())
+    shown = SHOWN | {name: said for name, said in WHERE_MEASURED.items() if any(name in row for row in rows)}
+    table = Table(*shown.values())
     for row in rows:
-        values = [row.get(name) for name in SHOWN]
+        values = [row.get(name) for name in shown]
         table.add_row(
             *(f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value) for value in values)
         )

@@ -40,6 +40,7 @@ from study.training.augmentation import MOST_PIXELS
 from study.training.checkpoint import SAVE_EVERY_S, Checkpoints, PackProgress
 from study.training.early_stopping import BEST_BY, has_converged, reported_epoch, restore, snapshot
 from study.training.loop import Member, Training, steps_per_epoch
+from study.training.pace import Pace
 from study.trial import Trial
 from study.worker import one_thread
 
@@ -193,12 +194,13 @@ def run_pack(
     pack = engine.pack(backend, networks, data.shape)
     training, progress = Training(pack, members), PackProgress.begin(len(members))
     checkpoint.resume(progress, training)
-    if training.epoch == 0:
+    if training.epoch == 0 and trial.epochs:
         progress.add(registry.at_start(Trained(pack, members, data, 0)), 0, 0)
     if trial.stopping == "converged":
         training.settled = set(progress.kept)
     _tell_curves(members, progress.records, curves)
     trained: Trained | None = None
+    pace = Pace(report, trial.epochs, registry.cost(trial, data) / _training_samples(members[0]))
     if trial.epochs == 0:
         trained = Trained(pack, members, data, 0)
         progress.add(registry.at_epoch(trained), 0, 0)
@@ -212,16 +214,22 @@ def run_pack(
             if trial.stopping != "none":
                 _keep_states(members, pack, training, progress)
         checkpoint.save_if_due(progress, training)
-        report(epoch / trial.epochs)
+        pace.epoch(epoch)
     for position in training.settled:
         pack.diverged.pop(position, None)  # what became of it later is of no account
     for position in progress.kept.keys() & set(pack.alive):
         restore(networks[position], progress.kept[position])
         trained = None
     # A pack that was resumed after its last epoch has not been measured in this process.
-    measurements = registry.at_end(trained or Trained(pack, members, data, training.epoch)) if pack.alive else {}
-    if training.epoch < trial.epochs:
-        report(1.0)
+    trained = trained or Trained(pack, members, data, training.epoch)
+
+    def done(fraction: float) -> None:
+        checkpoint.save_if_due(progress, training)
+        pace.lens(fraction)
+
+    trained.notes, trained.done = progress.notes, done
+    measurements = registry.at_end(trained) if pack.alive else {}
+    pace.end()
     # The time of one member is its share of the pack's.
     origin = {"started": progress.started, "seconds": progress.seconds / len(members)}
     origin |= provenance(device, backend, len(members))

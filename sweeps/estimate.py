@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from study import worker
+from study.attacks import suites
 from study.data import folders
 from study.data.catalog import DATASETS, DatasetInfo
 from study.networks.catalog import NETWORKS
@@ -197,7 +198,10 @@ def _passes(trial: Trial, sizes: tuple[int, int, int]) -> float:
     points = -(-trial.epochs // trial.eval_every)
     mechanism = min(trial.mechanism, trial.epochs + 1) * MECHANISM_PASSES
     training = trial.epochs * _share(trial) * train
-    return len(trial.members) * (training + points * (train + test + validation) / 3 + mechanism)
+    # Of a folder it isn't known here whether its images are in colour, which costs about as much.
+    shape = DATASETS[trial.dataset].shape if trial.dataset in DATASETS else (3, 32, 32)
+    attacks = suites.passes(trial.suites, trial.dataset, shape, trial.attack_samples or test)
+    return len(trial.members) * (training + points * (train + test + validation) / 3 + mechanism + attacks)
 
 
 def _share(trial: Trial) -> float:

@@ -7,22 +7,24 @@ A lens is a module of this folder with some of these functions, `wanted` and one
 - `at_start(trained)` is called once, before training, with batch norms as in `Trained.at_initialization`.
 - `at_epoch(trained)` is called after each evaluated epoch.
 - `at_end(trained)` is called once, with the weights at which the members are reported.
+- `cost(trial, data)` says what `at_end` costs a member, in samples trained on, where that is much.
 
-The last three are given a `Trained` and return `Measurements`. A new lens takes a line in `LENSES`, and its columns or
-its tables in `study.record.schema.SCHEMAS`.
+The functions that begin with `at` are given a `Trained` and return `Measurements`. A new lens takes a line in `LENSES`,
+and its columns or its tables in `study.record.schema.SCHEMAS`.
 """
 
+import math
 from collections.abc import Sequence
 from types import ModuleType
 
 from study.data.dataset import Dataset
-from study.lenses import gamma_sigma, gradient_norms, mechanism, membership, memorization
+from study.lenses import gamma_sigma, gradient_norms, mechanism, membership, memorization, robustness
 from study.lenses.trained import Trained
 from study.networks import build
 from study.record.rows import Measurements, merge
 from study.trial import Trial
 
-LENSES: Sequence[ModuleType] = (memorization, gamma_sigma, membership, gradient_norms, mechanism)
+LENSES: Sequence[ModuleType] = (memorization, gamma_sigma, membership, gradient_norms, mechanism, robustness)
 
 
 def check(trial: Trial, data: Dataset) -> None:
@@ -38,6 +40,11 @@ def check(trial: Trial, data: Dataset) -> None:
         )
         for lens in checking:
             lens.check(trial, network, data)
+
+
+def cost(trial: Trial, data: Dataset) -> float:
+    """Return what the lenses cost that measure for long when training has ended: in samples that a member trains on."""
+    return math.fsum(lens.cost(trial, data) for lens in LENSES if lens.wanted(trial) and hasattr(lens, "cost"))
 
 
 def at_start(trained: Trained) -> Measurements:

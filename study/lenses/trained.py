@@ -1,9 +1,10 @@
 """What a lens is given: the members of a pack as they are now, with logits that are computed once for all lenses."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -46,10 +47,22 @@ class Trained:
         members: what each one is trained on.
         data: the test and validation sets, on the pack's device.
         epoch: after how many epochs of training they are measured; 0 before it.
+        notes: what a lens that takes long has found so far, JSON-like values by names of its own. A checkpoint has
+            them, so that a lens that was stopped finds here what it need not measure again.
+        done: called by such a lens after each of its parts with the fraction that this was of all.
     """
 
-    def __init__(self, pack: Pack, members: Sequence[Member], data: Dataset, epoch: int) -> None:
+    def __init__(
+        self,
+        pack: Pack,
+        members: Sequence[Member],
+        data: Dataset,
+        epoch: int,
+        notes: dict[str, Any] | None = None,
+        done: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self.pack, self.members, self.data, self.epoch = pack, members, data, epoch
+        self.notes, self.done = {} if notes is None else notes, done
 
     @property
     def trial(self) -> Trial:

@@ -16,7 +16,7 @@ from study.errors import BadInputError
 from study.settings import DEFAULTS as DEFAULT_SETTINGS
 from study.settings import SETTINGS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def column(name: str, kind: pa.DataType, description: str = "", unit: str = "") -> pa.Field:
@@ -84,6 +84,12 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             column("gamma_over_sigma", pa.float64(), "gamma/sigma, averaged over channels and then over layers."),
             column("grad_norm_out", pa.float64(), "The mean l2 norm of single samples' gradients over S_out."),
             column("grad_norm_in", pa.float64(), "The same over S_in."),
+            column("noise_acc", pa.float64(), "The test accuracy under noise, as its suite has it.", "fraction"),
+            column("pgd_linf_acc", pa.float64(), "That under its suite's attack in the linf norm.", "fraction"),
+            column("pgd_l2_acc", pa.float64(), "That under its suite's attack in the l2 norm.", "fraction"),
+            column("corruption_error", pa.float64(), "The mean error over corrupted test images.", "fraction"),
+            column("output_bits", pa.float64(), "The entropy of its outputs over D', each rounded to 7 bits.", "bits"),
+            column("weight_norm", pa.float64(), "The l2 norm of its layers' weights."),
             column("status", pa.string(), "What came of it: ok, diverged or failed."),
             column("error", pa.string(), "Why it failed."),
             column("backend", pa.string(), "How members were trained side by side: single, grouped or vmap."),
@@ -172,6 +178,35 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             column("n_out", pa.int64(), "How many others.", "samples"),
         ]
     ),
+    "robustness": pa.schema(
+        [
+            *IDENTITY,
+            column("suite", pa.string(), "pixel, paper2019, their sanity checks, or controls."),
+            column("perturbation", pa.string(), "What was done to the test images."),
+            column("norm", pa.string(), "linf or l2, in which an attack is bounded."),
+            column("space", pa.string(), "pixel, for images in [0, 1], or standardized."),
+            column("epsilon", pa.float64(), "How far an attack may go, or the standard deviation of noise."),
+            column("step", pa.float64(), "How long a step of the attack is."),
+            column("steps", pa.int32(), "How many there are.", "steps"),
+            column("restarts", pa.int32(), "From how many random starts; 0 from the image itself."),
+            column("loss", pa.string(), "What the attack climbs: ce, the cross-entropy, or margin."),
+            column("clip_low", pa.float64(), "The least value of an image, where there is one."),
+            column("clip_high", pa.float64(), "The largest."),
+            column("severity", pa.int32(), "How strong a corruption is, from 1 to 5."),
+            column("split", pa.string(), "Which images they are: test."),
+            column("source", pa.string(), "The other network that was attacked, whose images this one was shown."),
+            column("n", pa.int64(), "How many images there are.", "samples"),
+            column("acc", pa.float64(), "The accuracy on them.", "fraction"),
+            column("clean_acc", pa.float64(), "The accuracy on the same images as they are.", "fraction"),
+            column("top5", pa.float64(), "How often the label is among the five first classes.", "fraction"),
+            column("loss_mean", pa.float64(), "The mean cross-entropy on them.", "nats"),
+            column("flat", pa.float64(), "The share of images whose gradient is below 1e-6, in float32.", "fraction"),
+            column("moved", pa.int64(), "How many values of all images are farther than epsilon from where they were."),
+            column("max_distance", pa.float64(), "How far an image was moved at most, in the attack's norm."),
+            column("seconds", pa.float64(), "The member's share of the time it took.", "seconds"),
+            column("error", pa.string(), "Why the network could not be attacked."),
+        ]
+    ),
     "images": pa.schema(
         [
             column("trial", pa.string(), "The trial's id."),
@@ -194,6 +229,7 @@ TABLES: Mapping[str, str] = {
     "gamma_gradients": "One row a network, measured epoch and batch norm, with mechanism: what S_out does to gamma.",
     "samples": "One row a network and sample of D', with samples=scores or samples=gradients.",
     "attacks": "One row a target network, attack and group of samples, with protocol=splits.",
+    "robustness": "One row a network and perturbation of the test images, at one strength, with robustness.",
     "images": "One row an image, the most memorized ones of each seed, with protocol=splits.",
 }
 """What a row of each table is."""

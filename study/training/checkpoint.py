@@ -47,9 +47,11 @@ class PackProgress:
         kept: the state in which a member is measured, by its position, where early stopping or convergence asks for it.
         started: when training began.
         earlier: the seconds that processes before this one spent on the pack.
+        notes: what a lens that takes long has found when training has ended; see `study.lenses.trained.Trained`.
     """
 
     records: list[Records]
+    notes: dict[str, Any] = field(default_factory=dict)
     kept: dict[int, State] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     earlier: float = 0.0
@@ -61,9 +63,9 @@ class PackProgress:
         return cls([Records() for _ in range(members)])
 
     def add(self, measurements: Measurements, epoch: int, step: int) -> None:
-        """Record what was measured of members after an epoch; the curves have no epoch 0."""
+        """Record what was measured of members after an epoch, or of networks that aren't trained, at epoch 0."""
         for member, measured in measurements.items():
-            curve = {"epochs": [{"step": step, **measured.epochs}]} if epoch else {}
+            curve = {"epochs": [{"step": step, **measured.epochs}]} if measured.epochs else {}
             rows = {**curve, **measured.tables}
             self.records[member].extend({name: [{"epoch": epoch, **row} for row in rows[name]] for name in rows})
 
@@ -152,11 +154,12 @@ class Checkpoint:
                     raise ValueError("the state that was kept belongs to another network")
             # These must be of the right types, too, before anything is put back.
             started, seconds = earlier["started"].astimezone(UTC), float(earlier["seconds"])
+            notes = dict(earlier["notes"])
             training.restore(state)
         except Exception:  # the file may be wrong in any manner
             return
         progress.records, progress.kept = [Records(tables) for tables in earlier["tables"]], dict(earlier["kept"])
-        progress.started, progress.earlier = started, seconds
+        progress.started, progress.earlier, progress.notes = started, seconds, notes
 
     def save_if_due(self, progress: PackProgress, training: Training) -> None:
         """Save the pack as it is after an epoch, if it is time to."""
@@ -164,6 +167,7 @@ class Checkpoint:
             content = {
                 "tables": [records.tables for records in progress.records],
                 "kept": list(progress.kept.items()),
+                "notes": progress.notes,
                 "started": progress.started,
                 "seconds": progress.seconds,
             }

@@ -334,7 +334,7 @@ def predict(pack: Pack, images: Tensor, rows: Sequence[Tensor] | None = None) ->
             times over, the images are gathered once.
     """
     pack.train(False)
-    logits = torch.cat([pack.forward(batch)[0] for batch in _image_batches(images, rows, pack)], dim=1)
+    logits = torch.cat([pack.forward(batch)[0] for batch in image_batches(images, rows, pack)], dim=1)
     finite = logits.isfinite().flatten(1).all(dim=1).tolist()
     for member in pack.alive:
         if not finite[member]:
@@ -342,7 +342,7 @@ def predict(pack: Pack, images: Tensor, rows: Sequence[Tensor] | None = None) ->
     return logits
 
 
-def _image_batches(images: Tensor, rows: Sequence[Tensor] | None, pack: Pack) -> Iterator[Tensor]:
+def image_batches(images: Tensor, rows: Sequence[Tensor] | None, pack: Pack) -> Iterator[Tensor]:
     """Yield the members' images in batches [M, B, C, H, W], in the pack's dtype."""
     if rows is None:
         batches: Iterable[Tensor] = (batch[None] for batch in images.split(PREDICT_BATCH))

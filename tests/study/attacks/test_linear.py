@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from study import attacks
-from study.attacks import Descent, Draws
+from study.attacks.descent import Descent
+from study.attacks.draws import Draws
 from study.engine.pack import Single
 from study.errors import BadInputError
 

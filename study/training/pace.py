@@ -1,0 +1,28 @@
+"""How far a pack is: through its epochs, and then through the lenses that take long."""
+
+from collections.abc import Callable
+
+
+class Pace:
+    """Turn epochs and parts of lenses into the fraction of a pack that is done, and report it.
+
+    A lens that takes as long as five epochs counts as these five.
+    """
+
+    def __init__(self, report: Callable[[float], None], epochs: int, lens_epochs: float) -> None:
+        self._report, self._epochs, self._lens_epochs = report, epochs, lens_epochs
+        self._of_lens = 0.0
+
+    def epoch(self, epoch: int) -> None:
+        """Report that so many epochs are done."""
+        if whole := self._epochs + self._lens_epochs:
+            self._report(epoch / whole)
+
+    def lens(self, fraction: float) -> None:
+        """Report that a further fraction of the lenses is done."""
+        self._of_lens += fraction
+        self._report((self._epochs + self._of_lens * self._lens_epochs) / (self._epochs + self._lens_epochs))
+
+    def end(self) -> None:
+        """Report that all is done."""
+        self._report(1.0)
