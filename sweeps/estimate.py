@@ -13,8 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from study import worker
-from study.attacks import suites
+from study import perturbations, worker
 from study.data import folders
 from study.data.catalog import DATASETS, DatasetInfo
 from study.networks.catalog import NETWORKS
@@ -200,7 +199,7 @@ def _passes(trial: Trial, sizes: tuple[int, int, int]) -> float:
     training = trial.epochs * _share(trial) * train
     # Of a folder it isn't known here whether its images are in colour, which costs about as much.
     shape = DATASETS[trial.dataset].shape if trial.dataset in DATASETS else (3, 32, 32)
-    attacks = suites.passes(trial.suites, trial.dataset, shape, trial.attack_samples or test)
+    attacks = perturbations.passes(trial.suites, trial.dataset, shape, trial.attack_samples or test)
     return len(trial.members) * (training + points * (train + test + validation) / 3 + mechanism + attacks)
 
 

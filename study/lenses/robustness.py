@@ -1,6 +1,6 @@
 """The lens on robustness: what is left of the test accuracy under noise and attacks (Galloway et al., 2019).
 
-What is done to the images is stated in `study.attacks.suites`, and how in the other files of `study.attacks`. All of it
+What is done to the images is stated in `study.perturbations`, and how in the other files of `study.attacks`. All of it
 is in eval mode, with the weights at which a member is reported. Noise and random starts are drawn for each image by the
 member's seed, alike in all arms. No result depends on the size of a batch or of a pack.
 
@@ -24,7 +24,6 @@ from study.attacks.balls import BALLS
 from study.attacks.descent import Descent, attack
 from study.attacks.draws import Draws
 from study.attacks.outcome import Outcome, join, judge
-from study.attacks.suites import CHECKED, Perturbation, passes, perturbations
 from study.attacks.transfer import linear_source
 from study.data.dataset import Dataset, Split, enlarge, to_float
 from study.engine import Pack
@@ -32,6 +31,7 @@ from study.errors import BadInputError
 from study.lenses.trained import INITIAL_SAMPLES, Trained
 from study.networks.norms import running_statistics_of
 from study.networks.standardize import Standardize
+from study.perturbations import CHECKED, Perturbation, passes, perturbations
 from study.record.rows import Measurement, Measurements, Row
 from study.training.loop import PREDICT_BATCH, image_batches
 from study.trial import Trial

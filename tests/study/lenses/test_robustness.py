@@ -6,10 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from study import run
-from study.attacks import suites
 from study.attacks.descent import pgd
 from study.attacks.draws import Draws
-from study.attacks.suites import CHECKED, perturbations
 from study.attacks.transfer import linear_source
 from study.data.corruption import corrupt
 from study.data.dataset import Dataset, Split, to_float
@@ -24,6 +22,7 @@ from study.networks import build
 from study.networks.catalog import NetworkOptions
 from study.networks.norms import batch_norms
 from study.networks.standardize import standardize_by
+from study.perturbations import CHECKED, passes, perturbations
 from study.record.checkpoints import CheckpointStore
 from study.record.schema import SCHEMAS
 from study.storage.store import LocalStore
@@ -255,8 +254,8 @@ def test_a_suite_that_can_not_be_had_is_refused_before_any_training(tmp_path):
 
 
 def test_what_the_suites_cost_counts_steps_and_images():
-    few, all_images = (suites.passes(["pixel"], "mnist", (1, 28, 28), images) for images in (100, 10_000))
+    few, all_images = (passes(["pixel"], "mnist", (1, 28, 28), images) for images in (100, 10_000))
     main = [each for each in perturbations(["pixel"], "mnist", (1, 28, 28)) if each.suite == "pixel"]
     assert all_images - few > sum(each.passes for each in main) * 9_000
-    assert suites.passes(["paper2019"], "mnist", (1, 28, 28), 3) == pytest.approx(3 * (4 / 3 + 102 * 2 / 3))
+    assert passes(["paper2019"], "mnist", (1, 28, 28), 3) == pytest.approx(3 * (4 / 3 + 102 * 2 / 3))
     assert CHECKED < 10_000

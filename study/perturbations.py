@@ -1,4 +1,4 @@
-"""The perturbations of each suite: what is done to the test images, and how strongly.
+"""The perturbations of each suite of robustness: what is done to the test images, and how strongly.
 
 Nothing here imports torch, so that a sweep of them can be planned without it.
 """
