@@ -469,6 +469,15 @@ class Settings:
         within="[0, inf)",
         decides_duration=True,
     )
+    activations: int = setting(
+        0,
+        Stage.MEASUREMENT,
+        "At how many epochs, 0 among them and then in geometric steps to the last, it is recorded where the layers put "
+        "the samples of two batches; 0 records none.",
+        unit="epochs",
+        within="[0, inf)",
+        decides_duration=True,
+    )
     robustness: str = setting(
         "none",
         Stage.MEASUREMENT,

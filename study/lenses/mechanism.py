@@ -1,7 +1,7 @@
 """The lens on the mechanism: how margins, gradients and the gradient of gamma go on through training (sections 5, A.2).
 
 The theory is about a sample's margin m, of which its loss is log(1 + exp(-m)). With several classes that is the
-membership score z_y - logsumexp of the other logits, exactly. At each epoch of `epochs`, 0 among them, it records the
+membership score z_y - logsumexp of the other logits, exactly. At some epochs, 0 among them, it records the
 margin and the gradient norm of single samples, and what samples of S_out and of S_in add to the gradient of each batch
 norm's gamma (Prop. 5.4). All of it is in eval mode, at initialization with the statistics of the first samples, as
 `Trained.at_initialization` has them.
@@ -9,8 +9,6 @@ norm's gamma (Prop. 5.4). All of it is in eval mode, at initialization with the 
 So that a measured epoch costs a fraction of an epoch, it looks at `SAMPLES` samples of S_out and of S_in at most. They
 are drawn by the seed, and all arms have the same.
 """
-
-import math
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +21,7 @@ from study.errors import BadInputError
 from study.lenses import gradient_norms
 from study.lenses.gradient_norms import grad_norms, sample_gradients
 from study.lenses.membership import score
-from study.lenses.trained import GROUPS, Trained
+from study.lenses.trained import GROUPS, Trained, measured_epochs
 from study.networks.norms import batch_norms
 from study.record.rows import Measurement, Measurements, Row
 from study.training.loop import Member
@@ -54,19 +52,7 @@ def at_start(trained: Trained) -> Measurements:
 
 def at_epoch(trained: Trained) -> Measurements:
     """Measure margins and gradients, the rows of `margins` and of `gamma_gradients`, if this is one of the epochs."""
-    return measure(trained) if trained.epoch in epochs(trained.trial) else {}
-
-
-def epochs(trial: Trial) -> set[int]:
-    """Return the epochs that are measured: 0 and `mechanism` - 1 more, in geometric steps to the last.
-
-    Each is rounded up to one that is evaluated. Where two are rounded to the same one there are fewer.
-    """
-    steps = trial.mechanism - 1
-    exact = (trial.epochs ** (step / steps) for step in range(1, steps + 1))
-    # A power that is whole may be a little more in floating point.
-    evaluated = (math.ceil(round(epoch, 9) / trial.eval_every) * trial.eval_every for epoch in exact)
-    return {0, *(min(epoch, trial.epochs) for epoch in evaluated)}
+    return measure(trained) if trained.epoch in measured_epochs(trained.trial.mechanism, trained.trial) else {}
 
 
 def chosen_samples(member: Member) -> Tensor:

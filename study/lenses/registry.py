@@ -18,13 +18,21 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from study.data.dataset import Dataset
-from study.lenses import gamma_sigma, gradient_norms, mechanism, membership, memorization, robustness
+from study.lenses import activations, gamma_sigma, gradient_norms, mechanism, membership, memorization, robustness
 from study.lenses.trained import Trained
 from study.networks import build
 from study.record.rows import Measurements, merge
 from study.trial import Trial
 
-LENSES: Sequence[ModuleType] = (memorization, gamma_sigma, membership, gradient_norms, mechanism, robustness)
+LENSES: Sequence[ModuleType] = (
+    memorization,
+    gamma_sigma,
+    membership,
+    gradient_norms,
+    mechanism,
+    activations,
+    robustness,
+)
 
 
 def check(trial: Trial, data: Dataset) -> None:

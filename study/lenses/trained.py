@@ -1,5 +1,6 @@
 """What a lens is given: the members of a pack as they are now, with logits that are computed once for all lenses."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -110,6 +111,18 @@ def predict_all(pack: Pack, members: Sequence[Member], data: Dataset) -> Logits:
     test = predict(pack, data.test.images)
     validation = predict(pack, data.validation.images) if len(data.validation) else test[:, :0]
     return Logits(train, test, validation)
+
+
+def measured_epochs(count: int, trial: Trial) -> set[int]:
+    """Return the epochs at which a lens looks that is costly: 0 and `count` - 1 more, in geometric steps to the last.
+
+    Each is rounded up to one that is evaluated. Where two are rounded to the same one there are fewer.
+    """
+    steps = count - 1
+    exact = (trial.epochs ** (step / steps) for step in range(1, steps + 1))
+    # A power that is whole may be a little more in floating point.
+    evaluated = (math.ceil(round(epoch, 9) / trial.eval_every) * trial.eval_every for epoch in exact)
+    return {0, *(min(epoch, trial.epochs) for epoch in evaluated)}
 
 
 def sample_table(member: Member, columns: Mapping[str, Tensor]) -> pa.Table:

@@ -207,6 +207,18 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             column("error", pa.string(), "Why the network could not be attacked."),
         ]
     ),
+    "activations": pa.schema(
+        [
+            *IDENTITY,
+            EPOCH,
+            column("layer", pa.string(), "The name of the layer of which this is the output; input for the image."),
+            column("batch", pa.int32(), "The sample's batch, from 0: batch norm sees those of a batch together."),
+            column("sample", pa.int64(), "Its place in D', from 0."),
+            column("label", pa.int32(), LABEL),
+            column("x", pa.float64(), "Its output in the plane of the layer's two first principal components."),
+            column("y", pa.float64(), "The second coordinate; of a layer of two units these are they."),
+        ]
+    ),
     "images": pa.schema(
         [
             column("trial", pa.string(), "The trial's id."),
@@ -230,6 +242,7 @@ TABLES: Mapping[str, str] = {
     "samples": "One row a network and sample of D', with samples=scores or samples=gradients.",
     "attacks": "One row a target network, attack and group of samples, with protocol=splits.",
     "robustness": "One row a network and perturbation of the test images, at one strength, with robustness.",
+    "activations": "One row a network, measured epoch, layer and sample of two batches, with activations.",
     "images": "One row an image, the most memorized ones of each seed, with protocol=splits.",
 }
 """What a row of each table is."""

@@ -70,6 +70,7 @@ CHANGES = {
     "precision": ({}, {"precision": "bf16"}),
     "deterministic": ({}, {"deterministic": "on"}),
     "mechanism": ({}, {"mechanism": 10}),
+    "activations": ({}, {"activations": 3}),
     "robustness": ({}, {"robustness": "pixel"}),
     "attack_samples": ({"robustness": "pixel"}, {"robustness": "pixel", "attack_samples": 256}),
     "queries": ({"protocol": "splits"}, {"protocol": "splits", "queries": "mirror"}),

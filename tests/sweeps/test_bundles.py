@@ -59,6 +59,7 @@ def test_trials_that_differ_in_anything_else_are_not(name):
         "stopping": "best",
         "samples": "scores",
         "mechanism": 3,
+        "activations": 3,
         "robustness": "pixel",
         "weights": "final",
         "precision": "bf16",

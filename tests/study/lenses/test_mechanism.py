@@ -12,8 +12,8 @@ from study.data.corruption import corrupt_each
 from study.data.dataset import to_float
 from study.engine import BACKENDS, pack
 from study.lenses import mechanism
-from study.lenses.mechanism import chosen_samples, epochs
-from study.lenses.trained import Trained
+from study.lenses.mechanism import chosen_samples
+from study.lenses.trained import Trained, measured_epochs
 from study.networks.build import build
 from study.networks.norms import batch_norms
 from study.training.loop import Member
@@ -84,10 +84,10 @@ def test_margins_and_gradients_are_those_of_batches_of_one(backend, norm, tiny, 
 
 
 def test_epochs_are_in_geometric_steps_from_0_to_the_last_and_evaluated():
-    assert epochs(Trial(epochs=16, mechanism=5)) == {0, 2, 4, 8, 16}
-    assert epochs(Trial(epochs=17, mechanism=5, eval_every=5)) == {0, 5, 10, 17}
-    assert epochs(Trial(epochs=200, mechanism=1)) == {0}
-    assert len(epochs(Trial(epochs=200, mechanism=10))) == 10
+    assert measured_epochs(5, Trial(epochs=16)) == {0, 2, 4, 8, 16}
+    assert measured_epochs(5, Trial(epochs=17, eval_every=5)) == {0, 5, 10, 17}
+    assert measured_epochs(1, Trial(epochs=200)) == {0}
+    assert len(measured_epochs(10, Trial(epochs=200))) == 10
 
 
 def test_both_arms_are_looked_at_the_same_samples_and_trained_as_without_a_look(tiny):

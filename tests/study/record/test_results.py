@@ -40,9 +40,12 @@ ATTACK = {"trial": TRIAL, "member": 0, "attack": "lira_online", "group": "all", 
 IMAGE = {"trial": TRIAL, "seed": 3, "sample": 7, "in_acc": 1.0, "out_acc": 0.0, "image": b"PNG"}
 MARGIN = {"trial": TRIAL, "member": 0, "epoch": 0, "sample": 7, "group": "clean", "margin": -30.5, "grad_norm": 1e-50}
 PULL = {"trial": TRIAL, "member": 0, "epoch": 0, "layer": "1", "depth": 0, "size_in": 0.5, "push_in": -0.25}
+ATTACKED = {"trial": TRIAL, "member": 0, "suite": "pixel", "perturbation": "pgd", "epsilon": 0.1, "acc": 0.25}
+POSITION = {"trial": TRIAL, "member": 0, "epoch": 0, "layer": "input", "batch": 1, "sample": 7, "label": 3, "x": -1.5}
 OTHERS = {
     **{"epochs": POINT, "layers": LAYER, "margins": MARGIN, "gamma_gradients": PULL},
     **{"samples": SAMPLE, "attacks": ATTACK, "images": IMAGE},
+    **{"robustness": ATTACKED, "activations": POSITION},
 }
 
 
