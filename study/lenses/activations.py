@@ -6,7 +6,7 @@ output of every layer with weights, and the images themselves, are recorded in t
 components over both batches; those of a layer of two units as they are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -53,11 +53,11 @@ def _rows(network: nn.Module, member: Member) -> Iterator[Row]:
         for layer, output in _outputs(network, _images(network, member, batch)).items():
             outputs.setdefault(layer, []).append(output)
     labels = member.corrupted.labels[torch.cat(samples)].tolist()
-    batch_of = [number for number, batch in enumerate(samples) for _ in batch]
+    numbers = [number for number, batch in enumerate(samples) for _ in batch]
     for layer, by_batch in outputs.items():
         points = plane(torch.cat(by_batch)).tolist()
-        for batch, sample, label, (x, y) in zip(batch_of, torch.cat(samples).tolist(), labels, points, strict=True):
-            yield {"layer": layer, "batch": batch, "sample": sample, "label": label, "x": x, "y": y}
+        for number, sample, label, (x, y) in zip(numbers, torch.cat(samples).tolist(), labels, points, strict=True):
+            yield {"layer": layer, "batch": number, "sample": sample, "label": label, "x": x, "y": y}
 
 
 def shown_samples(member: Member) -> list[Tensor]:
@@ -77,15 +77,17 @@ def _outputs(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Return what each layer with weights puts out for a batch, [B, features] by its name, and the images first."""
     found = {"input": images.flatten(1).double()}
 
-    def keep(name: str) -> object:
+    def keep(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, __: object, output: Tensor) -> None:
             found[name] = output.detach().flatten(1).double()
 
         return hook
 
-    weighted = {name: layer for name, layer in network.named_modules() if getattr(layer, "weight", None) is not None}
-    layers = {name: layer for name, layer in weighted.items() if layer.weight.ndim >= 2}  # type: ignore[union-attr,operator]
-    hooks = [layer.register_forward_hook(keep(name)) for name, layer in layers.items()]  # type: ignore[arg-type]
+    hooks = [
+        layer.register_forward_hook(keep(name))
+        for name, layer in network.named_modules()
+        if isinstance(weight := getattr(layer, "weight", None), Tensor) and weight.ndim >= 2
+    ]
     flags = {module: module.training for module in network.modules()}
     try:
         with running_statistics_of(network, images):
@@ -110,4 +112,5 @@ def plane(features: Tensor) -> Tensor:
     _, _, components = torch.linalg.svd(centred, full_matrices=False)
     first = components[:2]
     largest = first.gather(1, first.abs().argmax(dim=1, keepdim=True))
-    return centred @ (first * torch.where(largest < 0, -1.0, 1.0)).T
+    projected: Tensor = centred @ (first * torch.where(largest < 0, -1.0, 1.0)).T
+    return projected

@@ -25,13 +25,8 @@ from study.record.rows import Measurements, merge
 from study.trial import Trial
 
 LENSES: Sequence[ModuleType] = (
-    memorization,
-    gamma_sigma,
-    membership,
-    gradient_norms,
-    mechanism,
-    activations,
-    robustness,
+    *(memorization, gamma_sigma, membership, gradient_norms),
+    *(mechanism, activations, robustness),
 )
 
 

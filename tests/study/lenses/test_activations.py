@@ -1,4 +1,3 @@
-import pytest
 import torch
 
 from study import run
@@ -32,11 +31,11 @@ def test_each_batch_has_statistics_of_its_own_where_there_is_batch_norm():
         points = [(row["x"], row["y"]) for row in rows_of(trial) if row["layer"] == layer]
         return torch.tensor(points).view(2, 32, 2).std(dim=1).norm(dim=1)
 
-    # Behind a batch norm of its own statistics each batch has the same spread, else it is that of its images.
+    # Batch norm keeps the spread of a batch about 1 at any depth; without it layers of this initialization shrink it.
     deep = "59"
     normed, plain = spread("batch", deep), spread("none", deep)
-    assert normed[0] / normed[1] == pytest.approx(1, abs=0.1)
-    assert plain.max() < 0.01 * normed.max()
+    assert 0.1 < normed.min() < normed.max() < 10
+    assert plain.max() < 1e-3
 
 
 def test_a_trained_network_is_looked_at_before_training_and_at_some_epochs():
