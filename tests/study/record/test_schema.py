@@ -105,7 +105,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(schema.DEFAULTS, "mixup", 0.5)
     widen("members", {"mixup": pa.float64(), "robust_acc": pa.float64()})
     widen("attacks", {"mixup": pa.float64()})
-    widen("robustness", {"trial": pa.string(), "member": pa.int32(), "strength": pa.float64()})
+    widen("fairness", {"trial": pa.string(), "member": pa.int32(), "strength": pa.float64()})
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_setting_that_comes_later_has_its_default_and_a_result_is_null(results
     assert rows["robust_acc"].to_pylist() == [None] * 4
     assert set(rows["schema_version"].to_pylist()) == {2}
     assert set(results.read("membership", "attacks")["mixup"].to_pylist()) == {None}
-    assert results.read("quickstart", "robustness").num_rows == 0
+    assert results.read("quickstart", "fairness").num_rows == 0
 
 
 @pytest.mark.usefixtures("later")
