@@ -458,8 +458,8 @@ def audit_statistics(
     """Put the statistics to worlds whose truth is known, and report error rates, coverage and biases.
 
     Each attack, test and interval is given simulated scores or results, as the analysis gives it recorded ones. Every
-    row is held to a bound, and one that is out of it ends the command with code 1. The whole audit takes
-    eight to nine minutes on two free cores.
+    row is held to a bound, and one that is out of it ends the command with code 1. The whole audit takes some 15
+    minutes on two cores.
 
     Example: python -m analysis audit-statistics --fraction 0.05
 

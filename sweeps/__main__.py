@@ -12,6 +12,7 @@ from study.storage.location import absolute
 from study.terminal import DataDir, application, console, format_duration, main, print_table
 from study.trial import parse
 from sweeps import estimate, registry
+from sweeps.bench import bench_training, bench_waiting
 from sweeps.cluster.commands import app as cluster
 from sweeps.console import (
     explaining_ctrl_c,
@@ -354,29 +355,31 @@ def tune(
 
 @app.command()
 def bench(
-    trials: Annotated[int, typer.Option(min=1, help="How many trials to run.")] = 100,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many trials to run: 100, or 12 of five LeNets with --training.")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0.0, help="How long each of them waits.")] = 0.5,
+    training: Annotated[bool, typer.Option("--training", help="Measure trials that train, on CPUs.")] = False,
+    epochs: Annotated[int, typer.Option(min=1, help="How many epochs a trial trains.")] = 10,
+    eval_every: Annotated[int, typer.Option(min=1, help="After how many epochs it is measured.")] = 10,
     workers: Workers = 2,
     address: Address = "local",
 ) -> None:
     """Measure what Ray Tune adds to trials that only wait, in time and in the driver's memory.
 
+    With --training, measure what a sweep of small networks trains on a Ray of its own on this machine, as a share of
+    what the engine's best pack alone does in the same workers, in turns.
+
     Example: python -m sweeps bench --trials 100 --seconds 0.5 --workers 2
     Example: python -m sweeps bench --trials 3000 --seconds 0
+    Example: python -m sweeps bench --training --epochs 10 --eval-every 1
     """
-    from sweeps.launch.overhead import measure_overhead
-
-    with console.status(f"running {trials} trials of {seconds:g} s ..."):
-        overhead = measure_overhead(trials, seconds, Cluster(address, workers, "cpu"))
-    ratio = f", ratio {overhead.took / overhead.ideal:.3f}" if overhead.ideal else ""
-    console.print(
-        f"{trials} trials of {seconds:g} s on {overhead.workers} workers: "
-        f"took {overhead.took:.2f} s, ideal {overhead.ideal:.2f} s{ratio}; start-up {overhead.startup:.1f} s"
-    )
-    console.print(
-        f"a trial costs {overhead.per_trial * 1e3:.1f} ms of its worker's time and "
-        f"{overhead.memory / trials / 1e3:.1f} KB of the driver's memory, at most {overhead.peak / 1e6:.0f} MB in all"
-    )
+    if training:
+        if address != "local":
+            raise BadInputError("--training starts a Ray of its own on this machine; leave --address out.")
+        bench_training(trials or 12, epochs, eval_every, workers)
+    else:
+        bench_waiting(trials or 100, seconds, Cluster(address, workers, "cpu"))
 
 
 def _planned(name: str, scale: Scale, overrides: list[str] | None, fraction: float) -> Plan:

@@ -3,7 +3,7 @@
 Identity, records and retries stay those of each trial.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from study.pack_sizes import pack_sizes
 from study.settings import SETTINGS, names_where
-from study.speed.timings import Choice, fastest
+from study.speed.timings import Choice, Timed, fastest
 from study.trial import Trial
 
 Bundle = tuple[Trial, ...]
@@ -19,6 +19,9 @@ OWN = names_where(lambda setting: setting.per_member)
 """The settings in which members that train side by side may differ; in k where that changes no number of steps."""
 SPEED = names_where(lambda setting: setting.decides_speed)
 """The settings that decide the seconds of a step, and how members train fastest."""
+Kind = tuple[object, ...]
+"""A kind of trial, as its values of `SPEED`: all that decides how fast it trains."""
+Kinds = Mapping[Kind, Timed]
 MOST_MEMBERS = 32
 """The most members that a worker is given at once: what they record must fit its memory, and is lost if it fails."""
 

@@ -16,9 +16,9 @@ from study.settings import SETTINGS, format_value
 from study.terminal import ProgressDisplay, console, doing, format_duration, print_table
 from study.trial import Trial
 from sweeps import estimate
-from sweeps.bundles import SPEED
+from sweeps.bundles import SPEED, Kinds
 from sweeps.interrupt import CTRL_C, STOPPED
-from sweeps.launch.launch import Callbacks, Cluster, Kinds, Launch
+from sweeps.launch.launch import Callbacks, Cluster, Launch
 from sweeps.options import Logger
 from sweeps.parts import Part
 from sweeps.plan import OUTCOMES, Plan, State, command

@@ -23,8 +23,7 @@ from study.settings import Stage, names_where
 from study.speed import timings
 from study.storage.cache import cache_folder
 from study.trial import Trial
-from sweeps.bundles import MOST_MEMBERS, SPEED, packable_groups, worth_bundling
-from sweeps.launch.launch import Kinds
+from sweeps.bundles import MOST_MEMBERS, SPEED, Kinds, packable_groups, worth_bundling
 
 MOST_KINDS = 12
 """The most kinds of trials that are each timed before a launch."""

@@ -20,7 +20,7 @@ import scipy
 from numpy.typing import NDArray
 
 from study.mia.checks import Floats, Mask, Scores, check_scores, targets_with_both
-from study.mia.roc import tpr_on_curve
+from study.mia.roc import tpr_at
 
 CONFIDENCE = 0.95
 """The confidence of an interval."""
@@ -100,10 +100,9 @@ def mean_auc_difference(arm: Scores, reference: Scores, is_member: Mask) -> Inte
 
 
 def mean_tpr(scores: Scores, is_member: Mask, fpr: float) -> Interval:
-    """Return the mean over targets of the ROC curve's true positive rate at a false one, see `roc.tpr_on_curve`.
+    """Return the mean over targets of the true positive rate at an expected false positive rate, see `roc.tpr_at`.
 
-    Its interval has the noise of the thresholds in it, which each target has from its own non-members. It is made for
-    several targets: that of a single one whose rate only the largest non-member resolves holds in .87 of cases.
+    Its interval has the noise of the threshold in it, which each target has from its own non-members.
 
     Args:
         scores: floating [N, S], the attack's, finite.
@@ -145,8 +144,8 @@ class Roc:
 def mean_roc(scores: Scores, is_member: Mask, points: int = 101) -> Roc:
     """Return the ROC curve averaged vertically over the targets, at each false positive rate (Fawcett 2006, 8.1).
 
-    Each target gives the true positive rate of `roc.tpr_on_curve`. The rates begin where all targets resolve them. The
-    curve is drawn as one that never falls, which the mean by chance may. For one group, pass its columns.
+    Each target gives the true positive rate of its calibrated threshold, see `roc.tpr_at`; nothing is drawn between
+    thresholds. The rates begin where all targets resolve them. For one group, pass its columns.
 
     Args:
         scores: floating [N, S], the attack's, finite.
@@ -161,7 +160,7 @@ def mean_roc(scores: Scores, is_member: Mask, points: int = 101) -> Roc:
         none = np.empty(0)
         return Roc(none, none, none, none, 0)
     fpr = np.geomspace(1 / ((~is_member[targets]).sum(axis=1).min() + 1), 1, points)
-    low, tpr, high = (np.maximum.accumulate(of) for of in _mean_rates(scores[targets], is_member[targets], fpr))
+    low, tpr, high = _mean_rates(scores[targets], is_member[targets], fpr)
     return Roc(fpr, tpr, low, high, len(targets))
 
 
@@ -201,8 +200,6 @@ def _mean_rates(scores: Scores, is_member: Mask, fpr: Floats) -> tuple[Floats, F
 
     What moves a rate is found by leaving out groups of samples in turn, drawn at random: a jackknife of groups, for
     that of single samples does not hold for a threshold (Shao and Wu 1989).
-
-    A mean is cut off at 0 and 1, and the rates that it is over are not.
     """
     samples = scores.shape[1]
     number = min(GROUPS, samples)
@@ -211,9 +208,9 @@ def _mean_rates(scores: Scores, is_member: Mask, fpr: Floats) -> tuple[Floats, F
     for target, (row, member) in enumerate(zip(scores, is_member, strict=True)):
         rising = np.argsort(row)
         inside, outside = rising[member[rising]], rising[~member[rising]]
-        rates[target] = tpr_on_curve(row[inside], row[outside], fpr)
+        rates[target] = tpr_at(row[inside], row[outside], fpr)
         without = [
-            tpr_on_curve(row[inside[group[inside] != left_out]], row[outside[group[outside] != left_out]], fpr)
+            tpr_at(row[inside[group[inside] != left_out]], row[outside[group[outside] != left_out]], fpr, len(outside))
             for left_out in range(number)
         ]
         influence[target] = np.sqrt((number - 1) / number) * (np.mean(without, axis=0) - without)
@@ -223,7 +220,7 @@ def _mean_rates(scores: Scores, is_member: Mask, fpr: Floats) -> tuple[Floats, F
         return rate * (1 - rate) / n_in
 
     low, high = _score_interval(rates, influence, binomial)
-    return low, rates.mean(axis=0).clip(0, 1), high
+    return low, rates.mean(axis=0), high
 
 
 # Intervals ------------------------------------------------------------------------------------------------------------
@@ -250,7 +247,7 @@ def _score_interval(values: Floats, influence: Floats, variance_of: Variance) ->
         influence: [T, S, P], their changes with each sample.
         variance_of: the variance of one target's estimate, by its true value.
     """
-    mean = values.mean(axis=0).clip(0, 1)
+    mean = values.mean(axis=0)
     variance, freedom = _two_way_variance(values, influence)
     with np.errstate(invalid="ignore", divide="ignore"):
         factor = np.where(variance > 0, variance / variance_of(mean), 1)

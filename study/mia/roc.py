@@ -1,21 +1,16 @@
 """How well an attack's scores tell members from non-members: ROC curves, AUC and TPR at a low FPR."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from study.errors import BadInputError
 from study.mia.checks import Floats, Mask, Scores, check_scores, targets_with_both
 
 ALL = "all"
 """The group of all samples."""
-LAXER = 9.0
-"""How many times the false positive rate the laxest threshold has, of those that a rate on the curve is made of."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +22,8 @@ class AttackMetrics:
     Attributes:
         auc: the area under the ROC curve, ties counted half.
         balanced_acc: the mean of the true positive and the true negative rate, at the best threshold.
-        tpr_at_1e2fpr: the true positive rate of a threshold whose false positive rate is expected to be 1%, see
-            `tpr_at`; None where there are fewer than 99 non-members, for then no threshold has so low a rate.
+        tpr_at_1e2fpr: the true positive rate at an expected false positive rate of 1%, see `tpr_at`; None where there
+            are fewer than 99 non-members, for then no threshold has so low a rate.
         tpr_at_1e3fpr: the same at 0.1% and 999 non-members.
         tpr_at_0fp: the largest true positive rate without a false positive; with n non-members, the expected false
             positive rate of its threshold is 1 / (n + 1).
@@ -128,88 +123,35 @@ def _metrics(falling: Scores, truth: Mask) -> AttackMetrics:
     )
 
 
-def tpr_at(members: Scores, others: Scores, fpr: Floats) -> Floats:
+def tpr_at(members: Scores, others: Scores, fpr: Floats, of_others: int | None = None) -> Floats:
     """Return the true positive rate of the threshold whose expected false positive rate is each of these, at most.
 
     A threshold is chosen on the very non-members that it is judged by. Above the j-th largest of n, the false positive
     rate of a new one is j / (n + 1) in expectation, and not the (j - 1) / n that are seen. It is 0 where j would be 0.
 
-    It is the rate of an attack that can be made, but below the ROC curve's: the threshold's own false positive rate
-    varies, and the mean of a concave curve is below the curve at the mean. See `tpr_on_curve`.
-
     Args:
         members: rising [n_in].
         others: rising [n].
         fpr: [P].
+        of_others: how many there were before some were left out; j / (n + 1) is then as it was, and between two ranks
+            the rate is interpolated.
 
     Returns:
         float64 [P].
     """
+    whole = len(others) if of_others is None else of_others
     # The tolerance is for rates such as 3 / (n + 1), which times n + 1 may be a little less than 3.
-    return _tpr_above(members, others, np.floor(fpr * (len(others) + 1) + 1e-9))
-
-
-def tpr_on_curve(members: Scores, others: Scores, fpr: Floats) -> Floats:
-    """Return the true positive rate of the ROC curve at each false positive rate, to be averaged over targets.
-
-    A threshold on the j-th largest of n has a false positive rate of the Beta distribution of (j, n + 1 - j). Over this
-    a curve that rises as a square root is on average 11% too low at j = 1, 6% at 2 and 2.5% at 5. So three thresholds
-    are combined, this one and two laxer ones, in the way that is right for every a + b sqrt(fpr) + c fpr. A curve that
-    rises as another power between 0 and 1 is met within 2.5%. The error by chance is that of the one threshold, and a
-    seventh more where there is nothing to find.
-
-    By chance it may lie below 0 or above 1. A mean of rates that were cut off there would be too large where there is
-    little to find.
-
-    Args:
-        members: rising [n_in].
-        others: rising [n].
-        fpr: [P], at least 1 / (n + 1), or hardly less.
-
-    Returns:
-        float64 [P].
-    """
-    rank, weight = _combination(len(others), tuple(fpr.tolist()))
-    rates: Floats = (weight * _tpr_above(members, others, rank)).sum(axis=0)
+    rank = np.floor(fpr * (whole + 1) + 1e-9)
+    if of_others is None:
+        return _tpr_above(members, others, rank)
+    rank = np.maximum(rank * (len(others) + 1) / (whole + 1), 1)
+    below, above = (_tpr_above(members, others, of_rank) for of_rank in (np.floor(rank), np.ceil(rank)))
+    rates: Floats = below + (rank - np.floor(rank)) * (above - below)
     return rates
-
-
-@lru_cache(maxsize=256)
-def _combination(n: int, fpr: tuple[float, ...]) -> tuple[Floats, Floats]:
-    """Return the ranks among n non-members that a rate on the curve is made of, and their weights, each [6, P]."""
-    rate = np.array(fpr)
-    # Rank n + 1 is that of the threshold below all. The middle one is as much laxer than the first as the last than it.
-    first = np.clip(rate * (n + 1), 1, n + 1)
-    last = np.minimum(LAXER * first, n + 1)
-    position = np.stack([first, np.sqrt(first * last), last])
-    below = np.minimum(np.floor(position + 1e-9), n)
-    part = position - below
-
-    def between(of_rank: Callable[[Floats], Floats]) -> Floats:
-        values: Floats = (1 - part) * of_rank(below) + part * of_rank(below + 1)
-        return values
-
-    # By rows, what each position gives on average for the curves 1, sqrt(fpr) and fpr; in the last axes, for each rate.
-    given = np.stack([np.ones_like(part), between(partial(_mean_root, n)), position / (n + 1)])
-    wanted = np.stack([np.ones_like(rate), np.sqrt(rate), rate])
-    # At rates above a third there is no room for laxer thresholds, and no need, for ranks are high.
-    weight = np.zeros_like(part)
-    weight[0] = 1
-    mixed = last >= 3 * first
-    weight[:, mixed] = np.linalg.solve(given[..., mixed].transpose(2, 0, 1), wanted.T[mixed, :, None])[..., 0].T
-    return np.concatenate([below, below + 1]), np.concatenate([weight * (1 - part), weight * part])
-
-
-def _mean_root(n: int, rank: Floats) -> Floats:
-    """Return the mean square root of the false positive rate above the non-member of each rank among n."""
-    root: Floats = np.exp(gammaln(rank + 0.5) - gammaln(rank) + gammaln(n + 1) - gammaln(n + 1.5))
-    return root
 
 
 def _tpr_above(members: Scores, others: Scores, rank: Floats) -> Floats:
     """Return the share of members above the others of each rank, counted from the largest, which has rank 1."""
-    if not len(others):
-        return np.where(rank < 1, 0.0, 1.0)
     at = (len(others) - rank.astype(np.int64)).clip(0, len(others) - 1)
     exceeding = (len(members) - np.searchsorted(members, others[at], side="right")) / max(len(members), 1)
     rates: Floats = np.where(rank < 1, 0.0, np.where(rank > len(others), 1.0, exceeding))

@@ -10,9 +10,9 @@ import ray
 
 from study.speed.timings import Timed
 from study.trial import Trial
-from sweeps.bundles import SPEED, Packing
+from sweeps.bundles import SPEED, Kind, Packing
 from sweeps.launch.cluster import Pool, store_environment
-from sweeps.launch.launch import Kind, Launch
+from sweeps.launch.launch import Launch
 from sweeps.launch.schedule import MAX_FAILURES
 from sweeps.launch.tasks import TIMES_WITHIN_S, time_kind
 

@@ -1,16 +1,13 @@
 """Describe a launch: which trials to run for which sweep, where and how. Needs no Ray."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from study.record.results import Results
-from study.speed.timings import Timed
 from study.trial import Trial
+from sweeps.bundles import Kinds
 
-Kind = tuple[object, ...]
-"""A kind of trial, as its values of `bundles.SPEED`: all that decides how fast it trains."""
-Kinds = Mapping[Kind, Timed]
 Callbacks = Callable[[str], Sequence[Any]]
 """Returns the Tune callbacks for the sweep of that name."""
 

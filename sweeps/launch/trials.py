@@ -20,7 +20,7 @@ from sweeps.launch.asking import ask, kind_of
 from sweeps.launch.cluster import Pool, store_environment
 from sweeps.launch.launch import Launch
 from sweeps.launch.schedule import MAX_FAILURES, WORKER_DIED, Outcome, data_error, schedule
-from sweeps.launch.tasks import Task, run_and_record
+from sweeps.launch.tasks import Task, Work, run_and_record
 
 MOST_NODES = 3
 """Of how many nodes it is said at most that they could not have the data."""
@@ -38,7 +38,7 @@ OnProgress = Callable[[float, Counter[str]], None]
 `done`, `missing`, `failed` and `diverged`, as the driver has heard of it; what has failed may yet be tried again."""
 
 
-def run_trials(launch: Launch, pool: Pool, on_progress: OnProgress) -> Outcome:
+def run_trials(launch: Launch, pool: Pool, on_progress: OnProgress, work: Work | None = None) -> Outcome:
     """Run the trials of a launch, whose workers write the records; a trial that can't be run is recorded as failed.
 
     A bundle that fails is tried again in halves, or as it is where its worker died and left a checkpoint. A trial whose
@@ -48,6 +48,7 @@ def run_trials(launch: Launch, pool: Pool, on_progress: OnProgress) -> Outcome:
         launch: what to run, and how.
         pool: the workers.
         on_progress: called as the training goes on.
+        work: what workers do with a task, if anything beside `run_and_record`.
 
     Raises:
         OSError: records could not be written; their trials are missing, and no other is begun any more. Or the data of
@@ -88,8 +89,10 @@ def run_trials(launch: Launch, pool: Pool, on_progress: OnProgress) -> Outcome:
         tasks = [_task(unit, launch.time_limit) for unit in wave]
         # A bundle is taken apart rather than tried again as it is.
         tries = MAX_FAILURES if all(len(unit.trials) == 1 for unit in wave) else 0
-        sharing, work = [unit.sharing for unit in wave], [unit.work for unit in wave]
-        outcome = schedule(tasks, run_and_record, pool, advance, work, storage, tries, sharing, common, callbacks)
+        sharing, weights = [unit.sharing for unit in wave], [unit.work for unit in wave]
+        outcome = schedule(
+            tasks, work or run_and_record, pool, advance, weights, storage, tries, sharing, common, callbacks
+        )
         whole.extend(outcome)
         with reporting_write_errors(outcome, results):
             again, after_all = _settle_errors(wave, outcome, tries, launch)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
 from study.errors import BadInputError
-from study.mia.roc import attack_metrics, metrics_by_group, tied_share, tpr_at, tpr_on_curve
+from study.mia.roc import attack_metrics, metrics_by_group, tied_share, tpr_at
 from tests.study.mia.scores import gaussian, halves, uneven
 
 TIED = st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=2, max_size=60)
@@ -81,27 +81,6 @@ def test_a_threshold_has_the_false_positive_rate_that_it_is_chosen_for(others, f
     expected = math.floor(fpr * (others + 1) + 1e-9) / (others + 1)
     assert np.mean(found) == pytest.approx(expected, abs=4 * np.std(found) / 20)
     assert expected <= fpr + 1e-12
-
-
-@given(st.integers(1, 300), st.floats(0, 1))
-def test_a_rate_on_the_curve_is_the_false_one_where_there_is_nothing_to_find(others, share):
-    # One member in each gap between non-members: j of n + 1 are above the j-th largest, as many as there should be.
-    fpr = (1 / (others + 1)) ** share
-    found = tpr_on_curve(np.arange(others + 1) - 0.5, np.arange(others, dtype=float), np.array([fpr]))
-    assert found == pytest.approx(fpr)
-
-
-@pytest.mark.parametrize("power", [0.0, 0.25, 0.5, 0.75, 1.0])
-@pytest.mark.parametrize(("others", "fpr"), [(100, 0.01), (1000, 0.001), (1000, 0.0025), (30, 0.4)])
-def test_a_rate_on_the_curve_is_on_average_that_of_the_curve(others, fpr, power):
-    # Of uniform non-members, the share of these members above a score whose false positive rate is f is f ** power. A
-    # single threshold has 11% less than this of f ** 0.5, because its own rate varies.
-    generator = np.random.default_rng(others)
-    members = np.sort(1 - np.linspace(0, 1, 20_001) ** (1 / power)) if power else np.full(1, 2.0)
-    found = [
-        tpr_on_curve(members, np.sort(generator.random(others)), np.array([fpr]))[0] / fpr**power for _ in range(2500)
-    ]
-    assert np.mean(found) == pytest.approx(1, abs=0.025 + 3 * np.std(found) / 50)
 
 
 def test_ties_are_counted_by_pairs():
