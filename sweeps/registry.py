@@ -23,6 +23,7 @@ from sweeps.memorization import (
     regularizer,
     transformer,
 )
+from sweeps.robustness import clusters, depth_batch_size, input_dimension, loss_scaling, panel, spheres
 from sweeps.sweep import Sweep
 
 SWEEPS: dict[str, Sweep] = {
@@ -42,6 +43,12 @@ SWEEPS: dict[str, Sweep] = {
         transformer,
         complex_data,
         ablation,
+        input_dimension,
+        spheres,
+        clusters,
+        loss_scaling,
+        depth_batch_size,
+        panel,
     )
 }
 

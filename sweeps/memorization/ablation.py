@@ -18,7 +18,7 @@ def _grids(norms: tuple[str, ...], alphas: tuple[float, ...], **common: object) 
 SWEEP = Sweep(
     name="ablation",
     question="What does each setting of training do to memorization and privacy, alone and together with the norm?",
-    feeds="the ablations of Appendix E, as one factorial",
+    feeds="2026: the ablations of Appendix E, as one factorial",
     quick=_grids(
         ("batch", "none"),
         (0.9,),

@@ -9,7 +9,7 @@ from sweeps.sweep import Sweep, product
 SWEEP = Sweep(
     name="batch_size",
     question="Does batch norm memorize more at every batch size?",
-    feeds="Fig. 15",
+    feeds="2026: Fig. 15",
     quick=(product(**{**QUICK, "batch_size": (16, 64, 256)}, corruption="label", k=0.05, norm=ARMS),),
     paper=(
         product(

@@ -6,7 +6,7 @@ from sweeps.sweep import Sweep, product
 SWEEP = Sweep(
     name="complex_data",
     question="Does batch norm memorize more on larger and harder datasets as well?",
-    feeds="Fig. 19",
+    feeds="2026: Fig. 19",
     # No harder dataset comes inside a package, so this only shows that the sweep runs.
     quick=(product(**QUICK, corruption="label", k=(0.1, 0.3), norm=ARMS),),
     paper=(

@@ -12,7 +12,7 @@ from sweeps.sweep import Sweep, product
 SWEEP = Sweep(
     name="influence",
     question="Are the gradients of mislabeled samples larger with batch norm, and further from those of clean ones?",
-    feeds="Fig. 4 and the mechanism (Eq. 11, A.2)",
+    feeds="2026: Fig. 4 and the mechanism (Eq. 11, A.2)",
     quick=(
         product(
             **{**QUICK, "epochs": 300},

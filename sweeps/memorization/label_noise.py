@@ -6,7 +6,7 @@ from sweeps.sweep import Sweep, product
 SWEEP = Sweep(
     name="label_noise",
     question="Do networks with batch norm memorize more flipped labels, and faster, at every ratio?",
-    feeds="Fig. 1, 2, 10 and 18",
+    feeds="2026: Fig. 1, 2, 10 and 18",
     quick=(product(**QUICK, corruption="label", k=KS, norm=ARMS),),
     paper=(product(dataset=DATASETS, architecture=NETWORKS, corruption="label", k=KS, norm=ARMS, seed=SEEDS),),
 )

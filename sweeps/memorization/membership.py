@@ -23,7 +23,7 @@ SMALL = {**QUICK, "norm": ARMS, "protocol": "splits", "models": 16, "seed": SEED
 SWEEP = Sweep(
     name="membership",
     question="Does batch norm make it easier to infer who was in the training set, above all the atypical?",
-    feeds="Fig. 5, 6, 12, 14 and 20",
+    feeds="2026: Fig. 5, 6, 12, 14 and 20",
     quick=(
         product(**SMALL, corruption=("ood", "label"), k=FEW_KS),
         product(**SMALL, k=0),

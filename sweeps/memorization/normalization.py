@@ -8,7 +8,7 @@ NORMS = ("batch", "group", "instance", "layer", "none")
 SWEEP = Sweep(
     name="normalization",
     question="Does every kind of normalization memorize more than none?",
-    feeds="Fig. 17",
+    feeds="2026: Fig. 17",
     quick=(product(**QUICK, corruption="label", k=(0.1, 0.3), norm=NORMS),),
     paper=(
         product(

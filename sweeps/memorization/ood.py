@@ -9,7 +9,7 @@ from sweeps.sweep import Sweep, product
 SWEEP = Sweep(
     name="ood",
     question="Do networks with batch norm memorize more of the out-of-distribution images in their training set?",
-    feeds="Fig. 3 and 11",
+    feeds="2026: Fig. 3 and 11",
     quick=(product(**QUICK, corruption="ood", k=KS, norm=ARMS),),
     paper=(product(dataset="cifar10", architecture=NETWORKS, corruption="ood", k=KS, norm=ARMS, seed=SEEDS),),
 )

@@ -21,7 +21,7 @@ FEW = {name: value for name, value in QUICK.items() if name != "lr"}
 SWEEP = Sweep(
     name="optimizer",
     question="Does batch norm memorize more with every optimizer?",
-    feeds="Fig. 16",
+    feeds="2026: Fig. 16",
     quick=_grids(1e-3, **FEW, corruption="label", k=(0.1, 0.3), norm=ARMS),
     paper=_grids(1e-4, dataset="cifar10", architecture="resnet18", corruption="label", k=KS, norm=ARMS, seed=SEEDS),
 )

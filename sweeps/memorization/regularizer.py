@@ -20,7 +20,7 @@ def _grids(**common: object) -> tuple[Axes, ...]:
 SWEEP = Sweep(
     name="regularizer",
     question="Does the gamma/sigma regularizer memorize less than no batch norm at all, and what does it cost?",
-    feeds="Fig. 8",
+    feeds="2026: Fig. 8",
     quick=_grids(**QUICK, corruption="label", k=0.1),
     paper=_grids(dataset=DATASETS, architecture="lenet", corruption="label", k=0.1, seed=SEEDS),
 )

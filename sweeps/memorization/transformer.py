@@ -12,7 +12,7 @@ ARMS = ("layer", "none")
 SWEEP = Sweep(
     name="transformer",
     question="Does a vision transformer memorize flipped labels with layer norm that it does not without?",
-    feeds="Table 1",
+    feeds="2026: Table 1",
     quick=(
         product(
             **{**QUICK, "architecture": "vit", "epochs": 10, "subset": 500, "seed": range(3)},

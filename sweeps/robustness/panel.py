@@ -1,0 +1,38 @@
+"""What does each kind of normalization cost in memorization, privacy and robustness, measured on the same networks?
+
+It joins both papers: flips and shadow models of the one, attacks of the other, of today's kind. Neither has it.
+"""
+
+from typing import Any
+
+from sweeps.sweep import Sweep, product
+
+NORMS = ("batch", "group", "instance", "layer", "none")
+SHARED: dict[str, Any] = {
+    "norm": NORMS,
+    "corruption": "label",
+    "k": 0.1,
+    "protocol": "splits",
+    "samples": "gradients",
+    "robustness": "pixel",
+}
+
+SWEEP = Sweep(
+    name="panel",
+    question="What does each kind of normalization cost in memorization, privacy and robustness at once?",
+    feeds="2019 and 2026: the panel that joins them",
+    quick=(
+        product(
+            **SHARED,
+            dataset="digits",
+            architecture="lenet",
+            lr=1e-3,
+            batch_size=64,
+            epochs=30,
+            eval_every=10,
+            models=16,
+            attack_samples=64,
+        ),
+    ),
+    paper=(product(**SHARED, dataset="cifar10", architecture="resnet18", models=32),),
+)
