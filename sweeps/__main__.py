@@ -40,6 +40,7 @@ from sweeps.options import (
     Fraction,
     LogTo,
     Name,
+    Only,
     ResultsOption,
     ScaleOption,
     Set,
@@ -62,7 +63,7 @@ app.add_typer(cluster, name="cluster")
 
 @app.command("list")
 def list_sweeps(teraflops: Teraflops = None) -> None:
-    """Show every sweep: its question, the figure it feeds, and its size and hours at both scales.
+    """Show every sweep: its question, the figure it feeds of which paper, and its size and hours at both scales.
 
     Hours are counted operations at a sustained speed, at quick scale that of a CPU's core and at paper scale that of a
     GPU; `plan` takes what was recorded or timed before where it can.
@@ -83,7 +84,8 @@ def list_sweeps(teraflops: Teraflops = None) -> None:
             table.add_row(sweep.name, sweep.question, sweep.feeds, *sizes)
     each = {"cpu": "a core", "cuda": "a GPU"}
     rates = [f"{speed:g} teraflop/s {each[device]}" for device, speed in dict.fromkeys(speeds.values())]
-    table.caption = f"hours: counted operations at {' and '.join(rates)}"
+    papers = "\n".join(f"{year}: {title}" for year, title in registry.PAPERS.items())
+    table.caption = f"{papers}\nhours: counted operations at {' and '.join(rates)}"
     print_table(table)
 
 
@@ -92,6 +94,7 @@ def plan(
     name: Name,
     scale: ScaleOption = Scale.quick,
     overrides: Set = None,
+    only: Only = None,
     fraction: Fraction = 1.0,
     results: ResultsOption = "results",
     teraflops: Teraflops = None,
@@ -105,9 +108,10 @@ def plan(
 
     Example: python -m sweeps plan quickstart --set k=0.05,0.1 --set dataset=mnist --price 2.5
     Example: python -m sweeps plan ablation --scale paper --workers 8 --workers 64
+    Example: python -m sweeps plan depth_batch_size --scale paper --only batch_size=20,100 --set seed=0
     """
     where = Results.at(results)
-    planned = _planned(name, scale, overrides, fraction)
+    planned = _planned(name, scale, overrides, only, fraction)
     state, known = planned.state(where), estimate.Known.of(planned.trials, where, teraflops)
     console.print(f"{planned.sweep} at {scale} scale: {in_common(planned.trials)}", soft_wrap=True)
     print_folders(planned.trials)
@@ -134,6 +138,7 @@ def run(
     name: Name,
     scale: ScaleOption = Scale.quick,
     overrides: Set = None,
+    only: Only = None,
     fraction: Fraction = 1.0,
     limit: Annotated[int | None, typer.Option(min=1, help="Run at most this many trials now.")] = None,
     shard: Annotated[
@@ -161,7 +166,7 @@ def run(
     Example: python -m sweeps run label_noise --results s3://bucket/study --shard 2/8 --yes
     """
     part = None if shard is None else Part.parse(shard)
-    planned = _planned(name, scale, overrides, fraction)
+    planned = _planned(name, scale, overrides, only, fraction)
     name = planned.sweep
     where = Results.at(results)
     where.plans(name)  # those of a later version are refused
@@ -382,9 +387,9 @@ def bench(
         bench_waiting(trials or 100, seconds, Cluster(address, workers, "cpu"))
 
 
-def _planned(name: str, scale: Scale, overrides: list[str] | None, fraction: float) -> Plan:
+def _planned(name: str, scale: Scale, overrides: list[str] | None, only: list[str] | None, fraction: float) -> Plan:
     """Return the plan of a sweep as the options have it."""
-    return registry.sweep(name).plan(scale, parse(overrides or []), fraction)
+    return registry.sweep(name).plan(scale, parse(overrides or []), fraction, parse(only or []))
 
 
 def _saved(name: str, results: Results) -> Plan:

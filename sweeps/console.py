@@ -395,4 +395,6 @@ def in_common(trials: Sequence[Trial]) -> str:
 def format_hours(hours: float, device: str = "cuda") -> str:
     """Return hours of devices in words, to two digits below ten: of GPUs, or of cores where the device is `cpu`."""
     unit = "core-hours" if device == "cpu" else "device-hours"
+    if 0 < hours < 0.0005:
+        return f"below 0.001 {unit}"
     return f"{hours:,.0f} {unit}" if hours >= 10 else f"{hours:.2g} {unit}"

@@ -193,7 +193,7 @@ def _passes(trial: Trial, sizes: tuple[int, int, int]) -> float:
     """Count the samples that all members are trained on at most; those that are only measured count a third."""
     clean, test, validation = sizes
     train = clean * (1 + trial.k * (trial.corruption == "ood"))
-    points = -(-trial.epochs // trial.eval_every)
+    points = max(1, -(-trial.epochs // trial.eval_every))  # a network that isn't trained is measured once
     mechanism = min(trial.mechanism, trial.epochs + 1) * MECHANISM_PASSES
     training = trial.epochs * _share(trial) * train
     # Of a folder it isn't known here whether its images are in colour, which costs about as much.
@@ -265,7 +265,7 @@ class Durations:
         by_kind: dict[tuple[object, ...], list[float]] = {}
         for row in rows:
             if row["device"] == device:
-                epochs = 1 if row["stopping"] == "converged" else row["epochs"]
+                epochs = 1 if row["stopping"] == "converged" else max(1, row["epochs"])
                 by_kind.setdefault(tuple(row[name] for name in ALIKE), []).append(row["seconds"] / epochs)
         return cls(device, {kind: median(seconds) for kind, seconds in by_kind.items()})
 
@@ -275,7 +275,7 @@ class Durations:
             return None
         kind = (folders.identity(trial.dataset), *trial.values(ALIKE[1:]))
         each = self.seconds_each.get(kind)
-        epochs = 1 if trial.stopping == "converged" else trial.epochs
+        epochs = 1 if trial.stopping == "converged" else max(1, trial.epochs)
         return None if each is None else each * epochs * len(trial.members)
 
 
@@ -372,7 +372,7 @@ def _timings(trial: Trial) -> Sequence[timings.Choice]:
     if dataset is None:
         return []
     try:
-        return timings.read(timings.cache_file(), timings.key_of(trial, dataset.shape, dataset.classes))
+        return timings.read(timings.cache_file(), timings.key_of(trial, _shape(trial, dataset), dataset.classes))
     except OSError:
         return []
 
@@ -429,9 +429,13 @@ def flops(trial: Trial) -> float | None:
     dataset, network = DATASETS.get(trial.dataset), NETWORKS.get(trial.architecture)
     if dataset is None or network is None:
         return None
-    shape = (dataset.shape[0], trial.resize, trial.resize) if trial.resize else dataset.shape
-    forward = network.operations_for(shape, dataset.classes, trial.hidden_layers)
+    forward = network.operations_for(_shape(trial, dataset), dataset.classes, trial.hidden_layers)
     return None if forward is None else 3 * forward * _passes(trial, _sizes(trial, dataset))
+
+
+def _shape(trial: Trial, dataset: DatasetInfo) -> tuple[int, int, int]:
+    """Return the channels, height and width of an image of a built-in dataset, as the trial enlarges it."""
+    return (dataset.shape[0], trial.resize, trial.resize) if trial.resize else dataset.shape
 
 
 def _sizes(trial: Trial, dataset: DatasetInfo) -> tuple[int, int, int]:

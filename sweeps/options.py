@@ -45,6 +45,12 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE[,VALUE...]", help="Replace the levels of an axis by these; repeatable."),
 ]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only", metavar="KEY=VALUE[,VALUE...]", help="Keep the sweep's trials with these levels alone; repeatable."
+    ),
+]
 ResultsOption = Annotated[str, typer.Option("--results", metavar="DIR|URI", help="Where the records are kept.")]
 Workers = Annotated[
     int | None,

@@ -52,7 +52,11 @@ SWEEPS: dict[str, Sweep] = {
     )
 }
 
-
+PAPERS = {
+    2026: "Batch Normalization Amplifies Memorization and Privacy Risks (Doan, Gu and Alouani)",
+    2019: "Batch Normalization is a Cause of Adversarial Vulnerability (Galloway et al.)",
+}
+"""The papers whose figures and tables the sweeps feed, by the year by which they name them."""
 FORM = "MODULE:SWEEP"
 
 

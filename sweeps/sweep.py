@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from study.errors import BadInputError
+from study.errors import BadInputError, unknown
+from study.settings import format_value
 from study.trial import Trial
 from sweeps.plan import Plan
 
@@ -28,7 +29,7 @@ class Sweep:
     Attributes:
         name: as the command line names it.
         question: the question that it answers, in one sentence.
-        feeds: the figure or table of the paper that it feeds.
+        feeds: the figure or table that it feeds, after the year of its paper.
         quick: grids that a CPU runs in minutes, on data inside an installed package.
         paper: grids at the paper's setting; a sweep's file says where the paper gives none, and what was chosen.
         factor: the factor whose levels are compared.
@@ -43,17 +44,25 @@ class Sweep:
     factor: str = "norm"
     version: int = 1
 
-    def plan(self, scale: Scale, overrides: Mapping[str, Sequence[Any]] | None = None, fraction: float = 1.0) -> "Plan":
+    def plan(
+        self,
+        scale: Scale,
+        overrides: Mapping[str, Sequence[Any]] | None = None,
+        fraction: float = 1.0,
+        only: Mapping[str, Sequence[Any]] | None = None,
+    ) -> "Plan":
         """Plan the sweep's trials at a scale.
 
         Args:
             scale: which grids to take.
             overrides: axes that replace the sweep's own, or are added.
             fraction: one over a whole number, to take a balanced part of the cells (see `balanced_fraction`).
+            only: levels to which the trials are restricted. Of a sweep whose settings depend on one another, such as a
+                learning rate on the batch size, that leaves trials of the sweep, where an override would cross them.
 
         Raises:
-            BadInputError: a setting doesn't fit the others, there is no balanced fraction of that size, or no grid at
-                that scale.
+            BadInputError: a setting doesn't fit the others, there is no balanced fraction of that size, no grid at that
+                scale, or no trial of a level.
         """
         replaced = {name: tuple(values) for name, values in (overrides or {}).items()}
         grids = [{**grid, **replaced} for grid in (self.quick if scale is Scale.quick else self.paper)]
@@ -67,7 +76,7 @@ class Sweep:
         )
         # Two grids of a sweep may share a cell, and an override may make two cells one.
         unique = {trial.id: trial for trial in map(Trial.of, cells)}
-        return Plan(self.name, self.version, tuple(unique.values()))
+        return Plan(self.name, self.version, restrict(tuple(unique.values()), only or {}))
 
 
 def product(**axes: Any) -> Axes:
@@ -108,6 +117,27 @@ def balanced_fraction(axes: Axes, factor: str, parts: int) -> list[dict[str, Any
             )
         )
     ]
+
+
+def restrict(trials: Sequence[Trial], only: Mapping[str, Sequence[Any]]) -> tuple[Trial, ...]:
+    """Return the trials that have one of the named levels of each setting.
+
+    Raises:
+        BadInputError: no trial has a level, or none has all of them; or seeds are named, which a trial has several of.
+    """
+    for name, levels in only.items():
+        if name == "seed":
+            raise BadInputError(
+                "--only keeps whole trials, whose members are the seeds: name those by --set seed=0..4."
+            )
+        there = dict.fromkeys(getattr(trial, name) for trial in trials)
+        for level in levels:
+            if level not in there:
+                raise unknown(f"{name} of the sweep", format_value(level), [format_value(other) for other in there])
+    kept = tuple(trial for trial in trials if all(getattr(trial, name) in levels for name, levels in only.items()))
+    if not kept:
+        raise BadInputError("no trial of the sweep has all the levels that --only names.")
+    return kept
 
 
 def _split(axes: Axes) -> tuple[dict[str, tuple[Any, ...]], dict[str, tuple[Any, ...]]]:

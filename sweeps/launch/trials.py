@@ -176,8 +176,8 @@ class _Unit:
 
     @property
     def work(self) -> float:
-        """The epochs of all its members."""
-        return sum(len(trial.members) * trial.epochs for trial in self.trials)
+        """The epochs of all its members; a network that is only measured counts as one."""
+        return sum(len(trial.members) * max(1, trial.epochs) for trial in self.trials)
 
 
 def make_units(launch: Launch, pool: Pool) -> list[_Unit]:

@@ -1,4 +1,4 @@
-"""The levels that several sweeps share: those of the paper (sections 3 and 4, and its appendices) and the quick ones."""
+"""The levels that several sweeps share: those of the paper (sections 3 and 4, appendices) and of the quick scale."""
 
 from typing import Any
 

@@ -1,10 +1,10 @@
 """Does vulnerability grow with the number of pixels, and is it batch norm or weight decay that decides that?
 
 The images of MNIST are enlarged by repeating pixels. The paper's lambda, chosen by size for the linear model and taken
-over for the MLP, is read as the `weight_decay` of torch's SGD, so that the loss has lambda / 2 times the squared norm of
-all parameters: the paper writes "weight decay" beside its Table 11, and lambda times the norm itself in its Eq. 5, where
-only the idea matters. Where the MLP has its batch norm, and its cumulative statistics, are not in the paper either; they
-are those by which its numbers are met best.
+over for the MLP, is read as the `weight_decay` of torch's SGD: the loss has lambda / 2 times the squared norm of all
+parameters. The paper calls it "weight decay" beside its Table 11; its Eq. 5 has lambda times the norm itself, of one
+unit and to show the idea. Where the MLP has its batch norm, and that its statistics are cumulative, is not in the
+paper either: its numbers are met best so.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ def _grids(mlp_sides: tuple[int, ...], linear_sides: tuple[int, ...], **common: 
 
 SWEEP = Sweep(
     name="input_dimension",
-    question="Are networks more vulnerable the more pixels an image has, or is that batch norm, which weight decay undoes?",
+    question="Are networks more vulnerable the more pixels an image has, and does weight decay undo that?",
     feeds="2019: Tables 6, 7, 11 and 12",
     quick=_grids((28, 56), (28, 56), **DIGITS, seed=FEW_SEEDS),
     paper=_grids((28, 56, 84), (28, 56, 84, 112), **MNIST, seed=SEEDS),

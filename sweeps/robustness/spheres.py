@@ -22,7 +22,14 @@ def _grids(largest_lr: tuple[float, ...] = (), **trained: Any) -> tuple[Axes, ..
         product(**mlp, norm="none", lr=(1e-3, 1e-2, *largest_lr)),
         product(**mlp, norm="batch", norm_momentum=(CUMULATIVE, TORCHS), lr=(1e-3, 1e-2)),
         product(
-            **common, architecture="deep_linear", norm=ARMS, batch_size=32, epochs=0, eval_every=1, activations=1, seed=3
+            **common,
+            architecture="deep_linear",
+            norm=ARMS,
+            batch_size=32,
+            epochs=0,
+            eval_every=1,
+            activations=1,
+            seed=3,
         ),
     )
 

@@ -26,7 +26,9 @@ def test_a_size_is_told_in_words(trials: tuple[Trial, ...], words: str):
     assert console.size(trials) == words
 
 
-@pytest.mark.parametrize(("hours", "words"), [(0.0123, "0.012"), (1.5, "1.5"), (12.7, "13"), (12345.6, "12,346")])
+@pytest.mark.parametrize(
+    ("hours", "words"), [(1e-6, "below 0.001"), (0.0123, "0.012"), (1.5, "1.5"), (12.7, "13"), (12345.6, "12,346")]
+)
 def test_device_hours_are_told_to_what_matters(hours: float, words: str):
     assert console.format_hours(hours) == f"{words} device-hours"
 

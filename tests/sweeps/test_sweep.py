@@ -79,3 +79,27 @@ def test_a_fraction_of_a_plan_is_part_of_the_plan():
     whole, half = (sweep(WIDE).plan(Scale.quick, fraction=fraction) for fraction in (1, 0.5))
     assert len(half.trials) == len(whole.trials) / 2
     assert {trial.id for trial in half.trials} < {trial.id for trial in whole.trials}
+
+
+DEPENDENT = tuple(product(batch_size=batch, lr=batch / 1000, norm=("batch", "none")) for batch in (8, 16))
+"""Two grids whose learning rate depends on the batch size."""
+
+
+def test_trials_of_some_levels_can_be_kept_where_an_override_would_cross_what_depends_on_one_another():
+    kept = sweep(*DEPENDENT).plan(Scale.quick, only={"batch_size": [16], "norm": ["none"]})
+    assert [(trial.batch_size, trial.lr, trial.norm) for trial in kept.trials] == [(16, 0.016, "none")]
+    replaced = sweep(*DEPENDENT).plan(Scale.quick, {"batch_size": [16], "norm": ["none"]})
+    assert {trial.lr for trial in replaced.trials} == {0.008, 0.016}
+
+
+@pytest.mark.parametrize(
+    ("only", "said"),
+    [
+        ({"batch_size": [32]}, "unknown batch_size of the sweep '32': choose from 16, 8"),
+        ({"batch_size": [8], "lr": [0.016]}, "no trial of the sweep has all the levels"),
+        ({"seed": [0]}, "name those by --set"),
+    ],
+)
+def test_levels_that_no_trial_has_are_refused(only, said):
+    with pytest.raises(BadInputError, match=said):
+        sweep(*DEPENDENT).plan(Scale.quick, only=only)

@@ -1,0 +1,142 @@
+from collections import Counter
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from study.networks.catalog import NETWORKS
+from study.trial import Trial
+from sweeps import estimate, registry, robustness
+from sweeps.sweep import Scale
+
+NAMES = sorted(path.stem for path in Path(robustness.__path__[0]).glob("*.py"))
+SWEEPS = [name for name in NAMES if name not in ("__init__", "grids")]
+OF_PAPER = [name for name in SWEEPS if name != "panel"]
+
+
+def trials(name: str, scale: Scale = Scale.paper) -> tuple[Trial, ...]:
+    return registry.sweep(name).plan(scale).trials
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_file_opens_with_its_question_and_has_the_sweep_of_its_name(name: str):
+    module = import_module(f"sweeps.robustness.{name}")
+    first = (module.__doc__ or "").partition("\n")[0]
+    assert "?" in first
+    assert first.split()[0] in ("Do", "Does", "Is", "What")
+    assert registry.SWEEPS[name] is module.SWEEP
+    assert module.SWEEP.name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "of_paper", "quick"),
+    [
+        ("input_dimension", (17, 85), (9, 27)),
+        ("spheres", (9, 37), (8, 20)),
+        ("clusters", (2, 2), (2, 2)),
+        ("loss_scaling", (3, 3), (3, 3)),
+        ("depth_batch_size", (624, 1872), (12, 36)),
+        ("panel", (5, 160), (5, 80)),
+    ],
+)
+def test_how_many_trials_and_networks_there_are(name: str, of_paper: tuple[int, int], quick: tuple[int, int]):
+    for scale, size in ((Scale.paper, of_paper), (Scale.quick, quick)):
+        plan = registry.sweep(name).plan(scale)
+        assert (len(plan.trials), plan.members) == size
+
+
+@pytest.mark.parametrize(
+    ("name", "identity", "settings"),
+    [
+        (
+            "input_dimension",
+            "975e74c97c6dc1fd",
+            "dataset=mnist resize=28 corruption=none architecture=mlp norm_momentum=0 standardize=paper2019 "
+            "optimizer=sgd momentum=0 lr=0.01 batch_size=128 epochs=50 eval_every=10 robustness=paper2019 "
+            "seed=0,1,2,3,4",
+        ),
+        (
+            "spheres",
+            "6bce961e314479a0",
+            "dataset=spheres corruption=none architecture=spheres_mlp norm_momentum=0 optimizer=sgd momentum=0 lr=0.01 "
+            "batch_size=50 eval_every=10 robustness=paper2019 seed=0,1,2,3,4",
+        ),
+        (
+            "spheres",
+            "244214601eec10de",
+            "dataset=spheres corruption=none architecture=deep_linear norm=none batch_size=32 epochs=0 activations=1 "
+            "seed=3",
+        ),
+    ],
+)
+def test_an_experiment_keeps_its_identity(name: str, identity: str, settings: str):
+    (trial,) = (trial for trial in trials(name) if trial.id == identity)
+    assert str(trial) == settings
+
+
+@pytest.mark.parametrize("name", OF_PAPER)
+@pytest.mark.parametrize("scale", Scale)
+def test_the_papers_networks_are_of_linear_layers_on_clean_data_and_trained_by_sgd_without_momentum(name, scale):
+    for trial in trials(name, scale):
+        assert trial.k == 0
+        assert NETWORKS[trial.architecture].widths is not None
+        assert trial.epochs == 0 or (trial.optimizer, trial.momentum) == ("sgd", 0)
+        assert trial.standardize == ("none" if trial.dataset == "spheres" else "paper2019")
+
+
+@pytest.mark.parametrize("name", OF_PAPER)
+def test_each_arm_has_a_partner_but_where_batch_norm_has_no_place_or_its_statistics_are_the_question(name):
+    for scale in Scale:
+        arms: dict[tuple[object, ...], set[str]] = {}
+        for trial in trials(name, scale):
+            rest = {k: v for k, v in trial.settings().items() if k not in ("norm", "norm_momentum", "norm_eps")}
+            arms.setdefault(tuple(rest.items()), set()).add(trial.norm)
+        alone = Counter(
+            (dict(rest)["architecture"], dict(rest)["lr"]) for rest, norms in arms.items() if norms != {"batch", "none"}
+        )
+        assert {architecture for architecture, _ in alone} <= {"linear", "spheres_mlp"}
+        assert [lr for architecture, lr in alone if architecture == "spheres_mlp"] == (
+            [0.1] if (name, scale) == ("spheres", Scale.paper) else []
+        )
+
+
+def test_weight_decay_is_chosen_by_the_size_of_the_images_and_the_smallest_have_none():
+    decays: dict[tuple[str, int], set[float]] = {}
+    for trial in trials("input_dimension"):
+        decays.setdefault((trial.architecture, trial.resize), set()).add(trial.weight_decay)
+    enlarged = {56: {0.0, 0.01}, 84: {0.0, 0.0225}, 112: {0.0, 0.05}}
+    assert decays == {
+        **{("linear", side): enlarged.get(side, {0.0}) for side in (28, 56, 84, 112)},
+        **{("mlp", side): enlarged.get(side, {0.0}) for side in (28, 56, 84)},
+    }
+
+
+def test_the_learning_rate_of_a_deep_network_is_that_of_a_sample_times_the_batch():
+    assert {(trial.batch_size, trial.lr) for trial in trials("depth_batch_size")} == {
+        (batch, float(f"{batch}e-5")) for batch in (5, 10, 15, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200)
+    }
+    assert {trial.hidden_layers for trial in trials("depth_batch_size")} == set(range(5, 61, 5))
+    assert {(trial.norm, trial.epochs) for trial in trials("depth_batch_size")} == {
+        (norm, epochs) for norm in ("batch", "none") for epochs in (10, 40)
+    }
+
+
+def test_batch_norm_on_the_spheres_is_as_the_papers_and_as_a_control_with_torchs_statistics():
+    trained = [trial for trial in trials("spheres") if trial.architecture == "spheres_mlp"]
+    assert {(trial.norm_momentum, trial.lr) for trial in trained if trial.norm == "batch"} == {
+        (momentum, lr) for momentum in (0.0, 0.1) for lr in (0.001, 0.01)
+    }
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("scale", Scale)
+def test_what_a_sweep_takes_is_known_before_it_is_run(name: str, scale: Scale):
+    assert all((estimate.flops(trial) or 0) > 0 for trial in trials(name, scale))
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_quick_plan_can_be_run_as_far_as_can_be_checked_beforehand(name: str, tmp_path: Path):
+    from study.run import check
+
+    for trial in trials(name, Scale.quick):
+        check(trial, tmp_path)
