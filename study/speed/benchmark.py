@@ -21,12 +21,12 @@ from torchvision import datasets
 from torchvision.transforms import ToTensor
 
 from study.lenses.mechanism import SAMPLES
-from study.networks import build
 from study.speed import backend_choice
 from study.speed.costs import gradient_norm_cost, input_gradient_cost, mechanism_cost
-from study.speed.throughput import Rate, engine_rate, rate, total_rate
+from study.speed.throughput import Rate, build_networks, engine_rate, rate, total_rate
 from study.speed.timings import Choice, fastest
 from study.speed.workloads import CLASSES, Workload
+from study.training.optimizers import make_optimizer
 from study.worker import ENVIRONMENT, start_processes, use_one_thread
 
 MEASURED, QUICK_EPOCHS, QUICK_SAMPLES = 10, 30, 1437
@@ -183,8 +183,10 @@ def plain_loop(workload: Workload, device: str, loaders: int, threads: int) -> R
     On a GPU its convolutions are in TF32, torch's default.
     """
     torch.set_num_threads(threads)
-    network = build.build(workload.architecture, workload.shape, CLASSES, "batch", seed=0).to(device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    trial = workload.trial
+    (network,) = build_networks(trial, workload.shape, CLASSES, device, members=1)
+    parameters = {(trial.lr, trial.weight_decay): list(network.parameters())}
+    optimizer = make_optimizer(trial.optimizer, trial.momentum, parameters)
     on_gpu = torch.device(device).type == "cuda"
     loader = DataLoader(
         _torchvision(workload),

@@ -8,10 +8,12 @@ import torch
 from study.__main__ import app
 from study.speed import benchmark, costs
 from study.speed.benchmark import Race
-from study.speed.workloads import Workload
+from study.speed.throughput import build_networks
+from study.speed.workloads import Workload, workloads_on
 from study.terminal import main
 
 SMALL = Workload("lenet", (1, 16, 16), 4, 2, 3)
+DEEP = Workload("deep_mlp", (1, 16, 16), 4, 2, 3, {"optimizer": "sgd", "momentum": 0.0, "hidden_layers": 2})
 RACE = Race(
     SMALL,
     "grouped x 2",
@@ -52,15 +54,27 @@ def test_every_figure_is_in_the_json():
         lambda: benchmark.plain_loop(SMALL, "cpu", 0, 1),
         lambda: benchmark.engine_rate(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "single", 1),
         lambda: benchmark.engine_rate(SMALL.trial, SMALL.shape, 10, SMALL.batches, "cpu", "grouped", 2),
+        lambda: benchmark.plain_loop(DEEP, "cpu", 0, 1),
+        lambda: benchmark.engine_rate(DEEP.trial, DEEP.shape, 10, DEEP.batches, "cpu", "grouped", 2),
         lambda: costs.gradient_norm_cost(SMALL, "cpu", "single", 1),
         lambda: costs.gradient_norm_cost(SMALL, "cpu", "grouped", 2),
         lambda: costs.mechanism_cost(SMALL, "cpu", "grouped", 2),
         lambda: costs.input_gradient_cost(SMALL, "cpu", "grouped", 2),
     ],
-    ids=["plain", "single", "grouped", "gradient norms", "gradient norms of a pack", "mechanism", "input gradients"],
+    ids=[
+        *("plain", "single", "grouped", "plain descent", "grouped descent"),
+        *("gradient norms", "gradient norms of a pack", "mechanism", "input gradients"),
+    ],
 )
 def test_a_contender_says_what_came_of_its_turn(contender):
     assert contender()(0.0) > 0
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_workload_is_of_a_trial_and_a_network(device):
+    for workload in workloads_on(device):
+        assert workload.trial.batch_size == workload.batch_size
+        assert build_networks(workload.trial, workload.shape, 10, "cpu", members=1)
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 16)])
