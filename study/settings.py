@@ -21,7 +21,7 @@ from study.data.catalog import DATASETS
 from study.errors import BadInputError
 from study.joined import EPOCHS_FORM, SUITES, SUITES_FORM
 from study.networks import factories
-from study.networks.catalog import NETWORKS, NORMS
+from study.networks.catalog import NETWORKS, RESIDUAL_NORMS
 
 Value = str | int | float | tuple[int, ...]
 _TYPES = {
@@ -277,8 +277,8 @@ class Settings:
     norm: str = setting(
         "batch",
         Stage.NETWORK,
-        "The normalization layers that the network is given.",
-        choices=NORMS,
+        "The normalization layers that the network is given; with fixup a residual network trains without any.",
+        choices=RESIDUAL_NORMS,
         decides_speed=True,
         decides_duration=True,
     )

@@ -18,6 +18,7 @@ from study.engine.cpu import dense, lanes
 from study.engine.cpu.dense import Dense, Descent, PackedLinear
 from study.engine.cpu.fused import NormReLUPool, fits
 from study.engine.pack import Pack, UnfitError
+from study.networks.fixup import ScalarNorm, Shifted
 from study.networks.norms import ChannelRMSNorm
 from study.networks.regularizers import watch_penalty
 from study.networks.standardize import Standardize
@@ -181,6 +182,8 @@ LAYERS: Mapping[type[nn.Module], Callable[[Any, int], nn.Module]] = {
     nn.Conv2d: _convolution,
     nn.GroupNorm: _group_norm,
     ChannelRMSNorm: PackedRMSNorm,
+    Shifted: lambda layer, members: Shifted.around(layer, members, layer.scale is not None),
+    ScalarNorm: lambda layer, members: ScalarNorm(members, layer.scale is not None),
     Standardize: lambda layer, members: Standardize(members * len(layer.mean)),
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d, nn.InstanceNorm2d), _channelwise),
 }

@@ -100,6 +100,10 @@ class Pack(ABC):
             views[member].grad = gradient.view_as(views[member])
         return [views[member] for views in self._views.values()]
 
+    def own(self, parameter: nn.Parameter) -> nn.Parameter:
+        """Return the parameter of the first member's own network that a joint one has a part of."""
+        return self._views.get(parameter, [parameter])[0]
+
     def _join(self, parameters: Sequence[nn.Parameter], values: Tensor) -> nn.Parameter:
         """Make M parameters views into a joint one, and return that.
 

@@ -23,6 +23,7 @@ from study.networks.resnet import resnet
 from study.networks.standardize import standardized
 from study.networks.vgg import VGG_LETTERS, vgg
 from study.networks.vit import vit
+from study.networks.wide_resnet import SIZES, wide_resnet
 
 
 def build(
@@ -123,6 +124,7 @@ BUILDERS: dict[str, Builder] = {
     "densenet121": densenet,
     **{name: partial(vgg, name) for name in ("vgg8", *VGG_LETTERS)},
     "vit": vit,
+    **{name: partial(wide_resnet, name) for name in SIZES},
     "linear": linear,
     "mlp": mlp,
     "deep_mlp": deep_mlp,

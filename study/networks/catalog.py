@@ -11,6 +11,8 @@ from itertools import pairwise
 from study.errors import BadInputError
 
 NORMS = ("batch", "none", "group", "instance", "layer", "rms")
+RESIDUAL_NORMS = (*NORMS, "fixup")
+"""The norms of a residual network, whose branches can start from nothing as well."""
 TOKEN_NORMS = ("layer", "none", "rms")
 """The norms of a network that is built with layer norm: its tokens are vectors, without pixels."""
 COUNTED_INPUTS = (((1, 28, 28), 10), ((3, 32, 32), 10), ((3, 32, 32), 100), ((3, 64, 64), 200))
@@ -28,6 +30,7 @@ class NetworkInfo:
         operations: floating-point operations of one sample's forward pass, for each of `COUNTED_INPUTS`. A
             multiplication and its addition are two. To count them when they are asked for would load torch, which takes
             longer than planning twenty thousand cells; a test counts them again. Empty where `widths` gives them.
+        residual: whether it is made of residual blocks, which `fixup` needs.
         widths: of a network of linear layers, their widths between input and logits, by the numbers of an image and by
             `hidden_layers`.
     """
@@ -36,6 +39,7 @@ class NetworkInfo:
     printed: str
     built_with: str
     operations: tuple[int, ...] = ()
+    residual: bool = False
     widths: Callable[[int, int], tuple[int, ...]] | None = None
 
     def operations_for(self, shape: tuple[int, int, int], classes: int, hidden_layers: int = 0) -> int | None:
@@ -79,15 +83,26 @@ def _halves(inputs: int) -> tuple[int, int]:
 _ROWS = (
     NetworkInfo("lenet", "LeNet", "batch", (833_040, 1_303_440, 1_318_560, 7_187_520)),
     NetworkInfo("densenet121", "DenseNet121", "batch", (1_344_641_024, 1_776_701_440, 1_776_885_760, 7_107_133_440)),
-    NetworkInfo("resnet18", "ResNet18", "batch", (911_601_664, 1_110_845_440, 1_110_937_600, 4_443_545_600)),
-    NetworkInfo("resnet34", "ResNet34", "batch", (1_871_835_136, 2_318_804_992, 2_318_897_152, 9_275_383_808)),
-    NetworkInfo("resnet50", "ResNet50", "batch", (2_093_639_680, 2_595_659_776, 2_596_028_416, 10_383_294_464)),
+    NetworkInfo(
+        "resnet18", "ResNet18", "batch", (911_601_664, 1_110_845_440, 1_110_937_600, 4_443_545_600), residual=True
+    ),
+    NetworkInfo(
+        "resnet34", "ResNet34", "batch", (1_871_835_136, 2_318_804_992, 2_318_897_152, 9_275_383_808), residual=True
+    ),
+    NetworkInfo(
+        "resnet50", "ResNet50", "batch", (2_093_639_680, 2_595_659_776, 2_596_028_416, 10_383_294_464), residual=True
+    ),
     NetworkInfo("vgg8", "VGG8", "batch", (115_339_264, 135_669_760, 135_761_920, 542_842_880)),
     NetworkInfo("vgg11", "VGG11", "batch", (267_513_856, 305_539_072, 305_631_232, 1_222_320_128)),
     NetworkInfo("vgg13", "VGG13", "batch", (383_119_360, 456_534_016, 456_626_176, 1_826_299_904)),
     NetworkInfo("vgg16", "VGG16", "batch", (535_293_952, 626_403_328, 626_495_488, 2_505_777_152)),
     NetworkInfo("vgg19", "VGG19", "batch", (687_468_544, 796_272_640, 796_364_800, 3_185_254_400)),
     NetworkInfo("vit", "ViT", "layer", (330_339_328, 436_481_024, 436_527_104, 2_029_103_104)),
+    NetworkInfo("wrn10_2", "WRN-10-2", "batch", (67_664_896, 88_967_680, 88_990_720, 355_911_680), residual=True),
+    NetworkInfo("wrn16_4", "WRN-16-4", "batch", (600_737_280, 785_224_704, 785_270_784, 3_140_980_736), residual=True),
+    NetworkInfo(
+        "wrn28_10", "WRN-28-10", "batch", (8_028_398_592, 10_486_657_536, 10_486_772_736, 41_946_834_944), residual=True
+    ),
     # Those of Galloway et al. (2019).
     NetworkInfo("linear", "linear", "none", widths=lambda *_: ()),
     NetworkInfo("mlp", "MLP", "batch", widths=lambda inputs, _: _halves(inputs)),
@@ -109,6 +124,8 @@ def check_norm(architecture: str, norm: str) -> None:
     network = NETWORKS.get(architecture)
     if network is not None and network.built_with == "none" and norm != "none":
         raise BadInputError(f"architecture={architecture} has no place for norm={norm}: use norm=none.")
+    if network is not None and norm == "fixup" and not network.residual:
+        raise BadInputError(f"norm=fixup is for residual networks, and architecture={architecture} is none.")
     if network is not None and network.built_with == "layer":
         check_token_norm(f"architecture={architecture}", norm)
 

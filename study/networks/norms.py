@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from study.errors import BadInputError
+from study.networks import fixup
 from study.networks.catalog import AS_BUILT, check_token_norm
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
@@ -100,6 +101,7 @@ def swap(network: nn.Module, norm: str, shape: tuple[int, int, int]) -> nn.Modul
       least `FEWEST_IN_GROUP` numbers, its channels times the pixels, or is the only one.
     - `layer` is one group: all channels and pixels of a sample.
     - `rms` is `layer` without centering.
+    - `fixup` replaces them by single numbers in residual networks; see `study.networks.fixup`.
     - `instance` normalizes each channel over its pixels. A feature without pixels has nothing to normalize over, so
       after a linear layer, and on maps of one pixel, `instance` is `none`. So is each of these norms where a sample has
       but a single number.
@@ -119,6 +121,8 @@ def swap(network: nn.Module, norm: str, shape: tuple[int, int, int]) -> nn.Modul
         BadInputError: the network has no norm of either kind; one that can't be swapped, for it does more than
             normalize; or one that the forward pass never reaches.
     """
+    if norm == "fixup":
+        return fixup.swap(network)
     built, layers = _built_with(network)
     if built == "layer":
         check_token_norm(type(network).__name__, norm)

@@ -18,6 +18,7 @@ from study.data.dataset import to_float
 from study.engine import Pack
 from study.engine.cuda_graphs import GraphedStep, with_cuda_graphs
 from study.errors import BadInputError
+from study.networks import fixup
 from study.settings import Stage, names_where
 from study.training import determinism
 from study.training.augmentation import Augmentation
@@ -256,14 +257,22 @@ def _make_optimizer(pack: Pack, members: Sequence[Member], graphs: bool) -> tupl
     updates each member's own parameters, whose gradients are views into the joint ones and must stay.
     """
     settings = [(member.trial.lr, member.trial.weight_decay) for member in members]
+    slower = {parameter for network in pack.networks for parameter in fixup.scalars(network)}
     first = members[0].trial
-    if len(set(settings)) == 1:
-        of_pack = {settings[0]: pack.parameters}
-        return make_optimizer(first.optimizer, first.momentum, of_pack, capturable=graphs), True
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {setting: [] for setting in settings}
-    for member, setting in enumerate(settings):
-        groups[setting] += pack.parameters_of(member)
-    return make_optimizer(first.optimizer, first.momentum, groups, capturable=graphs), False
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+
+    def add(parameter: torch.nn.Parameter, own: torch.nn.Parameter, lr: float, decay: float) -> None:
+        groups.setdefault((lr * fixup.RATE if own in slower else lr, decay), []).append(parameter)
+
+    alike = len(set(settings)) == 1
+    if alike:
+        for parameter in pack.parameters:
+            add(parameter, pack.own(parameter), *settings[0])
+    else:
+        for member, setting in enumerate(settings):
+            for parameter in pack.parameters_of(member):
+                add(parameter, parameter, *setting)
+    return make_optimizer(first.optimizer, first.momentum, groups, capturable=graphs), alike
 
 
 def _descent(pack: Pack, optimizer: Optimizer) -> AbstractContextManager[None]:

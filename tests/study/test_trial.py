@@ -144,7 +144,7 @@ def test_different_cells_have_different_ids():
     trials = [
         Trial(k=k, norm=norm, lr=lr, seed=seed)
         for k in (0.0, 0.1, 0.11)
-        for norm in SETTINGS["norm"].choices
+        for norm in NORMS
         for lr in (1e-4, 1e-3)
         for seed in ((0,), (1,), (0, 1), (10,))
     ]
@@ -178,7 +178,7 @@ def test_no_regularizer_has_one_spelling():
         ({"protocol": "ful"}, "did you mean 'full'?"),
         ({"learning_rate": 1}, "unknown setting 'learning_rate'"),
         ({"nrom": "none"}, "did you mean 'norm'?"),
-        ({"norm": "xyzzy"}, "choose from batch, group, instance, layer, none, rms."),
+        ({"norm": "xyzzy"}, "choose from batch, fixup, group, instance, layer, none, rms."),
         ({"norm": "no\nne"}, r"'no\nne'"),
     ],
 )

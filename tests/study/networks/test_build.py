@@ -11,6 +11,7 @@ from study.errors import BadInputError
 from study.networks import build
 from study.networks.catalog import NETWORKS, NORMS, TOKEN_NORMS
 from study.networks.norms import batch_norms
+from study.networks.wide_resnet import SIZES
 from tests.study.networks.examples import IMAGE, TRANSFORMERS, built_with, drawn, lenet, logits_shape, noise, unweighted
 
 ARMS = [(name, norm) for name in NETWORKS for norm in (TOKEN_NORMS if name in TRANSFORMERS else NORMS)]
@@ -102,7 +103,7 @@ def test_what_a_norm_adds_to_none_is_a_scale_for_each_channel_and_the_shifts_tha
     count = {norm: build.count_parameters(network) for norm, network in arms.items()}
     assert count["batch"] == count["rms"] == count["none"] - biases + 2 * channels
     # A norm that follows a ReLU, or a sum, has no layer before it whose bias could replace its shift.
-    assert biases == channels or architecture in ("densenet121", "spheres_mlp")
+    assert biases == channels or architecture in ("densenet121", "spheres_mlp", *SIZES)
 
 
 @pytest.mark.parametrize("architecture", NETWORKS)
