@@ -16,11 +16,11 @@ from study.data.catalog import DATASETS
 from study.errors import BadInputError, unknown
 from study.joined import parse_epochs, parse_suites
 from study.networks.catalog import NetworkOptions, check_norm
+from study.setting import Setting
 from study.settings import (
     DEFAULTS,
     FOLDER_FIELDS,
     SETTINGS,
-    Setting,
     Settings,
     Value,
     convert,

@@ -19,7 +19,8 @@ from study.data.catalog import DATASETS, DatasetInfo
 from study.networks.catalog import NETWORKS
 from study.record.provenance import device_name
 from study.record.results import Results
-from study.settings import Stage, names_where
+from study.setting import Stage
+from study.settings import names_where
 from study.speed import timings
 from study.storage.cache import cache_folder
 from study.trial import Trial

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from study.record.provenance import device_name
-from study.settings import Stage, names_where
+from study.setting import Stage
+from study.settings import names_where
 from study.storage.cache import cache_folder
 from study.trial import Trial
 

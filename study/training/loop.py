@@ -19,7 +19,8 @@ from study.engine import Pack
 from study.engine.cuda_graphs import GraphedStep, with_cuda_graphs
 from study.errors import BadInputError
 from study.networks import fixup
-from study.settings import Stage, names_where
+from study.setting import Stage
+from study.settings import names_where
 from study.training import determinism
 from study.training.augmentation import Augmentation
 from study.training.early_stopping import restore, state_tensors

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from study.settings import SETTINGS, Interval, Stage, format_value, names_where
+from study.setting import Interval, Stage
+from study.settings import SETTINGS, format_value, names_where
 from study.trial import FEWEST_MODELS, MODELS, Trial, check
 
 ROOT = Path(__file__).parents[2]
