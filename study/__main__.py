@@ -32,6 +32,7 @@ from study.worker import restart_with_environment
 
 if TYPE_CHECKING:
     from study.check.checks import Answer
+    from study.record.rows import Records
     from study.speed.benchmark import Race
 
 app = application("Train and measure the members of one trial, without Ray.")
@@ -45,9 +46,14 @@ SHOWN = {
     "gamma_over_sigma": "γ/σ",
     "status": "status",
 }
-WHERE_MEASURED = {"noise_acc": "noise", "pgd_linf_acc": "attack linf", "pgd_l2_acc": "attack l2"}
-"""The columns on robustness, which are shown beside them where it was measured."""
 """The columns of `members` that `run` prints, with their titles."""
+WHERE_MEASURED = {
+    "noise_acc": "noise",
+    "pgd_linf_acc": "attack linf",
+    "pgd_l2_acc": "attack l2",
+    "corruption_error": "corruption error over {families} of 19",
+}
+"""The columns on robustness, which are shown beside them where it was measured."""
 FORMATS = ("text", "markdown", "json")
 Format = Annotated[str, typer.Option("--format", help="text, markdown, or json for another program.")]
 """The forms in which `settings` lists them."""
@@ -100,7 +106,7 @@ def run(
         if records_to:  # before anything is printed, which may fail
             records_to.write(sweep, trial.id, records.tables)
             records_to.checkpoints(sweep).drop(trial.id)
-    print_table(_members_table(records.members))
+    print_table(_members_table(records))
     first = records.members[0]
     console.print(f"trained as {first['backend']}, {first['pack']} at once")
     if records_to:
@@ -291,11 +297,13 @@ def _race_table(race: "Race") -> Table:
     return table
 
 
-def _members_table(rows: list[dict[str, object]]) -> Table:
+def _members_table(records: "Records") -> Table:
     """Return the table of what was measured of each member."""
-    shown = SHOWN | {name: said for name, said in WHERE_MEASURED.items() if any(name in row for row in rows)}
-    table = Table(*shown.values())
-    for row in rows:
+    measured = {name for row in records.members for name, value in row.items() if value is not None}
+    shown = SHOWN | {name: said for name, said in WHERE_MEASURED.items() if name in measured}
+    corruptions = {row["perturbation"] for row in records.tables["robustness"] if row["suite"] == "corruptions"}
+    table = Table(*(said.format(families=len(corruptions)) for said in shown.values()))
+    for row in records.members:
         values = [row.get(name) for name in shown]
         table.add_row(
             *(f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value) for value in values)

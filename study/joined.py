@@ -3,7 +3,7 @@
 A comma would end the value, for the command line splits there.
 """
 
-SUITES = ("pixel", "paper2019")
+SUITES = ("pixel", "paper2019", "corruptions")
 """The suites of perturbations that the lens on robustness knows, in the order in which they are measured."""
 EPOCHS_FORM, SUITES_FORM = "EPOCH+EPOCH...", "SUITE+SUITE..."
 

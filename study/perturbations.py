@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from study.corruptions.names import COMPUTED, FAMILIES, LEAST_SIDE, SEVERITIES
 from study.errors import BadInputError
 
 Shape = tuple[int, int, int]
@@ -23,18 +24,19 @@ class Perturbation:
     """One thing that is done to test images, at one strength.
 
     Attributes:
-        suite: `pixel`, `paper2019`, or `checks`, which come with both.
+        suite: `pixel`, `paper2019`, `checks`, which come with `pixel`, or `corruptions`.
         name: `noise` (Gaussian), `uniform` (a random point of the ball), `fgsm`, `bim`, `pgd`, or `transfer` (PGD
-            against the next member of the pack, shown to this one).
-        norm: `linf` or `l2`, in which an attack is bounded; none for noise.
+            against the next member of the pack, shown to this one), or the family of a corruption.
+        norm: `linf` or `l2`, in which an attack is bounded; none for noise and corruptions.
         space: `pixel` for images in [0, 1], `standardized` for what the network's first layer makes of them.
-        epsilon: the radius of the ball around an image, or the standard deviation of noise.
+        epsilon: the radius of the ball around an image, or the standard deviation of noise; 0 for a corruption.
         step: the length of a step.
         steps: how many are taken.
         restarts: how many random starts; 0 starts from the image itself.
         loss: what an attack climbs, `ce` or `margin`.
         bounds: the least and the largest value that an image may have; None for none.
         fills: the column of `members` that has its accuracy; empty for none.
+        severity: of a corruption, from 1 to 5; 0 for anything else.
     """
 
     suite: str
@@ -48,12 +50,13 @@ class Perturbation:
     loss: Literal["", "ce", "margin"] = ""
     bounds: Bounds = None
     fills: str = ""
+    severity: int = 0
 
     @property
     def key(self) -> str:
         """A name of its own among the perturbations of a trial."""
         parts = (self.suite, self.name, self.norm, f"{self.epsilon:g}", self.steps, self.restarts, self.loss)
-        return "/".join(map(str, (*parts, self.bounds)))
+        return "/".join(map(str, (*parts, self.bounds, self.severity)))
 
     @property
     def passes(self) -> float:
@@ -61,13 +64,16 @@ class Perturbation:
         return self.steps * max(1, self.restarts) * 2 / 3 + 1 / 3
 
 
-def perturbations(suites: Sequence[str], dataset: str, shape: Shape) -> list[Perturbation]:
+def perturbations(
+    suites: Sequence[str], dataset: str, shape: Shape, families: Sequence[str] = COMPUTED
+) -> list[Perturbation]:
     """Return what is done to the test images of a dataset, in order; a column of `members` is filled by the first.
 
     Args:
         suites: their names.
         dataset: the setting.
         shape: channels, height and width of an image.
+        families: the corruptions that can be had.
 
     Raises:
         BadInputError: the dataset can't have a suite.
@@ -75,7 +81,10 @@ def perturbations(suites: Sequence[str], dataset: str, shape: Shape) -> list[Per
     found: list[Perturbation] = []
     for suite in suites:
         filled = {each.fills for each in found}
-        of_suite = {"pixel": _pixel, "paper2019": _paper2019}[suite](dataset, shape)
+        if suite == "corruptions":
+            of_suite = _corruptions(dataset, shape, families)
+        else:
+            of_suite = {"pixel": _pixel, "paper2019": _paper2019}[suite](dataset, shape)
         found += [replace(each, fills="") if each.fills in filled else each for each in of_suite]
     return found
 
@@ -150,9 +159,26 @@ def _fgsm2019(epsilon: float) -> Perturbation:
     return Perturbation("paper2019", "fgsm", "linf", "standardized", epsilon, epsilon, 1, 0, "ce")
 
 
+def _corruptions(dataset: str, shape: Shape, families: Sequence[str]) -> list[Perturbation]:
+    """Return each family of corruptions at each severity."""
+    if dataset == "spheres":
+        raise BadInputError("robustness=corruptions changes images, and the points of spheres are none.")
+    channels, *sides = shape
+    if channels not in (1, 3) or min(sides) < LEAST_SIDE:
+        raise BadInputError(
+            f"robustness=corruptions needs images of one or three channels and of at least {LEAST_SIDE} pixels a side, "
+            f"and those of {dataset} have {channels} and {'x'.join(map(str, sides))}."
+        )
+    return [
+        Perturbation("corruptions", family, "", "pixel", 0.0, severity=severity)
+        for family in families
+        for severity in SEVERITIES
+    ]
+
+
 def passes(suites: Sequence[str], dataset: str, shape: Shape, images: int) -> float:
     """Return what the suites cost a member over that many test images, in samples trained on, at most."""
     return sum(
         each.passes * (min(images, CHECKED) if each.suite == "checks" else images)
-        for each in perturbations(suites, dataset, shape)
+        for each in perturbations(suites, dataset, shape, FAMILIES)
     )

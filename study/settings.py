@@ -333,7 +333,8 @@ class Settings:
         "none",
         Stage.MEASUREMENT,
         "The suites of noise and attacks by which robustness is measured, joined by +: pixel attacks images in [0, 1], "
-        "as is usual today; paper2019 attacks as Galloway et al. (2019) did; none measures nothing.",
+        "as is usual today; paper2019 attacks as Galloway et al. (2019) did; corruptions shows them in noise, blur and "
+        "fog, as CIFAR-10-C does; none measures nothing.",
         choices=("none", *SUITES),
         form="suites",
         decides_duration=True,

@@ -7,8 +7,8 @@ import numpy as np
 
 from study.corruptions.pixels import Bytes, Numbers, Streams, to_bytes, to_numbers
 
-LUMA = (0.299, 0.587, 0.114)
-"""How bright red, green and blue are."""
+RED, BLUE = 0.299, 0.114
+"""How bright red and blue are; green is the rest of 1."""
 
 
 def brightness(images: Bytes, more: float, _: Streams) -> Bytes:
@@ -38,8 +38,8 @@ def luma(pixels: Numbers) -> Numbers:
     """Return how bright the pixels [N, C, H, W] are, [N, 1, H, W]."""
     if pixels.shape[1] == 1:
         return pixels
-    red, green, blue = LUMA
-    return red * pixels[:, :1] + green * pixels[:, 1:2] + blue * pixels[:, 2:]
+    red, green, blue = (pixels[:, channel : channel + 1] for channel in range(3))
+    return green + RED * (red - green) + BLUE * (blue - green)  # exact for grey
 
 
 def _hsv(pixels: Numbers) -> tuple[Numbers, Numbers, Numbers]:

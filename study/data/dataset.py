@@ -1,6 +1,7 @@
 """A dataset in memory: images as uint8 with their labels, for training, testing and validation."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class Dataset:
         classes: the number of classes.
         validation: the validation set.
         enlarged: how many times as high and wide the images were made, by repeating pixels.
+        folder: the data folder that it was read from, where further test sets may lie; None for data of other origin.
     """
 
     train: Split
@@ -42,6 +44,7 @@ class Dataset:
     classes: int
     validation: Split = field(default_factory=_empty_split)
     enlarged: int = 1
+    folder: Path | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -43,16 +43,17 @@ def load(name: str, data_dir: str | Path, subset: int = 0, validation: float = 0
     if subset:
         whole = load(name, data_dir)
         return replace(whole, train=_subset(name, whole, subset))
-    found = files.survey(name)
+    found, folder = files.survey(name), None
     if found is not None:
         train, test, classes = decode_part(found.train), decode_part(found.test), len(found.classes)
     else:
         needed = DATASETS[name].files
-        train, test = BUILTIN[name](local_folder(str(data_dir), *needed) if needed else Path())
+        folder = local_folder(str(data_dir), *needed) if needed else None
+        train, test = BUILTIN[name](folder or Path())
         classes = int(train.labels.max()) + 1
     give_back_memory()  # the encoded images may be gigabytes
     _check(name, train, test, classes)
-    return Dataset(train, test, classes)
+    return Dataset(train, test, classes, folder=folder)
 
 
 def _enlarged(name: str, data: Dataset, side: int) -> Dataset:
@@ -66,7 +67,7 @@ def _enlarged(name: str, data: Dataset, side: int) -> Dataset:
     train, test, validation = (
         Split(enlarge(split.images, times), split.labels) for split in (data.train, data.test, data.validation)
     )
-    return Dataset(train, test, data.classes, validation, times)
+    return replace(data, train=train, test=test, validation=validation, enlarged=times)
 
 
 def _subset(name: str, whole: Dataset, size: int) -> Split:

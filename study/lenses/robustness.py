@@ -25,6 +25,7 @@ from study.attacks.descent import Descent, attack
 from study.attacks.draws import Draws
 from study.attacks.outcome import Outcome, join, judge
 from study.attacks.transfer import linear_source
+from study.corruptions.test_set import CorruptedTestSet
 from study.data.dataset import Dataset, Split, enlarge, to_float
 from study.engine import Pack
 from study.errors import BadInputError
@@ -53,12 +54,16 @@ def check(trial: Trial, network: nn.Module, data: Dataset) -> None:
             gradient in its images.
     """
     perturbations(trial.suites, trial.dataset, data.shape)
+    if "corruptions" in trial.suites:
+        CorruptedTestSet(trial.dataset, data)
     if "paper2019" in trial.suites and trial.standardize == "none" and trial.dataset != "spheres":
         raise BadInputError(
             "robustness=paper2019 measures in the space of standardized images: set standardize=paper2019, or "
             "standardize=dataset where that paper has no constants."
         )
     attacked = attacked_samples(trial, data.test)
+    if trial.suites == ("corruptions",):
+        return  # they are shown to the network as they are
     images = to_float(data.test.images[attacked[:2]], torch.float32).requires_grad_()
     logits = network.eval()(images)
     if not logits.requires_grad or torch.autograd.grad(logits.sum(), images, allow_unused=True)[0] is None:
@@ -114,7 +119,9 @@ class _Lens:
         self._at = attacked_samples(trial, test)
         at = self._at.to(test.labels.device)
         self._images, self._labels = test.images[at], test.labels[at]
-        self.perturbations = perturbations(trial.suites, trial.dataset, trained.data.shape)
+        self._corrupted = CorruptedTestSet(trial.dataset, trained.data) if "corruptions" in trial.suites else None
+        families = self._corrupted.families if self._corrupted else ()
+        self.perturbations = perturbations(trial.suites, trial.dataset, trained.data.shape, families)
         self.cost = sum(each.passes for each in self.perturbations)
         self._correct = (trained.logits.test[:, at].argmax(dim=2) == self._labels).double()
 
@@ -126,26 +133,33 @@ class _Lens:
         space = InStandardizedSpace(self._pack) if of.space == "standardized" else self._pack
         data = self._trained.data
         source = linear_source(data.train, data.classes, self._pack) if of.name == "transfer" else None
-        batches = [_perturb(space, of, batch, source) for batch in self._batches(space, count)]
-        found = join(batches)
+        perturb = self._corrupt if of.suite == "corruptions" else _perturb
+        found = join([perturb(space, of, batch, source) for batch in self._batches(space, count)])
         seconds = (time.perf_counter() - began) / len(self._pack)
         stated = {
             "suite": of.suite,
             "perturbation": of.name,
             "norm": of.norm or None,
             "space": of.space,
-            "epsilon": of.epsilon,
+            "epsilon": None if of.severity else of.epsilon,
             "step": of.step or None,
             "steps": of.steps,
             "restarts": of.restarts,
             "loss": of.loss or None,
             "clip_low": of.bounds[0] if of.bounds else None,
             "clip_high": of.bounds[1] if of.bounds else None,
-            "split": "test",
+            "severity": of.severity or None,
+            "split": self._corrupted.split if self._corrupted and of.severity else "test",
             "n": count,
             "seconds": seconds,
         }
         return [{**stated, **self._result(found, member, of, count)} for member in range(len(self._pack))]
+
+    def _corrupt(self, pack: Pack, of: Perturbation, batch: "_Batch", _: Pack | None) -> Outcome:
+        """Return what each member makes of a batch under a corruption, which is the same for all members."""
+        assert self._corrupted is not None
+        corrupted = self._corrupted.images(of.name, of.severity, batch.draws.samples)
+        return judge(pack, batch.images, to_float(corrupted, pack.dtype), batch.labels)
 
     def _result(self, found: Outcome, member: int, of: Perturbation, count: int) -> Row:
         """Return what one perturbation came to; of a member that could not be attacked, the reason."""
@@ -214,7 +228,13 @@ class _Lens:
             for row in notes.get("controls", [])
             if row["position"] == member
         ]
+        errors = [
+            1 - cast(float, row["acc"])
+            for each, row in zip(self.perturbations, rows, strict=True)
+            if each.severity and "acc" in row
+        ]
         of_network = {
+            "corruption_error": sum(errors) / len(errors) if errors else None,
             "output_bits": output_bits(self._trained.logits.train[member]),
             "weight_norm": weight_norm(self._pack.networks[member]),
         }

@@ -87,7 +87,12 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             column("noise_acc", pa.float64(), "The test accuracy under noise, as its suite has it.", "fraction"),
             column("pgd_linf_acc", pa.float64(), "That under its suite's attack in the linf norm.", "fraction"),
             column("pgd_l2_acc", pa.float64(), "That under its suite's attack in the l2 norm.", "fraction"),
-            column("corruption_error", pa.float64(), "The mean error over corrupted test images.", "fraction"),
+            column(
+                "corruption_error",
+                pa.float64(),
+                "The mean error over the families and severities of corruptions.",
+                "fraction",
+            ),
             column("output_bits", pa.float64(), "The entropy of its outputs over D', each rounded to 7 bits.", "bits"),
             column("weight_norm", pa.float64(), "The l2 norm of its layers' weights."),
             column("status", pa.string(), "What came of it: ok, diverged or failed."),
@@ -181,7 +186,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "robustness": pa.schema(
         [
             *IDENTITY,
-            column("suite", pa.string(), "pixel, paper2019, their sanity checks, or controls."),
+            column("suite", pa.string(), "pixel, paper2019, corruptions, checks of pixel's attacks, or controls."),
             column("perturbation", pa.string(), "What was done to the test images."),
             column("norm", pa.string(), "linf or l2, in which an attack is bounded."),
             column("space", pa.string(), "pixel, for images in [0, 1], or standardized."),
@@ -193,7 +198,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             column("clip_low", pa.float64(), "The least value of an image, where there is one."),
             column("clip_high", pa.float64(), "The largest."),
             column("severity", pa.int32(), "How strong a corruption is, from 1 to 5."),
-            column("split", pa.string(), "Which images they are: test."),
+            column("split", pa.string(), "Which images they are: test, or cifar10_c for the published ones."),
             column("source", pa.string(), "The other network that was attacked, whose images this one was shown."),
             column("n", pa.int64(), "How many images there are.", "samples"),
             column("acc", pa.float64(), "The accuracy on them.", "fraction"),

@@ -78,6 +78,14 @@ def test_a_grey_image_is_corrupted_as_one_of_three_equal_channels(family):
     assert off.max() <= {"jpeg_compression": 3, "saturate": 1.01}.get(family, 0)
 
 
+def test_a_grey_image_has_no_colour_to_saturate():
+    images = pictures(4, 1, 28)
+    for severity in (1, 2, 3):
+        assert (corrupt(images, "saturate", severity, range(4)) == images).all()
+    for severity in (4, 5):  # what was grey takes on red, which is darker
+        assert corrupt(images, "saturate", severity, range(4)).mean() < images.mean() - 5
+
+
 # The laws of noise
 
 
