@@ -119,7 +119,8 @@ def run_together(
     _check_weights(first, data, keep)
     registry.check(first, data)
     members = make_members(trials, data, data_dir, device)
-    choice = backend_choice.choose(first, data.shape, data.classes, len(members), device, backend, known)
+    work = sum(member.trial.epochs * _training_samples(member) for member in members)
+    choice = backend_choice.choose(first, data.shape, data.classes, len(members), device, backend, known, work)
     # D itself is on the device as the images of D', which all members share.
     data = replace(data, test=data.test.to(device), validation=data.validation.to(device))
     checkpoints = Checkpoints(store, save_every_s)

@@ -3,6 +3,7 @@
 Identity, records and retries stay those of each trial.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -75,6 +76,22 @@ def packable_groups(trials: Sequence[Trial]) -> list[Bundle]:
         shared = [name for name in SETTINGS if name not in OWN or (name == "k" and trial.corruption == "ood")]
         groups.setdefault(trial.values(shared), []).append(trial)
     return [tuple(group) for group in groups.values()]
+
+
+def member_epochs(trials: Sequence[Trial]) -> Counter[Kind]:
+    """Count the epochs of all members of each kind of trial, by its values of `SPEED`: how much there is to train."""
+    epochs = Counter[Kind]()
+    for trial in trials:
+        epochs[trial.values(SPEED)] += len(trial.members) * trial.epochs
+    return epochs
+
+
+def member_counts(trials: Sequence[Trial]) -> Counter[Kind]:
+    """Count the members of each kind of trial, by its values of `SPEED`."""
+    counts = Counter[Kind]()
+    for trial in trials:
+        counts[trial.values(SPEED)] += len(trial.members)
+    return counts
 
 
 def worth_bundling(group: Bundle, share: int, backend: str) -> bool:

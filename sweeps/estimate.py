@@ -24,13 +24,22 @@ from study.settings import names_where
 from study.speed import timings
 from study.storage.cache import cache_folder
 from study.trial import Trial
-from sweeps.bundles import MOST_MEMBERS, SPEED, Kinds, packable_groups, worth_bundling
+from sweeps.bundles import (
+    MOST_MEMBERS,
+    SPEED,
+    Bundle,
+    Kinds,
+    member_counts,
+    member_epochs,
+    packable_groups,
+    worth_bundling,
+)
 
 MOST_KINDS = 12
 """The most kinds of trials that are each timed before a launch."""
 CORRUPTION = names_where(lambda setting: setting.stage in (Stage.DATA, Stage.CORRUPTION))
 """The settings that decide whether the dataset can be corrupted so."""
-COARSE = ("dataset", "subset", "architecture")
+COARSE = ("dataset", "subset", "resize", "architecture", "hidden_layers")
 """The settings that decide most of the seconds of a step, where there are too many kinds to time each."""
 SIZE = names_where(lambda setting: setting.stage is Stage.DATA)
 """The settings that decide how many samples there are."""
@@ -111,7 +120,12 @@ def check_and_time(
         if any(trial.cell in cells for trial in group):
             kind = group[0].values(names)
             kinds[kind] = group[0], members
-    work = (list(checked.values()), list(kinds.values()), data_dir, device, backend)
+    epochs, counts = member_epochs(trials), member_counts(planned)
+    of_kinds = [
+        (trial, min(members, counts[trial.values(SPEED)]), epochs[trial.values(SPEED)])
+        for trial, members in kinds.values()
+    ]
+    work = (list(checked.values()), of_kinds, data_dir, device, backend)
     with worker.start_processes(worker.ENVIRONMENT, 1, _check_and_time, *work) as (process,):
         timed: _KindTimings | None = process.result()
     if timed is None:
@@ -132,9 +146,7 @@ def _network_settings(trial: Trial) -> tuple[str, ...]:
     return () if trial.regularizer == "none" else REGULARIZED
 
 
-def _groups_by_pack(
-    planned: Sequence[Trial], workers: int | None, backend: str
-) -> Iterable[tuple[Sequence[Trial], int]]:
+def _groups_by_pack(planned: Sequence[Trial], workers: int | None, backend: str) -> Iterable[tuple[Bundle, int]]:
     """Yield the groups that can train side by side on CPUs, and how many members a worker is given of each."""
     for group in packable_groups(planned):
         several = worth_bundling(group, -(-len(planned) // (workers or cores())), backend)
@@ -162,9 +174,12 @@ class _KindTimings:
 
 
 def _check_and_time(
-    checked: Sequence[Trial], kinds: Sequence[tuple[Trial, int]], data_dir: str, device: str | None, backend: str
+    checked: Sequence[Trial], kinds: Sequence[tuple[Trial, int, int]], data_dir: str, device: str | None, backend: str
 ) -> _KindTimings | None:
-    """Do the work of `check_and_time` in a process of its own; `kinds` has how many members each is to have."""
+    """Do the work of `check_and_time` in a process of its own.
+
+    `kinds` has a trial of each, how many members are to train side by side, and the epochs of all members of the kind.
+    """
     import torch
 
     from study.data.load import load
@@ -181,10 +196,11 @@ def _check_and_time(
     for trial in checked:
         data = load(trial.dataset, data_dir, trial.subset, trial.validation, trial.resize)
         sizes[trial.values(SIZE)] = len(data.train), len(data.test), len(data.validation)
-    for trial, members in kinds:
+    for trial, members, epochs in kinds:
         data = load(trial.dataset, data_dir, trial.subset, resize=trial.resize)
         kind = trial, data.shape, data.classes
-        choices = backend_choice.timed(*kind, members, "cpu", backend, again=True)
+        work = epochs * len(data.train)
+        choices = backend_choice.timed(*kind, members, "cpu", backend, again=True, work=work)
         seconds.append(timings.fastest(choices, members).seconds)
         timed.append(timings.Timed(backend_choice.key_here(*kind, "cpu", backend), tuple(choices)))
     return _KindTimings(sizes, seconds, timed)

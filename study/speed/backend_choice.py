@@ -4,25 +4,30 @@ A pack is faster on one device and slower on another, and a plain loop is never 
 loop among them, take turns on this device, and only a clear win replaces the plain loop. The same holds for several
 processes that share a GPU, each with such a pack. The choice is kept in the user's cache folder: workers on the same
 machine, and later runs, make the same choice and so compute the same numbers.
+
+What is spent on it is bounded by what there is to gain. For little training there are few candidates, the plain loop
+and the pack of all members first, and few turns; for none, as of networks that are only measured, there is the plain
+loop alone. Such a choice is made anew once there is much more to train.
 """
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from statistics import median
 from types import MappingProxyType
 
 import numpy as np
 import torch
 from filelock import FileLock
-from scipy.special import stdtrit
 
 from study.engine.backends import BACKENDS
 from study.errors import unknown
 from study.networks.catalog import NETWORKS
+from study.speed import racing
 from study.speed import timings as cached
+from study.speed.racing import Candidate, race
 from study.speed.throughput import Rate, engine_rate, rate, total_rate, training_pass
 from study.speed.timings import MARGIN, Choice, fastest
 from study.training.precision import use_full_float32
@@ -35,12 +40,10 @@ BATCHES = {"cpu": 1, "cuda": 8}
 """Batches in a timed pass, by device: an epoch has costs of its own, which on a GPU would hide those of one step."""
 BUSY_STEP_S = 0.2
 """A step of so many seconds keeps the device busy: it leaves no idle moments that a larger pack would fill."""
-FEWEST_TURNS, MOST_S = 3, 60.0
-"""How many turns candidates take at least, and how many seconds of steps at most."""
-SURELY, PROBABLY = 0.999, 0.995
-"""How probably another is faster where a candidate stops, and the leader about as fast as the fastest at the end."""
-CLOSE = 0.1
-"""A choice that is slower by so much than the fastest is as good: telling them apart may take longer than it saves."""
+SHARE = 0.1
+"""The most that is spent on choosing, as a share of all the training of that kind in the plain loop."""
+MUCH_MORE = 3
+"""How many times as much training as a choice was made for has a choice of its own."""
 STEP_S = 0.3
 """The most seconds of one timed step of the plain loop: slower networks are timed with fewer samples."""
 FEWEST_SAMPLES = 8
@@ -64,6 +67,7 @@ def choose(
     device: str,
     backend: str = "auto",
     known: Known = MappingProxyType({}),
+    work: float = math.inf,
 ) -> Choice:
     """Choose how to train that many members of the trial's kind, by timing it now or by what was timed earlier.
 
@@ -72,7 +76,7 @@ def choose(
     """
     key = key_here(trial, shape, classes, device, backend)
     if key not in known:
-        return fastest(timed(trial, shape, classes, members, device, backend), members)
+        return fastest(timed(trial, shape, classes, members, device, backend, work=work), members)
     _keep_if_new(trial, key, known[key])
     return fastest(known[key], members)
 
@@ -101,6 +105,7 @@ def timed(
     backend: str = "auto",
     sharing: bool = False,
     again: bool = False,
+    work: float = math.inf,
 ) -> Sequence[Choice]:
     """Return how fast each candidate trains members of the trial's kind, timed now or kept from earlier.
 
@@ -114,6 +119,8 @@ def timed(
         sharing: whether to measure as well how many processes should share the device.
         again: whether to time anew what was timed on a machine so busy that the fastest stayed unknown, if it is
             quieter now.
+        work: how many samples of training there are of the kind, over all epochs and members. What was timed for much
+            less is timed anew.
 
     Raises:
         BadInputError: there is no such backend, it does not fit the network, or the network can't be built.
@@ -129,13 +136,16 @@ def timed(
 
     def read() -> list[Choice]:
         kept = cached.read(cache, key)
+        good_for = [timing.work for timing in kept if timing.work is not None]
+        if good_for:
+            return kept if work <= MUCH_MORE * min(good_for) else []
         if not again or all(timing.settled for timing in kept):
             return kept
         quieter = _noise(trial, shape, classes, device) < max(timing.noise for timing in kept) / 2
         return [] if quieter else kept
 
     def complete(timings: Sequence[Choice]) -> list[Choice]:
-        completed = list(timings) or time_backends(trial, shape, classes, device, backend)
+        completed = list(timings) or time_backends(trial, shape, classes, device, backend, members, work)
         if lacks_workers(completed):
             choice = fastest(completed, members)
             workers = fastest_worker_count(trial, shape, classes, device, choice)
@@ -160,135 +170,70 @@ def timed(
 
 
 def time_backends(
-    trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str = "auto"
+    trial: Trial,
+    shape: tuple[int, int, int],
+    classes: int,
+    device: str,
+    backend: str = "auto",
+    members: int = 1,
+    work: float = math.inf,
 ) -> list[Choice]:
-    """Time every backend that fits the network, in packs of 1, 2, 4, ... members, in turns.
+    """Time every backend that fits the network, in packs of 1, 2, 4, ... members and of all of them, in turns.
 
-    A backend's packs grow until a step takes `BUSY_STEP_S`.
+    A backend's packs grow until a step takes `BUSY_STEP_S`. Where there is little training, some are not tried: the
+    plain loop comes first, and then the pack of all members of a trial.
 
     Raises:
         BadInputError: the one backend that was named can't express the network.
         torch.OutOfMemoryError: there is no memory for a single step.
     """
     use_full_float32()
-    samples = _timed_batch_size(trial, shape, classes, device)
-    candidates = []
+    clock = _clock(device)
+    samples, plain = _timed_batch_size(trial, shape, classes, device)
+    # Whoever trains is given whole trials.
+    together = len(trial.members) if len(trial.members) > 1 else members
+    candidates: list[Candidate] = []
+    spent, all_tried = 0.0, True
     for name in BACKENDS if backend == "auto" else (backend,):
-        size, busy = 1, False
-        while size <= (1 if name == "single" else LARGEST_PACK[torch.device(device).type]) and not busy:
+        largest = 1 if name == "single" else LARGEST_PACK[torch.device(device).type]
+        busy_from = math.inf
+        for size in _sizes(largest, together, samples * plain):
+            if size > busy_from:
+                continue
+            if candidates and spent > SHARE * work * plain / 2:
+                all_tried = False
+                break
+            began = clock()
             try:
                 step = _timed_step(name, size, trial, shape, classes, samples, device)
-                seconds_of_step = samples * size * min(step(), step())
+                seconds = min(step(), step())
             except Exception:  # a pack that can't take a step is no candidate, but there must be one candidate
                 if name == "single" or (backend != "auto" and size == 1):
                     raise
-                break
+                busy_from = min(busy_from, size)
+                continue
+            spent += clock() - began
             candidates.append(Candidate(name, size, step))
-            busy = seconds_of_step > BUSY_STEP_S
-            size *= 2
-    return race(candidates, samples)
+            if name == "single":
+                plain = seconds
+            if samples * size * seconds > BUSY_STEP_S:
+                busy_from = min(busy_from, size)
+    most_s = SHARE * work * plain
+    choices = race(candidates, samples, most_s)
+    for_more = not all_tried or (not choices[0].settled and most_s < racing.MOST_S)
+    return [replace(choice, settled=False, work=work) for choice in choices] if for_more else choices
 
 
-@dataclass
-class Candidate:
-    """A way to train that is being timed.
-
-    Attributes:
-        backend: a key of `BACKENDS`.
-        members: how many members train at once.
-        step: takes a step, and returns the seconds for one sample of one member.
-        times: the logarithms of these seconds, turn by turn.
-        running: whether it is still timed.
-    """
-
-    backend: str
-    members: int
-    step: Callable[[], float]
-    times: list[float] = field(default_factory=list)
-    running: bool = True
-
-    def take_turn(self) -> float:
-        """Take a step, and return the seconds for one sample of all members."""
-        seconds = self.step()
-        self.times.append(math.log(seconds))
-        return seconds * self.members
-
-    def stop(self) -> None:
-        """Stop timing it, and free the memory of its pack."""
-        self.running, self.step = False, lambda: math.nan
+def _sizes(largest: int, together: int, plain_step_s: float) -> list[int]:
+    """Return the sizes of packs to time, first that of all who train together, or as many as keep the device busy."""
+    first = max(1, min(largest, together, int(BUSY_STEP_S / plain_step_s)))
+    return [first, *(2**power for power in range(largest.bit_length()) if 2**power != first)]
 
 
-def race(candidates: Sequence[Candidate], samples: int) -> list[Choice]:
-    """Time the candidates in turns until for any number of members it is known which is fastest, or almost.
-
-    Other load on the machine slows a step by a factor, and whoever takes the next one too. So what is compared is the
-    mean over turns of the logarithm of a ratio, by Student's t. A candidate stops when another with no more members is
-    clearly faster. The race ends when the leaders are known to be at most `CLOSE` slower than any other, or after
-    `MOST_S` seconds of steps.
-
-    Args:
-        candidates: those that are timed, which haven't had a turn.
-        samples: how many samples a step is of.
-    """
-    spent, turns = 0.0, FEWEST_TURNS
-    while True:
-        for _ in range(turns):
-            spent += samples * sum(candidate.take_turn() for candidate in candidates if candidate.running)
-        for slower in [one for one in candidates if one.running and _is_clearly_beaten(one, candidates)]:
-            slower.stop()
-        if spent > MOST_S or _is_decided(candidates):
-            break
-        turns = max(1, max(len(candidate.times) for candidate in candidates) // 8)
-    settled = _is_decided(candidates)
-    # All are told against one that had all turns, so that the turns of those with few count as what they were.
-    last = max(candidates, key=lambda candidate: len(candidate.times))
-    seconds_of_last = math.exp(np.mean(last.times))
-    return [
-        Choice(
-            candidate.backend,
-            candidate.members,
-            seconds_of_last * math.exp(_log_ratio(candidate, last)[0]),
-            noise=float(np.std(candidate.times, ddof=1)),
-            turns=len(candidate.times),
-            settled=settled,
-        )
-        for candidate in candidates
-    ]
-
-
-def _log_ratio(one: Candidate, other: Candidate) -> tuple[float, float]:
-    """Return the mean log of one's time over the other's in the same turn, and its standard error."""
-    turns = min(len(one.times), len(other.times))
-    ratios = np.subtract(one.times[:turns], other.times[:turns])
-    return float(ratios.mean()), float(ratios.std(ddof=1)) / math.sqrt(turns)
-
-
-def _is_clearly_beaten(one: Candidate, candidates: Sequence[Candidate]) -> bool:
-    """Whether another with no more members is faster by more than chance could make it."""
-    for other in candidates:
-        if other is not one and other.running and other.members <= one.members:
-            ratio, error = _log_ratio(one, other)
-            if ratio - _quantile(SURELY, one, other) * error > 0 and ratio > math.log(1 + CLOSE):
-                return True
-    return False
-
-
-def _is_decided(candidates: Sequence[Candidate]) -> bool:
-    """Whether for any number of members the leader is known to be about as fast as the fastest."""
-    running = [candidate for candidate in candidates if candidate.running]
-    for most in {candidate.members for candidate in running}:
-        fitting = [candidate for candidate in running if candidate.members <= most]
-        leader = min(fitting, key=lambda candidate: float(np.mean(candidate.times)))
-        for other in fitting:
-            ratio, error = _log_ratio(leader, other)
-            if ratio + _quantile(PROBABLY, leader, other) * error > math.log(1 + CLOSE):
-                return False
-    return True
-
-
-def _quantile(probability: float, one: Candidate, other: Candidate) -> float:
-    """Return the quantile of Student's t with one degree of freedom less than they have turns in common."""
-    return float(stdtrit(min(len(one.times), len(other.times)) - 1, probability))
+def _clock(device: str) -> Callable[[], float]:
+    """Return the clock of steps: on a CPU this thread's own work, which other load on the machine hardly changes."""
+    waits = torch.device(device).type == "cuda" or torch.get_num_threads() > 1
+    return time.perf_counter if waits else time.thread_time
 
 
 def _noise(trial: Trial, shape: tuple[int, int, int], classes: int, device: str) -> float:
@@ -356,8 +301,11 @@ def _is_faster(count: int, contender: Callable[..., Rate], arguments: Sequence[o
     return median(ratios) <= MARGIN
 
 
-def _timed_batch_size(trial: Trial, shape: tuple[int, int, int], classes: int, device: str) -> int:
-    """Return the batch size to time with: the trial's, or less where a step of the plain loop takes too long."""
+def _timed_batch_size(trial: Trial, shape: tuple[int, int, int], classes: int, device: str) -> tuple[int, float]:
+    """Return the batch size to time with, the trial's or less where a step takes too long, and the seconds of a sample.
+
+    Both are of the plain loop; in so small a batch as it is timed with here a sample takes rather more.
+    """
     fewest = min(FEWEST_SAMPLES, trial.batch_size)
     seconds = _timed_step("single", 1, trial, shape, classes, fewest, device)()
-    return max(fewest, min(trial.batch_size, int(STEP_S / seconds)))
+    return max(fewest, min(trial.batch_size, int(STEP_S / seconds))), seconds

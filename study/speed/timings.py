@@ -34,6 +34,8 @@ class Choice:
         noise: the standard deviation of the logarithm of one step's time, 0.1 where that varies by 10%.
         turns: how many steps were timed.
         settled: whether it became known, for any number of members, which is about the fastest.
+        work: for how many samples of training it was timed, where it would have been timed longer for more; None where
+            it wouldn't.
     """
 
     backend: str
@@ -43,6 +45,7 @@ class Choice:
     noise: float = 0.0
     turns: int = 1
     settled: bool = True
+    work: float | None = None
 
     def __str__(self) -> str:
         return self.backend if self.backend == "single" else f"{self.backend} x {self.members}"

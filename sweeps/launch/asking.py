@@ -3,6 +3,7 @@
 The answer goes along with the trials, so that workers on devices of the same kind need not find it out again.
 """
 
+import math
 import time
 from collections.abc import Iterable
 
@@ -10,7 +11,7 @@ import ray
 
 from study.speed.timings import Timed
 from study.trial import Trial
-from sweeps.bundles import SPEED, Kind, Packing
+from sweeps.bundles import SPEED, Kind, Packing, member_counts, member_epochs
 from sweeps.launch.cluster import Pool, store_environment
 from sweeps.launch.launch import Launch
 from sweeps.launch.schedule import MAX_FAILURES
@@ -46,13 +47,15 @@ def ask(
     asking = ray.remote(**resources, max_retries=0)(time_kind).remote
     data = launch.data_dir, store_environment()
     left = {(kind_of(trial), members): trial for trial, members in unknown}
+    epochs, counts = member_epochs(launch.trials), member_counts(launch.planned or launch.trials)
     answers: dict[tuple[Kind, int], Timed | None] = dict.fromkeys(left)
     for _ in range(1 + MAX_FAILURES):
         began = time.monotonic()
-        asked = {
-            (kind, members): asking(trial, *data, pool.device, members, launch.backend, most_sharing > 1)
-            for (kind, members), trial in left.items()
-        }
+        asked = {}
+        for (kind, members), trial in left.items():
+            # Of trials that are not in the launch, as those of a search to come, it isn't known how many there are.
+            together, work = min(members, counts.get(kind, members)), epochs.get(kind, math.inf)
+            asked[kind, members] = asking(trial, *data, pool.device, together, launch.backend, most_sharing > 1, work)
         for each, reference in asked.items():
             try:
                 answers[each] = ray.get(reference)

@@ -174,6 +174,7 @@ def time_kind(
     members: int,
     backend: str,
     shared: bool,
+    epochs: float,
 ) -> Timed:
     """Time how the members of such trials train fastest on this process's device.
 
@@ -187,6 +188,7 @@ def time_kind(
         members: how many members there are to be packed.
         backend: how members train side by side, or `auto`.
         shared: whether several tasks may share the device; how many should is then timed as well.
+        epochs: the epochs of all members of the kind, by which it is decided how long it is worth timing.
     """
     from study.data.load import load
     from study.speed import backend_choice
@@ -197,7 +199,8 @@ def time_kind(
     try:
         data = load(trial.dataset, data_dir, trial.subset, resize=trial.resize)
         kind = trial, data.shape, data.classes
-        choices = backend_choice.timed(*kind, members, device, backend, sharing=shared)
+        work = epochs * len(data.train)
+        choices = backend_choice.timed(*kind, members, device, backend, sharing=shared, work=work)
     finally:
         faulthandler.cancel_dump_traceback_later()
     return Timed(backend_choice.key_here(*kind, device, backend), tuple(choices))

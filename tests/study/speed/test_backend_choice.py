@@ -11,8 +11,9 @@ import torch
 
 from study.engine import BACKENDS
 from study.errors import BadInputError
-from study.speed import backend_choice
-from study.speed.backend_choice import Candidate, choose, race, time_backends
+from study.speed import backend_choice, racing
+from study.speed.backend_choice import choose, time_backends
+from study.speed.racing import Candidate, race
 from study.speed.throughput import engine_rate
 from study.speed.timings import Choice, fastest, key_of
 from study.trial import Trial
@@ -27,7 +28,7 @@ SHAPE = (1, 16, 16)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of timings, in a cache folder of the test's own; they may be rough."""
     monkeypatch.setattr(backend_choice, "LARGEST_PACK", {"cpu": 4})
-    monkeypatch.setattr(backend_choice, "MOST_S", 0.01)
+    monkeypatch.setattr(racing, "MOST_S", 0.01)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "normleak" / "tuning.json"
 
@@ -133,7 +134,7 @@ def test_on_a_machine_that_is_noisy_by_a_factor_of_two_the_choice_costs_little(t
 def test_it_is_kept_how_noisy_the_machine_was_and_whether_the_fastest_became_known(monkeypatch):
     quiet = noisy_race(LENET, 0.03, seed=0)
     assert all(choice.settled and choice.noise < 0.1 for choice in quiet)
-    monkeypatch.setattr(backend_choice, "MOST_S", 1.0)
+    monkeypatch.setattr(racing, "MOST_S", 1.0)
     noisy = noisy_race(LENET, math.log(2), seed=0)
     assert not any(choice.settled for choice in noisy)
     assert max(choice.noise for choice in noisy) > 0.5
@@ -150,6 +151,83 @@ def test_what_stayed_unknown_is_timed_again_on_a_quieter_machine_where_that_is_a
     monkeypatch.setattr(backend_choice, "_noise", lambda *_: noise)
     assert choose(TRIAL, SHAPE, 4, 2, "cpu") == kept
     assert fastest(all_timed(again=True), 2) == (later if anew else kept)
+
+
+# What choosing may cost
+
+
+def timed_for(
+    work: float, members: int, truth: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch
+) -> list[Choice]:
+    """Time candidates of known speed for so many samples of training, on a clock that their steps alone advance.
+
+    What they took in all is `backend_choice.SPENT` then.
+    """
+    now = [0.0]
+
+    def timed_step(name: str, size: int, *kind: object) -> Callable[[], float]:
+        samples = int(kind[3])
+
+        def step() -> float:
+            seconds = truth.get((name, size), 1e-3)
+            now[0] += seconds * size * samples
+            return seconds
+
+        return step
+
+    monkeypatch.setattr(backend_choice, "_timed_step", timed_step)
+    monkeypatch.setattr(backend_choice, "_clock", lambda _: lambda: now[0])
+    choices = time_backends(TRIAL, SHAPE, 4, "cpu", members=members, work=work)
+    monkeypatch.setattr(backend_choice, "SPENT", now[0], raising=False)
+    return choices
+
+
+def test_for_little_training_the_pack_of_all_members_is_timed_beside_the_plain_loop_and_few_others(monkeypatch):
+    found = timed_for(1_000, 6, {**LENET, ("grouped", 6): 3.8e-5}, monkeypatch)
+    assert [(each.backend, each.members) for each in found[:2]] == [("single", 1), ("grouped", 6)]
+    assert len(found) < 4
+    assert str(fastest(found, 6)) == "grouped x 6"
+    assert {(each.settled, each.work) for each in found} == {(False, 1_000)}
+
+
+def test_without_any_training_there_is_the_plain_loop_and_for_much_there_are_all(monkeypatch):
+    assert [str(each) for each in timed_for(0, 8, LENET, monkeypatch)] == ["single"]
+    found = timed_for(1e9, 8, LENET, monkeypatch)
+    assert len(found) == 1 + 5 + 5
+    assert {(each.settled, each.work) for each in found} == {(True, None)}
+
+
+def test_a_pack_of_all_members_that_would_keep_the_device_busy_too_long_is_not_the_first(monkeypatch):
+    slow = {name: 200 * seconds for name, seconds in LENET.items()}  # a step of 8 samples takes 0.19 s
+    found = timed_for(10_000, 8, slow, monkeypatch)
+    assert [(each.backend, each.members) for each in found[:2]] == [("single", 1), ("grouped", 1)]
+
+
+@pytest.mark.parametrize("work", [10_000, 100_000, 1_000_000])
+def test_on_a_noisy_machine_choosing_takes_little_of_what_there_is_to_train(monkeypatch, work):
+    random = np.random.default_rng(0)
+
+    class Noisy(dict[tuple[str, int], float]):
+        def get(self, name: tuple[str, int], default: float = 0.0) -> float:
+            return LENET.get(name, 1e-4) * math.exp(0.7 * random.standard_normal())
+
+    timed_for(work, 8, Noisy(), monkeypatch)
+    # Beside the share there are the first turns, whatever they take.
+    assert 0.3 * work * LENET["single", 1] > backend_choice.SPENT
+
+
+def test_what_was_timed_for_little_training_is_timed_anew_for_much_more(cache, monkeypatch):
+    asked: list[float] = []
+
+    def time_backends(*kind: object) -> list[Choice]:
+        asked.append(float(kind[-1]))
+        return [Choice("single", 1, 0.5, settled=False, work=float(kind[-1]))]
+
+    monkeypatch.setattr(backend_choice, "time_backends", time_backends)
+    monkeypatch.setattr(backend_choice, "_noise", lambda *_: pytest.fail("it is not the noise that cut it short"))
+    for work in (100, 50, 299, 1000, 100):
+        backend_choice.timed(TRIAL, SHAPE, 4, 2, "cpu", again=True, work=work)
+    assert asked == [100, 1000]
 
 
 def test_waiting_does_not_count_as_a_steps_time(monkeypatch):

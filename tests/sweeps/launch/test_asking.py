@@ -32,10 +32,10 @@ def test_what_a_worker_says_decides_how_trials_are_bundled_and_how_many_share_a_
     monkeypatch, tmp_path, most_sharing, sharing, sizes
 ):
     """The workers are stood in for, as is their GPU."""
-    asked: list[tuple[str, int, bool]] = []
+    asked: list[tuple[str, int, bool, float]] = []
 
-    def time_kind(trial, data_dir, environment, device, members, backend, shared):
-        asked.append((device, members, shared))
+    def time_kind(trial, data_dir, environment, device, members, backend, shared, epochs):
+        asked.append((device, members, shared, epochs))
         return timed((1, 4.0), (2, 2.0), (4, 1.0), workers=2)
 
     monkeypatch.setattr(asking, "time_kind", time_kind)
@@ -47,7 +47,7 @@ def test_what_a_worker_says_decides_how_trials_are_bundled_and_how_many_share_a_
         "test", Results.at(tmp_path), str(tmp_path), trials, on_packing=lambda *packing: shown.append(packing)
     )
     units = make_units(launch, Pool(1, "cuda", 0.0, most_sharing))
-    assert asked == [("cuda", 32, most_sharing > 1)]
+    assert asked == [("cuda", 6, most_sharing > 1, 6 * 200)]
     assert shown == [(trials[0], "grouped x 4" + ", 2 to a device" * (sharing > 1))]
     assert [(len(unit.trials), unit.sharing) for unit in units] == [(size, sharing) for size in sizes]
 
