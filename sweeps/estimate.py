@@ -120,9 +120,9 @@ def check_and_time(
         if any(trial.cell in cells for trial in group):
             kind = group[0].values(names)
             kinds[kind] = group[0], members
-    epochs, counts = member_epochs(trials), member_counts(planned)
+    epochs, counts, share = member_epochs(trials), member_counts(planned), -(-len(planned) // workers)
     of_kinds = [
-        (trial, min(members, counts[trial.values(SPEED)]), epochs[trial.values(SPEED)])
+        (trial, min(members, counts[trial.values(SPEED)], share * len(trial.members)), epochs[trial.values(SPEED)])
         for trial, members in kinds.values()
     ]
     work = (list(checked.values()), of_kinds, data_dir, device, backend)

@@ -47,14 +47,16 @@ def ask(
     asking = ray.remote(**resources, max_retries=0)(time_kind).remote
     data = launch.data_dir, store_environment()
     left = {(kind_of(trial), members): trial for trial, members in unknown}
-    epochs, counts = member_epochs(launch.trials), member_counts(launch.planned or launch.trials)
+    planned = launch.planned or launch.trials
+    epochs, counts, share = member_epochs(launch.trials), member_counts(planned), -(-len(planned) // pool.workers)
     answers: dict[tuple[Kind, int], Timed | None] = dict.fromkeys(left)
     for _ in range(1 + MAX_FAILURES):
         began = time.monotonic()
         asked = {}
         for (kind, members), trial in left.items():
             # Of trials that are not in the launch, as those of a search to come, it isn't known how many there are.
-            together, work = min(members, counts.get(kind, members)), epochs.get(kind, math.inf)
+            together = min(members, counts.get(kind, members), max(1, share) * len(trial.members))
+            work = epochs.get(kind, math.inf)
             asked[kind, members] = asking(trial, *data, pool.device, together, launch.backend, most_sharing > 1, work)
         for each, reference in asked.items():
             try:

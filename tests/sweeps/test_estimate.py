@@ -139,6 +139,26 @@ def test_hours_are_read_off_records_alike_on_the_most_used_device(tmp_path):
     assert hours.source == "1 as recorded on a gpu; 1 like none recorded, and not counted"
 
 
+def test_networks_that_are_not_trained_take_the_time_of_their_measurement(tmp_path):
+    trial = Trial(epochs=0, seed=(0, 1))
+    assert flops(trial) == 2 * (1437 + 360) * NETWORKS["lenet"].operations[0]
+    results = Results.at(tmp_path)
+    record(results, replace(trial, seed=(5,)), 3.0, "a gpu")
+    assert Known.of([trial], results).seconds(trial) == (2 * 3.0, "as recorded on a gpu")
+
+
+def test_enlarged_images_have_times_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(estimate, "has_gpu", lambda: False)
+    small, large = (Trial(architecture="mlp", resize=side, epochs=1) for side in (28, 56))
+    for side, seconds in ((28, 1e-3), (56, 4e-3)):
+        key = timings.key_of(small, (1, side, side), 10)
+        timings.write(timings.cache_file(), key, [timings.Choice("single", 1, seconds)])
+    known = Known.of([small, large], Results.at(tmp_path / "results"))
+    of_small, of_large = (known.seconds(trial)[0] or 0.0 for trial in (small, large))
+    assert of_large == pytest.approx(4 * of_small)
+
+
 def test_a_results_folder_that_is_not_there_has_no_durations(tmp_path):
     assert Durations.recorded(Results.at(tmp_path / "none")).device is None
 
