@@ -11,7 +11,7 @@ import typer
 
 from analysis.arguments import next_command, takes_results
 from analysis.figures.width import WIDTH, checked_width, drawn_for
-from analysis.metrics import Metric, select_metrics
+from analysis.metrics import Metric, select_metrics, with_robustness
 from study.errors import BadInputError, unknown
 from study.record.results import Results
 from study.settings import SETTINGS
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 app = application("Turn records into tables, tests and figures.")
 SweepName = Annotated[str | None, typer.Option("--sweep", help="Only this sweep; by default every one in RESULTS.")]
+MetricNames = Annotated[list[str] | None, typer.Option("--metric", help="A metric, as mem_acc; may be repeated.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Accept a grid with holes and name what it lacks.")]
 Format = Annotated[str, typer.Option("--format", help="text, markdown, latex (with booktabs), csv or json.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the tables there, whole or not at all.")]
@@ -59,7 +60,7 @@ def tabulate(
     across: Annotated[
         str | None, typer.Option(help="A setting whose levels are put side by side, a metric a row.")
     ] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="A metric to show, as mem_acc; may be repeated.")] = None,
+    metric: MetricNames = None,
     sweep: SweepName = None,
     partial: Partial = False,
     form: Format = "text",
@@ -85,7 +86,7 @@ def tabulate(
     from analysis.statistics.curves import curves
     from analysis.statistics.paired import units_note
 
-    output, metrics = Output(form, out), select_metrics(metric)
+    output, named = Output(form, out), select_metrics(metric)
     if (factor is not None) + with_effects + with_curves + (across is not None) > 1:
         raise BadInputError("--factor, --across, --effects and --curves are tables of their own; choose one.")
     if across is not None and across not in SETTINGS:
@@ -95,6 +96,7 @@ def tabulate(
     tabulated, with_arms = [], True
     for loaded in load_all(Results.at(results), sweep, partial):
         with_arms &= loaded.members["norm"].nunique() > 1
+        metrics = with_robustness(named, loaded.members)
         if factor is not None:
             levels = ablation(loaded.members, factor, reference, metrics, marginal, partial)
             over = "each seed's mean over all cells" if marginal else "cell by cell"
@@ -137,6 +139,7 @@ def compare_levels(
     factor: Annotated[str, typer.Option(help="The setting whose levels are compared.")] = "norm",
     reference: Annotated[str | None, typer.Option(help="The level that the others are compared with.")] = None,
     alternative: Annotated[str | None, typer.Option(help="greater, less or two-sided, for every metric.")] = None,
+    metric: MetricNames = None,
     sweep: SweepName = None,
     partial: Partial = False,
     form: Format = "text",
@@ -148,6 +151,8 @@ def compare_levels(
     one-sided, in the direction that the paper claims. Holm's correction is over all rows of the table.
 
     Example: python -m analysis compare results --factor norm
+
+    Example: python -m analysis compare results --metric noise_acc --metric pgd_linf_acc
     """
     from analysis.cells import companions_note
     from analysis.load import load_all
@@ -155,11 +160,12 @@ def compare_levels(
     from analysis.report.output import Output
     from analysis.statistics.paired import compare, units_note
 
-    output, tabulated = Output(form, out), []
+    output, named, tabulated = Output(form, out), select_metrics(metric), []
     if alternative not in (None, "greater", "less", "two-sided"):
         raise unknown("alternative", str(alternative), ("greater", "less", "two-sided"))
     for loaded in load_all(Results.at(results), sweep, partial):
-        comparison = compare(loaded.members, factor, reference, alternative, partial)
+        metrics = with_robustness(named, loaded.members)
+        comparison = compare(loaded.members, factor, reference, alternative, partial, metrics)
         table = tables.comparison_table(comparison, f"{loaded.sweep}: {factor}, paired tests over seeds")
         table.notes += [*companions_note(loaded.members, factor), *units_note(loaded.members)]
         tabulated.append(_add_notes(table, loaded))
@@ -170,27 +176,35 @@ def compare_levels(
 @app.command("claims")
 @takes_results
 def decide_claims(
-    results: str, sweep: SweepName = None, partial: Partial = False, form: Format = "text", out: Out = None
+    results: str,
+    sweep: SweepName = None,
+    paper: Annotated[str | None, typer.Option(help="The claims of one paper, 2026 or 2019; by default both.")] = None,
+    partial: Partial = False,
+    form: Format = "text",
+    out: Out = None,
 ) -> None:
-    """Decide every empirical claim of the paper from the records: held, exceeded, not held, undecided or not run.
+    """Decide every empirical claim of the papers from the records: held, exceeded, not held, undecided or not run.
 
     Held: p < 0.05 in the claimed direction, which for a claim on every cell is the largest of the cells'. Exceeded: the
     same, and p < 0.05 that there is more of it than the paper's number. Not held: p < 0.05 against the claim, that it,
     or one cell, lies on the other side or short of the claimed size. Undecided: otherwise, or too few pairs. Not run:
-    no records. Each p is by Holm's correction over all verdicts that the ledger can give, with --sweep too, so that of
-    ledgers in which nothing is so 5% have a false one. The paper's number lies inside, above or below our interval. A
-    verdict is about the data beside it.
+    no records. Each p is by Holm's correction over all verdicts that can be given on its paper, with --sweep too, so
+    that of ledgers in which nothing is so 5% have a false one on it. The paper's number lies inside, above or below our
+    interval. A verdict is about the data beside it.
 
     Example: python -m analysis claims results
 
     Example: python -m analysis claims results --sweep label_noise
+
+    Example: python -m analysis claims results --paper 2019
     """
-    from analysis.claims.ledger import ledger
+    from analysis.claims.ledger import by_paper, ledger
     from analysis.report import tables
     from analysis.report.output import Output
 
     output, folder = Output(form, out), Results.at(results)
-    output.show([tables.claims_table(ledger(folder, sweep, partial), "The paper's claims", folder)])
+    entries = by_paper(ledger(folder, sweep, partial, paper))
+    output.show([tables.claims_table(of_paper, f"The claims of {year}", folder) for year, of_paper in entries.items()])
     output.hint(next_command("report", results))
 
 
@@ -273,6 +287,106 @@ def attack_models(
             if len(images):
                 drawn["most_memorized"] = most_memorized_images(images)
         paths += [path for name, figure in drawn.items() for path in save_figure(figure, folder / name)]
+    output.show(tabulated)
+    for path in paths:
+        output.say(f"figure: {path}")
+    output.hint(next_command("report", results))
+
+
+@app.command("robustness")
+@takes_results
+def show_robustness(
+    results: str,
+    sweep: SweepName = None,
+    figures: FigureFolder = None,
+    width: Width = WIDTH,
+    partial: Partial = False,
+    form: Format = "text",
+    out: Out = None,
+) -> None:
+    """Show what is left of the accuracy under noise and attacks, and whether the attacks themselves are sound.
+
+    Each arm's accuracy stands against epsilon, steps and severity, beside that on the same images as they are and as a
+    share of it, with 95% intervals over seeds. The attacks are judged for each arm by sanity checks, pass or fail; a
+    check that fails is a warning. Of batch norm there are controls with other statistics than its own.
+
+    Example: python -m analysis robustness results --sweep panel
+
+    Example: python -m analysis robustness results --format csv --out robustness.csv
+    """
+    from analysis.figures.panels import save_figure
+    from analysis.figures.robustness import accuracy_curves
+    from analysis.load import load_all
+    from analysis.report.output import Output
+    from analysis.report.robustness import robustness_tables
+    from analysis.statistics.robustness import robustness_rows, strengths
+
+    output, folder, tabulated, said = Output(form, out), Results.at(results), [], []
+    all_records = _measured(load_all(folder, sweep, partial), "robustness")
+    for loaded in all_records:
+        rows = robustness_rows(loaded, folder)
+        tabulated += [_add_notes(table, loaded) for table in robustness_tables(rows, loaded.members, loaded.sweep)]
+        place = _figure_folder(results, figures, loaded.sweep, len(all_records))
+        try:
+            with drawn_for(width):
+                drawn = accuracy_curves(strengths(rows, loaded.members), loaded.members)
+        except BadInputError as problem:
+            said.append(f"{loaded.sweep}: no figure: {problem}")
+        else:
+            said += [f"figure: {path}" for path in save_figure(drawn, place / "robustness")]
+    output.show(tabulated)
+    for line in said:
+        output.say(line)
+    output.hint(next_command("panel", results, *_named(sweep)))
+
+
+def _measured(all_records: "list[Loaded]", setting: str) -> "list[Loaded]":
+    """Return the sweeps that have a measurement which a setting asks for; all, where none has it."""
+    return [loaded for loaded in all_records if (loaded.members[setting] != "none").any()] or all_records
+
+
+@app.command("panel")
+@takes_results
+def show_panel(
+    results: str,
+    reference: Annotated[str | None, typer.Option(help="The norm that the others are compared with.")] = None,
+    sweep: SweepName = None,
+    figures: FigureFolder = None,
+    width: Width = WIDTH,
+    partial: Partial = False,
+    form: Format = "text",
+    out: Out = None,
+) -> None:
+    """Show what each norm costs in memorization, privacy and robustness, side by side.
+
+    The means have 95% intervals over seeds, or over the models where all share one D'; of membership the unit is the
+    D'. Each norm is compared with the reference, paired, with Holm's correction over the panel.
+
+    Example: python -m analysis panel results --sweep panel
+
+    Example: python -m analysis panel results --reference batch --format markdown
+    """
+    from analysis.figures.panels import save_figure
+    from analysis.figures.robustness import panel_figure
+    from analysis.load import load_all
+    from analysis.report.output import Output
+    from analysis.report.robustness import panel_tables
+    from analysis.statistics.paired import units_note
+    from analysis.statistics.panel import panel
+
+    output, tabulated, paths = Output(form, out), [], []
+    all_records = load_all(Results.at(results), sweep, partial)
+    with_arms = [loaded for loaded in all_records if loaded.members["norm"].nunique() > 1] or all_records
+    for loaded in with_arms:
+        found = panel(loaded.members, reference, partial)
+        of_sweep = [_add_notes(table, loaded) for table in panel_tables(found, loaded.sweep)]
+        of_sweep[-1].notes += units_note(loaded.members)
+        tabulated += of_sweep
+        place = _figure_folder(results, figures, loaded.sweep, len(with_arms))
+        if found["measured"].any():
+            with drawn_for(width):
+                drawn = panel_figure(found, loaded.members)
+            paths += save_figure(drawn, place / "panel")
     output.show(tabulated)
     for path in paths:
         output.say(f"figure: {path}")

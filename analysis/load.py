@@ -30,8 +30,8 @@ class Loaded:
 
     Attributes:
         sweep: the sweep's name.
-        members: a row for each member, with the columns of the table `members`; a network that two trials trained
-            counts once.
+        members: a row for each member, with the columns of the table `members` and `n_attacked`, how many test images
+            were attacked; a network that two trials trained counts once.
         planned: the number of members that the plans ask for.
         missing: the number of these that have no record; 0 unless a partial grid was asked for.
         lacking: the trials that lack some of their members, as a user would write them.
@@ -115,7 +115,7 @@ def load(results: Results, sweep: str, partial: bool = False) -> Loaded:
     if members.empty:
         raise BadInputError(f"{sweep}: none of its {len(planned)} planned members has a record yet.")
     unplanned = len(recorded - planned)
-    members, unattacked = _without_other_attacks(_one_row_a_network(members))
+    members, unattacked = _without_other_attacks(_with_attacked(_one_row_a_network(members)))
     return Loaded(sweep, members, len(planned), len(missing), tuple(map(str, lacking)), unplanned, unattacked)
 
 
@@ -164,6 +164,12 @@ def _one_row_a_network(members: pd.DataFrame) -> pd.DataFrame:
     """
     with_results_first = members.sort_values("status", key=lambda status: status != "ok", kind="stable")
     return with_results_first.drop_duplicates(NETWORK).sort_index()
+
+
+def _with_attacked(members: pd.DataFrame) -> pd.DataFrame:
+    """Return the members with `n_attacked`, how many test images robustness was measured on."""
+    some = members["attack_samples"].astype("float64")
+    return members.assign(n_attacked=some.where(some > 0, members["n_test"].astype("float64")))
 
 
 def _without_other_attacks(members: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:

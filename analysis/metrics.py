@@ -1,10 +1,14 @@
-"""The metrics of a member that are compared: their names in print, and the direction that the paper claims."""
+"""The metrics of a member that are compared: their names in print, and the direction that their paper claims."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
+from typing import TYPE_CHECKING
 
 from study.errors import unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -14,8 +18,8 @@ class Metric:
     Attributes:
         column: the column's name.
         label: its name in tables and figures.
-        alternative: the one-sided hypothesis of its test: `greater` or `less` in an arm with normalization than in
-            one without, as the paper claims.
+        alternative: the hypothesis of its test: `greater` or `less` in an arm with normalization than in one without,
+            as its paper claims, or `two-sided` where none claims a direction.
         counted: of an accuracy, the column that has the number of samples it is a share of; else empty.
     """
 
@@ -32,10 +36,22 @@ METRICS = (
     Metric("test_acc", "test", "greater", "n_test"),
     Metric("mia_auc", "MIA AUC", "greater"),
 )
-COUNTED = {metric.column: metric.counted for metric in METRICS if metric.counted}
+"""The metrics of any member, which the tables show unless others are named."""
+GRADIENT_NORM = Metric("grad_norm_out", "gradient norm", "greater")
+ROBUSTNESS_METRICS = (
+    Metric("noise_acc", "noise", "less", "n_attacked"),
+    Metric("pgd_linf_acc", "PGD linf", "less", "n_attacked"),
+    Metric("pgd_l2_acc", "PGD l2", "less", "n_attacked"),
+    Metric("corruption_error", "corruption error", "greater"),
+    Metric("output_bits", "output bits", "two-sided"),
+    Metric("weight_norm", "weight norm", "two-sided"),
+)
+"""The metrics of members whose robustness was measured (Galloway et al., 2019), which claims that the norm costs it."""
+ALL_METRICS = (*METRICS, GRADIENT_NORM, *ROBUSTNESS_METRICS)
+COUNTED = {metric.column: metric.counted for metric in ALL_METRICS if metric.counted}
 """The accuracies, each with the column that has the number of samples it is a share of."""
-LOWER_IS_BETTER = frozenset({"mem_acc", "mia_auc"})
-"""The metrics of which less is better, because they measure what leaks; of all others more is better."""
+LOWER_IS_BETTER = frozenset({"mem_acc", "mia_auc", "grad_norm_out", "corruption_error"})
+"""The metrics of which less is better, because they measure what leaks or goes wrong; of all others more is better."""
 NEAR_ONE = 0.95
 """The least clean accuracy that counts as "close to 1" in the paper's section 6.
 
@@ -59,14 +75,24 @@ HALF_POINT = 0.005
 
 
 def select_metrics(columns: Sequence[str] | None) -> tuple[Metric, ...]:
-    """Return the metrics that are named, by column or as tables head them, in the order of `METRICS`; by default all.
+    """Return the metrics that are named, by column or as tables head them, in order; by default `METRICS`.
 
     Raises:
         BadInputError: there is no such metric.
     """
-    names = {name.lower(): metric for metric in METRICS for name in (metric.column, metric.label)}
+    names = {name.lower(): metric for metric in ALL_METRICS for name in (metric.column, metric.label)}
     for column in columns or ():
         if column.lower() not in names:
-            raise unknown("metric", column, [name for metric in METRICS for name in (metric.column, metric.label)])
+            raise unknown("metric", column, [name for of in ALL_METRICS for name in (of.column, of.label)])
     chosen = {names[column.lower()].column for column in columns or ()}
-    return tuple(metric for metric in METRICS if not columns or metric.column in chosen)
+    return tuple(metric for metric in ALL_METRICS if metric.column in chosen) if columns else METRICS
+
+
+def with_robustness(metrics: Sequence[Metric], members: "pd.DataFrame") -> tuple[Metric, ...]:
+    """Return the metrics; where they are `METRICS`, those of robustness too that any of the members has."""
+    if tuple(metrics) != METRICS:
+        return tuple(metrics)
+    measured = (
+        metric for metric in ROBUSTNESS_METRICS if metric.column in members and members[metric.column].notna().any()
+    )
+    return (*METRICS, *measured)

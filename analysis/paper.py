@@ -1,4 +1,4 @@
-"""The cells of the 2026 paper: which datasets and networks each of its figures, tables and sections is about.
+"""The cells of the papers: which datasets and networks each of their figures, tables and sections is about.
 
 A figure shows these where the records have them, and a claim is decided on them. A key is the name of a figure, or what
 the names of the claims on a table or a section begin with. A setting that the paper doesn't name is not here.
@@ -18,6 +18,7 @@ Levels = Mapping[str, tuple[Any, ...]]
 CIFAR10 = ("cifar10",)
 EVERYTHING: Levels = {"dataset": DATASETS, "architecture": NETWORKS}
 MEMBERSHIP: Levels = {"dataset": CIFAR10, "architecture": RESNETS}
+MNIST = ("mnist",)
 RATIOS: Levels = {"dataset": DATASETS, "architecture": ("lenet",)}
 
 CELLS: Mapping[str, Levels] = {
@@ -47,6 +48,15 @@ CELLS: Mapping[str, Levels] = {
     "a2": RATIOS,
     "s7": MEMBERSHIP,
     "theory": {"dataset": DATASETS},
+    # Those of Galloway et al. (2019).
+    "g19-t6": {"dataset": MNIST, "architecture": ("mlp",)},
+    "g19-t7": {"dataset": MNIST, "architecture": ("mlp",)},
+    "g19-t11": {"dataset": MNIST, "architecture": ("linear",)},
+    "g19-f1": {"dataset": ("spheres",), "architecture": ("deep_linear",)},
+    "g19-f2": {"dataset": MNIST, "architecture": ("deep_mlp",)},
+    "g19-f3": {"dataset": MNIST, "architecture": ("deep_mlp",)},
+    "g19-f4": {"dataset": MNIST, "architecture": ("mlp_2d",)},
+    "g19-f8": {"dataset": ("spheres",), "architecture": ("spheres_mlp",)},
 }
 """The levels of each setting that the paper names, by figure, table or section."""
 

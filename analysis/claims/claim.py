@@ -20,6 +20,8 @@ Test = Callable[["Claim", Effects], Finding]
 """The test of a claim, given its effects."""
 Levels = Mapping[str, Any]
 """Levels by setting; a tuple stands for any of its levels."""
+GALLOWAY = "g19-"
+"""What the names of the claims, tables and figures of the 2019 paper begin with."""
 BATCH: Levels = {"norm": "batch"}
 NONE: Levels = {"norm": "none"}
 
@@ -81,6 +83,11 @@ def within_everywhere(factor: float) -> Test:
     return lambda _, effects: hypotheses.within_factor_everywhere(effects, factor)
 
 
+def alike(most: float) -> Test:
+    """Return the test that the effect is smaller than so much on either side."""
+    return lambda _, effects: hypotheses.within(effects, most)
+
+
 def about(points: float) -> Size:
     """Return the size that the paper gives as about so much: what rounds to it in points."""
     return points - HALF_POINT, points + HALF_POINT
@@ -105,14 +112,17 @@ class Claim:
             samples at the end (`gradients`) or, as a cell each, at the measured epochs (`margins`), these epochs in one
             (`curves`), the means over them of what each layer's gamma is pulled by (`gamma_gradients`), the attack on
             models that were trained on halves of D' (`samples`), or how their samples' memorization goes with what
-            leaks of them (`leakage`). group: whose samples an attack is about: `all`, or the `atypical` ones of S_out
-            alone.
+            leaks of them (`leakage`); or the accuracy and loss under FGSM (`robustness`), or how the classes lie in a
+            layer before training (`activations`). group: whose samples an attack is about: `all`, or the `atypical`
+            ones of S_out alone.
         alternative: the side that is claimed, `greater` or `less`.
         margin: the number that the effect must exceed, where the paper says how much it is at least, or where we put a
             number to its words.
         size: the effect's size, where the paper says about how much it is: what an interval is compatible with.
         beside: what is claimed of the same pairs at once, where the sentence says two things.
         least_beside: the number that this must exceed.
+        goes_with: settings that have a value of their own for each level of another, by their name: they tell no cells
+            apart, and a level of theirs in the arm is compared at the other's levels that it goes with.
         attacked: whether the sentence is about LiRA, so that only members count that it was put to.
         leakage: whether a difference of AUCs is in the effect, as it is with `samples`: the claim then holds only if
             that is not one in how well shadows estimate the arms.
@@ -139,6 +149,7 @@ class Claim:
     size: Size | None = None
     beside: Effect | None = None
     least_beside: float = 0.0
+    goes_with: Mapping[str, str] = field(default_factory=dict)
     attacked: bool = False
     leakage: bool = False
     converged: bool = False
@@ -149,17 +160,28 @@ class Claim:
     @property
     def topic(self) -> str:
         """The figure, table or section that the claim is about, a key of `analysis.paper.CELLS`."""
-        return self.id.partition("-")[0]
+        parts = self.id.split("-")
+        return "-".join(parts[: 1 if self.publication == "2026" else 2])
+
+    @property
+    def publication(self) -> str:
+        """The year of the paper that it is of."""
+        return "2019" if self.id.startswith(GALLOWAY) else "2026"
 
     def about(self, trial: Trial) -> bool:
         """Return whether a trial is one of the claim's cells."""
-        sides = [self.arm] if self.reference is None else [self.arm, self.reference]
-        return any(_allows({**self.where, **side}, trial.settings()) for side in sides)
+        return any(_allows({**self.where, **side}, trial.settings()) for side in self.sides)
+
+    @property
+    def sides(self) -> list[Levels]:
+        """The levels of its arm, and of the reference if there is one."""
+        return [self.arm] if self.reference is None else [self.arm, self.reference]
 
     def command(self, results: Results) -> str:
         """Return the command that runs the claim's cells, at the quick scale if it has them."""
         sweep = SWEEPS[self.sweeps[0]]
-        quick = any(map(self.about, sweep.plan(Scale.quick).trials))
+        trials = [trial.settings() for trial in sweep.plan(Scale.quick).trials]
+        quick = all(any(_allows({**self.where, **side}, trial) for trial in trials) for side in self.sides)
         return f"python -m sweeps run {sweep.name}{'' if quick else ' --scale paper'} --results {results.argument}"
 
 
@@ -200,5 +222,6 @@ def inactive_at(side: Levels) -> set[str]:
 def levels_text(side: Levels) -> str:
     """Return a side of a comparison as a user would type it, such as `norm=batch|group k=0.1`."""
     return " ".join(
-        f"{name}={'|'.join(level) if isinstance(level, tuple) else format_value(level)}" for name, level in side.items()
+        f"{name}={'|'.join(map(format_value, level)) if isinstance(level, tuple) else format_value(level)}"
+        for name, level in side.items()
     )

@@ -38,7 +38,7 @@ class Measured:
 
     def counts(self, rows: pd.DataFrame) -> dict[str, pd.Series]:
         """Return the columns that `analysis.statistics.accuracies` tests, of an accuracy; none of anything else."""
-        if self.column not in COUNTED:
+        if self.column not in COUNTED or COUNTED[self.column] + self.sides[0] not in rows:
             return {}
         found: dict[str, pd.Series] = {}
         for side, (share, of) in zip(self.sides, (OWN, REFERENCE), strict=False):

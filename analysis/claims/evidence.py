@@ -9,8 +9,9 @@ from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, matching_rows, varying_s
 from analysis.claims.claim import Claim, every, inactive_at, levels_text
 from analysis.claims.effects import Measured, counts
 from analysis.load import KEY, Loaded
-from analysis.metrics import COUNTED, NEAR_ONE
+from analysis.metrics import COUNTED, NEAR_ONE, ROBUSTNESS_METRICS
 from analysis.statistics import hypotheses, membership
+from analysis.statistics.activations import CLASS_SPREAD, NEIGHBOUR_ACC, with_activations
 from analysis.statistics.amplification import GRADIENTS, with_gradients
 from analysis.statistics.hypotheses import Effects, Finding, rank_correlation
 from analysis.statistics.layers import last_and_first
@@ -25,13 +26,19 @@ from study.record.schema import FIT
 from study.settings import format_value
 from study.trial import FEWEST_MODELS
 
+FGSM = ("fgsm_acc", "fgsm_loss")
+"""The columns that a claim on the table `robustness` may be made of."""
 RESULTS = [
     *(column.name for column in FIT),
     *("mia_auc", "mia_tpr_at_1e3fpr", "gamma_over_sigma", "grad_norm_out", "grad_norm_in"),
     *("mia_attack", "converged", *GRADIENTS, CURVE),
+    *(metric.column for metric in ROBUSTNESS_METRICS),
+    *(*FGSM, CLASS_SPREAD, NEIGHBOUR_ACC),
     *dict.fromkeys(COUNTED.values()),
 ]
 """The columns that an effect may be made of."""
+FGSM_EPSILON = 0.1
+"""The epsilon of the FGSM of the paper's Table 11."""
 OF_LAYERS = ["ratio_median", "gamma_median"]
 """The columns of `layers` that an effect may be made of, each also at initialization, as in `ratio_median_start`."""
 TOO_FEW_MODELS = f"an attack needs {FEWEST_MODELS} models on halves of D' in each cell"
@@ -72,7 +79,7 @@ def measure_effects(claim: Claim, members: pd.DataFrame, partial: bool = False) 
     }
     notes = tuple(f"{count} {unit} left out: {why}" for why, count in lacking.items() if count)
     finer = [name for name in ("depth", "measured_epoch") if name in rows and rows[name].nunique() > 1]
-    strata = [*varying_settings(arm), *finer]
+    strata = [*(name for name in varying_settings(arm) if name not in claim.goes_with), *finer]
     numbers = {"effect": effect, **({} if claim.beside is None else {"beside": claim.beside(usable).astype(float)})}
     shares = {
         **counts(claim.effect, usable),
@@ -115,7 +122,11 @@ def _pair_members(claim: Claim, arm: pd.DataFrame, reference: pd.DataFrame, part
     paired, left_over = [], []
     of_arm = [name for name in CELL_SETTINGS if name in unmatched]
     for _, part in arm.groupby(of_arm):
-        left, right = part[[*keys, *of_arm, *columns]], reference[[*keys, *columns]]
+        own = {other: part[other] for name, other in claim.goes_with.items() if name in of_arm and other in keys}
+        partners = reference[[*keys, *columns]]
+        for other, levels in own.items():
+            partners = partners[partners[other].isin(levels)]
+        left, right = part[[*keys, *of_arm, *columns]], partners
         pairs = left.merge(right, on=keys, how="outer", suffixes=("_arm", "_ref"), indicator=True)
         paired.append(pairs[pairs["_merge"] == "both"])
         left_over.append(pairs[pairs["_merge"] != "both"])
@@ -268,6 +279,10 @@ def join_table(table: str, sweep: str, members: pd.DataFrame, results: Results) 
         return members
     if table == "gradients":
         return with_gradients(sweep, members, results)
+    if table == "activations":
+        return with_activations(sweep, members, results)
+    if table == "robustness":
+        return with_fgsm(sweep, members, results)
     if table in ("curves", "margins"):
         return with_curves(sweep, members, results)
     if table == "gamma_gradients":
@@ -286,6 +301,15 @@ def join_table(table: str, sweep: str, members: pd.DataFrame, results: Results) 
             f"run `python -m sweeps retry {sweep} --results {results.argument}`."
         )
     return joined.drop(columns="_merge")
+
+
+def with_fgsm(sweep: str, members: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """Return the members with their accuracy and loss under the paper's FGSM of its larger epsilon."""
+    columns = [*KEY, "suite", "perturbation", "epsilon", "acc", "loss_mean"]
+    rows = results.read(sweep, "robustness", columns, trials=set(members["trial"])).to_pandas()
+    fgsm = rows[(rows["suite"] == "paper2019") & (rows["perturbation"] == "fgsm") & (rows["epsilon"] == FGSM_EPSILON)]
+    named = fgsm[[*KEY, "acc", "loss_mean"]].rename(columns=dict(zip(("acc", "loss_mean"), FGSM, strict=True)))
+    return members.merge(named, on=KEY, how="left")
 
 
 # From the records of a tuning -----------------------------------------------------------------------------------------

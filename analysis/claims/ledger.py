@@ -1,15 +1,15 @@
-"""The ledger: every empirical claim of the paper with its verdict, decided from the records.
+"""The ledger: every empirical claim of the papers with its verdict, decided from the records.
 
-A claim is decided on the paper's datasets and networks (`analysis.paper`), and what all other cells say of it stands
+A claim is decided on its paper's datasets and networks (`analysis.paper`), and what all other cells say of it stands
 beside that. Where the records have none of the paper's, whatever they have decides, and is named: what is held on the
 digits is held on the digits.
 
-The verdicts are one family of tests, fixed before any record: whether each claim holds, whether it doesn't and, where
-it has a size, whether there is more of it. Holm's correction is over all of them, those that no record tests included,
-so that the chance of any false verdict in the ledger is at most `ALPHA`.
+The verdicts on a paper are one family of tests, fixed before any record: whether each claim holds, whether it doesn't
+and, where it has a size, whether there is more of it. Holm's correction is over all of a paper's, those that no record
+tests included, so that the chance of any false verdict on the paper is at most `ALPHA`, whatever is claimed in others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from analysis.cells import matching_rows
 from analysis.claims.claim import Claim, TuningClaim
 from analysis.claims.evidence import attack_evidence, beyond_shadows, join_table, leakage_evidence, measure_effects
 from analysis.claims.memorization import CLAIMS, TUNING_CLAIMS
+from analysis.claims.robustness import ROBUSTNESS_CLAIMS
 from analysis.load import Loaded, load
 from analysis.paper import incomplete, paper_rows
 from analysis.statistics import hypotheses
@@ -28,6 +29,9 @@ from analysis.tuning.tradeoff import TunedCell
 from study.errors import BadInputError, unknown
 from study.record.results import Results
 
+PAPERS: Mapping[str, tuple[Claim, ...]] = {"2026": CLAIMS, "2019": ROBUSTNESS_CLAIMS}
+"""The claims of each paper, by its year."""
+ALL_CLAIMS = tuple(claim for of_paper in PAPERS.values() for claim in of_paper)
 NOT_RUN = "not run"
 """The verdict on a claim that no record tests."""
 VERDICTS = ("held", "exceeded", "not held", "undecided", NOT_RUN)
@@ -58,7 +62,7 @@ class Entry:
         claim: the claim.
         verdict: one of `VERDICTS`.
         finding: the numbers; None where it wasn't run.
-        p_holm: the p-value, corrected over the whole ledger; None where there is none.
+        p_holm: the p-value, corrected over all of its paper's; None where there is none.
         p_against_holm: that of the contradiction, likewise.
         records: the sweep, datasets and networks of the records, and how many of the paper's they have.
         elsewhere: what all other cells say of it; None where there are none.
@@ -112,29 +116,32 @@ def tuning_ledger(cell: TunedCell) -> list[TuningEntry]:
     ]
 
 
-def ledger(results: Results, sweep: str | None = None, partial: bool = False) -> list[Entry]:
+def ledger(results: Results, sweep: str | None = None, partial: bool = False, paper: str | None = None) -> list[Entry]:
     """Return every claim with its verdict, or the claims that the records of one sweep can decide.
 
-    Held: the p-value, corrected by Holm over the whole ledger, is below 0.05 in the claimed direction, and for a claim
-    on every cell each cell's is. Exceeded: the same, and so is that of more than the paper's number. Not held: the
-    p-value of the contradiction, corrected likewise, is: of an effect on the other side, of one short of the claimed
-    size, or for a claim on every cell of one cell. Undecided: otherwise, or too few pairs for a test. Not run: no
-    records.
+    Held: the p-value, corrected by Holm over all verdicts on its paper, is below 0.05 in the claimed direction, and for
+    a claim on every cell each cell's is. Exceeded: the same, and so is that of more than the paper's number. Not held:
+    that of the contradiction, corrected likewise, is: of an effect on the other side, of one short of the claimed size,
+    or for a claim on every cell of one cell. Undecided: otherwise, or too few pairs for a test. Not run: no records.
 
     Args:
         results: the results folder.
         sweep: the sweep whose claims are returned, decided by its records; by default all. Those of all others count in
             the correction all the same, or as not run where their records can't be read.
         partial: accept a grid with holes, and leave out a member without partner instead of refusing it.
+        paper: the year of the paper whose claims are returned; by default all.
 
     Raises:
-        BadInputError: there is no such folder or no claim about the sweep, its grid is incomplete or doubled, or a
-            member has no partner.
+        BadInputError: there is no such folder or paper, or no claim about the sweep, its grid is incomplete or doubled,
+            or a member has no partner.
     """
+    if paper is not None and paper not in PAPERS:
+        raise unknown("paper", paper, PAPERS)
+    claims = ALL_CLAIMS if paper is None else PAPERS[paper]
     recorded = [name for name in results.sweeps() if results.done(name)]
-    asked = [sweep in (None, *claim.sweeps) for claim in CLAIMS]
+    asked = [sweep in (None, *claim.sweeps) for claim in claims]
     if not any(asked):
-        raise unknown("sweep with claims", str(sweep), {name for claim in CLAIMS for name in claim.sweeps})
+        raise unknown("sweep with claims", str(sweep), {name for claim in claims for name in claim.sweeps})
     records: dict[str, Loaded] = {}
 
     def decide(claim: Claim, names: Sequence[str]) -> Entry:
@@ -156,13 +163,21 @@ def ledger(results: Results, sweep: str | None = None, partial: bool = False) ->
 
     entries = [
         decide(claim, claim.sweeps if sweep is None else (sweep,)) if of_sweep else decide_other(claim)
-        for claim, of_sweep in zip(CLAIMS, asked, strict=True)
+        for claim, of_sweep in zip(claims, asked, strict=True)
     ]
     return [entry for entry, of_sweep in zip(_with_verdicts(entries), asked, strict=True) if of_sweep]
 
 
-FAMILY = sum(2 if claim.size is None else 3 for claim in CLAIMS)
-"""How many verdicts the ledger can give: held and not held for each claim, and exceeded where it has a size."""
+def by_paper(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Return the entries of each paper that has any, by its year."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(entry.claim.publication, []).append(entry)
+    return found
+
+
+FAMILIES = {paper: sum(2 if claim.size is None else 3 for claim in claims) for paper, claims in PAPERS.items()}
+"""How many verdicts each paper can get: held and not held for each claim, and exceeded where it has a size."""
 Corrected = tuple[float | None, float | None, float | None]
 """The corrected p-values of `held`, `not held` and `exceeded`."""
 
@@ -182,10 +197,19 @@ def correct(findings: Sequence[Finding | None], family: int) -> list[Corrected]:
 
 
 def _with_verdicts(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the entries with their corrected p-values and their verdicts."""
-    here = correct([entry.finding for entry in entries], FAMILY)
+    """Return the entries in order with their corrected p-values and their verdicts, each paper a family."""
+    decided: dict[str, Entry] = {}
+    for paper, family in FAMILIES.items():
+        of_paper = [entry for entry in entries if entry.claim.publication == paper]
+        decided |= {entry.claim.id: entry for entry in _of_family(of_paper, family)}
+    return [decided[entry.claim.id] for entry in entries]
+
+
+def _of_family(entries: Sequence[Entry], family: int) -> list[Entry]:
+    """Return the entries of one paper with their corrected p-values and their verdicts."""
+    here = correct([entry.finding for entry in entries], family)
     others = [entry.elsewhere for entry in entries]
-    elsewhere = correct([None if other is None else other.finding for other in others], FAMILY)
+    elsewhere = correct([None if other is None else other.finding for other in others], family)
     return [
         entry
         if entry.finding is None

@@ -14,6 +14,7 @@ NORM_NAMES = {
     "instance": "instance norm",
     "layer": "layer norm",
     "rms": "RMS norm",
+    "fixup": "Fixup",
 }
 RESULT_NAMES = {
     "test_acc": "test accuracy",
@@ -22,6 +23,13 @@ RESULT_NAMES = {
     "mia_auc": "membership AUC",
     "mem_loss": "loss, corrupted",
     "clean_loss": "loss, clean",
+    "grad_norm_out": "gradient norm of S_out",
+    "noise_acc": "accuracy under noise",
+    "pgd_linf_acc": "accuracy under PGD linf",
+    "pgd_l2_acc": "accuracy under PGD l2",
+    "corruption_error": "error on corrupted images",
+    "output_bits": "bits in the outputs",
+    "weight_norm": "norm of the weights",
 }
 """The names of results on axes."""
 LEVEL_NAMES: Mapping[str, Mapping[Any, str]] = {

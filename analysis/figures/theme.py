@@ -15,8 +15,9 @@ COLORS = {
     "instance": "#CC79A7",
     "layer": "#E69F00",
     "rms": "#56B4E9",
+    "fixup": "#333333",
 }
-MARKERS = {"batch": "o", "none": "s", "group": "^", "instance": "D", "layer": "v", "rms": "P"}
+MARKERS = {"batch": "o", "none": "s", "group": "^", "instance": "D", "layer": "v", "rms": "P", "fixup": "p"}
 DASHES: dict[str, Any] = {
     "batch": "",
     "none": (4, 2),
@@ -24,8 +25,17 @@ DASHES: dict[str, Any] = {
     "instance": (3, 1, 1, 1),
     "layer": (5, 1, 1, 1),
     "rms": (3, 1, 1, 1, 1, 1),
+    "fixup": (2, 2),
 }
-HATCHES = {"batch": "", "none": "////", "group": "....", "instance": "xxxx", "layer": "----", "rms": "++++"}
+HATCHES = {
+    "batch": "",
+    "none": "////",
+    "group": "....",
+    "instance": "xxxx",
+    "layer": "----",
+    "rms": "++++",
+    "fixup": "**",
+}
 """The hatching of an arm's bars, which tells them apart in grey."""
 RESULT_LOOKS: dict[str, dict[str, Any]] = {
     "mem_acc": {"color": "#882255", "marker": "X", "dashes": (None, None)},

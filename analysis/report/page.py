@@ -12,18 +12,22 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.cells import shared_settings, varying_settings
-from analysis.claims.ledger import NOT_RUN, VERDICTS, Entry, ledger
+from analysis.claims.ledger import NOT_RUN, VERDICTS, Entry, by_paper, ledger
 from analysis.figures.catalog import draw_figures
 from analysis.figures.membership import memorization_histograms, most_memorized_images
 from analysis.figures.names import NORM_NAMES, RESULT_NAMES, display_level
+from analysis.figures.robustness import accuracy_curves
 from analysis.figures.svg import svg
 from analysis.load import Loaded, load_all
+from analysis.metrics import METRICS, with_robustness
 from analysis.report import tables
 from analysis.report.output import Best, Table
+from analysis.report.robustness import robustness_tables
 from analysis.statistics import membership
 from analysis.statistics.amplification import amplification
 from analysis.statistics.factorial import effects
 from analysis.statistics.paired import compare
+from analysis.statistics.robustness import failures, judge, robustness_rows, strengths
 from analysis.tuning.figures import hypervolume_figure, importance_figure, tradeoff_figure
 from analysis.tuning.importance import importances
 from analysis.tuning.tradeoff import TunedCell, load_tuned_cells, sweep_names
@@ -176,17 +180,28 @@ def _summary(all_records: Sequence[Loaded], entries: Sequence[Entry], headlines:
     lost = lost if excluded else "None of them diverged or failed."
     if missing:
         lost += f" {missing:,} more were planned and have no record."
+    claims = [_decided(year, of_paper) for year, of_paper in by_paper(entries).items() if _are_tested(of_paper)]
+    claims = claims or ["These records test none of the papers' claims."]
+    last = f"{_hours(members['seconds'].sum())} on {_list(members['device'].dropna())}; {_code(members)}."
+    room = LINES - 3 - len(claims)
+    lines = list(headlines[:room])
+    if len(headlines) > room:
+        lines = [*headlines[: room - 1], f"{len(headlines) - room + 1} more sweeps are below."]
+    return [*lines, *claims, first, lost, last]
+
+
+def _are_tested(entries: Sequence[Entry]) -> bool:
+    """Return whether records test any of the claims."""
+    return any(entry.verdict != NOT_RUN for entry in entries)
+
+
+def _decided(year: str, entries: Sequence[Entry]) -> str:
+    """Return a sentence on how many claims of a paper these records test, and with which verdicts."""
     ids = {verdict: [entry.claim.id for entry in entries if entry.verdict == verdict] for verdict in VERDICTS}
     tested = len(entries) - len(ids.pop(NOT_RUN))
     named = {verdict: f" ({', '.join(of)})" if of and verdict == "not held" else "" for verdict, of in ids.items()}
     decided = ", ".join(f"{len(of)} {verdict}{named[verdict]}" for verdict, of in ids.items())
-    claims = f"Of the paper's {len(entries)} claims these records test {tested}: {decided}."
-    last = f"{_hours(members['seconds'].sum())} on {_list(members['device'].dropna())}; {_code(members)}."
-    room = LINES - 4
-    lines = list(headlines[:room])
-    if len(headlines) > room:
-        lines = [*headlines[: room - 1], f"{len(headlines) - room + 1} more sweeps are below."]
-    return [*lines, claims, first, lost, last]
+    return f"Of the {len(entries)} claims of the paper of {year} these records test {tested}: {decided}."
 
 
 def _list(values: pd.Series, most: int = 4) -> str:
@@ -219,13 +234,15 @@ def _code(members: pd.DataFrame) -> str:
 
 def _claims(entries: Sequence[Entry], results: Results) -> Section:
     """Return the section with the ledger: the claims that the records test, and folded away those that they don't."""
-    section = Section("The paper's claims", "What the paper says, and what these records say of it.")
-    tested = [entry for entry in entries if entry.verdict != NOT_RUN]
-    if tested:
-        section.tables.append(tables.ledger_table(tested, "The claims that these records test", results))
-    else:
-        section.notes.append("These records test none of the paper's claims.")
-    if len(tested) < len(entries):
+    section = Section("The papers' claims", "What the papers say, and what these records say of it.")
+    for year, of_paper in by_paper(entries).items():
+        tested = [entry for entry in of_paper if entry.verdict != NOT_RUN]
+        if tested:
+            title = f"The claims of {year} that these records test"
+            section.tables.append(tables.ledger_table(tested, title, results))
+        else:
+            section.notes.append(f"These records test none of the claims of {year}.")
+    if any(entry.verdict == NOT_RUN for entry in entries):
         section.folded.append(tables.not_run_table(entries, "Claims that no record tests, and what would", results))
     section.notes.append(
         "Held: p < 0.05 in the claimed direction, which for a claim on every cell is the largest of the cells'. "
@@ -246,12 +263,15 @@ def _sweep(loaded: Loaded, results: Results, partial: bool) -> tuple[Section, li
     members = loaded.members
     title = f"{shared_settings(members)}, {len(members)} members, mean ± sd over seeds"
     headline = _compare_norms(section, loaded, partial)
-    section.tables.append(tables.summary_table(tables.summary(members), title))
+    metrics = with_robustness(METRICS, members)
+    section.tables.append(tables.summary_table(tables.summary(members, metrics), title))
     if "norm" in varying_settings(members) and len(varying_settings(members)) >= FACTORS:
         _add_or_note(section, lambda: [_effects(loaded)])
     if members["grad_norm_in"].notna().any() and members["norm"].nunique() > 1:
         influence = "influence with batch norm over without"
         _add_or_note(section, lambda: [tables.amplification_table(amplification(loaded, results), influence)])
+    if (members["robustness"] != "none").any():
+        _add_or_note(section, lambda: _robustness(section, loaded, results))
     if membership.has_shadow_models(loaded):
         headline = _audit(section, loaded, results) or headline
     for paper, drawn in draw_figures(loaded, results):
@@ -268,7 +288,8 @@ def _compare_norms(section: Section, loaded: Loaded, partial: bool) -> list[str]
     if loaded.members["norm"].nunique() < 2:
         return []
     try:
-        comparison = compare(loaded.members, "norm", partial=partial)
+        metrics = with_robustness(METRICS, loaded.members)
+        comparison = compare(loaded.members, "norm", partial=partial, metrics=metrics)
     except BadInputError as problem:
         section.notes.append(f"The norms are not compared: {problem}")
         return []
@@ -336,6 +357,22 @@ def _effects(loaded: Loaded) -> Table:
     table = tables.effects_table(estimated, "marginal effects, and interactions with the norm")
     table.notes += notes
     return table
+
+
+def _robustness(section: Section, loaded: Loaded, results: Results) -> list[Table]:
+    """Return the tables of robustness, add their figure, and warn where a sanity check of the attacks fails."""
+    rows = robustness_rows(loaded, results)
+    section.notes += failures(judge(rows, loaded.members))
+    try:
+        curves = "Accuracy under noise and attacks; bars are 95% intervals over seeds."
+        drawn = accuracy_curves(strengths(rows, loaded.members), loaded.members)
+        section.figures.append(PageFigure("", curves, drawn))
+    except BadInputError as problem:
+        section.notes.append(f"The accuracy under attacks is not drawn: {problem}")
+    found = robustness_tables(rows, loaded.members, loaded.sweep)
+    folded = [table for table in found if len(table.cells) > ROWS]
+    section.folded += folded
+    return [table for table in found if len(table.cells) <= ROWS]
 
 
 def _audit(section: Section, loaded: Loaded, results: Results) -> list[str]:
@@ -481,7 +518,9 @@ def _commands(all_records: Sequence[Loaded], results: Results) -> Section:
         launched = [str(plan["command"]) for plan in plans if "command" in plan]
         section.code += _without_repeats(launched) or [f"# {names[0]}: recorded without a plan that names its command"]
     attacked = any(membership.has_shadow_models(loaded) for loaded in all_records)
-    verbs = ["tables", "claims", *["membership"] * attacked, *["tradeoff"] * bool(tuned), "figures", "report"]
+    perturbed = any((loaded.members["robustness"] != "none").any() for loaded in all_records)
+    verbs = ["tables", "claims", *["membership"] * attacked, *["robustness", "panel"] * perturbed]
+    verbs += [*["tradeoff"] * bool(tuned), "figures", "report"]
     section.code += [command("-m", "analysis", verb, str(results)) for verb in verbs]
     return section
 

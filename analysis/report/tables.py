@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.cells import varying_settings
-from analysis.claims.ledger import FAMILY, NOT_RUN, VERDICTS, Entry, TuningEntry, tuning_ledger
-from analysis.metrics import METRICS, Metric
+from analysis.claims.ledger import FAMILIES, NOT_RUN, VERDICTS, Entry, TuningEntry, tuning_ledger
+from analysis.metrics import ALL_METRICS, METRICS, Metric
 from analysis.report.output import Best, Table
 from analysis.simulations.scenario import ERRORS_ALLOWED, Row
 from analysis.statistics.hypotheses import ALPHA, Finding
@@ -24,7 +24,7 @@ from sweeps.tuning.pareto import remark_without_gain
 
 SIGNS = {"greater": ">", "less": "<", "two-sided": "≠"}
 """The sign between the names of a test's arms, by its alternative."""
-METRIC_LABELS = {metric.column: metric.label for metric in METRICS}
+METRIC_LABELS = {metric.column: metric.label for metric in ALL_METRICS}
 
 
 def summary(members: pd.DataFrame, metrics: Sequence[Metric] = METRICS) -> pd.DataFrame:
@@ -118,10 +118,10 @@ def comparison_table(data: pd.DataFrame, title: str) -> Table:
             *("all" if pd.isna(row[name]) else format_value(row[name]) for name in settings),
             str(row["n"]),
             _signed(row["difference"]),
-            _interval(row),
+            interval_text(row),
             "-" if isnan(row["effect"]) else f"{row['effect']:.1f}",
-            _p(row["p"]),
-            _p(row["p_holm"]),
+            p_text(row["p"]),
+            p_text(row["p_holm"]),
             str(row["excluded"]),
         )
     return table
@@ -228,11 +228,13 @@ def _signed(value: float) -> str:
     return "-" if isnan(value) else f"{value:+.3f}"
 
 
-def _interval(row: Mapping[Any, Any]) -> str:
+def interval_text(row: Mapping[Any, Any]) -> str:
+    """Return the ends of the interval of a difference, `low` and `high`, or a dash."""
     return "-" if isnan(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """Return a p-value, or a dash where there is none."""
     return "-" if isnan(value) else f"{value:.1e}" if value < 1e-3 else f"{value:.3f}"
 
 
@@ -265,9 +267,9 @@ def ablation_table(data: pd.DataFrame, factor: str, title: str) -> Table:
             Best(mean) if row["best"] else mean,
             *(str(row[name]) for name in ("n", "excluded")),
             _signed(row["difference"]),
-            _interval(row),
+            interval_text(row),
             "-" if isnan(row["effect"]) else f"{row['effect']:.1f}",
-            *(_p(row[name]) for name in ("p", "p_holm")),
+            *(p_text(row[name]) for name in ("p", "p_holm")),
         )
     return table
 
@@ -283,8 +285,8 @@ def effects_table(data: pd.DataFrame, title: str) -> Table:
             f"{format_value(row['level'])} - {format_value(row['reference'])}",
             "" if pd.isna(row["norm"]) else f"{row['norm']} - {row['norm_reference']}",
             _signed(row["effect"]),
-            _interval(row),
-            *(_p(row[name]) for name in ("p", "p_holm")),
+            interval_text(row),
+            *(p_text(row[name]) for name in ("p", "p_holm")),
             *(str(row[name]) for name in ("n", "excluded")),
         )
     return table
@@ -379,13 +381,11 @@ def tuning_front_table(cell: TunedCell, title: str) -> Table:
 
 def tuning_arms_table(cell: TunedCell, title: str) -> Table:
     """Return each arm's results on fresh seeds as a table: its mean, and beside it the difference from norm=batch."""
-    data = tradeoff.arm_table(cell)
-    table = Table(
-        title, data, ["arm"], [*(METRIC_LABELS[metric] for metric in tradeoff.COMPARED_RESULTS), "n", "excluded"]
-    )
+    data, compared = tradeoff.arm_table(cell), tradeoff.compared_results(cell)
+    table = Table(title, data, ["arm"], [*(METRIC_LABELS[metric] for metric in compared), "n", "excluded"])
     for _, row in data.astype(object).iterrows():
         name = f"{row['arm'] or 'norm=batch'}{' (recommended)' if row['recommended'] else ''}"
-        results = (_mean_and_change(row, metric) for metric in tradeoff.COMPARED_RESULTS)
+        results = (_mean_and_change(row, metric) for metric in compared)
         table.add_row(name, *results, str(row["n"]), str(row["excluded"]))
     return table
 
@@ -432,9 +432,10 @@ def hypervolume_sentence(cell: TunedCell) -> str:
 
 CLAIM_NUMBERS = ["n", "effect", "95% interval", "p (Holm)", "the paper's"]
 FALSE_VERDICTS = (
-    "p is that of the claim, or of the contradiction where it is not held, by Holm's correction over all "
-    f"{FAMILY} verdicts that the ledger can give, those on claims that were not run included: of all such ledgers at "
-    f"most {ALPHA:.0%} have any false verdict, held, exceeded or not held."
+    "p is that of the claim, or of the contradiction where it is not held, by Holm's correction over all verdicts that "
+    f"can be given on its paper, {', '.join(f'{family} on that of {paper}' for paper, family in FAMILIES.items())}, "
+    "those on claims that were not run included: of all such ledgers at most "
+    f"{ALPHA:.0%} have any false verdict on a paper, held, exceeded or not held."
 )
 """How many false verdicts a ledger allows."""
 
@@ -465,7 +466,7 @@ def tuning_claims_table(entries: Sequence[TuningEntry], title: str) -> Table:
     table = Table(title, pd.DataFrame(rows), ["claim", "verdict"], ["n", "effect", "95% interval", "p (Holm)"])
     for entry in entries:
         finding = entry.finding
-        p = "-" if entry.p_holm is None else _p(entry.p_holm)
+        p = "-" if entry.p_holm is None else p_text(entry.p_holm)
         numbers = (str(finding.n), _effect(finding.effect), _claim_interval(finding), p)
         table.add_row(entry.claim.id, entry.verdict, *numbers)
         table.notes.append(_claim_note(entry, "; ".join(finding.notes)))
@@ -511,7 +512,7 @@ def _claim_numbers(entry: Entry) -> tuple[str, ...]:
         "-" if finding is None else str(finding.n),
         "-" if finding is None else _effect(finding.effect, claim.ratio),
         "-" if finding is None else _claim_interval(finding, claim.ratio),
-        "-" if p is None else _p(p),
+        "-" if p is None else p_text(p),
         _paper_number(entry),
     )
 
@@ -529,7 +530,7 @@ def _claim_data(entries: Sequence[Entry], results: Results) -> pd.DataFrame:
                 **{"p_against": finding.p_against, "p_against_holm": entry.p_against_holm},
                 **{"paper": claim.paper, "paper_p": claim.paper_p, "position": entry.position},
                 **{"records": entry.records, "notes": "; ".join(finding.notes), "command": claim.command(results)},
-                "elsewhere": "; ".join(_elsewhere_text(entry)),
+                **{"elsewhere": "; ".join(_elsewhere_text(entry)), "publication": claim.publication},
             }
         )
     return pd.DataFrame(rows)
@@ -549,7 +550,7 @@ def _elsewhere_text(entry: Entry) -> list[str]:
     other, ratio = entry.elsewhere, entry.claim.ratio
     found = other.finding
     numbers = [f"{_effect(found.effect, ratio)} {_claim_interval(found, ratio)}", f"n {found.n}"]
-    p = [] if other.p_holm is None else [f"p {_p(other.p_holm)} by Holm's correction"]
+    p = [] if other.p_holm is None else [f"p {p_text(other.p_holm)} by Holm's correction"]
     return [f"elsewhere ({other.records}) {other.verdict}: {', '.join([*numbers, *p, *found.notes])}"]
 
 

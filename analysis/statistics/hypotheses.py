@@ -408,8 +408,17 @@ def within_factor(effects: Effects, factor: float) -> Finding:
         effects: see `above`; logarithms.
         factor: the factor, above 1.
     """
-    bound = log(factor)
-    return _both(above(effects, "greater", -bound), above(effects, "less", bound))
+    return within(effects, log(factor))
+
+
+def within(effects: Effects, most: float) -> Finding:
+    """Test that the mean is smaller than so much on either side, by two one-sided tests.
+
+    Args:
+        effects: see `above`.
+        most: the number.
+    """
+    return _both(above(effects, "greater", -most), above(effects, "less", most))
 
 
 def within_factor_everywhere(effects: Effects, factor: float) -> Finding:

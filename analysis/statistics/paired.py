@@ -117,7 +117,7 @@ def compare(
     strata = [name for name in varying_settings(members) if name != factor]
     rows: list[dict[str, Any]] = []
     for arm in (level for level in levels if level != base):
-        pairs = _pairs(members, factor, arm, base, partial)
+        pairs = _pairs(members, factor, arm, base, partial, metrics)
         for metric in metrics:
             expected = metric.alternative if (factor, base) == ("norm", "none") else "two-sided"
             rows += _tests(pairs, metric, strata, alternative or expected, {"arm": arm, "reference": base})
@@ -162,7 +162,9 @@ def reference_level(factor: str, levels: list[Any], reference: str | None = None
     return named[0]
 
 
-def _pairs(members: pd.DataFrame, factor: str, arm: Any, reference: Any, partial: bool) -> pd.DataFrame:
+def _pairs(
+    members: pd.DataFrame, factor: str, arm: Any, reference: Any, partial: bool, metrics: Sequence[Metric]
+) -> pd.DataFrame:
     """Pair the members of two arms by every other setting and the seed: columns `<metric>_arm` and `<metric>_ref`.
 
     Settings that are inactive in an arm don't count: a member with k=0 is the partner of any kind of corruption.
@@ -170,8 +172,8 @@ def _pairs(members: pd.DataFrame, factor: str, arm: Any, reference: Any, partial
     columns = [name for name in CELL_SETTINGS if name != factor] + [
         *PAIRING_KEYS,
         "status",
-        *(metric.column for metric in METRICS),
-        *dict.fromkeys(COUNTED.values()),
+        *(metric.column for metric in metrics),
+        *dict.fromkeys(count for count in COUNTED.values() if count in members),
     ]
     inactive = {level: inactive_settings(factor, level) for level in (arm, reference)}
     sides = [
@@ -223,7 +225,7 @@ def _test(pairs: pd.DataFrame, metric: Metric, alternative: str, strata: Sequenc
     shadows are one another.
     """
     columns = {f"{metric.column}_arm": OWN[0], f"{metric.column}_ref": REFERENCE[0]}
-    if metric.counted:
+    if f"{metric.counted}_arm" in pairs:
         columns |= {f"{metric.counted}_arm": OWN[1], f"{metric.counted}_ref": REFERENCE[1]}
     values = pairs[[*PAIRING_KEYS, *strata, *columns]].rename(columns=columns)
     values = values.dropna(subset=[OWN[0], REFERENCE[0]])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.cells import CELL_SETTINGS, PAIRING_KEYS, matching_rows
 from analysis.load import Loaded, load
+from analysis.metrics import ROBUSTNESS_METRICS
 from analysis.statistics.paired import PairedTest, holm, paired_test
 from study.errors import BadInputError
 from study.record.results import Results
@@ -234,12 +235,18 @@ def hypervolumes(cell: TunedCell) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["search", "trials", "hypervolume"])
 
 
+def compared_results(cell: TunedCell) -> tuple[str, ...]:
+    """Return the results that arms are compared in on fresh seeds: `COMPARED_RESULTS`, and robustness if measured."""
+    measured = (metric.column for metric in ROBUSTNESS_METRICS if metric.column in cell.confirmed)
+    return (*COMPARED_RESULTS, *(name for name in measured if cell.confirmed[name].notna().any()))
+
+
 def arm_table(cell: TunedCell) -> pd.DataFrame:
     """Return each arm's results on fresh seeds: the reference first, then the recommended setting, then its rivals.
 
     Returns:
         A row for each arm: `arm` (empty for the reference), `recommended`, `<metric>_mean` and `<metric>_sd` of
-        `COMPARED_RESULTS`; for all but the reference `<metric>_difference`, `_low` and `_high`, the paired difference
+        `compared_results`; for all but the reference `<metric>_difference`, `_low` and `_high`, the paired difference
         from it; `n`, the members with results, and `excluded`.
     """
     tests = {(row["arm"], row["metric"]): row for row in _row_dicts(comparisons(cell))}
@@ -248,7 +255,7 @@ def arm_table(cell: TunedCell) -> pd.DataFrame:
         members = cell.confirmed[cell.confirmed["arm"] == arm]
         usable = members[members["status"] == "ok"]
         row: dict[str, Any] = {"arm": arm, "recommended": arm == cell.recommended_arm}
-        for metric in COMPARED_RESULTS:
+        for metric in compared_results(cell):
             row |= {f"{metric}_mean": usable[metric].mean(), f"{metric}_sd": usable[metric].std(ddof=1)}
             for name in ("difference", "low", "high") if arm else ():
                 row[f"{metric}_{name}"] = tests[arm, metric][name]
@@ -260,13 +267,13 @@ def comparisons(cell: TunedCell) -> pd.DataFrame:
     """Test every arm against the reference on fresh seeds, paired over them, two-sided.
 
     Returns:
-        A row for each metric of `COMPARED_RESULTS` and arm, with the columns of `paired.compare`; Holm's correction is
+        A row for each metric of `compared_results` and arm, with the columns of `paired.compare`; Holm's correction is
         over all of them. No rows where no arm was measured on fresh seeds.
     """
     shared = {"reference": "batch", "alternative": "two-sided"}
     rows = [
         {"metric": metric, "arm": arm, **shared, **vars(test), "excluded": excluded}
-        for metric in COMPARED_RESULTS
+        for metric in compared_results(cell)
         for arm in _arm_names(cell)
         for test, excluded in [paired_difference(cell.confirmed, arm, "", metric)]
     ]

@@ -44,7 +44,7 @@ def counts(loaded: Loaded) -> tuple[int, int, int]:
 def test_a_complete_grid_is_taken_as_it_was_recorded(complete: Results, partial: bool):
     loaded = load(complete, "mine", partial)
     assert (loaded.sweep, *counts(loaded)) == ("mine", 12, 12, 0)
-    assert list(loaded.members.columns) == SCHEMAS["members"].names
+    assert list(loaded.members.columns) == [*SCHEMAS["members"].names, "n_attacked"]
     for trial in GRID:
         members = loaded.members[loaded.members["trial"] == trial.id]
         assert members["seed"].tolist() == [0, 1, 2]

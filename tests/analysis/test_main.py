@@ -15,8 +15,8 @@ from analysis.__main__ import app
 from study.record.results import Results
 from study.terminal import main
 from sweeps.sweep import Scale
-from tests.analysis import planted
-from tests.analysis.conftest import frame, grid, plan, record, shard
+from tests.analysis import planted, robust
+from tests.analysis.conftest import frame, grid, plan, plausible, record, shard
 from tests.analysis.planted import plan as plan_of
 from tests.analysis.planted import write as write_planned
 from tests.analysis.statistics import test_membership as halves
@@ -472,3 +472,92 @@ def test_clean_members_make_no_figure(results: Results, refusal):
     plan(results, GRID[:2])
     record(results, GRID[:2])
     assert "there is no member with corrupted samples to draw" in refusal("figures", results)
+
+
+# Robustness, the panel and the claims of both papers
+
+
+@pytest.fixture
+def attacked(results: Results) -> Results:
+    """Both arms of a sweep `mine`, attacked and with flipped labels, three seeds each."""
+    robust.record_attacked(
+        results, "mine", grid(k=0.1, norm=("batch", "none"), robustness="pixel", seed=range(3)), outcome=plausible
+    )
+    return results
+
+
+def test_robustness_prints_accuracies_checks_and_controls_and_draws_them(attacked: Results, command):
+    code, out, err = command("robustness", attacked)
+    assert (code, err) == (0, "")
+    titles = ("accuracy under noise and attacks", "are the attacks sound?", "test accuracy of batch norm with other")
+    assert all(f"mine: {title}" in out for title in titles)
+    assert "PGD linf, 100 steps" in out
+    assert "0 of 18 checks fail" in out
+    assert "WARNING" not in out
+    assert Path(attacked.location, "mine", "figures", "robustness.png").is_file()
+    assert out.rstrip().endswith(f"next: python -m analysis panel {attacked}")
+
+
+def test_robustness_warns_of_an_attack_that_is_not_sound(results: Results, command):
+    trials = grid(norm=("batch", "none"), robustness="pixel", seed=range(3))
+    robust.record_attacked(
+        results, "mine", trials, lambda trial, seed, of: 0.9 if of.steps == 100 else robust.sound(trial, seed, of)
+    )
+    assert "WARNING, norm=batch: it does not hold that more steps never help" in command("robustness", results)[1]
+
+
+def test_robustness_gives_numbers_to_other_programs(attacked: Results, command, tmp_path: Path):
+    code, out, _ = command("robustness", attacked, "--format", "json", "--figures", tmp_path)
+    accuracies, checks, controls = json.loads(out)
+    assert code == 0
+    assert {row["suite"] for row in accuracies["rows"]} == {"pixel", "checks"}
+    assert {"acc", "acc_low", "acc_high", "kept", "clean_acc", "epsilon", "steps"} <= set(accuracies["rows"][0])
+    assert {row["verdict"] for row in checks["rows"]} == {"pass"}
+    assert {row["statistics"] for row in controls["rows"]} == {"batch_statistics", "new_statistics"}
+    code, _, _ = command("robustness", attacked, "--format", "csv", "--out", tmp_path / "robustness.csv")
+    assert code == 0
+    assert "acc_low" in (tmp_path / "robustness.csv").read_text()
+
+
+def test_robustness_of_records_without_any_says_how_to_measure_it(complete: Results, refusal):
+    assert "robustness=pixel" in refusal("robustness", complete)
+
+
+def test_the_panel_prints_means_and_differences_and_draws_them(attacked: Results, command):
+    code, out, err = command("panel", attacked)
+    assert (code, err) == (0, "")
+    assert "mine: means [95% intervals]" in out
+    assert "mine: less no norm, paired" in out
+    assert "not measured" in out
+    assert Path(attacked.location, "mine", "figures", "panel.png").is_file()
+    code, out, _ = command("panel", attacked, "--reference", "batch", "--format", "markdown")
+    assert "mine: less batch norm, paired" in out
+
+
+def test_tables_and_compare_show_robustness_where_it_was_measured(attacked: Results, command):
+    out = command("tables", attacked, "--format", "csv")[1]
+    assert "pgd_l2_acc_mean" in out.splitlines()[0]
+    out = command("compare", attacked, "--metric", "noise_acc", "--metric", "PGD linf", "--format", "json")[1]
+    rows = json.loads(out)[0]["rows"]
+    assert [(row["metric"], row["alternative"]) for row in rows] == [("noise_acc", "less"), ("pgd_linf_acc", "less")]
+    assert "noise" in command("tables", attacked, "--metric", "noise_acc")[1]
+
+
+def test_tables_of_other_sweeps_have_no_columns_of_robustness(complete: Results, command):
+    assert "noise_acc" not in command("tables", complete, "--format", "csv")[1]
+
+
+def test_the_claims_of_each_paper_are_told_apart(results: Results, command):
+    plan(results, GRID[2:], "quickstart")
+    record(results, GRID[2:], sweep="quickstart")
+    out = command("claims", results)[1]
+    assert out.index("The claims of 2026") < out.index("The claims of 2019")
+    of_2019 = command("claims", results, "--paper", "2019")[1]
+    assert "g19-t6-bim" in of_2019
+    assert "fig1-above" not in of_2019
+    rows = json.loads(command("claims", results, "--paper", "2026", "--format", "json")[1])[0]["rows"]
+    assert {row["publication"] for row in rows} == {"2026"}
+
+
+def test_another_paper_is_refused(complete: Results, refusal):
+    assert "'2018'" in refusal("claims", complete, "--paper", "2018")

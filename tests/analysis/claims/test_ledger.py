@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from analysis.claims.claim import Claim
 from analysis.claims.evidence import attack_evidence, beyond_shadows
-from analysis.claims.ledger import FAMILY, Entry, correct, ledger
+from analysis.claims.ledger import FAMILIES, Entry, correct, ledger
 from analysis.claims.memorization import CLAIMS
 from analysis.load import load
 from analysis.paper import CELLS
@@ -29,6 +29,7 @@ from sweeps.sweep import Scale
 from tests.analysis.conftest import DIVERGED, Outcome, OutcomeOf, grid, plan, plausible, record, rows, shard
 from tests.analysis.statistics import test_membership as halves
 
+FAMILY = FAMILIES["2026"]
 BY_ID = {claim.id: claim for claim in CLAIMS}
 FOUR = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 GRID = grid(k=(0.1, 0.3), norm=("batch", "none"), seed=range(3))

@@ -12,7 +12,7 @@ from analysis.figures.memorization import memorization
 from analysis.figures.names import NORM_NAMES
 from analysis.figures.theme import COLORS, DASHES, HATCHES, MARKERS
 from study.errors import BadInputError
-from study.networks.catalog import NORMS
+from study.networks.catalog import NORMS, RESIDUAL_NORMS
 from study.trial import Trial
 from tests.analysis.conftest import DIVERGED, Outcome, frame, grid, plausible
 from tests.analysis.figures.drawn import bars, check_legible, legend, line, means, notes, points, titles
@@ -65,7 +65,7 @@ def test_both_arms_are_in_the_legend_as_they_are_drawn():
 
 def test_every_norm_has_a_look_of_its_own():
     for looks in (COLORS, MARKERS, DASHES, HATCHES, NORM_NAMES):
-        assert set(NORMS) <= set(looks)
+        assert set(RESIDUAL_NORMS) <= set(looks)
         assert len(set(looks.values())) == len(looks)
     figure = memorization(frame(grid(k=KS, norm=NORMS, seed=range(2))))
     assert sorted(legend(figure)) == sorted(NORM_NAMES[norm] for norm in NORMS)

@@ -74,7 +74,7 @@ def test_the_page_opens_with_ten_lines_at_most(page: str):
     assert 4 <= len(lines) <= LINES
     assert re.fullmatch(r"quickstart, batch - none: memorization \+0\.8\d\d \[.*; n = 5 seeds\.", lines[0])
     counts = r"\d+ held, \d+ exceeded, \d+ not held( \(.*\))?, \d+ undecided"
-    tested = rf"Of the paper&#39;s \d+ claims these records test \d+: {counts}\."
+    tested = rf"Of the \d+ claims of the paper of 2026 these records test \d+: {counts}\."
     assert re.fullmatch(tested, lines[1])
     assert lines[2] == "20 networks of 1 sweep on digits, with lenet."
     assert lines[3] == "None of them diverged or failed."
@@ -101,7 +101,7 @@ def test_a_sweeps_part_has_its_figure_then_the_test_and_then_the_table(page: str
 
 
 def test_claims_that_nothing_tests_are_folded_away_with_the_command_that_would(page: str):
-    _, _, ledger = page.partition('<section id="the-paper-s-claims">')
+    _, _, ledger = page.partition('<section id="the-papers-claims">')
     tested, _, folded = ledger.partition("<details><summary>Claims that no record tests")
     assert "not run" not in tested
     assert "fig1-above" in tested
@@ -128,7 +128,7 @@ def test_every_part_has_a_heading_that_the_page_links_to(page: str):
     titles = re.findall(r"<h2>(.*?)</h2>", page)
     assert titles == [
         "quickstart",
-        "The paper&#39;s claims",
+        "The papers&#39; claims",
         "Excluded trials",
         "Costs",
         "Provenance",
