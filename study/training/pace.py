@@ -11,18 +11,23 @@ class Pace:
 
     def __init__(self, report: Callable[[float], None], epochs: int, lens_epochs: float) -> None:
         self._report, self._epochs, self._lens_epochs = report, epochs, lens_epochs
-        self._of_lens = 0.0
+        self._of_lens, self._told = 0.0, 0.0
 
     def epoch(self, epoch: int) -> None:
         """Report that so many epochs are done."""
         if whole := self._epochs + self._lens_epochs:
-            self._report(epoch / whole)
+            self._tell(epoch / whole)
 
     def lens(self, fraction: float) -> None:
         """Report that a further fraction of the lenses is done."""
         self._of_lens += fraction
-        self._report((self._epochs + self._of_lens * self._lens_epochs) / (self._epochs + self._lens_epochs))
+        self._tell((self._epochs + self._of_lens * self._lens_epochs) / (self._epochs + self._lens_epochs))
 
     def end(self) -> None:
-        """Report that all is done."""
-        self._report(1.0)
+        """Report that all is done, if that was not said."""
+        if self._told < 1:
+            self._tell(1.0)
+
+    def _tell(self, fraction: float) -> None:
+        self._told = fraction
+        self._report(fraction)

@@ -68,7 +68,9 @@ def test_a_level_is_shown_as_a_user_would_type_it(value: object, shown: str):
         ("k", 0.1, set()),
         ("corruption", "label", {"ood", "ood_labels"}),
         ("corruption", "ood", {"k_of", "flip_to"}),
-        ("norm", "none", set()),
+        ("norm", "none", {"norm_eps", "norm_momentum"}),
+        ("norm", "group", {"norm_momentum"}),
+        ("norm", "batch", set()),
     ],
 )
 def test_a_setting_that_is_switched_off_silences_its_partner(setting: str, at: object, silent: set[str]):

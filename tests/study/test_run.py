@@ -98,8 +98,9 @@ def test_the_rows_of_a_trial_fit_the_schemas_to_the_last_column(digits, tmp_path
         assert {name: found[name] for name in row} == row
         # Of 360 test images no threshold has a false positive rate of 0.1%, and not every copy is a git checkout.
         missing = {name for name, value in found.items() if value is None}
-        # Neither gradients nor validation nor convergence were asked for.
+        # Neither gradients nor validation nor convergence nor robustness were asked for.
         unmeasured = {"error", "converged", "mia_tpr_at_1e3fpr", "grad_norm_out", "grad_norm_in", *VALIDATION}
+        unmeasured |= {"noise_acc", "pgd_linf_acc", "pgd_l2_acc", "corruption_error", "output_bits", "weight_norm"}
         assert missing - {"git_commit", "git_dirty"} == unmeasured
         assert set(row) | {"schema_version"} | unmeasured == set(SCHEMAS["members"].names)
     for row, found in zip(records.tables["epochs"], tables["epochs"], strict=True):
