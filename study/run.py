@@ -201,7 +201,8 @@ def run_pack(
         training.settled = set(progress.kept)
     _tell_curves(members, progress.records, curves)
     trained: Trained | None = None
-    pace = Pace(report, trial.epochs, registry.cost(trial, data) / _training_samples(members[0]))
+    lens_epochs = registry.cost(trial, data) / _training_samples(members[0])
+    pace = Pace(report, trial.epochs, lens_epochs, training.epoch)
     if trial.epochs == 0:
         trained = Trained(pack, members, data, 0)
         progress.add(registry.at_epoch(trained), 0, 0)

@@ -9,9 +9,18 @@ class Pace:
     A lens that takes as long as five epochs counts as these five.
     """
 
-    def __init__(self, report: Callable[[float], None], epochs: int, lens_epochs: float) -> None:
+    def __init__(self, report: Callable[[float], None], epochs: int, lens_epochs: float, before: int = 0) -> None:
+        """Begin to report.
+
+        Args:
+            report: called with the fraction that is done.
+            epochs: how many epochs there are.
+            lens_epochs: as how many the lenses count.
+            before: how many epochs an earlier process has done and reported.
+        """
         self._report, self._epochs, self._lens_epochs = report, epochs, lens_epochs
-        self._of_lens, self._told = 0.0, 0.0
+        whole = epochs + lens_epochs
+        self._of_lens, self._told = 0.0, before / whole if whole else 0.0
 
     def epoch(self, epoch: int) -> None:
         """Report that so many epochs are done."""
