@@ -61,12 +61,17 @@ def tabulate(
         str | None, typer.Option(help="A setting whose levels are put side by side, a metric a row.")
     ] = None,
     metric: MetricNames = None,
+    paper_table: Annotated[
+        list[str] | None, typer.Option("--table", help="A table of the 2019 paper, as g19-t6; may be repeated.")
+    ] = None,
     sweep: SweepName = None,
     partial: Partial = False,
     form: Format = "text",
     out: Out = None,
 ) -> None:
     """Tabulate each cell's mean and standard deviation over its seeds; or a factor's levels, effects, or curves.
+
+    A table of the 2019 paper has the paper's layout and its numbers beside ours.
 
     Of a factor's levels the best mean of each metric is marked: the lowest for memorization and attacks, the highest
     for accuracies. The others are tested against the reference, paired over seeds, with Holm's correction over the
@@ -77,6 +82,8 @@ def tabulate(
     Example: python -m analysis tables results --factor norm --marginal --format latex --out norm.tex
 
     Example: python -m analysis tables results --sweep transformer --across dataset --metric mem_acc
+
+    Example: python -m analysis tables results --table g19-t6 --table g19-t7
     """
     from analysis.cells import companions_note
     from analysis.load import load_all
@@ -87,12 +94,15 @@ def tabulate(
     from analysis.statistics.paired import units_note
 
     output, named = Output(form, out), select_metrics(metric)
-    if (factor is not None) + with_effects + with_curves + (across is not None) > 1:
-        raise BadInputError("--factor, --across, --effects and --curves are tables of their own; choose one.")
+    if (factor is not None) + with_effects + with_curves + (across is not None) + bool(paper_table) > 1:
+        raise BadInputError("--factor, --across, --effects, --curves and --table are tables of their own; choose one.")
     if across is not None and across not in SETTINGS:
         raise unknown("setting", across, SETTINGS)
     if factor is None and (reference is not None or marginal):
         raise BadInputError("--reference and --marginal need a --factor, such as --factor norm.")
+    if paper_table:
+        _show_paper_tables(paper_table, results, sweep, partial, output)
+        return
     tabulated, with_arms = [], True
     for loaded in load_all(Results.at(results), sweep, partial):
         with_arms &= loaded.members["norm"].nunique() > 1
@@ -119,6 +129,19 @@ def tabulate(
         output.hint(next_command("compare", results, *_named(sweep), "--factor", factor or "norm"))
     else:
         output.hint(next_command("figures", results, *_named(sweep)))
+
+
+def _show_paper_tables(names: Sequence[str], results: str, sweep: str | None, partial: bool, output: "Output") -> None:
+    """Show tables of the 2019 paper from the records of the sweeps that feed them."""
+    from analysis.load import load_all
+    from analysis.report.paper_tables import find_table, tables_named
+
+    feeding = {find_table(name).sweep for name in names}
+    recorded = Results.at(results).sweeps()
+    chosen = [sweep] if sweep is not None else [name for name in recorded if name in feeding]
+    all_records = [loaded for name in chosen for loaded in load_all(Results.at(results), name, partial)]
+    output.show(tables_named(names, all_records, Results.at(results)))
+    output.hint(next_command("claims", results, "--paper", "2019"))
 
 
 def _effects(loaded: "Loaded", metrics: Sequence[Metric]) -> "Table":

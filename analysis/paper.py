@@ -56,6 +56,7 @@ CELLS: Mapping[str, Levels] = {
     "g19-f2": {"dataset": MNIST, "architecture": ("deep_mlp",)},
     "g19-f3": {"dataset": MNIST, "architecture": ("deep_mlp",)},
     "g19-f4": {"dataset": MNIST, "architecture": ("mlp_2d",)},
+    "g19-f6": {"dataset": ("mnist_3_7",), "architecture": ("linear",)},
     "g19-f8": {"dataset": ("spheres",), "architecture": ("spheres_mlp",)},
 }
 """The levels of each setting that the paper names, by figure, table or section."""

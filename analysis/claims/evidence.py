@@ -17,6 +17,7 @@ from analysis.statistics.hypotheses import Effects, Finding, rank_correlation
 from analysis.statistics.layers import last_and_first
 from analysis.statistics.mechanism import CURVE, PULLS, by_epoch, mean_pulls, with_curves
 from analysis.statistics.paired import PairedTest
+from analysis.statistics.robustness import ATTACKED, with_attacks
 from analysis.tuning.tradeoff import TunedCell, difference_text, paired_difference, reference_means
 from study.errors import BadInputError
 from study.mia.audit import MAIN_ATTACK
@@ -26,19 +27,15 @@ from study.record.schema import FIT
 from study.settings import format_value
 from study.trial import FEWEST_MODELS
 
-FGSM = ("fgsm_acc", "fgsm_loss")
-"""The columns that a claim on the table `robustness` may be made of."""
 RESULTS = [
     *(column.name for column in FIT),
     *("mia_auc", "mia_tpr_at_1e3fpr", "gamma_over_sigma", "grad_norm_out", "grad_norm_in"),
     *("mia_attack", "converged", *GRADIENTS, CURVE),
     *(metric.column for metric in ROBUSTNESS_METRICS),
-    *(*FGSM, CLASS_SPREAD, NEIGHBOUR_ACC),
+    *(*ATTACKED, CLASS_SPREAD, NEIGHBOUR_ACC),
     *dict.fromkeys(COUNTED.values()),
 ]
 """The columns that an effect may be made of."""
-FGSM_EPSILON = 0.1
-"""The epsilon of the FGSM of the paper's Table 11."""
 OF_LAYERS = ["ratio_median", "gamma_median"]
 """The columns of `layers` that an effect may be made of, each also at initialization, as in `ratio_median_start`."""
 TOO_FEW_MODELS = f"an attack needs {FEWEST_MODELS} models on halves of D' in each cell"
@@ -282,7 +279,7 @@ def join_table(table: str, sweep: str, members: pd.DataFrame, results: Results) 
     if table == "activations":
         return with_activations(sweep, members, results)
     if table == "robustness":
-        return with_fgsm(sweep, members, results)
+        return with_attacks(sweep, members, results)
     if table in ("curves", "margins"):
         return with_curves(sweep, members, results)
     if table == "gamma_gradients":
@@ -301,15 +298,6 @@ def join_table(table: str, sweep: str, members: pd.DataFrame, results: Results) 
             f"run `python -m sweeps retry {sweep} --results {results.argument}`."
         )
     return joined.drop(columns="_merge")
-
-
-def with_fgsm(sweep: str, members: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """Return the members with their accuracy and loss under the paper's FGSM of its larger epsilon."""
-    columns = [*KEY, "suite", "perturbation", "epsilon", "acc", "loss_mean"]
-    rows = results.read(sweep, "robustness", columns, trials=set(members["trial"])).to_pandas()
-    fgsm = rows[(rows["suite"] == "paper2019") & (rows["perturbation"] == "fgsm") & (rows["epsilon"] == FGSM_EPSILON)]
-    named = fgsm[[*KEY, "acc", "loss_mean"]].rename(columns=dict(zip(("acc", "loss_mean"), FGSM, strict=True)))
-    return members.merge(named, on=KEY, how="left")
 
 
 # From the records of a tuning -----------------------------------------------------------------------------------------

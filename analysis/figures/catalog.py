@@ -5,11 +5,15 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from analysis.figures.figure import PaperFigure
-from analysis.figures.memorization import FIGURES, SEEDS, memorization
+from analysis.figures.memorization import FIGURES as MEMORIZATION_FIGURES
+from analysis.figures.memorization import SEEDS, memorization
+from analysis.figures.paper2019 import GALLOWAY_FIGURES
 from analysis.load import Loaded, with_missing
 from study.errors import BadInputError, unknown
 from study.record.results import Results
 
+FIGURES = (*MEMORIZATION_FIGURES, *GALLOWAY_FIGURES)
+"""The figures of both papers."""
 GENERAL = PaperFigure(
     "memorization",
     "as Fig. 1",

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial as bind
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +23,7 @@ from analysis.load import Loaded, load_all
 from analysis.metrics import METRICS, with_robustness
 from analysis.report import tables
 from analysis.report.output import Best, Table
+from analysis.report.paper_tables import PAPER_TABLES, PaperTable, paper_table
 from analysis.report.robustness import robustness_tables
 from analysis.statistics import membership
 from analysis.statistics.amplification import amplification
@@ -270,6 +272,9 @@ def _sweep(loaded: Loaded, results: Results, partial: bool) -> tuple[Section, li
     if members["grad_norm_in"].notna().any() and members["norm"].nunique() > 1:
         influence = "influence with batch norm over without"
         _add_or_note(section, lambda: [tables.amplification_table(amplification(loaded, results), influence)])
+    for of_paper in PAPER_TABLES:
+        if of_paper.sweep == loaded.sweep:
+            _add_or_note(section, bind(_tables_of_paper, of_paper, loaded, results))
     if (members["robustness"] != "none").any():
         _add_or_note(section, lambda: _robustness(section, loaded, results))
     if membership.has_shadow_models(loaded):
@@ -357,6 +362,11 @@ def _effects(loaded: Loaded) -> Table:
     table = tables.effects_table(estimated, "marginal effects, and interactions with the norm")
     table.notes += notes
     return table
+
+
+def _tables_of_paper(of_paper: PaperTable, loaded: Loaded, results: Results) -> list[Table]:
+    """Return a table of the 2019 paper."""
+    return [paper_table(of_paper, loaded, results)]
 
 
 def _robustness(section: Section, loaded: Loaded, results: Results) -> list[Table]:

@@ -23,6 +23,10 @@ PERTURBATION = [
 """The columns that tell perturbations apart; `ball` is the norm that bounds an attack, for `norm` is the network's."""
 CHECKS, CONTROLS = "checks", "controls"
 """The suites of the sanity checks and of the controls of batch norm."""
+OF_PAPER = {"fgsm": 0.1, "bim": 0.1}
+"""The epsilon of the 2019 paper's attacks on images of MNIST that its tables show."""
+ATTACKED = tuple(f"{attack}_{result}" for attack in OF_PAPER for result in ("acc", "loss"))
+"""The columns that `with_attacks` adds."""
 IMAGES_TOLERATED = 2 / 256
 """By which share of the images a stronger attack may do worse than a weaker one: two of the 256 that are looked at."""
 LOSS_TOLERATED = 0.05
@@ -49,6 +53,17 @@ def robustness_rows(loaded: Loaded, results: Results) -> pd.DataFrame:
             f"{loaded.sweep}: no robustness was measured; run it with --set robustness=pixel, in a folder of its own."
         )
     return joined
+
+
+def with_attacks(sweep: str, members: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """Return the members with `ATTACKED`, their accuracies and losses under the paper's FGSM and BIM."""
+    columns = [*KEY, "suite", "perturbation", "epsilon", "acc", "loss_mean"]
+    rows = results.read(sweep, "robustness", columns, trials=set(members["trial"])).to_pandas()
+    for attack, epsilon in OF_PAPER.items():
+        of_attack = (rows["suite"] == "paper2019") & (rows["perturbation"] == attack) & (rows["epsilon"] == epsilon)
+        names = {"acc": f"{attack}_acc", "loss_mean": f"{attack}_loss"}
+        members = members.merge(rows.loc[of_attack, [*KEY, *names]].rename(columns=names), on=KEY, how="left")
+    return members
 
 
 def strengths(rows: pd.DataFrame, members: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from PIL import Image
 from analysis.__main__ import app
 from study.record.results import Results
 from study.terminal import main
+from sweeps.registry import SWEEPS
 from sweeps.sweep import Scale
 from tests.analysis import planted, robust
 from tests.analysis.conftest import frame, grid, plan, plausible, record, shard
@@ -561,3 +562,16 @@ def test_the_claims_of_each_paper_are_told_apart(results: Results, command):
 
 def test_another_paper_is_refused(complete: Results, refusal):
     assert "'2018'" in refusal("claims", complete, "--paper", "2018")
+
+
+def test_a_table_of_the_second_paper_has_its_numbers_beside_ours(results: Results, command, refusal):
+    robust.record_attacked(results, "input_dimension", SWEEPS["input_dimension"].plan(Scale.quick).trials)
+    out = command("tables", results, "--table", "g19-t7", "--table", "g19-t6", "--format", "markdown")[1]
+    assert out.index("Table 7 of 2019") < out.index("Table 6 of 2019")
+    assert "66.70 ± 0.90" in out
+    assert "'g19-t66'" in refusal("tables", results, "--table", "g19-t66")
+    assert "choose one" in refusal("tables", results, "--table", "g19-t6", "--effects")
+
+
+def test_a_table_without_its_records_names_the_command_that_makes_them(complete: Results, refusal):
+    assert "python -m sweeps run input_dimension" in refusal("tables", complete, "--table", "g19-t6")

@@ -11,6 +11,9 @@ from analysis.report.page import LINES, report
 from study.errors import BadInputError
 from study.record.results import Results
 from study.trial import Trial
+from sweeps.registry import SWEEPS
+from sweeps.sweep import Scale
+from tests.analysis import robust
 from tests.analysis.conftest import DIVERGED, Outcome, grid, plan, plausible, record, shard
 from tests.analysis.statistics import test_membership as halves
 from tests.analysis.tuning import test_tradeoff as tuned
@@ -264,3 +267,18 @@ def test_a_long_table_is_folded_away(results: Results):
 def test_an_empty_folder_is_refused(tmp_path: Path):
     with pytest.raises(BadInputError, match="there is no results folder"):
         report(Results.at(tmp_path / "nowhere"))
+
+
+def test_a_sweep_of_the_second_paper_has_its_tables_its_attacks_and_their_warnings(results: Results):
+    trials = SWEEPS["input_dimension"].plan(Scale.quick).trials
+    robust.record_attacked(results, "input_dimension", trials)
+    pixel = grid(norm=("batch", "none"), robustness="pixel", seed=range(3))
+    robust.record_attacked(
+        results, "mine", pixel, lambda trial, seed, of: 0.9 if of.steps == 100 else robust.sound(trial, seed, of)
+    )
+    page = report(results)
+    assert "Table 6 of 2019 (g19-t6)" in page
+    assert "WARNING, norm=batch: it does not hold that more steps never help" in page
+    assert re.search(r"Of the \d+ claims of the paper of 2019 these records test \d+", page)
+    assert "claims of the paper of 2026" not in page.partition("<nav>")[0]
+    assert "accuracy under noise and attacks" in page
