@@ -79,7 +79,7 @@ def strengths(rows: pd.DataFrame, members: pd.DataFrame) -> pd.DataFrame:
         `excluded` members, `flat`, the share of images without a usable gradient, and `moved`, the share of members in
         which a value was moved farther than epsilon.
     """
-    settings = varying_settings(members) or ["norm"]
+    settings = _settings(members)
     lost = members[members["status"] != "ok"].groupby(settings).size()
     excluded = {key if len(settings) > 1 else (key,): int(count) for key, count in lost.items()}
     measured = rows[rows["suite"] != CONTROLS]
@@ -103,6 +103,12 @@ def strengths(rows: pd.DataFrame, members: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=_columns(settings))
 
 
+def _settings(members: pd.DataFrame) -> list[str]:
+    """Return the settings that tell cells apart, the norm among them even where there is one."""
+    varying = varying_settings(members)
+    return varying if "norm" in varying else [*varying, "norm"]
+
+
 def _columns(settings: Sequence[str]) -> list[str]:
     """Return the columns of `strengths`."""
     numbers = ["clean_acc", "acc", "acc_low", "acc_high", "kept", "kept_low", "kept_high", "n", "images", "loss_mean"]
@@ -116,7 +122,7 @@ def controls(rows: pd.DataFrame, members: pd.DataFrame) -> pd.DataFrame:
         A row for each control and cell: the settings that vary, `statistics`, `clean_acc` with the network's own;
         `difference` from it, with its 95% interval `low` to `high` over `n` seeds.
     """
-    settings = varying_settings(members) or ["norm"]
+    settings = _settings(members)
     found = []
     measured = rows[rows["suite"] == CONTROLS]
     for key, part in measured.groupby(["perturbation", *settings], sort=False):
@@ -159,7 +165,7 @@ def judge(rows: pd.DataFrame, members: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row for each cell and check: the settings that vary, and the attributes of `Check`.
     """
-    settings = varying_settings(members) or ["norm"]
+    settings = _settings(members)
     attacked = rows[rows["acc"].notna()]
     found = [
         {**dict(zip(settings, key, strict=True)), **vars(check)}

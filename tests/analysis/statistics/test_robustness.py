@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.figures.robustness import accuracy_curves
 from analysis.load import load
 from analysis.statistics.robustness import (
     FAIL,
@@ -155,3 +156,15 @@ def test_a_sweep_without_robustness_is_refused(results: Results):
     record(results, trials)
     with pytest.raises(BadInputError, match="robustness=pixel"):
         robustness_rows(load(results, "mine"), results)
+
+
+def test_cells_of_one_norm_have_it_all_the_same(results: Results):
+    """So that the figure has a line for it, as where weight decay is the factor."""
+    trials = grid(norm="none", weight_decay=(0.0, 0.1), robustness="pixel", seed=range(2))
+    record_attacked(results, "mine", trials)
+    loaded = load(results, "mine")
+    rows = robustness_rows(loaded, results)
+    data = strengths(rows, loaded.members)
+    assert data.columns[:2].tolist() == ["weight_decay", "norm"]
+    assert len(judge(rows, loaded.members)) == 2 * CHECKS_OF_PIXEL
+    assert len(accuracy_curves(data, loaded.members).axes) == 2 * 5
