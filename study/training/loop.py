@@ -279,10 +279,12 @@ def _make_optimizer(pack: Pack, members: Sequence[Member], graphs: bool) -> tupl
 def _descent(pack: Pack, optimizer: Optimizer) -> AbstractContextManager[None]:
     """Return `Pack.descending` where an optimizer does just that to the pack's joint tensors, else an empty context.
 
-    What has no gradient then is left alone by the optimizer.
+    What has no gradient then is left alone by the optimizer. Where parameters have rates of their own, as with Fixup or
+    where members differ, it takes all steps itself.
     """
-    settings = optimizer.param_groups[0]
+    settings, *others = optimizer.param_groups
     is_plain = type(optimizer) is SGD and not settings["momentum"] and settings["params"][0] is pack.parameters[0]
+    is_plain &= not others
     return pack.descending(float(settings["lr"]), settings["weight_decay"]) if is_plain else nullcontext()
 
 

@@ -103,6 +103,7 @@ def test_a_block_with_norms_before_convolutions_is_that_of_fixup():
 
 def trained(tiny: Dataset, backend: str, networks: list[nn.Module], rates: tuple[float, float]) -> list[Tensor]:
     settings = {"architecture": "wrn10_2", "norm": "fixup", "epochs": 1, "batch_size": 16, "optimizer": "sgd"}
+    settings["momentum"] = 0.0 if rates[0] == rates[1] else 0.9
     trials = [Trial.of({**settings, "lr": lr}) for lr in rates]
     corrupted = corrupt(tiny.train, tiny.classes, "none", 0.0, 0)
     for packed in [networks] if backend != "single" else [[network] for network in networks]:
