@@ -188,11 +188,11 @@ class _Lens:
 
     def controls(self) -> list[Row]:
         """Return each member's rows with batch norm's statistics of the batch, and with those estimated anew."""
+        # In batches of even size, for of a single image a batch norm of features would leave nothing.
+        count = -(-len(self._labels) // self._trained.trial.batch_size)
         of_batches = [
             self._correct_with([images] * len(self._pack), images, labels)
-            for images, labels in zip(
-                *(of.split(self._trained.trial.batch_size) for of in (self._images, self._labels)), strict=True
-            )
+            for images, labels in zip(*(of.tensor_split(count) for of in (self._images, self._labels)), strict=True)
         ]
         own = [each.pool[each.rows[each.training_samples[:INITIAL_SAMPLES]]] for each in self._trained.corrupted]
         by_name = {

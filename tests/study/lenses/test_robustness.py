@@ -258,3 +258,14 @@ def test_what_the_suites_cost_counts_steps_and_images():
     assert all_images - few > sum(each.passes for each in main) * 9_000
     assert passes(["paper2019"], "mnist", (1, 28, 28), 3) == pytest.approx(3 * (4 / 3 + 102 * 2 / 3))
     assert CHECKED < 10_000
+
+
+def test_no_image_is_alone_in_a_batch_whose_statistics_it_is_normalized_by(tiny: Dataset):
+    packed, members = trained_pack(tiny, "grouped", replace(PIXEL, attack_samples=0, batch_size=len(tiny.test) - 1))
+    packed.train(False)
+    lens, sizes = robustness._Lens(Trained(packed, members, tiny, 2)), []
+    measure = lens._correct_with
+    lens._correct_with = lambda own, images, labels: (sizes.append(len(images)), measure(own, images, labels))[1]
+    lens.controls()
+    assert min(sizes) > 1
+    assert sum(sizes) == 2 * len(tiny.test)
