@@ -17,6 +17,8 @@ CHECKED = 256
 """How many of the attacked images the sanity checks look at."""
 PIXELS: Bounds = (0.0, 1.0)
 PGD_STEPS = 20
+CIFAR10_1, CIFAR10_1_IMAGES = "cifar10.1", 2_000
+"""The split of CIFAR-10's second test set, and how many images it has."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class Perturbation:
 
     Attributes:
         suite: `pixel`, `paper2019`, `checks`, which come with `pixel`, or `corruptions`.
-        name: `noise` (Gaussian), `uniform` (a random point of the ball), `fgsm`, `bim`, `pgd`, or `transfer` (PGD
-            against the next member of the pack, shown to this one), or the family of a corruption.
+        name: `clean` (nothing, for the top five), `noise` (Gaussian), `uniform` (a random point of the ball), `fgsm`,
+            `bim`, `pgd`, or `transfer` (PGD against a linear network, shown to this one), or the family of a
+            corruption.
         norm: `linf` or `l2`, in which an attack is bounded; none for noise and corruptions.
         space: `pixel` for images in [0, 1], `standardized` for what the network's first layer makes of them.
         epsilon: the radius of the ball around an image, or the standard deviation of noise; 0 for a corruption.
@@ -37,6 +40,7 @@ class Perturbation:
         bounds: the least and the largest value that an image may have; None for none.
         fills: the column of `members` that has its accuracy; empty for none.
         severity: of a corruption, from 1 to 5; 0 for anything else.
+        split: the images that it is done to: `test`, or another test set of the same classes.
     """
 
     suite: str
@@ -51,12 +55,14 @@ class Perturbation:
     bounds: Bounds = None
     fills: str = ""
     severity: int = 0
+    split: str = "test"
 
     @property
     def key(self) -> str:
         """A name of its own among the perturbations of a trial."""
         parts = (self.suite, self.name, self.norm, f"{self.epsilon:g}", self.steps, self.restarts, self.loss)
-        return "/".join(map(str, (*parts, self.bounds, self.severity)))
+        split = () if self.split == "test" else (self.split,)
+        return "/".join(map(str, (*parts, self.bounds, self.severity, *split)))
 
     @property
     def passes(self) -> float:
@@ -65,7 +71,11 @@ class Perturbation:
 
 
 def perturbations(
-    suites: Sequence[str], dataset: str, shape: Shape, families: Sequence[str] = COMPUTED
+    suites: Sequence[str],
+    dataset: str,
+    shape: Shape,
+    families: Sequence[str] = COMPUTED,
+    second: bool = False,
 ) -> list[Perturbation]:
     """Return what is done to the test images of a dataset, in order; a column of `members` is filled by the first.
 
@@ -74,6 +84,7 @@ def perturbations(
         dataset: the setting.
         shape: channels, height and width of an image.
         families: the corruptions that can be had.
+        second: whether the dataset's second test set can be had, to which `paper2019` does the same.
 
     Raises:
         BadInputError: the dataset can't have a suite.
@@ -86,7 +97,14 @@ def perturbations(
         else:
             of_suite = {"pixel": _pixel, "paper2019": _paper2019}[suite](dataset, shape)
         found += [replace(each, fills="") if each.fills in filled else each for each in of_suite]
+        if second and suite == "paper2019" and has_second_test_set(dataset):
+            found += [replace(each, fills="", split=CIFAR10_1) for each in of_suite]
     return found
+
+
+def has_second_test_set(dataset: str) -> bool:
+    """Return whether there is a second test set of a dataset, which a user may have."""
+    return dataset == "cifar10"
 
 
 def _pixel(dataset: str, shape: Shape) -> list[Perturbation]:
@@ -135,8 +153,10 @@ def _paper2019(dataset: str, shape: Shape) -> list[Perturbation]:
     """Return what Galloway et al. (2019) did, in the space of standardized images; see ROBUSTNESS in the docs."""
     if dataset == "spheres":
         return [_noise2019(math.sqrt(0.005), "noise_acc")]
+    clean = Perturbation("paper2019", "clean", "", "standardized", 0.0)
     if shape[0] == 1:
         return [
+            clean,
             _noise2019(1.0, "noise_acc"),
             *(_fgsm2019(epsilon) for epsilon in (0.05, 0.1)),
             Perturbation("paper2019", "bim", "linf", "standardized", 0.1, 0.001, 100, 0, "ce", fills="pgd_linf_acc"),
@@ -148,7 +168,7 @@ def _paper2019(dataset: str, shape: Shape) -> list[Perturbation]:
     # Without the clip as well: of the pixels many lie beyond it, so that clipping alone moves them far.
     free = [replace(attack, bounds=None, fills="") for attack in (linf, l2)]
     noise = [_noise2019(0.25, "noise_acc"), _noise2019(0.5)]
-    return [*noise, *(_fgsm2019(epsilon) for epsilon in (0.05, 0.1)), linf, l2, *free]
+    return [clean, *noise, *(_fgsm2019(epsilon) for epsilon in (0.05, 0.1)), linf, l2, *free]
 
 
 def _noise2019(spread: float, fills: str = "") -> Perturbation:
@@ -179,6 +199,13 @@ def _corruptions(dataset: str, shape: Shape, families: Sequence[str]) -> list[Pe
 def passes(suites: Sequence[str], dataset: str, shape: Shape, images: int) -> float:
     """Return what the suites cost a member over that many test images, in samples trained on, at most."""
     return sum(
-        each.passes * (min(images, CHECKED) if each.suite == "checks" else images)
-        for each in perturbations(suites, dataset, shape, FAMILIES)
+        each.passes * images_of(each, images)
+        for each in perturbations(suites, dataset, shape, FAMILIES, has_second_test_set(dataset))
     )
+
+
+def images_of(of: Perturbation, images: int) -> int:
+    """Return to how many images something is done, at most, if that many of the test set are attacked."""
+    if of.suite == "checks":
+        return min(images, CHECKED)
+    return min(images, CIFAR10_1_IMAGES) if of.split == CIFAR10_1 else images

@@ -57,8 +57,9 @@ def robustness_rows(loaded: Loaded, results: Results) -> pd.DataFrame:
 
 def with_attacks(sweep: str, members: pd.DataFrame, results: Results) -> pd.DataFrame:
     """Return the members with `ATTACKED`, their accuracies and losses under the paper's FGSM and BIM."""
-    columns = [*KEY, "suite", "perturbation", "epsilon", "acc", "loss_mean"]
+    columns = [*KEY, "suite", "perturbation", "epsilon", "split", "acc", "loss_mean"]
     rows = results.read(sweep, "robustness", columns, trials=set(members["trial"])).to_pandas()
+    rows = rows[rows["split"] == "test"]
     for attack, epsilon in OF_PAPER.items():
         of_attack = (rows["suite"] == "paper2019") & (rows["perturbation"] == attack) & (rows["epsilon"] == epsilon)
         names = {"acc": f"{attack}_acc", "loss_mean": f"{attack}_loss"}
@@ -199,7 +200,7 @@ def _checks(rows: pd.DataFrame) -> Iterator[Check]:
     yield _at_most(
         "climbing the margin is not much stronger", ("cross-entropy", pgd), ("margin", margin), LOSS_TOLERATED
     )
-    yield from _balls_of_paper(rows[rows["suite"] == "paper2019"])
+    yield from _balls_of_paper(rows[(rows["suite"] == "paper2019") & (rows["split"] == "test")])
 
 
 def _balls_of_paper(rows: pd.DataFrame) -> Iterator[Check]:

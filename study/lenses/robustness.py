@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -26,15 +27,16 @@ from study.attacks.draws import Draws
 from study.attacks.outcome import Outcome, join, judge
 from study.attacks.transfer import linear_source
 from study.corruptions.test_set import CorruptedTestSet
+from study.data import cifar10_1
 from study.data.dataset import Dataset, Split, enlarge, to_float
 from study.engine import Pack
 from study.errors import BadInputError
 from study.lenses.trained import INITIAL_SAMPLES, Trained
 from study.networks.norms import running_statistics_of
 from study.networks.standardize import Standardize
-from study.perturbations import CHECKED, Perturbation, passes, perturbations
+from study.perturbations import CHECKED, CIFAR10_1, Perturbation, has_second_test_set, passes, perturbations
 from study.record.rows import Measurement, Measurements, Row
-from study.training.loop import PREDICT_BATCH, image_batches
+from study.training.loop import PREDICT_BATCH, image_batches, predict
 from study.trial import Trial
 
 QUANTIZED_BITS = 7
@@ -61,6 +63,8 @@ def check(trial: Trial, network: nn.Module, data: Dataset) -> None:
             "robustness=paper2019 measures in the space of standardized images: set standardize=paper2019, or "
             "standardize=dataset where that paper has no constants."
         )
+    if _second_test_set(trial, data) is None and "paper2019" in trial.suites and has_second_test_set(trial.dataset):
+        cifar10_1.say_missing(data.folder)
     attacked = attacked_samples(trial, data.test)
     if trial.suites == ("corruptions",):
         return  # they are shown to the network as they are
@@ -85,16 +89,26 @@ def attacked_samples(trial: Trial, test: Split) -> Tensor:
         raise BadInputError(
             f"attack_samples={trial.attack_samples} are more than the {len(test)} test images of {trial.dataset}."
         )
-    if not trial.attack_samples:
-        return torch.arange(len(test))
+    return drawn_by_class(test.labels, trial.attack_samples)
+
+
+def drawn_by_class(labels: Tensor, count: int) -> Tensor:
+    """Return which images are drawn, int64 ascending: so many of each class in proportion; all of them for 0 or more.
+
+    Args:
+        labels: int64 [N], of all images.
+        count: how many are drawn.
+    """
+    if not 0 < count < len(labels):
+        return torch.arange(len(labels))
     # In the order of the draw the images of each class come evenly, so that any number of them is stratified.
-    labels = test.labels.cpu().numpy()
-    order = seeds.generator(0, "attacked").permutation(len(labels))
-    places = np.empty(len(labels))
-    for label in np.unique(labels):
-        of_class = order[labels[order] == label]
+    classes = labels.cpu().numpy()
+    order = seeds.generator(0, "attacked").permutation(len(classes))
+    places = np.empty(len(classes))
+    for label in np.unique(classes):
+        of_class = order[classes[order] == label]
         places[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
-    first = np.argsort(places, kind="stable")[: trial.attack_samples]
+    first = np.argsort(places, kind="stable")[:count]
     return torch.from_numpy(np.sort(first))
 
 
@@ -110,31 +124,67 @@ def at_end(trained: Trained) -> Measurements:
     return {member: lens.measurement(member) for member in trained.pack.alive}
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """The images of a test set that are attacked.
+
+    Attributes:
+        images: [N, C, H, W], as the test set has them.
+        labels: int64 [N].
+        samples: by which number of each image its random numbers are drawn, int64 [N].
+        correct: which of them each member knows as they are, float64 [M, N].
+    """
+
+    images: Tensor
+    labels: Tensor
+    samples: Tensor
+    correct: Tensor
+
+
 class _Lens:
     """The lens over one pack: the images that are attacked, and what has been found."""
 
     def __init__(self, trained: Trained) -> None:
         self._trained, self._pack, trial = trained, trained.pack, trained.trial
-        test = trained.data.test
-        self._at = attacked_samples(trial, test)
-        at = self._at.to(test.labels.device)
-        self._images, self._labels = test.images[at], test.labels[at]
         self._corrupted = CorruptedTestSet(trial.dataset, trained.data) if "corruptions" in trial.suites else None
         families = self._corrupted.families if self._corrupted else ()
-        self.perturbations = perturbations(trial.suites, trial.dataset, trained.data.shape, families)
+        self._second = _second_test_set(trial, trained.data)
+        self.perturbations = perturbations(
+            trial.suites, trial.dataset, trained.data.shape, families, self._second is not None
+        )
         self.cost = sum(each.passes for each in self.perturbations)
-        self._correct = (trained.logits.test[:, at].argmax(dim=2) == self._labels).double()
+
+    @cached_property
+    def _test(self) -> _Shown:
+        """What is attacked of the test set."""
+        test = self._trained.data.test
+        samples = attacked_samples(self._trained.trial, test)
+        at = samples.to(test.labels.device)
+        labels = test.labels[at]
+        correct = (self._trained.logits.test[:, at].argmax(dim=2) == labels).double()
+        return _Shown(test.images[at], labels, samples, correct)
+
+    @cached_property
+    def _again(self) -> _Shown:
+        """What is attacked of the second test set, whose images are numbered on from the first one's."""
+        assert self._second is not None
+        samples = drawn_by_class(self._second.labels, self._trained.trial.attack_samples)
+        at = samples.to(self._second.labels.device)
+        images, labels = self._second.images[at], self._second.labels[at]
+        correct = (predict(self._pack, images).argmax(dim=2) == labels).double()
+        return _Shown(images, labels, len(self._trained.data.test) + samples, correct)
 
     def rows(self, of: Perturbation) -> list[Row]:
         """Return each member's row of `robustness` on one perturbation."""
         began = time.perf_counter()
-        count = min(CHECKED, len(self._labels)) if of.suite == "checks" else len(self._labels)
+        shown = self._again if of.split == CIFAR10_1 else self._test
+        count = min(CHECKED, len(shown.labels)) if of.suite == "checks" else len(shown.labels)
         self._pack.train(False)
         space = InStandardizedSpace(self._pack) if of.space == "standardized" else self._pack
         data = self._trained.data
         source = linear_source(data.train, data.classes, self._pack) if of.name == "transfer" else None
         perturb = self._corrupt if of.suite == "corruptions" else _perturb
-        found = join([perturb(space, of, batch, source) for batch in self._batches(space, count)])
+        found = join([perturb(space, of, batch, source) for batch in self._batches(space, shown, count)])
         seconds = (time.perf_counter() - began) / len(self._pack)
         stated = {
             "suite": of.suite,
@@ -149,11 +199,12 @@ class _Lens:
             "clip_low": of.bounds[0] if of.bounds else None,
             "clip_high": of.bounds[1] if of.bounds else None,
             "severity": of.severity or None,
-            "split": self._corrupted.split if self._corrupted and of.severity else "test",
+            "split": self._corrupted.split if self._corrupted and of.severity else of.split,
             "n": count,
             "seconds": seconds,
         }
-        return [{**stated, **self._result(found, member, of, count)} for member in range(len(self._pack))]
+        clean = shown.correct[:, :count].mean(dim=1).tolist()
+        return [{**stated, **self._result(found, member, of, clean[member])} for member in range(len(self._pack))]
 
     def _corrupt(self, pack: Pack, of: Perturbation, batch: "_Batch", _: Pack | None) -> Outcome:
         """Return what each member makes of a batch under a corruption, which is the same for all members."""
@@ -161,14 +212,14 @@ class _Lens:
         corrupted = self._corrupted.images(of.name, of.severity, batch.draws.samples)
         return judge(pack, batch.images, to_float(corrupted, pack.dtype), batch.labels)
 
-    def _result(self, found: Outcome, member: int, of: Perturbation, count: int) -> Row:
+    def _result(self, found: Outcome, member: int, of: Perturbation, clean_acc: float) -> Row:
         """Return what one perturbation came to; of a member that could not be attacked, the reason."""
         if member in found.failed:
             return {"error": found.failed[member]}
         distance = found.l2 if of.norm == "l2" else found.linf
         return {
             "acc": (found.rank[member] == 0).double().mean().item(),
-            "clean_acc": self._correct[member, :count].mean().item(),
+            "clean_acc": clean_acc,
             "top5": (found.rank[member] < 5).double().mean().item(),
             "loss_mean": found.loss[member].mean().item(),
             "flat": None if found.flat is None else found.flat[member].double().mean().item(),
@@ -176,35 +227,37 @@ class _Lens:
             "max_distance": distance[member].max().item(),
         }
 
-    def _batches(self, pack: Pack, count: int) -> Iterator["_Batch"]:
-        """Yield the images in batches, in the space of a pack."""
+    def _batches(self, pack: Pack, shown: _Shown, count: int) -> Iterator["_Batch"]:
+        """Yield the first images in batches, in the space of a pack."""
         seeds_of = [member.stream_seed for member in self._trained.members]
         for start in range(0, count, PREDICT_BATCH):
             part = slice(start, min(start + PREDICT_BATCH, count))
-            images = to_float(self._images[part], self._pack.dtype)
+            images = to_float(shown.images[part], self._pack.dtype)
             if isinstance(pack, InStandardizedSpace):
                 images = pack.from_pixels(images)
-            yield _Batch(images, self._labels[part], Draws(seeds_of, self._at[part]), self._trained.data.enlarged)
+            draws = Draws(seeds_of, shown.samples[part])
+            yield _Batch(images, shown.labels[part], draws, self._trained.data.enlarged)
 
     def controls(self) -> list[Row]:
         """Return each member's rows with batch norm's statistics of the batch, and with those estimated anew."""
+        shown = self._test
         # In batches of even size, for of a single image a batch norm of features would leave nothing.
-        count = -(-len(self._labels) // self._trained.trial.batch_size)
+        count = -(-len(shown.labels) // self._trained.trial.batch_size)
         of_batches = [
             self._correct_with([images] * len(self._pack), images, labels)
-            for images, labels in zip(*(of.tensor_split(count) for of in (self._images, self._labels)), strict=True)
+            for images, labels in zip(*(of.tensor_split(count) for of in (shown.images, shown.labels)), strict=True)
         ]
         own = [each.pool[each.rows[each.training_samples[:INITIAL_SAMPLES]]] for each in self._trained.corrupted]
         by_name = {
             "batch_statistics": torch.cat(of_batches, dim=1),
-            "new_statistics": self._correct_with(own, self._images, self._labels),
+            "new_statistics": self._correct_with(own, shown.images, shown.labels),
         }
-        stated = {"suite": "controls", "split": "test", "n": len(self._labels)}
+        stated = {"suite": "controls", "split": "test", "n": len(shown.labels)}
         means = {name: correct.mean(dim=1).tolist() for name, correct in by_name.items()}
         return [
             {**stated, "position": member, "perturbation": name, "acc": acc, "clean_acc": clean}
             for name in means
-            for member, (acc, clean) in enumerate(zip(means[name], self._correct.mean(dim=1).tolist(), strict=True))
+            for member, (acc, clean) in enumerate(zip(means[name], shown.correct.mean(dim=1).tolist(), strict=True))
         ]
 
     @torch.no_grad()
@@ -241,6 +294,13 @@ class _Lens:
         return Measurement(members={**filled, **of_network}, tables={"robustness": [*rows, *controls]})
 
 
+def _second_test_set(trial: Trial, data: Dataset) -> Split | None:
+    """Return the second test set of the dataset, where a suite looks at it and it can be had."""
+    if "paper2019" not in trial.suites or not has_second_test_set(trial.dataset):
+        return None
+    return cifar10_1.read(data)
+
+
 @dataclass(frozen=True)
 class _Batch:
     """Some of the images that are attacked, in the space of the attack, and where their random numbers come from."""
@@ -253,6 +313,8 @@ class _Batch:
 
 def _perturb(pack: Pack, of: Perturbation, batch: _Batch, source: Pack | None = None) -> Outcome:
     """Return what each member makes of a batch under a perturbation, or under that of another network."""
+    if of.name == "clean":
+        return judge(pack, batch.images, batch.images, batch.labels)
     if of.name in ("noise", "uniform"):
         perturbed = _noisy(pack, of, batch)
         return judge(pack, batch.images, perturbed, batch.labels, of.epsilon if of.norm else torch.inf)

@@ -198,7 +198,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             column("clip_low", pa.float64(), "The least value of an image, where there is one."),
             column("clip_high", pa.float64(), "The largest."),
             column("severity", pa.int32(), "How strong a corruption is, from 1 to 5."),
-            column("split", pa.string(), "Which images they are: test, or cifar10_c for the published ones."),
+            column("split", pa.string(), "Which images they are: test, cifar10_c for published ones, or cifar10.1."),
             column("source", pa.string(), "The other network that was attacked, whose images this one was shown."),
             column("n", pa.int64(), "How many images there are.", "samples"),
             column("acc", pa.float64(), "The accuracy on them.", "fraction"),
