@@ -1,11 +1,11 @@
-"""Settings that are several things joined by +, as the epochs of 150+250 and the suites of pixel+paper2019.
+"""Settings that are several things in one, as the epochs of 150+250 and the network and the norm of vgg11/batch.
 
-A comma would end the value, for the command line splits there.
+They are not joined by a comma, which would end the value, for the command line splits there.
 """
 
-SUITES = ("pixel", "paper2019", "corruptions")
+SUITES = ("pixel", "paper2019", "transfer", "corruptions")
 """The suites of perturbations that the lens on robustness knows, in the order in which they are measured."""
-EPOCHS_FORM, SUITES_FORM = "EPOCH+EPOCH...", "SUITE+SUITE..."
+EPOCHS_FORM, SUITES_FORM, SOURCE_FORM = "EPOCH+EPOCH...", "SUITE+SUITE...", "ARCHITECTURE/NORM"
 
 
 def parse_epochs(text: str) -> tuple[int, ...] | None:
@@ -23,3 +23,9 @@ def parse_suites(text: str) -> tuple[str, ...] | None:
     parts = text.split("+")
     known = tuple(suite for suite in SUITES if suite in parts)
     return known if len(known) == len(parts) else None
+
+
+def parse_source(text: str) -> tuple[str, str] | None:
+    """Return the architecture and the norm of `vgg11/batch`; None for anything else."""
+    architecture, slash, norm = text.partition("/")
+    return (architecture, norm) if slash and architecture and norm and "/" not in norm else None

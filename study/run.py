@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from study import engine
 from study.data import folders
@@ -19,16 +19,15 @@ from study.data.dataset import Dataset, to_float
 from study.data.load import load
 from study.data.ood import ood_images
 from study.data.splits import training_sets
-from study.data.standardization import mean_and_spread
 from study.data.survey import check_classes
 from study.engine.packing import train_in_packs
 from study.errors import BadInputError
 from study.lenses import registry
 from study.lenses.membership import audit_with_shadows
 from study.lenses.trained import Trained, sample_table
+from study.network_of import network_of, standardization
 from study.networks import build, regularizers, rehearsal, weights
 from study.networks.catalog import NETWORKS
-from study.networks.standardize import standardize_by
 from study.record.checkpoints import CheckpointStore
 from study.record.provenance import provenance
 from study.record.rows import Curves, Measurement, Records, Row, describe
@@ -113,7 +112,7 @@ def run_together(
     data = load(first.dataset, data_dir, first.subset, first.validation, first.resize)
     check_classes(first.dataset, data.classes)
     _check_augmentation(first, data)
-    _standardization(first, data)
+    standardization(first, data)
     _check_network(first, data)
     _check_regularizer(first, data)
     _check_weights(first, data, keep)
@@ -150,7 +149,7 @@ def check(trial: Trial, data_dir: str | Path) -> None:
     data = load(trial.dataset, data_dir, trial.subset, trial.validation, trial.resize)
     check_classes(trial.dataset, data.classes)
     _check_augmentation(trial, data)
-    _standardization(trial, data)
+    standardization(trial, data)
     _check_network(trial, data)
     _check_regularizer(trial, data)
     if trial.architecture not in NETWORKS or trial.suites:
@@ -191,7 +190,7 @@ def run_pack(
         report(1.0)
         return measured
     trial = members[0].trial
-    networks = [_build(member.trial, data, member.stream_seed).to(device) for member in members]
+    networks = [network_of(member.trial, data, member.stream_seed).to(device) for member in members]
     pack = engine.pack(backend, networks, data.shape)
     training, progress = Training(pack, members), PackProgress.begin(len(members))
     checkpoint.resume(progress, training)
@@ -271,19 +270,6 @@ def _tell_curves(members: Sequence[Member], records: Sequence[Records], curves: 
             curves(member.trial.id, member.number, rows[first:])
 
 
-def _build(trial: Trial, data: Dataset, seed: int) -> nn.Module:
-    """Return a network of the trial with initial weights of the seed."""
-    network = build.build(trial.architecture, data.shape, data.classes, trial.norm, seed, trial.network_options)
-    if (constants := _standardization(trial, data)) is not None:
-        standardize_by(network, *constants)
-    return network
-
-
-def _standardization(trial: Trial, data: Dataset) -> tuple[Tensor, Tensor] | None:
-    """Return by which mean and spread of each channel the trial's networks standardize; None where they don't."""
-    return None if trial.standardize == "none" else mean_and_spread(trial.standardize, trial.dataset, data.train)
-
-
 def _check_augmentation(trial: Trial, data: Dataset) -> None:
     """Refuse images so small that a shift would leave nothing of them."""
     _, height, width = data.shape
@@ -313,7 +299,7 @@ def _check_network(trial: Trial, data: Dataset) -> None:
 def _check_regularizer(trial: Trial, data: Dataset) -> None:
     """Refuse a network that has no gamma for the regularizer that the trial asks for."""
     if trial.regularizer != "none":
-        regularizers.check(trial.regularizer, trial.architecture, _build(trial, data, trial.seed[0]))
+        regularizers.check(trial.regularizer, trial.architecture, network_of(trial, data, trial.seed[0]))
 
 
 def _check_weights(trial: Trial, data: Dataset, keep: Keep | None) -> None:
@@ -321,7 +307,7 @@ def _check_weights(trial: Trial, data: Dataset, keep: Keep | None) -> None:
     if trial.weights == "final":
         if keep is None:
             raise BadInputError("weights=final keeps the trained networks beside the records: name a folder for them.")
-        weights.check(trial.architecture, _build(trial, data, trial.seed[0]))
+        weights.check(trial.architecture, network_of(trial, data, trial.seed[0]))
 
 
 def _weights(member: Member, network: nn.Module, data: Dataset) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from study.data import folders
-from study.joined import EPOCHS_FORM, SUITES_FORM
+from study.joined import EPOCHS_FORM, SOURCE_FORM, SUITES_FORM
 from study.networks import factories
 
 _TYPES = {
@@ -75,8 +75,8 @@ class Setting:
         unit: what its numbers count or measure; empty for a name, and for a number without a unit.
         choices: the names that it takes; any text where there are none.
         within: the numbers that it takes; any where it is None.
-        form: what it takes beside its choices: a `folder` of images, the `factory` of a network, or several `epochs` or
-            `suites` joined by +.
+        form: what it takes beside its choices: a `folder` of images, the `factory` of a network, several `epochs` or
+            `suites` joined by +, or a network and its norm as a `source`.
         per_member: whether the members of a pack, and so bundled trials, may differ in it.
         decides_speed: whether the seconds of a step, and so the fastest backend, depend on it.
         decides_duration: whether a recorded trial must agree in it to tell how long another one takes.
@@ -117,8 +117,8 @@ class Setting:
     @property
     def forms(self) -> tuple[str, ...]:
         """The forms in which it takes what is the user's own."""
-        forms = {"factory": (factories.FORM,), "epochs": (EPOCHS_FORM,), "suites": (SUITES_FORM,)}
-        return {"folder": folders.FORMS, **forms}.get(self.form, ())
+        forms = {"factory": factories.FORM, "epochs": EPOCHS_FORM, "suites": SUITES_FORM, "source": SOURCE_FORM}
+        return folders.FORMS if self.form == "folder" else (forms[self.form],) if self.form else ()
 
     @property
     def all_choices(self) -> tuple[str, ...]:

@@ -333,8 +333,8 @@ class Settings:
         "none",
         Stage.MEASUREMENT,
         "The suites of noise and attacks by which robustness is measured, joined by +: pixel attacks images in [0, 1], "
-        "as is usual today; paper2019 attacks as Galloway et al. (2019) did; corruptions shows them in noise, blur and "
-        "fog, as CIFAR-10-C does; none measures nothing.",
+        "as is usual today; paper2019 attacks as Galloway et al. (2019) did; transfer shows images that fool the "
+        "network of source; corruptions shows them in noise, blur and fog, as CIFAR-10-C does; none measures nothing.",
         choices=("none", *SUITES),
         form="suites",
         decides_duration=True,
@@ -348,6 +348,16 @@ class Settings:
         decides_duration=True,
         only_where=("robustness", lambda suites: suites != "none"),
         elsewhere=0,
+    )
+    source: str = setting(
+        "none",
+        Stage.MEASUREMENT,
+        "The network that is attacked in place of this one with robustness=transfer, and its norm, as in vgg11/batch. "
+        "It is trained as this one is, from a seed of its own.",
+        choices=("none",),
+        form="source",
+        decides_duration=True,
+        only_where=("robustness", lambda suites: "transfer" in suites.split("+")),
     )
     queries: str = setting(
         "image",

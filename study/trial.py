@@ -4,17 +4,17 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
 import pyarrow as pa
 
-from study import imports
+from study import imports, seeds
 from study.data import folders
 from study.data.catalog import DATASETS
 from study.errors import BadInputError, unknown
-from study.joined import parse_epochs, parse_suites
+from study.joined import parse_epochs, parse_source, parse_suites
 from study.networks.catalog import NetworkOptions, check_norm
 from study.setting import Setting
 from study.settings import (
@@ -90,6 +90,7 @@ class Trial(Settings):
             raise BadInputError("stopping=best needs a validation set: set some of D aside with validation=0.1.")
         self._check_protocol()
         check_norm(self.architecture, self.norm)
+        self._check_source()
         if self.regularizer != "none" and self.norm != "batch":
             raise BadInputError(f"regularizer={self.regularizer} needs the gamma and sigma of norm=batch.")
 
@@ -103,6 +104,44 @@ class Trial(Settings):
             raise BadInputError(f"lr_drop={self.lr_drop} drops after the last epoch: training has {self.epochs}.")
         if self.epochs == 0 and self.stopping != "none":
             raise BadInputError(f"stopping={self.stopping} needs epochs to choose from, and epochs=0 has none.")
+
+    def _check_source(self) -> None:
+        """Refuse a suite that needs a source without one, and one that can't be."""
+        if "transfer" in self.suites and self.source == "none":
+            raise BadInputError("robustness=transfer attacks another network: name it with source=ARCHITECTURE/NORM.")
+        if self.source != "none":
+            if self.protocol != "full":
+                raise BadInputError(f"source={self.source} is trained on all of D', as with protocol=full alone.")
+            self.source_of(self.seed[0])
+
+    def source_of(self, seed: int) -> "Trial":
+        """Return the trial of the one network that is attacked in place of the member of a seed.
+
+        It is trained as the member is, but for its own seed, which is the same in all arms, and without what only this
+        trial's network is to be measured for or regularized by.
+
+        Raises:
+            BadInputError: there can be no such network.
+        """
+        parts = parse_source(self.source)
+        assert parts is not None, "it was checked"
+        architecture, norm = parts
+        return replace(
+            self,
+            architecture=architecture,
+            norm=norm,
+            # Without a norm this trial has no constants of norms that its source could have.
+            **{name: DEFAULTS[name] for name in ("norm_eps", "norm_momentum")},
+            regularizer="none",
+            alpha=1.0,
+            robustness="none",
+            samples="none",
+            mechanism=0,
+            activations=0,
+            weights="none",
+            stopping="none",
+            seed=(seeds.key(seed, "source"),),
+        )
 
     @property
     def network_options(self) -> NetworkOptions:
@@ -233,6 +272,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "factory": imports.parse,
     "epochs": parse_epochs,
     "suites": parse_suites,
+    "source": parse_source,
 }
 """The functions that return None for what is not of a setting's form."""
 

@@ -212,7 +212,8 @@ def _passes(trial: Trial, sizes: tuple[int, int, int]) -> float:
     train = clean * (1 + trial.k * (trial.corruption == "ood"))
     points = max(1, -(-trial.epochs // trial.eval_every))  # a network that isn't trained is measured once
     mechanism = min(trial.mechanism, trial.epochs + 1) * MECHANISM_PASSES
-    training = trial.epochs * _share(trial) * train
+    networks = 2 if trial.source != "none" else 1  # a source is trained as well
+    training = networks * trial.epochs * _share(trial) * train
     # Of a folder it isn't known here whether its images are in colour, which costs about as much.
     shape = DATASETS[trial.dataset].shape if trial.dataset in DATASETS else (3, 32, 32)
     attacks = perturbations.passes(trial.suites, trial.dataset, shape, trial.attack_samples or test)

@@ -3,8 +3,10 @@
 import torch
 from torch import nn
 
-from study.data.dataset import Split, to_float
+from study.data.dataset import Dataset, Split, to_float
 from study.engine.pack import Pack, Single
+from study.network_of import network_of
+from study.training.loop import Member, Training
 
 FITTED_TO, PENALTY = 2_000, 10.0
 """How many samples of D the linear classifier is fitted to at most, and the weight of the penalty on its size."""
@@ -32,3 +34,24 @@ def linear_source(train: Split, classes: int, like: Pack) -> Pack:
         layer.bias.copy_(targets.mean(dim=0) - weight @ images.mean(dim=0))
     network = nn.Sequential(nn.Flatten(), layer).to(like.device, like.dtype)
     return Single([network.eval()])
+
+
+def trained_source(member: Member, data: Dataset, like: Pack) -> Pack:
+    """Return the network that is attacked in place of a member, trained on the same D', as a pack of one in eval mode.
+
+    Its seed is its own, so that it is another network than the member's even where it has the same layers, and the same
+    in all arms.
+
+    Args:
+        member: of a trial with a `source`.
+        data: its dataset.
+        like: whose dtype and device it is to have.
+    """
+    trial = member.trial.source_of(member.seed)
+    own = Member(trial, trial.seed[0], member.corrupted)
+    source = Single([network_of(trial, data, own.stream_seed).to(like.device, like.dtype)])
+    with torch.enable_grad():
+        for _ in Training(source, [own]):
+            pass
+    source.train(False)
+    return source

@@ -25,7 +25,7 @@ from study.attacks.balls import BALLS
 from study.attacks.descent import Descent, attack
 from study.attacks.draws import Draws
 from study.attacks.outcome import Outcome, join, judge
-from study.attacks.transfer import linear_source
+from study.attacks.transfer import linear_source, trained_source
 from study.corruptions.test_set import CorruptedTestSet
 from study.data import cifar10_1
 from study.data.dataset import Dataset, Split, enlarge, to_float
@@ -34,7 +34,7 @@ from study.errors import BadInputError
 from study.lenses.trained import INITIAL_SAMPLES, Trained
 from study.networks.norms import running_statistics_of
 from study.networks.standardize import Standardize
-from study.perturbations import CHECKED, CIFAR10_1, Perturbation, has_second_test_set, passes, perturbations
+from study.perturbations import CHECKED, CIFAR10_1, Perturbation, has_second_test_set, images_of, passes, perturbations
 from study.record.rows import Measurement, Measurements, Row
 from study.training.loop import PREDICT_BATCH, image_batches, predict
 from study.trial import Trial
@@ -58,9 +58,10 @@ def check(trial: Trial, network: nn.Module, data: Dataset) -> None:
     perturbations(trial.suites, trial.dataset, data.shape)
     if "corruptions" in trial.suites:
         CorruptedTestSet(trial.dataset, data)
-    if "paper2019" in trial.suites and trial.standardize == "none" and trial.dataset != "spheres":
+    standardized = next((suite for suite in ("paper2019", "transfer") if suite in trial.suites), None)
+    if standardized and trial.standardize == "none" and trial.dataset != "spheres":
         raise BadInputError(
-            "robustness=paper2019 measures in the space of standardized images: set standardize=paper2019, or "
+            f"robustness={standardized} measures in the space of standardized images: set standardize=paper2019, or "
             "standardize=dataset where that paper has no constants."
         )
     if _second_test_set(trial, data) is None and "paper2019" in trial.suites and has_second_test_set(trial.dataset):
@@ -75,8 +76,9 @@ def check(trial: Trial, network: nn.Module, data: Dataset) -> None:
 
 
 def cost(trial: Trial, data: Dataset) -> float:
-    """Return what the lens costs a member, in samples trained on."""
-    return passes(trial.suites, trial.dataset, data.shape, trial.attack_samples or len(data.test))
+    """Return what the lens costs a member, in samples trained on, among them those of its source."""
+    training = trial.epochs * len(data.train) * (trial.source != "none")
+    return training + passes(trial.suites, trial.dataset, data.shape, trial.attack_samples or len(data.test))
 
 
 def attacked_samples(trial: Trial, test: Split) -> Tensor:
@@ -118,7 +120,7 @@ def at_end(trained: Trained) -> Measurements:
     for each in lens.perturbations:
         if each.key not in trained.notes:
             trained.notes[each.key] = lens.rows(each)
-            trained.done(each.passes / lens.cost)
+            trained.done(lens.cost_of(each) / lens.cost)
     if "controls" not in trained.notes and trained.trial.norm == "batch":
         trained.notes["controls"] = lens.controls()
     return {member: lens.measurement(member) for member in trained.pack.alive}
@@ -152,7 +154,13 @@ class _Lens:
         self.perturbations = perturbations(
             trial.suites, trial.dataset, trained.data.shape, families, self._second is not None
         )
-        self.cost = sum(each.passes for each in self.perturbations)
+        self.cost = sum(map(self.cost_of, self.perturbations))
+
+    def cost_of(self, of: Perturbation) -> float:
+        """Return what one perturbation costs a member, in samples trained on."""
+        trial, data = self._trained.trial, self._trained.data
+        training = trial.epochs * len(data.train) * (of.suite == "transfer")
+        return training + of.passes * images_of(of, trial.attack_samples or len(data.test))
 
     @cached_property
     def _test(self) -> _Shown:
@@ -181,10 +189,9 @@ class _Lens:
         count = min(CHECKED, len(shown.labels)) if of.suite == "checks" else len(shown.labels)
         self._pack.train(False)
         space = InStandardizedSpace(self._pack) if of.space == "standardized" else self._pack
-        data = self._trained.data
-        source = linear_source(data.train, data.classes, self._pack) if of.name == "transfer" else None
+        sources = self._sources(of)
         perturb = self._corrupt if of.suite == "corruptions" else _perturb
-        found = join([perturb(space, of, batch, source) for batch in self._batches(space, shown, count)])
+        found = join([perturb(space, of, batch, sources) for batch in self._batches(space, shown, count)])
         seconds = (time.perf_counter() - began) / len(self._pack)
         stated = {
             "suite": of.suite,
@@ -199,6 +206,7 @@ class _Lens:
             "clip_low": of.bounds[0] if of.bounds else None,
             "clip_high": of.bounds[1] if of.bounds else None,
             "severity": of.severity or None,
+            "source": self._trained.trial.source if of.suite == "transfer" else None,
             "split": self._corrupted.split if self._corrupted and of.severity else of.split,
             "n": count,
             "seconds": seconds,
@@ -206,7 +214,14 @@ class _Lens:
         clean = shown.correct[:, :count].mean(dim=1).tolist()
         return [{**stated, **self._result(found, member, of, clean[member])} for member in range(len(self._pack))]
 
-    def _corrupt(self, pack: Pack, of: Perturbation, batch: "_Batch", _: Pack | None) -> Outcome:
+    def _sources(self, of: Perturbation) -> Sequence[Pack]:
+        """Return the networks that are attacked in place of the members: one for each, one for all, or none."""
+        data, members = self._trained.data, self._trained.members
+        if of.suite == "transfer":
+            return [InStandardizedSpace(trained_source(member, data, self._pack)) for member in members]
+        return [linear_source(data.train, data.classes, self._pack)] if of.name == "transfer" else []
+
+    def _corrupt(self, pack: Pack, of: Perturbation, batch: "_Batch", _: Sequence[Pack]) -> Outcome:
         """Return what each member makes of a batch under a corruption, which is the same for all members."""
         assert self._corrupted is not None
         corrupted = self._corrupted.images(of.name, of.severity, batch.draws.samples)
@@ -311,16 +326,20 @@ class _Batch:
     enlarged: int
 
 
-def _perturb(pack: Pack, of: Perturbation, batch: _Batch, source: Pack | None = None) -> Outcome:
-    """Return what each member makes of a batch under a perturbation, or under that of another network."""
+def _perturb(pack: Pack, of: Perturbation, batch: _Batch, sources: Sequence[Pack] = ()) -> Outcome:
+    """Return what each member makes of a batch under a perturbation, or under that of its source or of all's."""
     if of.name == "clean":
         return judge(pack, batch.images, batch.images, batch.labels)
     if of.name in ("noise", "uniform"):
         perturbed = _noisy(pack, of, batch)
         return judge(pack, batch.images, perturbed, batch.labels, of.epsilon if of.norm else torch.inf)
-    if source is not None:
-        found, _ = attack(source, batch.images, batch.labels, _descent(of), replace(batch.draws, seeds=[0]))
-        return judge(pack, batch.images, found[0], batch.labels, of.epsilon)
+    if sources:
+        draws = replace(batch.draws, seeds=[0])
+        found = [attack(source, batch.images, batch.labels, _descent(of), draws) for source in sources]
+        perturbed = torch.cat([images for images, _ in found]) if len(found) > 1 else found[0][0][0]
+        judged = judge(pack, batch.images, perturbed, batch.labels, of.epsilon)
+        failed = {at: f"its source: {each.failed[0]}" for at, (_, each) in enumerate(found) if each.failed}
+        return replace(judged, failed={**judged.failed, **failed})
     return attack(pack, batch.images, batch.labels, _descent(of), batch.draws)[1]
 
 
@@ -343,9 +362,9 @@ def _descent(of: Perturbation) -> Descent:
     norm = cast(Any, of.norm)
     if of.name == "fgsm":
         return descent.fgsm(of.epsilon, of.bounds, verdict="last" if of.suite == "paper2019" else "any")
+    if of.name == "bim":
+        return descent.bim(of.epsilon, of.step, of.steps, of.bounds)
     if of.suite == "paper2019":
-        if of.name == "bim":
-            return descent.bim(of.epsilon, of.step, of.steps, of.bounds)
         return descent.advertorch(norm, of.epsilon, of.step, of.steps, of.bounds)
     return descent.pgd(norm, of.epsilon, of.steps, of.restarts, of.bounds, cast(Any, of.loss))
 

@@ -73,6 +73,10 @@ CHANGES = {
     "activations": ({}, {"activations": 3}),
     "robustness": ({}, {"robustness": "pixel"}),
     "attack_samples": ({"robustness": "pixel"}, {"robustness": "pixel", "attack_samples": 256}),
+    "source": (
+        {"robustness": "transfer", "source": "lenet/batch"},
+        {"robustness": "transfer", "source": "lenet/none"},
+    ),
     "queries": ({"protocol": "splits"}, {"protocol": "splits", "queries": "mirror"}),
     "protocol": ({}, {"protocol": "splits"}),
     "models": ({"protocol": "splits"}, {"protocol": "splits", "models": 16}),

@@ -71,6 +71,7 @@ def test_trials_that_differ_in_anything_else_are_not(name):
         "lr_factor": ({"lr_drop": "100"}, 0.2),
         "hidden_layers": ({"architecture": "deep_mlp", "hidden_layers": 2}, 3),
         "attack_samples": ({"robustness": "pixel"}, 64),
+        "source": ({"robustness": "transfer", "source": "lenet/batch"}, "lenet/none"),
     }
     more, value = beside[name] if name in beside else ({}, other[name])
     settings = {"k": 0.1, "validation": 0.2, **more}
