@@ -564,6 +564,41 @@ def write_report(
     console.print(f"report: {file}", soft_wrap=True)
 
 
+@app.command("evidence")
+@takes_results
+def take_evidence(
+    results: str,
+    into: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the evidence.")] = Path("docs/evidence"),
+    without: Annotated[
+        list[str] | None, typer.Option("--without", metavar="TABLE", help="A table to leave out; may be repeated.")
+    ] = None,
+    every: Annotated[
+        list[str] | None,
+        typer.Option("--every", metavar="TABLE=N", help="Keep each N-th epoch of a table; may be repeated."),
+    ] = None,
+    sweep: SweepName = None,
+    form: Format = "text",
+    out: Out = None,
+) -> None:
+    """Put what verdicts rest on into a small folder for version control: no row a sample, and at most 5 MB in all.
+
+    Every trial that is recorded is taken, with the plans, while its sweep may still be running. Run again, it adds
+    trials and replaces those that were run again, and loses none. All other commands read that folder as any other.
+
+    Example: python -m analysis evidence results --into docs/evidence
+
+    Example: python -m analysis evidence results --sweep label_noise --every layers=10
+    """
+    from analysis.evidence import parse_every, take
+    from analysis.report import tables
+    from analysis.report.output import Output
+
+    output, folder = Output(form, out), Results.at(into)
+    taken = take(Results.at(results), folder, sweep, without or (), parse_every(every or ()))
+    output.show([tables.evidence_table(taken, f"Taken into {into}")])
+    output.hint(next_command("claims", str(into), "--partial"))
+
+
 @app.command("bench")
 def time_analysis(
     members: Annotated[int, typer.Option(help="How many members, five a trial.", min=1, max=20_000)] = 20_000,

@@ -123,9 +123,13 @@ def command(*arguments: str) -> str:
 
 
 def _saved_trial(entry: Mapping[str, Any]) -> Trial:
-    """Return a trial of a saved plan with the identity it was planned with: its dataset folder may be elsewhere now."""
+    """Return a trial of a saved plan with the identity it was planned with: its dataset folder may be elsewhere now.
+
+    An excerpt has the folder under the name that it is recorded by, which is no path.
+    """
     trial = Trial.of({name: value for name, value in entry.items() if name not in ("id", "cell")})
-    trial.__dict__.update(id=entry["id"], cell=entry["cell"])
+    named = {name: entry[name] for name in FOLDER_FIELDS if name in entry}
+    trial.__dict__.update(named, id=entry["id"], cell=entry["cell"])
     return trial
 
 

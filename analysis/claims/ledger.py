@@ -24,6 +24,7 @@ from analysis.load import Loaded, load
 from analysis.paper import incomplete, paper_rows
 from analysis.statistics import hypotheses
 from analysis.statistics.hypotheses import Finding
+from analysis.statistics.membership import NoSamplesError
 from analysis.statistics.paired import holm
 from analysis.tuning.tradeoff import TunedCell
 from study.errors import BadInputError, unknown
@@ -245,7 +246,19 @@ def _has_all_sides(claim: Claim, members: pd.DataFrame) -> bool:
 
 
 def _find(claim: Claim, loaded: Loaded, results: Results, partial: bool) -> Finding:
-    """Return what members in a claim's cells say of it."""
+    """Return what members in a claim's cells say of it; nothing where it takes samples that the folder doesn't have."""
+    try:
+        return _find_of_all(claim, loaded, results, partial)
+    except NoSamplesError:
+        return Finding(0, notes=("the scores of samples that it takes are not in this folder",))
+
+
+def _find_of_all(claim: Claim, loaded: Loaded, results: Results, partial: bool) -> Finding:
+    """Return what members in a claim's cells say of it, given all records that it takes.
+
+    Raises:
+        NoSamplesError: samples are not there.
+    """
     if claim.table == "samples":
         finding = attack_evidence(claim, loaded, results, partial)
     elif claim.table == "leakage":

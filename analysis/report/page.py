@@ -387,7 +387,11 @@ def _robustness(section: Section, loaded: Loaded, results: Results) -> list[Tabl
 
 def _audit(section: Section, loaded: Loaded, results: Results) -> list[str]:
     """Add the attacks and their figures, and return the sweep's line in the summary."""
-    audited = membership.audit_cells(loaded, results)
+    try:
+        audited = membership.audit_cells(loaded, results)
+    except membership.NoSamplesError as problem:
+        section.notes.append(f"The attacks are not repeated: {problem}")
+        return []
     section.tables += tables.audit_tables(audited, membership.DEFAULT_ATTACKS, loaded.sweep)
     counterfactual = "Counterfactual memorization: how much more often a sample's label is given by models that had it."
     section.figures.append(PageFigure("", counterfactual, memorization_histograms(audited)))

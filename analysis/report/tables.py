@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.cells import varying_settings
 from analysis.claims.ledger import FAMILIES, NOT_RUN, VERDICTS, Entry, TuningEntry, tuning_ledger
+from analysis.evidence import Taken
 from analysis.metrics import ALL_METRICS, METRICS, Metric
 from analysis.report.output import Best, Table
 from analysis.simulations.scenario import ERRORS_ALLOWED, Row
@@ -19,6 +20,7 @@ from analysis.tuning import tradeoff
 from analysis.tuning.tradeoff import TunedCell
 from study.errors import BadInputError
 from study.record.results import Results
+from study.record.schema import SCHEMAS
 from study.settings import format_value
 from sweeps.tuning.pareto import remark_without_gain
 
@@ -309,6 +311,27 @@ def bench_table(data: pd.DataFrame, title: str) -> Table:
     for row in data.astype(object).to_dict("records"):
         counts = (f"{row[name]:,}" for name in ("members", "curve_rows"))
         table.add_row(*counts, *(f"{row[name]:.2f}" for name in (*seconds, "peak_gb")))
+    return table
+
+
+def evidence_table(taken: Sequence[Taken], title: str) -> Table:
+    """Return what was taken into the evidence as a table, with the bytes of each table's file."""
+    found = {table for each in taken for table in each.sizes}
+    stored = [table for table in SCHEMAS if table in found]
+    counts = ["trials", "added", "replaced"]
+    data = pd.DataFrame(
+        [
+            {
+                **{name: getattr(each, name) for name in ("sweep", *counts)},
+                **{f"{table}_bytes": each.sizes.get(table, 0) for table in stored},
+                "bytes": each.bytes,
+            }
+            for each in taken
+        ]
+    )
+    table = Table(title, data, ["sweep"], [*counts, *(f"{name}, B" for name in stored), "all, B"])
+    for row in data.astype(object).to_dict("records"):
+        table.add_row(row["sweep"], *(f"{row[name]:,}" for name in data.columns[1:]))
     return table
 
 

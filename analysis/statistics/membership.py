@@ -87,6 +87,10 @@ class CellAudit:
         return counterfactual_memorization(self.correct[:, chosen], self.is_member[:, chosen])
 
 
+class NoSamplesError(BadInputError):
+    """A folder has none of the samples that models were attacked by, which are left out of evidence."""
+
+
 def has_shadow_models(loaded: Loaded) -> bool:
     """Return whether a sweep has models that were trained on halves of D', so that each has shadows for an attack."""
     return bool((loaded.members["protocol"] == "splits").any())
@@ -100,6 +104,7 @@ def audit_cells(loaded: Loaded, results: Results) -> list[CellAudit]:
         results: the folder that they were loaded from.
 
     Raises:
+        NoSamplesError: the folder has no samples of any of them, as one of evidence alone.
         BadInputError: there is no such cell, none has models that were attacked, or the samples of one are incomplete.
     """
     members = loaded.members[loaded.members["protocol"] == "splits"]
@@ -109,6 +114,8 @@ def audit_cells(loaded: Loaded, results: Results) -> list[CellAudit]:
         )
     ordered = members.sort_values([*varying_settings(members), "seed", "model"])
     cells = [models for _, models in ordered.groupby(["cell", "seed"], sort=False)]
+    if not len(results.read(loaded.sweep, "samples", ["member"], trials=set(members["trial"]))):
+        raise NoSamplesError(f"{loaded.sweep}: the scores of samples are not in this folder, and attacks need them.")
     audited = [_audit_cell(loaded.sweep, models, results) for models in cells if _attacked(models).any()]
     if not audited:
         raise BadInputError(f"{loaded.sweep}: no cell has enough models that could be attacked.")
