@@ -542,15 +542,30 @@ def write_report(
     results: str,
     max_accuracy_loss: MaxLoss = MAX_LOSS,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The page; by default RESULTS/report.html.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="The page; by default RESULTS/report.html, and with --docs docs/results.md."
+        ),
     ] = None,
+    docs: Annotated[
+        bool, typer.Option("--docs", help="Write the page of results in Markdown, from a folder of evidence.")
+    ] = False,
     partial: Partial = False,
 ) -> None:
     """Write all results as one HTML file that needs no network: summary, claims, tables, figures, costs, provenance.
 
+    With --docs they are Markdown: for each sweep the command, the machine, the hours, the verdicts with our numbers
+    beside the paper's, and what `comments.toml` in the folder says of them. What is missing is said there.
+
     Example: python -m analysis report results
+
+    Example: python -m analysis report docs/evidence --docs
     """
     from analysis.report.output import write
+
+    if docs:
+        _write_results_page(results, out or Path("docs/results.md"))
+        return
     from analysis.report.page import report
 
     if out is None and is_uri(results):
@@ -562,6 +577,20 @@ def write_report(
         )
     write(file, page, "the report")
     console.print(f"report: {file}", soft_wrap=True)
+
+
+def _write_results_page(results: str, file: Path) -> None:
+    """Write the page of results, and name the claims that differ from the paper and have no comment yet."""
+    from analysis.report.output import write
+    from analysis.report.results_page import COMMENTS, results_page
+
+    with console.status("reading records ..."):
+        page, uncommented = results_page(Results.at(results))
+    write(file, page, "the page of results")
+    console.print(f"results: {file}", soft_wrap=True)
+    if uncommented:
+        of = ", ".join(uncommented)
+        console.print(f"not as the paper says, and without a comment in {COMMENTS}: {of}", soft_wrap=True)
 
 
 @app.command("evidence")

@@ -74,6 +74,12 @@ def sweep(name: str) -> Sweep:
     return SWEEPS[name]
 
 
+def papers_of(name: str) -> tuple[str, ...]:
+    """Return the years of the papers that a sweep feeds, the earliest first; none of one that is not built in."""
+    found = SWEEPS[name].feeds.partition(":")[0] if name in SWEEPS else ""
+    return tuple(re.findall(r"\d{4}", found))
+
+
 def folder(name: str) -> str:
     """Return the name of a sweep's folder of results: that of the user's own sweep is the name that it has."""
     return _custom(name).name if imports.parse(name) else name

@@ -27,7 +27,7 @@ COMMANDS = sorted(
     {found for text in PAGES.values() for found in re.findall(r"python -m (?:study|sweeps|analysis) [^`|\n)']*", text)}
 )
 TOPICS = (
-    *("commands", "results", "tuning", "cluster", "reliability", "speed"),
+    *("commands", "results", "ledger", "tuning", "cluster", "reliability", "speed"),
     *("definitions", "audit", "records", "extending", "python", "design"),
 )
 

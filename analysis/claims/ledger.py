@@ -67,6 +67,7 @@ class Entry:
         p_against_holm: that of the contradiction, likewise.
         records: the sweep, datasets and networks of the records, and how many of the paper's they have.
         elsewhere: what all other cells say of it; None where there are none.
+        sweep: the sweep of the records; empty where it wasn't run.
     """
 
     claim: Claim
@@ -76,6 +77,7 @@ class Entry:
     p_against_holm: float | None = None
     records: str = ""
     elsewhere: Elsewhere | None = None
+    sweep: str = ""
 
     @property
     def position(self) -> str:
@@ -237,7 +239,8 @@ def _evaluate(claim: Claim, loaded: Loaded, results: Results, partial: bool) -> 
     lacking = incomplete(of_paper, claim.topic, claim.where)
     records = f"{loaded.sweep} on {_named(of_paper)}" + (f" (of the paper's {', '.join(lacking)})" if lacking else "")
     finding = _find(claim, replace(loaded, members=of_paper), results, partial)
-    return Entry(claim, "", finding, records=records, elsewhere=_elsewhere(claim, others, loaded, results, partial))
+    elsewhere = _elsewhere(claim, others, loaded, results, partial)
+    return Entry(claim, "", finding, records=records, elsewhere=elsewhere, sweep=loaded.sweep)
 
 
 def _has_all_sides(claim: Claim, members: pd.DataFrame) -> bool:

@@ -153,18 +153,18 @@ def _markdown(table: Table) -> str:
 
     rules = ["---"] * len(table.left) + ["---:"] * len(table.right)
     rows = [line(_markdown_cell(cell) for cell in row) for row in table.cells]
-    notes = [text for note in table.notes for text in ("", _escape_markdown(note))]
-    head = [f"**{_escape_markdown(table.title)}**", "", line(map(_escape_markdown, table.headers)), line(rules)]
+    notes = [text for note in table.notes for text in ("", escape_markdown(note))]
+    head = [f"**{escape_markdown(table.title)}**", "", line(map(escape_markdown, table.headers)), line(rules)]
     return "\n".join([*head, *rows, *notes]) + "\n"
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Escape what Markdown would take for markup."""
     return re.sub(r"([\\`*_|<\[\]~])", r"\\\1", text)
 
 
 def _markdown_cell(cell: str) -> str:
-    return f"**{_escape_markdown(cell)}**" if isinstance(cell, Best) else _escape_markdown(cell)
+    return f"**{escape_markdown(cell)}**" if isinstance(cell, Best) else escape_markdown(cell)
 
 
 def _latex(table: Table) -> str:

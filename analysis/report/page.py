@@ -25,6 +25,7 @@ from analysis.report import tables
 from analysis.report.output import Best, Table
 from analysis.report.paper_tables import PAPER_TABLES, PaperTable, paper_table
 from analysis.report.robustness import robustness_tables
+from analysis.report.words import code_text, hours_text, listed, short_commit
 from analysis.statistics import membership
 from analysis.statistics.amplification import amplification
 from analysis.statistics.factorial import effects
@@ -176,7 +177,7 @@ def _summary(all_records: Sequence[Loaded], entries: Sequence[Entry], headlines:
     """Return the summary, at most `LINES` lines: the effects, the verdicts, the records and the costs."""
     members = pd.concat([loaded.members for loaded in all_records])
     excluded, missing = int((members["status"] != "ok").sum()), sum(loaded.missing for loaded in all_records)
-    where = f"on {_list(members['dataset'])}, with {_list(members['architecture'])}"
+    where = f"on {listed(members['dataset'])}, with {listed(members['architecture'])}"
     first = f"{len(members):,} networks of {len(all_records)} sweep{'s' * (len(all_records) > 1)} {where}."
     lost = f"{excluded:,} of them diverged or failed, and are left out of every mean and counted beside it."
     lost = lost if excluded else "None of them diverged or failed."
@@ -184,7 +185,7 @@ def _summary(all_records: Sequence[Loaded], entries: Sequence[Entry], headlines:
         lost += f" {missing:,} more were planned and have no record."
     claims = [_decided(year, of_paper) for year, of_paper in by_paper(entries).items() if _are_tested(of_paper)]
     claims = claims or ["These records test none of the papers' claims."]
-    last = f"{_hours(members['seconds'].sum())} on {_list(members['device'].dropna())}; {_code(members)}."
+    last = f"{hours_text(members['seconds'].sum())} on {listed(members['device'].dropna())}; {code_text(members)}."
     room = LINES - 3 - len(claims)
     lines = list(headlines[:room])
     if len(headlines) > room:
@@ -204,31 +205,6 @@ def _decided(year: str, entries: Sequence[Entry]) -> str:
     named = {verdict: f" ({', '.join(of)})" if of and verdict == "not held" else "" for verdict, of in ids.items()}
     decided = ", ".join(f"{len(of)} {verdict}{named[verdict]}" for verdict, of in ids.items())
     return f"Of the {len(entries)} claims of the paper of {year} these records test {tested}: {decided}."
-
-
-def _list(values: pd.Series, most: int = 4) -> str:
-    """Return the distinct values in order, and beyond the first `most` how many more there are."""
-    distinct = sorted({str(value) for value in values})
-    return ", ".join(distinct[:most]) + (f" and {len(distinct) - most} more" if len(distinct) > most else "")
-
-
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:,.2g} device-hours" if seconds < 36000 else f"{seconds / 3600:,.0f} device-hours"
-
-
-def _short(commit: str) -> str:
-    """Return the first digits of a commit; a version, where there was no checkout, as it is."""
-    return commit if " " in commit else commit[:10]
-
-
-def _code(members: pd.DataFrame) -> str:
-    """Return the version of the code that made the records."""
-    commits = [_short(commit) for commit in members["git_commit"].dropna().unique()]
-    changed = "with uncommitted changes" if members["git_dirty"].fillna(False).astype(bool).any() else "unchanged"
-    if len(commits) == 1 and " " in commits[0]:
-        return f"code of {commits[0]}, as installed"
-    version = f"commit {commits[0]}" if len(commits) == 1 else f"{len(commits)} commits"
-    return f"code of {version}, {changed}" if commits else "code of no known commit"
 
 
 # The claims -----------------------------------------------------------------------------------------------------------
@@ -348,7 +324,7 @@ def _join(parts: Sequence[str]) -> str:
 
 def _printed(setting: str, members: pd.DataFrame) -> str:
     """Return the levels of a setting that occur, as figures name them."""
-    return _list(members[setting].map(lambda level: display_level(setting, level)))
+    return listed(members[setting].map(lambda level: display_level(setting, level)))
 
 
 def _change(row: pd.Series) -> str:
@@ -490,7 +466,7 @@ def _costs(all_records: Sequence[Loaded]) -> Section:
         hours = f"{row['seconds'] / 3600:,.3g}"
         median = "-" if pd.isna(row["seconds_each"]) else f"{row['seconds_each']:.3g}"
         table.add_row(row["sweep"], row["device"], f"{row['members']:,}", hours, median)
-    table.title = f"{_hours(members['seconds'].sum())} in all"
+    table.title = f"{hours_text(members['seconds'].sum())} in all"
     return Section("Costs", "Seconds of a device; members that train side by side share theirs.", tables=[table])
 
 
@@ -504,7 +480,7 @@ def _provenance(all_records: Sequence[Loaded]) -> Section:
     for _, row in data.iterrows():
         versions = json.loads(row["versions"]) if isinstance(row["versions"], str) else {}
         table.add_row(
-            "-" if pd.isna(row["git_commit"]) else _short(row["git_commit"]),
+            "-" if pd.isna(row["git_commit"]) else short_commit(row["git_commit"]),
             "-" if pd.isna(row["git_dirty"]) else "yes" if row["git_dirty"] else "no",
             "-" if pd.isna(row["device"]) else str(row["device"]),
             ", ".join(f"{name} {number}" for name, number in versions.items()),

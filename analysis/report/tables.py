@@ -465,13 +465,19 @@ FALSE_VERDICTS = (
 
 def claims_table(entries: Sequence[Entry], title: str, results: Results) -> Table:
     """Return the ledger as a table for a terminal: numbers in rows, each claim's words and basis in notes."""
-    table = Table(title, _claim_data(entries, results), ["claim", "verdict"], CLAIM_NUMBERS)
-    for entry in entries:
-        table.add_row(entry.claim.id, entry.verdict, *_claim_numbers(entry))
-        table.notes.append(_claim_note(entry, _basis(entry, results)))
+    table = verdicts_table(entries, title, results)
+    table.notes += [_claim_note(entry, basis(entry, results)) for entry in entries]
     counts = Counter(entry.verdict for entry in entries)
     table.notes.append(FALSE_VERDICTS)
     table.notes.append(", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
+    return table
+
+
+def verdicts_table(entries: Sequence[Entry], title: str, results: Results) -> Table:
+    """Return the ledger's verdicts and numbers alone."""
+    table = Table(title, _claim_data(entries, results), ["claim", "verdict"], CLAIM_NUMBERS)
+    for entry in entries:
+        table.add_row(entry.claim.id, entry.verdict, *_claim_numbers(entry))
     return table
 
 
@@ -507,7 +513,7 @@ def ledger_table(entries: Sequence[Entry], title: str, results: Results) -> Tabl
     table = Table(title, _claim_data(entries, results), words, CLAIM_NUMBERS)
     for entry in entries:
         claim = entry.claim
-        table.add_row(claim.id, claim.place, claim.says, entry.verdict, _basis(entry, results), *_claim_numbers(entry))
+        table.add_row(claim.id, claim.place, claim.says, entry.verdict, basis(entry, results), *_claim_numbers(entry))
     return table
 
 
@@ -559,7 +565,7 @@ def _claim_data(entries: Sequence[Entry], results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _basis(entry: Entry, results: Results) -> str:
+def basis(entry: Entry, results: Results) -> str:
     """Return the records and notes that a verdict rests on, or the command that would run the claim."""
     if entry.finding is None:
         return entry.claim.command(results)
