@@ -23,7 +23,17 @@ from sweeps.memorization import (
     regularizer,
     transformer,
 )
-from sweeps.robustness import clusters, depth_batch_size, input_dimension, loss_scaling, panel, spheres
+from sweeps.robustness import (
+    clusters,
+    depth_batch_size,
+    input_dimension,
+    loss_scaling,
+    panel,
+    spheres,
+    vgg_cifar,
+    vgg_svhn,
+    wide_resnet,
+)
 from sweeps.sweep import Sweep
 
 SWEEPS: dict[str, Sweep] = {
@@ -48,6 +58,9 @@ SWEEPS: dict[str, Sweep] = {
         clusters,
         loss_scaling,
         depth_batch_size,
+        vgg_svhn,
+        vgg_cifar,
+        wide_resnet,
         panel,
     )
 }

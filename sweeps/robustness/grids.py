@@ -36,3 +36,23 @@ DIGITS: dict[str, Any] = {
     "attack_samples": 128,
 }
 """The same on scikit-learn's digits: real data that needs no download."""
+
+VGGS = ("vgg8", "vgg11", "vgg13", "vgg16", "vgg19")
+VGG_SGD: dict[str, Any] = {
+    **AS_IN_PAPER,
+    "corruption": "none",
+    "optimizer": "sgd",
+    "momentum": 0.9,
+    "lr": 1e-2,
+    "batch_size": 128,
+}
+"""How the paper trains VGG."""
+SMALL_DIGITS: dict[str, Any] = {
+    "dataset": "digits",
+    "subset": 300,
+    "batch_size": 32,
+    "epochs": 8,
+    "eval_every": 4,
+    "attack_samples": 10,
+}
+"""What convolutional networks are shown at quick scale, so that two cores take three minutes at most."""

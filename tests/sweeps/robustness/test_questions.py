@@ -12,6 +12,8 @@ from sweeps.sweep import Scale
 NAMES = sorted(path.stem for path in Path(robustness.__path__[0]).glob("*.py"))
 SWEEPS = [name for name in NAMES if name not in ("__init__", "grids")]
 OF_PAPER = [name for name in SWEEPS if name != "panel"]
+CONVOLUTIONAL = ("vgg_svhn", "vgg_cifar", "wide_resnet")
+LINEAR = [name for name in OF_PAPER if name not in CONVOLUTIONAL]
 
 
 def trials(name: str, scale: Scale = Scale.paper) -> tuple[Trial, ...]:
@@ -36,7 +38,10 @@ def test_a_file_opens_with_its_question_and_has_the_sweep_of_its_name(name: str)
         ("clusters", (2, 2), (2, 2)),
         ("loss_scaling", (3, 3), (3, 3)),
         ("depth_batch_size", (624, 1872), (12, 36)),
-        ("panel", (5, 160), (5, 80)),
+        ("vgg_svhn", (10, 50), (2, 6)),
+        ("vgg_cifar", (12, 40), (6, 18)),
+        ("wide_resnet", (2, 10), (2, 6)),
+        ("panel", (6, 192), (5, 80)),
     ],
 )
 def test_how_many_trials_and_networks_there_are(name: str, of_paper: tuple[int, int], quick: tuple[int, int]):
@@ -74,7 +79,7 @@ def test_an_experiment_keeps_its_identity(name: str, identity: str, settings: st
     assert str(trial) == settings
 
 
-@pytest.mark.parametrize("name", OF_PAPER)
+@pytest.mark.parametrize("name", LINEAR)
 @pytest.mark.parametrize("scale", Scale)
 def test_the_papers_networks_are_of_linear_layers_on_clean_data_and_trained_by_sgd_without_momentum(name, scale):
     for trial in trials(name, scale):
@@ -84,7 +89,7 @@ def test_the_papers_networks_are_of_linear_layers_on_clean_data_and_trained_by_s
         assert trial.standardize == ("none" if trial.dataset == "spheres" else "paper2019")
 
 
-@pytest.mark.parametrize("name", OF_PAPER)
+@pytest.mark.parametrize("name", LINEAR)
 def test_each_arm_has_a_partner_but_where_batch_norm_has_no_place_or_its_statistics_are_the_question(name):
     for scale in Scale:
         arms: dict[tuple[object, ...], set[str]] = {}
@@ -126,6 +131,76 @@ def test_batch_norm_on_the_spheres_is_as_the_papers_and_as_a_control_with_torchs
     assert {(trial.norm_momentum, trial.lr) for trial in trained if trial.norm == "batch"} == {
         (momentum, lr) for momentum in (0.0, 0.1) for lr in (0.001, 0.01)
     }
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+@pytest.mark.parametrize("scale", Scale)
+def test_convolutional_networks_are_trained_with_momentum_on_clean_data(name: str, scale: Scale):
+    for trial in trials(name, scale):
+        assert (trial.k, trial.momentum) == (0, 0.9)
+        assert trial.suites[0] == "paper2019"
+        wide = name == "wide_resnet"
+        assert (trial.optimizer, trial.standardize, trial.lr_factor, trial.weight_decay) == (
+            ("nesterov", "dataset", 0.2, 5e-4) if wide else ("sgd", "paper2019", 0.1, 0)
+        )
+        assert trial.norm in (("batch", "fixup") if wide else ("batch", "none"))
+
+
+def test_vgg_on_svhn_is_of_five_depths_in_both_arms_and_its_rate_drops_twice():
+    planned = trials("vgg_svhn")
+    assert {(trial.architecture, trial.norm) for trial in planned} == {
+        (f"vgg{depth}", norm) for depth in (8, 11, 13, 16, 19) for norm in ("batch", "none")
+    }
+    (setting,) = {
+        (trial.dataset, trial.lr, trial.lr_drop, trial.epochs, trial.batch_size, trial.augmentation, trial.robustness)
+        for trial in planned
+    }
+    assert setting == ("svhn", 0.01, "25+40", 50, 128, "none", "paper2019")
+
+
+def test_table_2_selects_on_the_test_set_and_table_3_does_not_but_has_a_rate_by_arm():
+    planned = trials("vgg_cifar")
+    (of_table_2,) = {
+        (trial.architecture, trial.lr, trial.lr_drop, trial.epochs, len(trial.seed))
+        for trial in planned
+        if trial.stopping == "best_test"
+    }
+    assert of_table_2 == ("vgg8", 0.01, "none", 150, 5)
+    of_table_3 = [trial for trial in planned if trial.stopping == "none"]
+    assert {(trial.norm, trial.lr, trial.lr_drop, trial.epochs, len(trial.seed)) for trial in of_table_3} == {
+        ("batch", 0.1, "150+250", 350, 3),
+        ("none", 0.01, "150+250", 350, 3),
+    }
+    assert len(of_table_3) == 10
+    assert {(trial.dataset, trial.augmentation, trial.suites) for trial in planned} == {
+        ("cifar10", "crops", ("paper2019", "corruptions"))
+    }
+    quick = trials("vgg_cifar", Scale.quick)
+    assert {(trial.norm, trial.lr) for trial in quick if trial.lr_drop == "20+25"} == {
+        (norm, lr) for norm in ("batch", "none") for lr in (0.01, 0.1)
+    }
+
+
+def test_only_table_2_is_selected_on_the_test_set():
+    for name in SWEEPS:
+        for scale in Scale:
+            stopped = {trial.lr_drop for trial in trials(name, scale) if trial.stopping == "best_test"}
+            assert stopped == ({"none"} if name == "vgg_cifar" else set())
+
+
+def test_wide_residual_networks_are_trained_as_in_the_code_that_the_paper_names():
+    (setting,) = {
+        (trial.architecture, trial.lr, trial.lr_drop, trial.epochs, trial.batch_size, trial.augmentation)
+        for trial in trials("wide_resnet")
+    }
+    assert setting == ("wrn28_10", 0.1, "60+120", 150, 128, "reflect_crops")
+
+
+def test_the_panel_has_all_lenses_and_fixup_where_the_network_is_residual():
+    for scale, norms in ((Scale.paper, {"fixup"}), (Scale.quick, set())):
+        planned = trials("panel", scale)
+        assert {trial.norm for trial in planned} == {"batch", "group", "instance", "layer", "none"} | norms
+        assert {trial.suites for trial in planned} == {("pixel", "corruptions")}
 
 
 @pytest.mark.parametrize("name", SWEEPS)
