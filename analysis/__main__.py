@@ -136,7 +136,7 @@ def _show_paper_tables(names: Sequence[str], results: str, sweep: str | None, pa
     from analysis.load import load_all
     from analysis.report.paper_tables import find_table, tables_named
 
-    feeding = {find_table(name).sweep for name in names}
+    feeding = {of_table for name in names for of_table in find_table(name).sweeps}
     recorded = Results.at(results).sweeps()
     chosen = [sweep] if sweep is not None else [name for name in recorded if name in feeding]
     all_records = [loaded for name in chosen for loaded in load_all(Results.at(results), name, partial)]

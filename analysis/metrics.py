@@ -62,6 +62,11 @@ MUCH = 2.0
 """The least ratio that counts as "much greater than 1", for which the paper gives no number either."""
 PERFECT = 0.99
 """The least memorization that counts as "perfect": what rounds to 1.0 but for a sample in a hundred."""
+UNTRAINED = 0.25
+"""The largest accuracy on ten classes that counts as "at chance", for which the papers give no number.
+
+Of SVHN the largest class has 19% of the samples.
+"""
 NEAR_ZERO_LOSS = -log(NEAR_ONE)
 """The largest loss that counts as "close to zero": that of a sample whose label has a probability of `NEAR_ONE`."""
 ALIKE = 2.0

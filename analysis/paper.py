@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.memorization.grids import DATASETS, NETWORKS, RESNETS
+from sweeps.robustness.grids import VGGS
 
 Levels = Mapping[str, tuple[Any, ...]]
 """Levels by setting."""
@@ -49,6 +50,12 @@ CELLS: Mapping[str, Levels] = {
     "s7": MEMBERSHIP,
     "theory": {"dataset": DATASETS},
     # Those of Galloway et al. (2019).
+    "g19-t1": {"dataset": ("svhn",), "architecture": VGGS[:1]},
+    "g19-t2": {"dataset": CIFAR10, "architecture": VGGS[:1]},
+    "g19-t3": {"dataset": CIFAR10, "architecture": VGGS},
+    "g19-t4": {"dataset": CIFAR10, "architecture": ("vgg8", "vgg13", "wrn28_10")},
+    "g19-t8": {"dataset": ("svhn",), "architecture": VGGS},
+    "g19-t9": {"dataset": CIFAR10, "architecture": ("wrn28_10",)},
     "g19-t6": {"dataset": MNIST, "architecture": ("mlp",)},
     "g19-t7": {"dataset": MNIST, "architecture": ("mlp",)},
     "g19-t11": {"dataset": MNIST, "architecture": ("linear",)},

@@ -128,6 +128,7 @@ class Claim:
             that is not one in how well shadows estimate the arms.
         converged: whether the sentence is about networks that were trained to convergence, so that only cells count
             whose networks have all converged.
+        diverged_as: the results that a member which diverged counts with, where the sentence is about what trains.
         ratio: whether the effect is the logarithm of a ratio, and shown as the ratio.
         paper: the paper's own number in the unit of the effect, where it gives one.
         paper_p: the p-value that the paper gives.
@@ -153,6 +154,7 @@ class Claim:
     attacked: bool = False
     leakage: bool = False
     converged: bool = False
+    diverged_as: Mapping[str, float] = field(default_factory=dict)
     ratio: bool = False
     paper: float | None = None
     paper_p: float | None = None

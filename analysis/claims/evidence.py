@@ -13,6 +13,16 @@ from analysis.metrics import COUNTED, NEAR_ONE, ROBUSTNESS_METRICS
 from analysis.statistics import hypotheses, membership
 from analysis.statistics.activations import CLASS_SPREAD, NEIGHBOUR_ACC, with_activations
 from analysis.statistics.amplification import GRADIENTS, with_gradients
+from analysis.statistics.corrupted import (
+    CORRUPTED_ACC,
+    CORRUPTED_BY,
+    FAMILY_ACCURACIES,
+    FINER,
+    NEW_ACCURACIES,
+    with_corruptions,
+    with_new_test_set,
+    with_severities,
+)
 from analysis.statistics.hypotheses import Effects, Finding, rank_correlation
 from analysis.statistics.layers import last_and_first
 from analysis.statistics.mechanism import CURVE, PULLS, by_epoch, mean_pulls, with_curves
@@ -33,6 +43,7 @@ RESULTS = [
     *("mia_attack", "converged", *GRADIENTS, CURVE),
     *(metric.column for metric in ROBUSTNESS_METRICS),
     *(*ATTACKED, CLASS_SPREAD, NEIGHBOUR_ACC),
+    *(*FAMILY_ACCURACIES, CORRUPTED_BY, CORRUPTED_ACC, *NEW_ACCURACIES),
     *dict.fromkeys(COUNTED.values()),
 ]
 """The columns that an effect may be made of."""
@@ -56,6 +67,7 @@ def measure_effects(claim: Claim, members: pd.DataFrame, partial: bool = False) 
     Raises:
         BadInputError: a member has no partner.
     """
+    members = _with_diverged(claim, members)
     arm = matching_rows(members, claim.arm)
     if claim.reference is None:
         rows, unpaired, lost = arm, 0, arm["status"] != "ok"
@@ -75,7 +87,8 @@ def measure_effects(claim: Claim, members: pd.DataFrame, partial: bool = False) 
         "no value": int(effect.isna().sum()),
     }
     notes = tuple(f"{count} {unit} left out: {why}" for why, count in lacking.items() if count)
-    finer = [name for name in ("depth", "measured_epoch") if name in rows and rows[name].nunique() > 1]
+    notes = (*notes, *_corrupted_by(usable))
+    finer = [name for name in ("depth", "measured_epoch", *FINER) if name in rows and rows[name].nunique() > 1]
     strata = [*(name for name in varying_settings(arm) if name not in claim.goes_with), *finer]
     numbers = {"effect": effect, **({} if claim.beside is None else {"beside": claim.beside(usable).astype(float)})}
     shares = {
@@ -84,6 +97,23 @@ def measure_effects(claim: Claim, members: pd.DataFrame, partial: bool = False) 
     }
     frame = usable[[*strata, *PAIRING_KEYS]].assign(**numbers, **shares).dropna(subset=list(numbers))
     return Effects(frame, tuple(strata), notes)
+
+
+def _with_diverged(claim: Claim, members: pd.DataFrame) -> pd.DataFrame:
+    """Return the members with those that diverged as such with results, if the claim says which they count with."""
+    if not claim.diverged_as:
+        return members
+    diverged = members["status"] == "diverged"
+    return members.assign(
+        status=members["status"].mask(diverged, "ok"),
+        **{name: members[name].mask(diverged, value) for name, value in claim.diverged_as.items()},
+    )
+
+
+def _corrupted_by(rows: pd.DataFrame) -> list[str]:
+    """Return a note on the corrupted images that an effect is about, where it is about any."""
+    told = {text for name in (CORRUPTED_BY, f"{CORRUPTED_BY}_arm") if name in rows for text in rows[name].dropna()}
+    return [f"corrupted images: {'; '.join(sorted(told))}"] if told else []
 
 
 def _attacked(claim: Claim, rows: pd.DataFrame) -> pd.DataFrame:
@@ -114,7 +144,8 @@ def _pair_members(claim: Claim, arm: pd.DataFrame, reference: pd.DataFrame, part
     """
     sides = {**dict(claim.arm), **dict(claim.reference or {})}
     unmatched = {*sides, *(name for side in (claim.arm, claim.reference or {}) for name in inactive_at(side))}
-    keys = [name for name in [*CELL_SETTINGS, *PAIRING_KEYS] if name not in unmatched]
+    finer = [name for name in FINER if name in arm]
+    keys = [name for name in [*CELL_SETTINGS, *PAIRING_KEYS, *finer] if name not in unmatched]
     columns = ["status", *(name for name in RESULTS if name in arm)]
     paired, left_over = [], []
     of_arm = [name for name in CELL_SETTINGS if name in unmatched]
@@ -280,6 +311,9 @@ def join_table(table: str, sweep: str, members: pd.DataFrame, results: Results) 
         return with_activations(sweep, members, results)
     if table == "robustness":
         return with_attacks(sweep, members, results)
+    joins = {"corruptions": with_corruptions, "severities": with_severities, "cifar10.1": with_new_test_set}
+    if table in joins:
+        return joins[table](sweep, members, results)
     if table in ("curves", "margins"):
         return with_curves(sweep, members, results)
     if table == "gamma_gradients":

@@ -23,7 +23,8 @@ from analysis.load import Loaded, load_all
 from analysis.metrics import METRICS, with_robustness
 from analysis.report import tables
 from analysis.report.output import Best, Table
-from analysis.report.paper_tables import PAPER_TABLES, PaperTable, paper_table
+from analysis.report.paper_layout import PaperTable
+from analysis.report.paper_tables import PAPER_TABLES, paper_table
 from analysis.report.robustness import robustness_tables
 from analysis.report.words import code_text, hours_text, listed, short_commit
 from analysis.statistics import membership
@@ -249,7 +250,7 @@ def _sweep(loaded: Loaded, results: Results, partial: bool) -> tuple[Section, li
         influence = "influence with batch norm over without"
         _add_or_note(section, lambda: [tables.amplification_table(amplification(loaded, results), influence)])
     for of_paper in PAPER_TABLES:
-        if of_paper.sweep == loaded.sweep:
+        if loaded.sweep in of_paper.sweeps:
             _add_or_note(section, bind(_tables_of_paper, of_paper, loaded, results))
     if (members["robustness"] != "none").any():
         _add_or_note(section, lambda: _robustness(section, loaded, results))
@@ -342,7 +343,7 @@ def _effects(loaded: Loaded) -> Table:
 
 def _tables_of_paper(of_paper: PaperTable, loaded: Loaded, results: Results) -> list[Table]:
     """Return a table of the 2019 paper."""
-    return [paper_table(of_paper, loaded, results)]
+    return [paper_table(of_paper, [loaded], results)]
 
 
 def _robustness(section: Section, loaded: Loaded, results: Results) -> list[Table]:
