@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.load import KEY
 from study.corruptions.names import FAMILIES
+from study.perturbations import CIFAR10_1
 from study.record.results import Results
 
 NOISES = ("gaussian_noise", "impulse_noise", "shot_noise", "speckle_noise")
@@ -19,8 +20,6 @@ CORRUPTED_ACC = "corrupted_acc"
 """The accuracy under one family at one severity, where each is a row of its own."""
 FINER = ["family", "severity"]
 """The columns that tell these rows apart."""
-NEW_SPLIT = "cifar10.1"
-"""The `split` of what was measured on CIFAR-10.1."""
 NEW_ACCURACIES = ("clean_101_acc", "noise_101_acc", "pgd_linf_101_acc", "pgd_l2_101_acc")
 """The accuracies on CIFAR-10.1: on its images as they are, and under the paper's noise and attacks."""
 NOISE_SPREAD = 0.25
@@ -65,7 +64,7 @@ def with_new_test_set(sweep: str, members: pd.DataFrame, results: Results) -> pd
     """Return the members with `NEW_ACCURACIES`, NaN where CIFAR-10.1 was not shown."""
     columns = [*KEY, "suite", "perturbation", "norm", "epsilon", "clip_low", "split", "acc", "clean_acc"]
     rows = results.read(sweep, "robustness", columns, trials=set(members["trial"])).to_pandas()
-    rows = rows[(rows["split"] == NEW_SPLIT) & (rows["suite"] == "paper2019")]
+    rows = rows[(rows["split"] == CIFAR10_1) & (rows["suite"] == "paper2019")]
     pgd = rows[(rows["perturbation"] == "pgd") & rows["clip_low"].notna()]
     noise = rows[(rows["perturbation"] == "noise") & (rows["epsilon"] == NOISE_SPREAD)]
     parts = (noise, noise, pgd[pgd["norm"] == "linf"], pgd[pgd["norm"] == "l2"])
