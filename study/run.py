@@ -25,7 +25,7 @@ from study.errors import BadInputError
 from study.lenses import registry
 from study.lenses.membership import audit_with_shadows
 from study.lenses.trained import Trained, sample_table
-from study.network_of import network_of, standardization
+from study.network_of import check_published_weights, network_of, standardization
 from study.networks import build, regularizers, rehearsal, weights
 from study.networks.catalog import NETWORKS
 from study.record.checkpoints import CheckpointStore
@@ -109,10 +109,11 @@ def run_together(
     precision.check(first.precision, device)
     determinism.check(first.deterministic, device)
     precision.use_full_float32()
-    data = load(first.dataset, data_dir, first.subset, first.validation, first.resize)
+    data = load(first.dataset, data_dir, first.subset, first.validation, first.resize, first.test_images)
     check_classes(first.dataset, data.classes)
     _check_augmentation(first, data)
     standardization(first, data)
+    check_published_weights(first, data)
     _check_network(first, data)
     _check_regularizer(first, data)
     _check_weights(first, data, keep)
@@ -146,10 +147,11 @@ def check(trial: Trial, data_dir: str | Path) -> None:
     Raises:
         BadInputError: the dataset or the network doesn't fit the settings.
     """
-    data = load(trial.dataset, data_dir, trial.subset, trial.validation, trial.resize)
+    data = load(trial.dataset, data_dir, trial.subset, trial.validation, trial.resize, trial.test_images)
     check_classes(trial.dataset, data.classes)
     _check_augmentation(trial, data)
     standardization(trial, data)
+    check_published_weights(trial, data)
     _check_network(trial, data)
     _check_regularizer(trial, data)
     if trial.architecture not in NETWORKS or trial.suites:
@@ -200,7 +202,7 @@ def run_pack(
         training.settled = set(progress.kept)
     _tell_curves(members, progress.records, curves)
     trained: Trained | None = None
-    lens_epochs = registry.cost(trial, data) / _training_samples(members[0])
+    lens_epochs = registry.cost(trial, data) / max(1, _training_samples(members[0]))
     pace = Pace(report, trial.epochs, lens_epochs, training.epoch)
     if trial.epochs == 0:
         trained = Trained(pack, members, data, 0)

@@ -17,6 +17,7 @@ from study.data.catalog import DATASETS
 from study.errors import BadInputError
 from study.joined import SUITES
 from study.networks.catalog import NETWORKS, RESIDUAL_NORMS
+from study.networks.published import PUBLISHED
 from study.setting import Setting, Stage, setting
 
 Value = str | int | float | tuple[int, ...]
@@ -118,9 +119,10 @@ class Settings:
     architecture: str = setting(
         "lenet",
         Stage.NETWORK,
-        "The network: a built-in one, or one of the user's. That one is known by its name alone: a network that has "
-        "changed is another experiment only under another name.",
-        choices=NETWORKS,
+        "The network: a built-in one, one that torchvision publishes trained, for dataset=imagenet, or one of the "
+        "user's. That one is known by its name alone: a network that has changed is another experiment only under "
+        "another name.",
+        choices=(*NETWORKS, *PUBLISHED),
         form="factory",
         decides_speed=True,
         decides_duration=True,
@@ -342,7 +344,8 @@ class Settings:
     attack_samples: int = setting(
         0,
         Stage.MEASUREMENT,
-        "How many test images are attacked, drawn by class and the same for all seeds and arms; 0 attacks all.",
+        "How many test images are attacked, drawn by class and the same for all seeds and arms; 0 attacks all, of "
+        "imagenet 2048.",
         unit="samples",
         within="[0, inf)",
         decides_duration=True,

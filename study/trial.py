@@ -16,6 +16,7 @@ from study.data.catalog import DATASETS
 from study.errors import BadInputError, unknown
 from study.joined import parse_epochs, parse_source, parse_suites
 from study.networks.catalog import NetworkOptions, check_norm
+from study.networks.published import PUBLISHED, check_published
 from study.setting import Setting
 from study.settings import (
     DEFAULTS,
@@ -31,6 +32,11 @@ from study.settings import (
 MODELS = 32
 """The models of `splits` unless another number is asked for, as in the paper."""
 MOST_IN_A_RANGE = 10_000
+_AS_PUBLISHED: Mapping[str, Value] = {
+    **{"epochs": 0, "standardize": "paper2019", "k": 0.0, "subset": 0, "validation": 0.0, "resize": 0},
+    **{"protocol": "full", "samples": "none", "mechanism": 0, "activations": 0},
+}
+"""The settings of a network that is measured as it is published, on no images but the test set's."""
 FEWEST_MODELS = 6
 """A target then has at least two shadows that are trained on a sample and two that aren't, as a variance needs."""
 
@@ -90,6 +96,8 @@ class Trial(Settings):
             raise BadInputError("stopping=best needs a validation set: set some of D aside with validation=0.1.")
         self._check_protocol()
         check_norm(self.architecture, self.norm)
+        check_published(self.architecture, self.norm)
+        self._check_imagenet()
         self._check_source()
         if self.regularizer != "none" and self.norm != "batch":
             raise BadInputError(f"regularizer={self.regularizer} needs the gamma and sigma of norm=batch.")
@@ -104,6 +112,33 @@ class Trial(Settings):
             raise BadInputError(f"lr_drop={self.lr_drop} drops after the last epoch: training has {self.epochs}.")
         if self.epochs == 0 and self.stopping != "none":
             raise BadInputError(f"stopping={self.stopping} needs epochs to choose from, and epochs=0 has none.")
+
+    def _check_imagenet(self) -> None:
+        """Refuse to train on ImageNet, or to show other images to a network with published weights."""
+        if self.dataset != "imagenet":
+            if self.architecture in PUBLISHED:
+                raise BadInputError(
+                    f"architecture={self.architecture} has published weights for dataset=imagenet alone."
+                )
+            return
+        if self.architecture not in PUBLISHED:
+            raise BadInputError(
+                "dataset=imagenet is for networks with published weights: name one, such as "
+                "architecture=torchvision:vgg11."
+            )
+        for name, value in _AS_PUBLISHED.items():
+            if getattr(self, name) != value:
+                raise BadInputError(
+                    f"dataset=imagenet measures networks as they are published: set {name}={format_value(value)}, not "
+                    f"{format_value(getattr(self, name))}."
+                )
+        if self.suites and not self.attack_samples:
+            self._set("attack_samples", DATASETS["imagenet"].test)
+
+    @property
+    def test_images(self) -> int:
+        """How many test images are read where that is not all of them; 0 elsewhere."""
+        return self.attack_samples if self.dataset == "imagenet" else 0
 
     def _check_source(self) -> None:
         """Refuse a suite that needs a source without one, and one that can't be."""
@@ -179,7 +214,7 @@ class Trial(Settings):
         """Return the name of D*: the one that was named, or the usual one of D."""
         usual = DATASETS[self.dataset].ood if self.dataset in DATASETS else "none"
         if self.dataset in DATASETS and usual == "none":
-            raise BadInputError(f"corruption=ood adds images, and the samples of {self.dataset} are none.")
+            raise BadInputError(f"corruption=ood adds images to D, and to that of {self.dataset} none can be added.")
         source = usual if self.ood == "none" else self.ood
         if source in ("none", self.dataset):
             raise BadInputError(f"corruption=ood on {self.dataset} needs another dataset: name it with ood=...")

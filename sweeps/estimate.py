@@ -17,6 +17,7 @@ from study import perturbations, worker
 from study.data import folders
 from study.data.catalog import DATASETS, DatasetInfo
 from study.networks.catalog import NETWORKS
+from study.networks.published import PUBLISHED
 from study.record.provenance import device_name
 from study.record.results import Results
 from study.setting import Stage
@@ -194,10 +195,10 @@ def _check_and_time(
     sizes: dict[tuple[object, ...], tuple[int, int, int]] = {}
     seconds, timed = [], []
     for trial in checked:
-        data = load(trial.dataset, data_dir, trial.subset, trial.validation, trial.resize)
+        data = load(trial.dataset, data_dir, trial.subset, trial.validation, trial.resize, trial.test_images)
         sizes[trial.values(SIZE)] = len(data.train), len(data.test), len(data.validation)
     for trial, members, epochs in kinds:
-        data = load(trial.dataset, data_dir, trial.subset, resize=trial.resize)
+        data = load(trial.dataset, data_dir, trial.subset, resize=trial.resize, test_images=trial.test_images)
         kind = trial, data.shape, data.classes
         work = epochs * len(data.train)
         choices = backend_choice.timed(*kind, members, "cpu", backend, again=True, work=work)
@@ -444,6 +445,8 @@ def flops(trial: Trial) -> float | None:
 
     None where they were not counted: the dataset or the network is the user's, or its images have a size of their own.
     """
+    if trial.architecture in PUBLISHED:
+        return 3 * PUBLISHED[trial.architecture].operations * _passes(trial, _sizes(trial, DATASETS[trial.dataset]))
     dataset, network = DATASETS.get(trial.dataset), NETWORKS.get(trial.architecture)
     if dataset is None or network is None:
         return None
@@ -460,4 +463,4 @@ def _sizes(trial: Trial, dataset: DatasetInfo) -> tuple[int, int, int]:
     """Return how many samples of a built-in dataset there are for training, test and validation."""
     samples = trial.subset or dataset.train
     validation = round(trial.validation * samples)
-    return samples - validation, dataset.test, validation
+    return samples - validation, trial.test_images or dataset.test, validation

@@ -13,6 +13,7 @@ from typing import Any
 from study import imports
 from study.data import folders
 from study.errors import BadInputError
+from study.networks.published import PUBLISHED
 from study.record.results import Results
 from study.settings import FOLDER_FIELDS
 from study.storage.location import public
@@ -70,7 +71,7 @@ class Plan:
     @property
     def custom_architectures(self) -> tuple[str, ...]:
         """The networks of its trials that are the user's own, as `module:factory`, sorted."""
-        return tuple(sorted({trial.architecture for trial in self.trials if imports.parse(trial.architecture)}))
+        return tuple(sorted({trial.architecture for trial in self.trials if _is_users_own(trial)}))
 
     def check_named(self, architectures: Collection[str]) -> None:
         """Refuse to run a saved plan with a custom network that the user has not named.
@@ -120,6 +121,11 @@ class Plan:
 def command(*arguments: str) -> str:
     """Return a command line as a user would type it, without the credentials that a URI may have."""
     return shlex.join(["python", *map(public, arguments)])
+
+
+def _is_users_own(trial: Trial) -> bool:
+    """Return whether its network is the user's own, as `module:factory`."""
+    return imports.parse(trial.architecture) is not None and trial.architecture not in PUBLISHED
 
 
 def _saved_trial(entry: Mapping[str, Any]) -> Trial:

@@ -5,6 +5,7 @@ from typing import Any
 
 from study.data.catalog import DATASETS
 from study.networks.catalog import NETWORKS
+from study.networks.published import PUBLISHED
 from study.settings import format_value
 
 NORM_NAMES = {
@@ -33,7 +34,10 @@ RESULT_NAMES = {
 }
 """The names of results on axes."""
 LEVEL_NAMES: Mapping[str, Mapping[Any, str]] = {
-    "architecture": {name: network.printed for name, network in NETWORKS.items()},
+    "architecture": {
+        **{name: network.printed for name, network in NETWORKS.items()},
+        **{name: network.printed for name, network in PUBLISHED.items()},
+    },
     "dataset": {name: dataset.printed for name, dataset in DATASETS.items()},
     "norm": NORM_NAMES,
     "result": RESULT_NAMES,

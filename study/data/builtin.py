@@ -9,7 +9,7 @@ import torch
 from filelock import FileLock
 
 from study import seeds
-from study.data import parquet
+from study.data import imagenet, parquet
 from study.data.dataset import Split
 from study.data.decoding import decode, decode_part
 from study.errors import BadInputError
@@ -154,7 +154,7 @@ def _on_circles(draws: np.random.Generator, of_each: int) -> Split:
     return Split(images, torch.arange(len(RADII)).repeat(of_each))
 
 
-BUILTIN: dict[str, Callable[[Path], tuple[Split, Split]]] = {
+BUILTIN: dict[str, Callable[..., tuple[Split, Split]]] = {
     "digits": _digits,
     "mnist": _torchvision("MNIST", {"train": True}, {"train": False}),
     "fashion_mnist": _torchvision("FashionMNIST", {"train": True}, {"train": False}),
@@ -162,7 +162,9 @@ BUILTIN: dict[str, Callable[[Path], tuple[Split, Split]]] = {
     "cifar100": _torchvision("CIFAR100", {"train": True}, {"train": False}),
     "svhn": _torchvision("SVHN", {"split": "train"}, {"split": "test"}),
     "tiny_imagenet": _tiny_imagenet,
+    "imagenet": imagenet.read,
     "mnist_3_7": _threes_and_sevens(_torchvision("MNIST", {"train": True}, {"train": False})),
     "digits_3_7": _threes_and_sevens(_digits),
     "spheres": _spheres,
 }
+"""The readers of the built-in datasets, given the data folder; that of `imagenet` takes the number of images too."""

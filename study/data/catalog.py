@@ -21,7 +21,7 @@ class DatasetInfo:
         files: what its reader needs of the folder of datasets, by torchvision's names; of folders that are another
             form of the same data, one is enough.
         ood: the dataset D* that out-of-distribution images are taken from unless the user names another; `none` where
-            the samples are no images, and none can be added.
+            none can be added, for the samples are no images or aren't trained on.
     """
 
     name: str
@@ -63,6 +63,8 @@ _ROWS = (
         ("tiny-imagenet-200", "tiny-imagenet"),
         "svhn",
     ),
+    # Of its 50,000 validation images so many are read unless attack_samples says more; it is not trained on.
+    DatasetInfo("imagenet", "ImageNet", 0, 2_048, (3, 224, 224), 1000, ("imagenet", "val", "weights"), "none"),
     # Those of Galloway et al. (2019): two of ten digits, and points on two circles.
     DatasetInfo("mnist_3_7", "MNIST 3/7", 12_396, 2_038, (1, 28, 28), 2, ("MNIST",), "fashion_mnist"),
     DatasetInfo("digits_3_7", "digits 3/7", 289, 73, (1, 28, 28), 2, (), "photos"),

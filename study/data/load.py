@@ -18,7 +18,14 @@ from study.worker import give_back_memory
 
 
 @cache
-def load(name: str, data_dir: str | Path, subset: int = 0, validation: float = 0.0, resize: int = 0) -> Dataset:
+def load(
+    name: str,
+    data_dir: str | Path,
+    subset: int = 0,
+    validation: float = 0.0,
+    resize: int = 0,
+    test_images: int = 0,
+) -> Dataset:
     """Load the dataset of that name, once per process; torchvision's are downloaded where they are missing.
 
     Args:
@@ -29,6 +36,8 @@ def load(name: str, data_dir: str | Path, subset: int = 0, validation: float = 0
         validation: the share of these that is set aside for validation, each class in proportion, by a draw that is
             always the same.
         resize: the height and width to which images are enlarged by repeating pixels; 0 leaves them.
+        test_images: how many test images to read of `imagenet`, each class in proportion, by a draw that is always the
+            same; 0 reads its usual number. Of any other dataset all are read.
 
     Raises:
         BadInputError: the files are missing, unreadable or not what the name promises; there is no such subset; a
@@ -49,8 +58,8 @@ def load(name: str, data_dir: str | Path, subset: int = 0, validation: float = 0
     else:
         needed = DATASETS[name].files
         folder = local_folder(str(data_dir), *needed) if needed else None
-        train, test = BUILTIN[name](folder or Path())
-        classes = int(train.labels.max()) + 1
+        train, test = BUILTIN[name](folder or Path(), *([test_images] if test_images else []))
+        classes = int(train.labels.max()) + 1 if len(train) else DATASETS[name].classes
     give_back_memory()  # the encoded images may be gigabytes
     _check(name, train, test, classes)
     return Dataset(train, test, classes, folder=folder)
@@ -123,5 +132,6 @@ def _check(name: str, train: Split, test: Split, classes: int) -> None:
             f"{name}: images of the training and the test set differ in shape: {sorted(shapes)}; "
             "make all of one size, and all grey or all in colour."
         )
-    if min(int(train.labels.min()), int(test.labels.min())) < 0 or int(test.labels.max()) >= classes:
+    lowest = min(int(split.labels.min()) for split in (train, test) if len(split))
+    if lowest < 0 or int(test.labels.max()) >= classes:
         raise BadInputError(f"{name}: labels must run from 0, and the test set must not have a class of its own.")

@@ -1,4 +1,4 @@
-"""Protocol `splits`: the half of D' that each model is trained on.
+"""Draws of samples: the half of D' that each model of protocol `splits` is trained on, and test images by class.
 
 See Carlini et al. (2022), section IV, and the paper's Appendix D.
 """
@@ -6,6 +6,7 @@ See Carlini et al. (2022), section IV, and the paper's Appendix D.
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from study import seeds
 from study.data.corruption import Corrupted
@@ -48,3 +49,23 @@ def halves(atypical: NDArray[np.bool_], models: int, seed: int) -> NDArray[np.bo
 def model_seed(seed: int, model: int) -> int:
     """Return the seed of one model's own streams, such as `init` and `order`."""
     return seeds.key(seed, "model", model)
+
+
+def drawn_by_class(labels: Tensor, count: int) -> Tensor:
+    """Return which images are drawn, int64 ascending: so many of each class in proportion; all of them for 0 or more.
+
+    Args:
+        labels: int64 [N], of all images.
+        count: how many are drawn.
+    """
+    if not 0 < count < len(labels):
+        return torch.arange(len(labels))
+    # In the order of the draw the images of each class come evenly, so that any number of them is stratified.
+    classes = labels.cpu().numpy()
+    order = seeds.generator(0, "attacked").permutation(len(classes))
+    places = np.empty(len(classes))
+    for label in np.unique(classes):
+        of_class = order[classes[order] == label]
+        places[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
+    first = np.argsort(places, kind="stable")[:count]
+    return torch.from_numpy(np.sort(first))

@@ -11,9 +11,11 @@ from study.errors import BadInputError, unknown
 PAPER_2019: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     **dict.fromkeys(("mnist", "mnist_3_7", "digits", "digits_3_7"), ((0.1307,), (0.3081,))),
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "svhn": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
-"""The constants of Galloway et al. (2019), from their code; for SVHN, from the range [-1, 1] that they say it has.
+"""The constants of Galloway et al. (2019), from their code; for SVHN, from the range [-1, 1] that they say it has; for
+ImageNet torchvision's, with which its published networks were trained.
 
 The digits stand in for MNIST at quick scale, so they have its constants.
 """

@@ -57,6 +57,8 @@ def at_end(trained: Trained) -> Measurements:
 def _one_threshold(seen: Tensor, trained: Trained, member: int) -> Row:
     """Return the columns on the attack with one threshold, from a member's scores of its training samples."""
     logits, test, validation = trained.logits, trained.data.test, trained.data.validation
+    if not len(seen):
+        return {}
     attack = global_threshold(seen, score(logits.test[member], test.labels))
     val_auc = None
     if len(validation):

@@ -15,11 +15,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from study import seeds
 from study.attacks import descent
 from study.attacks.balls import BALLS
 from study.attacks.descent import Descent, attack
@@ -29,6 +27,7 @@ from study.attacks.transfer import linear_source, trained_source
 from study.corruptions.test_set import CorruptedTestSet
 from study.data import cifar10_1
 from study.data.dataset import Dataset, Split, enlarge, to_float
+from study.data.splits import drawn_by_class
 from study.engine import Pack
 from study.errors import BadInputError
 from study.lenses.trained import INITIAL_SAMPLES, Trained
@@ -36,7 +35,7 @@ from study.networks.norms import running_statistics_of
 from study.networks.standardize import Standardize
 from study.perturbations import CHECKED, CIFAR10_1, Perturbation, has_second_test_set, images_of, passes, perturbations
 from study.record.rows import Measurement, Measurements, Row
-from study.training.loop import PREDICT_BATCH, image_batches, predict
+from study.training.loop import PREDICT_BATCH, image_batches, images_at_once, predict
 from study.trial import Trial
 
 QUANTIZED_BITS = 7
@@ -92,26 +91,6 @@ def attacked_samples(trial: Trial, test: Split) -> Tensor:
             f"attack_samples={trial.attack_samples} are more than the {len(test)} test images of {trial.dataset}."
         )
     return drawn_by_class(test.labels, trial.attack_samples)
-
-
-def drawn_by_class(labels: Tensor, count: int) -> Tensor:
-    """Return which images are drawn, int64 ascending: so many of each class in proportion; all of them for 0 or more.
-
-    Args:
-        labels: int64 [N], of all images.
-        count: how many are drawn.
-    """
-    if not 0 < count < len(labels):
-        return torch.arange(len(labels))
-    # In the order of the draw the images of each class come evenly, so that any number of them is stratified.
-    classes = labels.cpu().numpy()
-    order = seeds.generator(0, "attacked").permutation(len(classes))
-    places = np.empty(len(classes))
-    for label in np.unique(classes):
-        of_class = order[classes[order] == label]
-        places[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
-    first = np.argsort(places, kind="stable")[:count]
-    return torch.from_numpy(np.sort(first))
 
 
 def at_end(trained: Trained) -> Measurements:
@@ -245,8 +224,9 @@ class _Lens:
     def _batches(self, pack: Pack, shown: _Shown, count: int) -> Iterator["_Batch"]:
         """Yield the first images in batches, in the space of a pack."""
         seeds_of = [member.stream_seed for member in self._trained.members]
-        for start in range(0, count, PREDICT_BATCH):
-            part = slice(start, min(start + PREDICT_BATCH, count))
+        at_once = images_at_once(shown.images, PREDICT_BATCH)
+        for start in range(0, count, at_once):
+            part = slice(start, min(start + at_once, count))
             images = to_float(shown.images[part], self._pack.dtype)
             if isinstance(pack, InStandardizedSpace):
                 images = pack.from_pixels(images)
@@ -263,10 +243,9 @@ class _Lens:
             for images, labels in zip(*(of.tensor_split(count) for of in (shown.images, shown.labels)), strict=True)
         ]
         own = [each.pool[each.rows[each.training_samples[:INITIAL_SAMPLES]]] for each in self._trained.corrupted]
-        by_name = {
-            "batch_statistics": torch.cat(of_batches, dim=1),
-            "new_statistics": self._correct_with(own, shown.images, shown.labels),
-        }
+        by_name = {"batch_statistics": torch.cat(of_batches, dim=1)}
+        if all(map(len, own)):
+            by_name["new_statistics"] = self._correct_with(own, shown.images, shown.labels)
         stated = {"suite": "controls", "split": "test", "n": len(shown.labels)}
         means = {name: correct.mean(dim=1).tolist() for name, correct in by_name.items()}
         return [
@@ -303,7 +282,7 @@ class _Lens:
         ]
         of_network = {
             "corruption_error": sum(errors) / len(errors) if errors else None,
-            "output_bits": output_bits(self._trained.logits.train[member]),
+            "output_bits": output_bits(logits) if len(logits := self._trained.logits.train[member]) else None,
             "weight_norm": weight_norm(self._pack.networks[member]),
         }
         return Measurement(members={**filled, **of_network}, tables={"robustness": [*rows, *controls]})

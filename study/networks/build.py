@@ -12,13 +12,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from study import seeds
-from study.networks import factories, norms, rehearsal
+from study.networks import factories, norms, pretrained, rehearsal
 from study.networks.catalog import AS_BUILT, NETWORKS, NetworkOptions
 from study.networks.custom import check_logits, custom_builder
 from study.networks.densenet import densenet
 from study.networks.lenet import lenet
 from study.networks.mlp import deep_linear, deep_mlp, linear, mlp, mlp_2d, spheres_mlp
 from study.networks.parts import Builder, Shape
+from study.networks.published import PUBLISHED
 from study.networks.resnet import resnet
 from study.networks.standardize import standardized
 from study.networks.vgg import VGG_LETTERS, vgg
@@ -35,7 +36,7 @@ def build(
     values.
 
     Args:
-        architecture: a key of `BUILDERS`, or `module:factory` for a network of the user's.
+        architecture: a key of `BUILDERS` or of `PUBLISHED`, or `module:factory` for a network of the user's.
         shape: channels, height and width of an image.
         classes: the number of logits.
         norm: the norm that replaces the one that the network is built with.
@@ -52,6 +53,11 @@ def build(
         226
     """
     # The user's module is imported before the stream starts: random numbers that it draws then come but once a process.
+    if architecture in PUBLISHED:
+        with seeds.torch_stream(seed, "init"):
+            network = pretrained.untrained(architecture, norm, classes)
+        norms.set_constants(network, options.norm_eps, options.norm_momentum)
+        return standardized(network, shape[0]) if options.standardized else network
     builder = BUILDERS[architecture] if architecture in BUILDERS else custom_builder(architecture)
     if options.hidden_layers:
         builder = partial(deep_mlp, hidden_layers=options.hidden_layers)
@@ -93,7 +99,7 @@ def check(
     Raises:
         BadInputError: the network is unfit.
     """
-    if architecture in BUILDERS:
+    if architecture in BUILDERS or architecture in PUBLISHED:
         return
     channels, height, width = images.shape[1:]
     shape, factory = (channels, height, width), factories.load(architecture)

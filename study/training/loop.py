@@ -28,7 +28,8 @@ from study.training.optimizers import make_optimizer
 from study.training.precision import forward_context, step_context
 from study.trial import Trial
 
-PREDICT_BATCH = 512
+PREDICT_BATCH, LARGE_IMAGE, LARGE_BATCH = 512, 128 * 128, 32
+"""How many images are measured at once, and from how many pixels on how many: a layer's outputs of all must fit."""
 SHARED = names_where(
     lambda setting: setting.stage in (Stage.NETWORK, Stage.TRAINING, Stage.MEASUREMENT) and not setting.per_member
 )
@@ -354,13 +355,19 @@ def predict(pack: Pack, images: Tensor, rows: Sequence[Tensor] | None = None) ->
     return logits
 
 
+def images_at_once(images: Tensor, usual: int) -> int:
+    """Return how many of the images [..., H, W] are measured at once: the usual number, or few where they are large."""
+    return usual if images.shape[-2] * images.shape[-1] < LARGE_IMAGE else min(usual, LARGE_BATCH)
+
+
 def image_batches(images: Tensor, rows: Sequence[Tensor] | None, pack: Pack) -> Iterator[Tensor]:
     """Yield the members' images in batches [M, B, C, H, W], in the pack's dtype."""
+    at_once = images_at_once(images, PREDICT_BATCH)
     if rows is None:
-        batches: Iterable[Tensor] = (batch[None] for batch in images.split(PREDICT_BATCH))
+        batches: Iterable[Tensor] = (batch[None] for batch in images.split(at_once))
     else:
         # Images that all members share are gathered and scaled once.
         different = rows[:1] if all(of_member is rows[0] for of_member in rows) else rows
-        batches = (images[batch] for batch in torch.stack([*different]).split(PREDICT_BATCH, dim=1))
+        batches = (images[batch] for batch in torch.stack([*different]).split(at_once, dim=1))
     for batch in batches:
         yield to_float(batch, pack.dtype).expand(len(pack), *batch.shape[1:])

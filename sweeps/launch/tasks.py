@@ -98,7 +98,7 @@ def prepare(task: Task) -> list[Trial]:
         for trial, planned_id in zip(trials, task["ids"], strict=True):
             if trial.id != planned_id:
                 raise BadInputError(f"the files of {trial.dataset} are not those that the trial was planned with.")
-            load(trial.dataset, task["data_dir"])
+            load(trial.dataset, task["data_dir"], test_images=trial.test_images)
             if trial.ood not in ("none", "photos"):
                 load(trial.ood, task["data_dir"])
     except BadInputError as error:
@@ -197,7 +197,7 @@ def time_kind(
     os.environ.update(environment)
     faulthandler.dump_traceback_later(TIMES_WITHIN_S, exit=True)
     try:
-        data = load(trial.dataset, data_dir, trial.subset, resize=trial.resize)
+        data = load(trial.dataset, data_dir, trial.subset, resize=trial.resize, test_images=trial.test_images)
         kind = trial, data.shape, data.classes
         work = epochs * len(data.train)
         choices = backend_choice.timed(*kind, members, device, backend, sharing=shared, work=work)
