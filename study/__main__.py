@@ -23,6 +23,7 @@ from study.terminal import (
     ProgressDisplay,
     application,
     console,
+    doing,
     main,
     print_table,
     stop_at_once,
@@ -250,6 +251,42 @@ def check(
     console.print(tables.conclusion(answers, subject), soft_wrap=True)
     if checks.failed(answers):
         raise typer.Exit(1)
+
+
+@app.command()
+def clip(settings: Assignments = None, data_dir: DataDir = "data") -> None:
+    """Show how far the clip of the 2019 paper's attacks moves a dataset's test images by itself.
+
+    The images are standardized as the trial's network would; by default with the paper's constants.
+
+    Example: python -m study clip dataset=cifar10 --data-dir data
+    """
+    named = settings or []
+    by_name = any(assignment.startswith("standardize=") for assignment in named)
+    trial = _one_trial(named if by_name else [*named, "standardize=paper2019"])
+
+    from study.attacks.clipping import clip_alone, clip_of
+    from study.data.load import load
+    from study.network_of import standardization
+
+    if trial.standardize == "none":
+        raise BadInputError("the attacks are on standardized images: name a standardization, or leave the paper's.")
+    with doing(f"reading {trial.dataset}"):
+        data = load(trial.dataset, data_dir, resize=trial.resize)
+    constants = standardization(trial, data)
+    assert constants is not None
+    of = clip_of(trial.dataset, data.shape)
+    found = clip_alone(data.test.images, *constants, of)
+    table = Table(f"clip to [{of.low:g}, {of.high:g}]", f"{found.images:,} test images of {trial.dataset}")
+    for said, number in (
+        ("standardized values", f"{found.least:.2f} to {found.largest:.2f}"),
+        ("values beyond the clip", f"{found.beyond:.1%}"),
+        (f"values that it moves by more than {of.epsilon:g}, the attack's epsilon in linf", f"{found.moved:.1%}"),
+        ("how far it moves an image in l2, mean and largest", f"{found.distance:.2f}, {found.farthest:.2f}"),
+        (f"images that it moves farther than {of.radius:.2f}, the attack's radius in l2", f"{found.farther:.1%}"),
+    ):
+        table.add_row(said, number)
+    print_table(table)
 
 
 def _one_trial(assignments: list[str]) -> Trial:

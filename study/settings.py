@@ -169,8 +169,9 @@ class Settings:
         "none",
         Stage.NETWORK,
         "By which mean and spread of each channel the network standardizes an image before its first layer: none; "
-        "dataset takes those of D, paper2019 the constants that Galloway et al. (2019) used for the dataset.",
-        choices=("none", "dataset", "paper2019"),
+        "dataset takes those of D, paper2019 the constants that Galloway et al. (2019) used for the dataset, and "
+        "paper2019_cifar10 those for CIFAR-10, for its images in a folder.",
+        choices=("none", "dataset", "paper2019", "paper2019_cifar10"),
         decides_speed=True,
     )
     regularizer: str = setting(

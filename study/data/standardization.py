@@ -30,11 +30,18 @@ def mean_and_spread(standardize: str, dataset: str, train: Split) -> tuple[Tenso
         train: D, of which `dataset` takes the mean and the standard deviation over all pixels.
 
     Raises:
-        BadInputError: the paper has no constants for the dataset, or a channel of D is the same everywhere.
+        BadInputError: the paper has no constants for the dataset, or has those of other channels; or a channel of D is
+            the same everywhere.
     """
-    if standardize == "paper2019":
-        check_constants(dataset)
-        mean, spread = (torch.tensor(each, dtype=torch.float64) for each in PAPER_2019[dataset])
+    if standardize.startswith("paper2019"):
+        named = standardize.removeprefix("paper2019").removeprefix("_") or dataset
+        check_constants(named)
+        mean, spread = (torch.tensor(each, dtype=torch.float64) for each in PAPER_2019[named])
+        if len(mean) != train.images.shape[1]:
+            raise BadInputError(
+                f"standardize={standardize} is for images of {len(mean)} channels, and those of {dataset} have "
+                f"{train.images.shape[1]}."
+            )
         return mean, spread
     by_channel = to_float(train.images, torch.float64).transpose(0, 1).flatten(1)
     spread = by_channel.std(dim=1, correction=0)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from torchvision.datasets import MNIST
 
@@ -18,7 +19,7 @@ from study.settings import SETTINGS
 from study.trial import Trial
 from study.worker import ENVIRONMENT
 from tests.patience import wait_for
-from tests.study.data.sources import write_images
+from tests.study.data.sources import encoded, write_images
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("epochs=1", "k=0.1", "batch_size=128")
@@ -294,6 +295,29 @@ def test_what_a_dataset_folder_holds_is_said_before_training(tmp_path, capfd, mo
         runpy.run_module("study", run_name="__main__")
     assert ended.value.code == 7
     assert ": 4 training images in train and 4 test images in test, 2 classes (cat, dog); " in capfd.readouterr().out
+
+
+def test_how_far_the_clip_of_the_papers_attacks_moves_images_is_shown(tmp_path, capfd, monkeypatch):
+    white = encoded(np.full((8, 8, 3), 255, np.uint8))
+    folder = write_images(tmp_path / "white", contents=[white] * 8)
+    monkeypatch.delitem(sys.modules, "study.__main__", raising=False)
+    arguments = [f"dataset=imagefolder:{folder}", "standardize=paper2019_cifar10"]
+    monkeypatch.setattr(sys, "argv", ["study", "clip", *arguments])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("study", run_name="__main__")
+    assert ended.value.code in (0, None)
+    said = capfd.readouterr().out
+    # White is (1 - 0.4914) / 0.2023 = 2.51 in red, 2.60 in green and 2.75 in blue.
+    assert "2.51 to 2.75" in said
+    beyond = np.sqrt(64 * sum((np.array([0.5086 / 0.2023, 0.5178 / 0.1994, 0.5535 / 0.2010]) - 2) ** 2))
+    assert f"{beyond:.2f}, {beyond:.2f}" in said
+    assert said.count("100.0%") == 3
+
+
+def test_a_clip_that_there_is_not_is_refused(refusal):
+    assert "on digits clip nothing" in refusal("clip", "dataset=digits")
+    assert "name a standardization" in refusal("clip", "dataset=digits", "standardize=none")
 
 
 def test_results_that_can_not_be_written_are_refused_before_training(refusal, tmp_path):

@@ -22,6 +22,18 @@ def test_the_constants_of_the_paper_are_near_those_of_the_data():
     ]
 
 
+def test_images_of_cifar10_in_a_folder_can_have_the_papers_constants():
+    colour = Split(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2))
+    of_folder, of_dataset = (
+        [value.tolist() for value in mean_and_spread(standardize, dataset, colour)]
+        for standardize, dataset in (("paper2019_cifar10", "parquet:anywhere"), ("paper2019", "cifar10"))
+    )
+    assert of_folder == of_dataset == [[0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]]
+    grey = Split(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2))
+    with pytest.raises(BadInputError, match="images of 3 channels, and those of digits have 1"):
+        mean_and_spread("paper2019_cifar10", "digits", grey)
+
+
 def test_what_has_no_constants_is_refused():
     flat = Split(torch.full((2, 1, 4, 4), 7, dtype=torch.uint8), torch.zeros(2))
     with pytest.raises(BadInputError, match="of which a channel has none"):
