@@ -221,9 +221,9 @@ def _paper_tables(loaded: Loaded, results: Results) -> list[str]:
     """Return the tables of the 2019 paper that a sweep feeds, with the paper's numbers beside ours."""
     found = []
     for table in PAPER_TABLES:
-        if table.sweep == loaded.sweep:
+        if loaded.sweep in table.sweeps:
             try:
-                found.append(render([paper_table(table, loaded, results)], "markdown"))
+                found.append(render([paper_table(table, [loaded], results)], "markdown"))
             except BadInputError as problem:
                 found.append(f"{table.place} is not shown: {escape_markdown(str(problem))}\n")
     return found
