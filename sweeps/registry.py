@@ -93,6 +93,11 @@ def papers_of(name: str) -> tuple[str, ...]:
     return tuple(re.findall(r"\d{4}", found))
 
 
+def joins_papers(name: str) -> bool:
+    """Return whether a sweep joins several papers."""
+    return len(papers_of(name)) > 1
+
+
 def folder(name: str) -> str:
     """Return the name of a sweep's folder of results: that of the user's own sweep is the name that it has."""
     return _custom(name).name if imports.parse(name) else name

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial as bind
 from pathlib import Path
@@ -17,20 +17,22 @@ from analysis.claims.ledger import NOT_RUN, VERDICTS, Entry, by_paper, ledger
 from analysis.figures.catalog import draw_figures
 from analysis.figures.membership import memorization_histograms, most_memorized_images
 from analysis.figures.names import NORM_NAMES, RESULT_NAMES, display_level
-from analysis.figures.robustness import accuracy_curves
+from analysis.figures.robustness import accuracy_curves, panel_figure
 from analysis.figures.svg import svg
 from analysis.load import Loaded, load_all
 from analysis.metrics import METRICS, with_robustness
 from analysis.report import tables
 from analysis.report.output import Best, Table
+from analysis.report.overview import overview_table
 from analysis.report.paper_layout import PaperTable
 from analysis.report.paper_tables import PAPER_TABLES, paper_table
-from analysis.report.robustness import robustness_tables
+from analysis.report.robustness import panel_tables, robustness_tables
 from analysis.report.words import code_text, hours_text, listed, short_commit
 from analysis.statistics import membership
 from analysis.statistics.amplification import amplification
 from analysis.statistics.factorial import effects
 from analysis.statistics.paired import compare
+from analysis.statistics.panel import panel
 from analysis.statistics.robustness import failures, judge, robustness_rows, strengths
 from analysis.tuning.figures import hypervolume_figure, importance_figure, tradeoff_figure
 from analysis.tuning.importance import importances
@@ -41,7 +43,7 @@ from study.record.results import Results
 from study.settings import format_value
 from study.storage.location import is_uri
 from sweeps.plan import command
-from sweeps.registry import SWEEPS
+from sweeps.registry import PAPERS, SWEEPS, joins_papers, papers_of
 from sweeps.tuning.space import MAX_LOSS, SEARCHES, STORAGE
 
 LINES = 10
@@ -52,6 +54,8 @@ FAILURES = 200
 """The most excluded trials that are listed."""
 FACTORS = 3
 """The least factors, the norm among them, of a grid that gets the model of their effects."""
+TUNED = "2026"
+"""The paper whose regularizer is tuned."""
 HEADLINE = ("mem_acc", "mia_auc", "test_acc")
 """The metrics of a sweep's line in the summary."""
 
@@ -114,6 +118,21 @@ class PageFigure:
         return Markup(svg(self.figure))
 
 
+@dataclass
+class Chapter:
+    """A page of the report, which has a heading of its own and begins a new sheet of paper.
+
+    Attributes:
+        title: its heading; empty where it has none.
+        lead: what it is about.
+        sections: its parts in order.
+    """
+
+    title: str
+    lead: str = ""
+    sections: list[Section] = field(default_factory=list)
+
+
 def report(
     results: Results, max_loss: float = MAX_LOSS, partial: bool = False, progress: Progress = lambda _: None
 ) -> str:
@@ -136,39 +155,53 @@ def report(
     order = list(SWEEPS)
     sweeps = [loaded for loaded in all_records if loaded.sweep not in of_tuning]
     sweeps.sort(key=lambda loaded: order.index(loaded.sweep) if loaded.sweep in order else len(order))
-    sections: list[Section] = []
+    made: dict[str, Section] = {}
     headlines: list[str] = []
     for loaded in sweeps:
         progress(loaded.sweep)
-        section, headline = _sweep(loaded, results, partial)
-        sections.append(section)
+        made[loaded.sweep], headline = _sweep(loaded, results, partial)
         headlines += headline
+    tuned: list[Section] = []
     if len(sweeps) < len(all_records):
         progress("trade-off")
         section, headline = _tradeoff(results, max_loss, partial)
-        sections.append(section)
+        tuned.append(section)
         headlines = headline + headlines  # the summary cuts the last ones off where there is no room for all
     progress("claims")
     entries = ledger(results, None, partial)
-    sections.append(_claims(entries, results))
+    chapters = [_both(sweeps, made)]
+    for year, of_paper in by_paper(entries).items():
+        own = [made[loaded.sweep] for loaded in sweeps if papers_of(loaded.sweep) == (year,)]
+        own += tuned if year == TUNED else []
+        chapters.append(Chapter(f"The paper of {year}", PAPERS[int(year)], [*own, _claims(year, of_paper, results)]))
+    chapters.append(
+        Chapter("Other sweeps", "", [made[loaded.sweep] for loaded in sweeps if not papers_of(loaded.sweep)])
+    )
     progress("provenance")
-    sections += [_excluded(all_records), _costs(all_records), _provenance(all_records)]
-    sections.append(_commands(all_records, results))
+    about = [_excluded(all_records), _costs(all_records), _provenance(all_records), _commands(all_records, results)]
+    chapters.append(Chapter("The records", "", about))
     summary = _summary(all_records, entries, headlines)
     title = f"normleak: {results if is_uri(results.location) else Path(results.location).name}"
-    first = next((section for section in sections if section.found), Section(""))
+    first = next((section for section in made.values() if section.found), Section(""))
     found, first.found = first.found, ""  # said once, at the top
-    return _page(title, found, summary, sections)
+    return _page(title, found, summary, [chapter for chapter in chapters if chapter.sections])
 
 
-def _page(title: str, found: str, summary: Sequence[str], sections: Sequence[Section]) -> str:
-    """Return the sections as HTML, under what was found and a summary."""
+def _both(sweeps: Sequence[Loaded], made: Mapping[str, Section]) -> Chapter:
+    """Return the chapter on both papers: the panel over all sweeps, and the sweeps that join them."""
+    table = overview_table(sweeps)
+    panels = [] if table is None else [Section("The panel", "What batch norm costs, and what it buys.", tables=[table])]
+    return Chapter("Both papers", "", [*panels, *(made[each.sweep] for each in sweeps if joins_papers(each.sweep))])
+
+
+def _page(title: str, found: str, summary: Sequence[str], chapters: Sequence[Chapter]) -> str:
+    """Return the chapters as HTML, under what was found and a summary."""
     environment = Environment(
         loader=PackageLoader("analysis.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.tests["best"] = lambda cell: isinstance(cell, Best)
     template = environment.get_template("page.html")
-    return template.render(title=title, found=found, summary=summary, sections=sections, folded=ROWS)
+    return template.render(title=title, found=found, summary=summary, chapters=chapters, folded=ROWS)
 
 
 # The summary ----------------------------------------------------------------------------------------------------------
@@ -211,18 +244,19 @@ def _decided(year: str, entries: Sequence[Entry]) -> str:
 # The claims -----------------------------------------------------------------------------------------------------------
 
 
-def _claims(entries: Sequence[Entry], results: Results) -> Section:
-    """Return the section with the ledger: the claims that the records test, and folded away those that they don't."""
-    section = Section("The papers' claims", "What the papers say, and what these records say of it.")
-    for year, of_paper in by_paper(entries).items():
-        tested = [entry for entry in of_paper if entry.verdict != NOT_RUN]
-        if tested:
-            title = f"The claims of {year} that these records test"
-            section.tables.append(tables.ledger_table(tested, title, results))
-        else:
-            section.notes.append(f"These records test none of the claims of {year}.")
-    if any(entry.verdict == NOT_RUN for entry in entries):
-        section.folded.append(tables.not_run_table(entries, "Claims that no record tests, and what would", results))
+def _claims(year: str, entries: Sequence[Entry], results: Results) -> Section:
+    """Return the section with a paper's claims: those that the records test, and folded away those that they don't."""
+    section = Section(f"The claims of {year}", "What the paper says, and what these records say of it.")
+    tested = [entry for entry in entries if entry.verdict != NOT_RUN]
+    if tested:
+        title = f"The claims of {year} that these records test"
+        section.tables.append(tables.ledger_table(tested, title, results))
+    if len(tested) < len(entries):
+        title = f"Claims of {year} that no record tests, and what would"
+        section.folded.append(tables.not_run_table(entries, title, results))
+    if not tested:
+        section.notes.append(f"These records test none of the claims of {year}.")
+        return section
     section.notes.append(
         "Held: p < 0.05 in the claimed direction, which for a claim on every cell is the largest of the cells'. "
         "Exceeded: the same, and p < 0.05 that there is more of it than the paper's number. Not held: p < 0.05 against "
@@ -254,6 +288,8 @@ def _sweep(loaded: Loaded, results: Results, partial: bool) -> tuple[Section, li
             _add_or_note(section, bind(_tables_of_paper, of_paper, loaded, results))
     if (members["robustness"] != "none").any():
         _add_or_note(section, lambda: _robustness(section, loaded, results))
+    if joins_papers(loaded.sweep):
+        _add_or_note(section, lambda: _panel(section, loaded, partial))
     if membership.has_shadow_models(loaded):
         headline = _audit(section, loaded, results) or headline
     for paper, drawn in draw_figures(loaded, results):
@@ -331,6 +367,15 @@ def _printed(setting: str, members: pd.DataFrame) -> str:
 def _change(row: pd.Series) -> str:
     """Return a difference with its interval."""
     return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+
+
+def _panel(section: Section, loaded: Loaded, partial: bool) -> list[Table]:
+    """Return the tables of the panel of the norms, and add its figure."""
+    found = panel(loaded.members, None, partial)
+    if found["measured"].any():
+        caption = "What each norm costs and buys: its mean in each metric, with a 95% interval."
+        section.figures.append(PageFigure("", caption, panel_figure(found, loaded.members)))
+    return panel_tables(found, "the panel")
 
 
 def _effects(loaded: Loaded) -> Table:

@@ -17,6 +17,7 @@ from analysis.load import Loaded, load_all
 from analysis.metrics import METRICS, with_robustness
 from analysis.report import tables
 from analysis.report.output import escape_markdown, render
+from analysis.report.overview import overview_table
 from analysis.report.paper_tables import PAPER_TABLES, paper_table
 from analysis.report.words import code_text, hours_text, listed
 from study.errors import BadInputError, unknown
@@ -107,6 +108,12 @@ def results_page(results: Results) -> tuple[str, list[str]]:
     order = list(SWEEPS)
     all_records.sort(key=lambda loaded: order.index(loaded.sweep) if loaded.sweep in order else len(order))
     parts = [OPENING, _summary(entries, all_records)]
+    panel = overview_table(all_records)
+    parts += (
+        []
+        if panel is None
+        else ["## The panel\n\nWhat batch norm costs, and what it buys.\n", render([panel], "markdown")]
+    )
     for papers, title in ((("2026",), "2026"), (("2019",), "2019"), (("2019", "2026"), ""), ((), "")):
         of_papers = [loaded for loaded in all_records if papers_of(loaded.sweep) == papers]
         if of_papers:

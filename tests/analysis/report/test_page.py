@@ -104,8 +104,8 @@ def test_a_sweeps_part_has_its_figure_then_the_test_and_then_the_table(page: str
 
 
 def test_claims_that_nothing_tests_are_folded_away_with_the_command_that_would(page: str):
-    _, _, ledger = page.partition('<section id="the-papers-claims">')
-    tested, _, folded = ledger.partition("<details><summary>Claims that no record tests")
+    _, _, ledger = page.partition('<section id="the-claims-of-2026">')
+    tested, _, folded = ledger.partition("<details><summary>Claims of 2026 that no record tests")
     assert "not run" not in tested
     assert "fig1-above" in tested
     assert f"python -m sweeps run ood --results {results_in(page)}" in folded.partition("</details>")[0]
@@ -130,8 +130,10 @@ def test_the_page_fetches_nothing(page: str):
 def test_every_part_has_a_heading_that_the_page_links_to(page: str):
     titles = re.findall(r"<h2>(.*?)</h2>", page)
     assert titles == [
+        "The panel",
         "quickstart",
-        "The papers&#39; claims",
+        "The claims of 2026",
+        "The claims of 2019",
         "Excluded trials",
         "Costs",
         "Provenance",
@@ -255,6 +257,7 @@ def test_of_many_sweeps_the_first_and_the_recommendation_are_in_the_summary(resu
     told = [line.split(",")[0].split(" on ")[0] for line in lines[:-4]]
     assert told == ["Tuned", "quickstart", "ood", "learning_rate", "batch_size", "3 more sweeps are below."]
     assert re.findall(r"<h2>(\w+)</h2>", page)[:2] == ["quickstart", "ood"]
+    assert '<a href="#ood">ood</a>' in page
 
 
 def test_a_long_table_is_folded_away(results: Results):
@@ -282,3 +285,28 @@ def test_a_sweep_of_the_second_paper_has_its_tables_its_attacks_and_their_warnin
     assert re.search(r"Of the \d+ claims of the paper of 2019 these records test \d+", page)
     assert "claims of the paper of 2026" not in page.partition("<nav>")[0]
     assert "accuracy under noise and attacks" in page
+
+
+def test_each_paper_has_a_page_and_one_panel_is_over_both(results: Results):
+    robust.record_attacked(results, "input_dimension", SWEEPS["input_dimension"].plan(Scale.quick).trials)
+    for name in ("quickstart", "mine"):
+        plan(results, GRID, name)
+        record(results, GRID, quickstart, name)
+    flips = grid(norm=("batch", "none", "group"), k=0.1, corruption="label", robustness="pixel", seed=range(3))
+    robust.record_attacked(results, "panel", flips, outcome=plausible)
+    page = report(results)
+    chapters = dict(re.findall(r'<article>\n<h1 class="chapter">(.*?)</h1>(.*?)</article>', page, re.DOTALL))
+    assert {title: re.findall(r"<h2>(.*?)</h2>", text) for title, text in chapters.items()} == {
+        "Both papers": ["The panel", "panel"],
+        "The paper of 2026": ["quickstart", "The claims of 2026"],
+        "The paper of 2019": ["input_dimension", "The claims of 2019"],
+        "Other sweeps": ["mine"],
+        "The records": ["Excluded trials", "Costs", "Provenance", "Commands"],
+    }
+    over_both = chapters["Both papers"].partition("</table>")[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", over_both, re.DOTALL)[1:]
+    names = [re.findall(r"<td[^>]*>(.*?)</td>", row)[0] for row in rows]
+    assert names == ["quickstart", "input_dimension", "panel", "mine"]
+    for heading in ("memorization", "test"):
+        assert f">{heading}</th>" in over_both
+    assert "the panel: means" in chapters["Both papers"]

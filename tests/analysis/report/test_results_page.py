@@ -52,6 +52,7 @@ def section(page: str, name: str) -> str:
 
 def test_each_paper_has_its_sweeps_under_its_title(page: str):
     assert re.findall(r"^##+ (.*)$", page, re.MULTILINE) == [
+        "The panel",
         "The paper of 2026",
         "gamma_sigma",
         "The paper of 2019",
