@@ -1,6 +1,7 @@
 """The panel over both papers: what batch norm costs and what it buys, sweep by sweep."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -24,7 +25,7 @@ def overview(all_records: Sequence[Loaded]) -> pd.DataFrame:
         A row for each sweep and metric that was measured in it: `sweep`, `dataset`, `architecture`, `metric`,
         `difference` with `low` and `high`, `n`, and `p_holm`, corrected over the sweep's panel.
     """
-    rows = []
+    parts: list[pd.DataFrame] = []
     for loaded in all_records:
         try:
             found = panel(loaded.members, REFERENCE, partial=True)
@@ -32,9 +33,9 @@ def overview(all_records: Sequence[Loaded]) -> pd.DataFrame:
             continue
         labels = {name: listed(loaded.members[name]) for name in ("dataset", "architecture")}
         measured = found[(found["norm"] == ARM) & found["difference"].notna()]
-        for row in measured[["metric", "difference", "low", "high", "n", "p_holm"]].to_dict("records"):
-            rows.append({"sweep": loaded.sweep, **labels, **row})
-    return pd.DataFrame(rows)
+        numbers = measured[["metric", "difference", "low", "high", "n", "p_holm"]]
+        parts.append(numbers.assign(sweep=loaded.sweep, **labels))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def overview_table(all_records: Sequence[Loaded]) -> Table | None:
@@ -58,6 +59,6 @@ def overview_table(all_records: Sequence[Loaded]) -> Table | None:
     return table
 
 
-def _cell(row: dict[str, float]) -> str:
+def _cell(row: Mapping[Any, Any]) -> str:
     """Return a difference with its interval."""
     return f"{row['difference']:+.3f} {interval_text(row)}"

@@ -118,7 +118,7 @@ def results_page(results: Results) -> tuple[str, list[str]]:
         of_papers = [loaded for loaded in all_records if papers_of(loaded.sweep) == papers]
         if of_papers:
             parts.append(_heading(papers, title))
-            parts += [_sweep(loaded, entries, comments, results) for loaded in of_papers]
+            parts += [_sweep(loaded, all_records, entries, comments, results) for loaded in of_papers]
     parts += [comments.closing.strip() + "\n"] if comments.closing else []
     differing = [entry for entry in entries if entry.verdict in ("exceeded", "not held")]
     return "\n".join(parts), [entry.claim.id for entry in differing if entry.claim.id not in comments.claims]
@@ -170,7 +170,9 @@ def _cost(members: pd.DataFrame) -> str:
 # A sweep --------------------------------------------------------------------------------------------------------------
 
 
-def _sweep(loaded: Loaded, entries: Sequence[Entry], comments: Comments, results: Results) -> str:
+def _sweep(
+    loaded: Loaded, all_records: Sequence[Loaded], entries: Sequence[Entry], comments: Comments, results: Results
+) -> str:
     """Return the part of the page on a sweep."""
     name, known = loaded.sweep, SWEEPS.get(loaded.sweep)
     parts = [f"### {name}\n"]
@@ -183,7 +185,7 @@ def _sweep(loaded: Loaded, entries: Sequence[Entry], comments: Comments, results
     of_sweep = [entry for entry in entries if entry.sweep == name]
     if of_sweep:
         parts.append(_verdicts(of_sweep, comments, results))
-    parts += _paper_tables(loaded, results)
+    parts += _paper_tables(loaded, all_records, results)
     parts.append(_cells(loaded))
     return "\n".join(parts)
 
@@ -224,13 +226,17 @@ def _verdicts(entries: Sequence[Entry], comments: Comments, results: Results) ->
     return render([shown], "markdown") + "\n" + "\n".join(lines) + "\n"
 
 
-def _paper_tables(loaded: Loaded, results: Results) -> list[str]:
-    """Return the tables of the 2019 paper that a sweep feeds, with the paper's numbers beside ours."""
+def _paper_tables(loaded: Loaded, all_records: Sequence[Loaded], results: Results) -> list[str]:
+    """Return the tables of the 2019 paper that a sweep feeds, with the paper's numbers beside ours.
+
+    One that several sweeps feed is shown with the first of them that has records.
+    """
     found = []
     for table in PAPER_TABLES:
-        if loaded.sweep in table.sweeps:
+        feeding = [each for name in table.sweeps for each in all_records if each.sweep == name]
+        if feeding and feeding[0].sweep == loaded.sweep:
             try:
-                found.append(render([paper_table(table, [loaded], results)], "markdown"))
+                found.append(render([paper_table(table, feeding, results)], "markdown"))
             except BadInputError as problem:
                 found.append(f"{table.place} is not shown: {escape_markdown(str(problem))}\n")
     return found
