@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.memorization.grids import DATASETS, NETWORKS, RESNETS
-from sweeps.robustness.grids import VGGS
+from sweeps.robustness.grids import PUBLISHED_VGGS, VGGS
 
 Levels = Mapping[str, tuple[Any, ...]]
 """Levels by setting."""
@@ -56,6 +56,8 @@ CELLS: Mapping[str, Levels] = {
     "g19-t4": {"dataset": CIFAR10, "architecture": ("vgg8", "vgg13", "wrn28_10")},
     "g19-t8": {"dataset": ("svhn",), "architecture": VGGS},
     "g19-t9": {"dataset": CIFAR10, "architecture": ("wrn28_10",)},
+    "g19-t5": {"dataset": ("imagenet",), "architecture": PUBLISHED_VGGS},
+    "g19-t10": {"dataset": ("imagenet",), "architecture": PUBLISHED_VGGS},
     "g19-t6": {"dataset": MNIST, "architecture": ("mlp",)},
     "g19-t7": {"dataset": MNIST, "architecture": ("mlp",)},
     "g19-t11": {"dataset": MNIST, "architecture": ("linear",)},

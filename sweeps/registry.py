@@ -29,7 +29,9 @@ from sweeps.robustness import (
     input_dimension,
     loss_scaling,
     panel,
+    pretrained,
     spheres,
+    transfer,
     vgg_cifar,
     vgg_svhn,
     wide_resnet,
@@ -61,6 +63,8 @@ SWEEPS: dict[str, Sweep] = {
         vgg_svhn,
         vgg_cifar,
         wide_resnet,
+        pretrained,
+        transfer,
         panel,
     )
 }

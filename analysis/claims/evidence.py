@@ -28,6 +28,7 @@ from analysis.statistics.layers import last_and_first
 from analysis.statistics.mechanism import CURVE, PULLS, by_epoch, mean_pulls, with_curves
 from analysis.statistics.paired import PairedTest
 from analysis.statistics.robustness import ATTACKED, with_attacks
+from analysis.statistics.top5 import SHOWN, TOP5, TRANSFERRED, with_top5
 from analysis.tuning.tradeoff import TunedCell, difference_text, paired_difference, reference_means
 from study.errors import BadInputError
 from study.mia.audit import MAIN_ATTACK
@@ -44,6 +45,7 @@ RESULTS = [
     *(metric.column for metric in ROBUSTNESS_METRICS),
     *(*ATTACKED, CLASS_SPREAD, NEIGHBOUR_ACC),
     *(*FAMILY_ACCURACIES, CORRUPTED_BY, CORRUPTED_ACC, *NEW_ACCURACIES),
+    *(*TOP5, *TRANSFERRED, SHOWN),
     *dict.fromkeys(COUNTED.values()),
 ]
 """The columns that an effect may be made of."""
@@ -311,7 +313,13 @@ def join_table(table: str, sweep: str, members: pd.DataFrame, results: Results) 
         return with_activations(sweep, members, results)
     if table == "robustness":
         return with_attacks(sweep, members, results)
-    joins = {"corruptions": with_corruptions, "severities": with_severities, "cifar10.1": with_new_test_set}
+    joins = {
+        "corruptions": with_corruptions,
+        "severities": with_severities,
+        "cifar10.1": with_new_test_set,
+        "top5": with_top5,
+    }
+
     if table in joins:
         return joins[table](sweep, members, results)
     if table in ("curves", "margins"):

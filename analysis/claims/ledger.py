@@ -20,6 +20,7 @@ from analysis.claims.claim import Claim, TuningClaim
 from analysis.claims.evidence import attack_evidence, beyond_shadows, join_table, leakage_evidence, measure_effects
 from analysis.claims.memorization import CLAIMS, TUNING_CLAIMS
 from analysis.claims.robustness import ROBUSTNESS_CLAIMS
+from analysis.claims.robustness_published import PUBLISHED_CLAIMS
 from analysis.claims.robustness_trained import TRAINED_CLAIMS
 from analysis.load import Loaded, load
 from analysis.paper import incomplete, paper_rows
@@ -31,7 +32,10 @@ from analysis.tuning.tradeoff import TunedCell
 from study.errors import BadInputError, unknown
 from study.record.results import Results
 
-PAPERS: Mapping[str, tuple[Claim, ...]] = {"2026": CLAIMS, "2019": (*TRAINED_CLAIMS, *ROBUSTNESS_CLAIMS)}
+PAPERS: Mapping[str, tuple[Claim, ...]] = {
+    "2026": CLAIMS,
+    "2019": (*TRAINED_CLAIMS, *ROBUSTNESS_CLAIMS, *PUBLISHED_CLAIMS),
+}
 """The claims of each paper, by its year."""
 ALL_CLAIMS = tuple(claim for of_paper in PAPERS.values() for claim in of_paper)
 NOT_RUN = "not run"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.statistics.corrupted import FAMILY_ACCURACIES, NEW_ACCURACIES
+from analysis.statistics.top5 import TOP5, TRANSFERRED
 
 Number = tuple[float, float] | None
 """A number with its standard error; None where there is none."""
@@ -12,6 +13,8 @@ SHARES = (
     *("test_acc", "noise_acc", "bim_acc", "fgsm_acc", "pgd_linf_acc", "pgd_l2_acc", "corruption_error"),
     *FAMILY_ACCURACIES,
     *NEW_ACCURACIES,
+    *TOP5,
+    *TRANSFERRED,
 )
 """The results that are shares of images."""
 

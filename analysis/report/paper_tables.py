@@ -15,8 +15,11 @@ from analysis.paper import CELLS
 from analysis.report.network_tables import NETWORK_TABLES, STAND_INS
 from analysis.report.output import Table
 from analysis.report.paper_layout import Number, PaperRow, PaperTable
+from analysis.report.published_tables import PUBLISHED_TABLES
+from analysis.report.published_tables import STAND_INS as PUBLISHED_STAND_INS
 from analysis.statistics.corrupted import CORRUPTED_BY, with_corruptions, with_new_test_set
 from analysis.statistics.robustness import with_attacks
+from analysis.statistics.top5 import with_top5
 from study.errors import BadInputError, unknown
 from study.record.results import Results
 from study.settings import format_value
@@ -104,10 +107,14 @@ LINEAR_TABLES = (
 )
 
 
-PAPER_TABLES = tuple(sorted((*LINEAR_TABLES, *NETWORK_TABLES), key=lambda table: int(table.place.split()[1])))
+PAPER_TABLES = tuple(
+    sorted((*LINEAR_TABLES, *NETWORK_TABLES, *PUBLISHED_TABLES), key=lambda table: int(table.place.split()[1]))
+)
 """The tables that can be made, in the paper's order."""
 
 
+REPLACED = ("architecture", "source")
+"""The settings in which another network may stand in for the paper's."""
 LIKE = {"g19-t12": "g19-t6"}
 """The tables that no claim is about, each with one that is about the same cells."""
 
@@ -176,7 +183,7 @@ def paper_table(table: PaperTable, all_records: Sequence[Loaded], results: Resul
 def _tested(loaded: Loaded, results: Results) -> pd.DataFrame:
     """Return the members of a sweep that have results, with those that are no columns of `members` too."""
     members = loaded.members[loaded.members["status"] == "ok"]
-    for join in (with_attacks, with_corruptions, with_new_test_set):
+    for join in (with_attacks, with_corruptions, with_new_test_set, with_top5):
         members = join(loaded.sweep, members, results)
     return members
 
@@ -190,15 +197,15 @@ def _on_datasets(members: pd.DataFrame, table: PaperTable) -> pd.DataFrame:
 
 def _members_of(members: pd.DataFrame, row: PaperRow) -> pd.DataFrame:
     """Return the members of a row, or those of the network that stands in for its own where it has none."""
-    found = matching_rows(members, row.levels)
-    stand_in = STAND_INS.get(row.levels["architecture"])
-    return matching_rows(members, {**row.levels, "architecture": stand_in}) if found.empty and stand_in else found
+    found, known = matching_rows(members, row.levels), {**STAND_INS, **PUBLISHED_STAND_INS}
+    stands_in = {name: known[level] for name, level in row.levels.items() if name in REPLACED and level in known}
+    return matching_rows(members, {**row.levels, **stands_in}) if found.empty and stands_in else found
 
 
 def _label(name: str, row: PaperRow, members: pd.DataFrame) -> str:
     """Return a level of a row as it is shown, with the network that stands in for its own."""
     shown = format_value(row.levels[name])
-    here = {*members[name]} if name == "architecture" else {row.levels[name]}
+    here = {*members[name]} if name in REPLACED else {row.levels[name]}
     return f"{shown} ({', '.join(sorted(here))} here)" if here - {row.levels[name]} else shown
 
 

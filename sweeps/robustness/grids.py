@@ -56,3 +56,12 @@ SMALL_DIGITS: dict[str, Any] = {
     "attack_samples": 10,
 }
 """What convolutional networks are shown at quick scale, so that two cores take three minutes at most."""
+PUBLISHED_VGGS = ("torchvision:vgg11", "torchvision:vgg13", "torchvision:vgg16", "torchvision:vgg19")
+IMAGENET: dict[str, Any] = {
+    "dataset": "imagenet",
+    "corruption": "none",
+    "standardize": "paper2019",
+    "epochs": 0,
+    "attack_samples": 2048,
+}
+"""What torchvision's networks have in common, which are measured as they are published."""

@@ -13,7 +13,8 @@ NAMES = sorted(path.stem for path in Path(robustness.__path__[0]).glob("*.py"))
 SWEEPS = [name for name in NAMES if name not in ("__init__", "grids")]
 OF_PAPER = [name for name in SWEEPS if name != "panel"]
 CONVOLUTIONAL = ("vgg_svhn", "vgg_cifar", "wide_resnet")
-LINEAR = [name for name in OF_PAPER if name not in CONVOLUTIONAL]
+PUBLISHED = ("pretrained", "transfer")
+LINEAR = [name for name in OF_PAPER if name not in CONVOLUTIONAL + PUBLISHED]
 
 
 def trials(name: str, scale: Scale = Scale.paper) -> tuple[Trial, ...]:
@@ -39,6 +40,8 @@ def test_a_file_opens_with_its_question_and_has_the_sweep_of_its_name(name: str)
         ("loss_scaling", (3, 3), (3, 3)),
         ("depth_batch_size", (624, 1872), (12, 36)),
         ("vgg_svhn", (10, 50), (2, 6)),
+        ("pretrained", (11, 11), (2, 6)),
+        ("transfer", (16, 16), (4, 12)),
         ("vgg_cifar", (12, 40), (6, 18)),
         ("wide_resnet", (2, 10), (2, 6)),
         ("panel", (6, 192), (5, 80)),
@@ -215,3 +218,24 @@ def test_a_quick_plan_can_be_run_as_far_as_can_be_checked_beforehand(name: str, 
 
     for trial in trials(name, Scale.quick):
         check(trial, tmp_path)
+
+
+def test_published_networks_are_those_of_the_paper_and_are_measured_as_they_are():
+    of_table_5 = {(trial.architecture.removeprefix("torchvision:"), trial.norm) for trial in trials("pretrained")}
+    assert of_table_5 == {
+        *((f"vgg{depth}", norm) for depth in (11, 13, 16, 19) for norm in ("batch", "none")),
+        *(("alexnet", "none"), ("densenet121", "batch"), ("resnet18", "batch")),
+    }
+    for trial in (*trials("pretrained"), *trials("transfer")):
+        assert (trial.dataset, trial.epochs, trial.attack_samples) == ("imagenet", 0, 2048)
+
+
+@pytest.mark.parametrize(
+    ("scale", "source", "targets"), [(Scale.paper, "torchvision:vgg11", 8), (Scale.quick, "lenet", 2)]
+)
+def test_each_target_is_shown_what_fools_a_source_with_batch_norm_and_one_without(scale, source, targets):
+    shown: dict[tuple[str, str], set[str]] = {}
+    for trial in trials("transfer", scale):
+        shown.setdefault((trial.architecture, trial.norm), set()).add(trial.source)
+    assert len(shown) == targets
+    assert all(sources == {f"{source}/batch", f"{source}/none"} for sources in shown.values())
