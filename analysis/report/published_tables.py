@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.report.network_tables import SPREAD
 from analysis.report.paper_layout import PaperRow, PaperTable
 from sweeps.robustness.grids import PUBLISHED_VGGS
 
@@ -56,7 +57,7 @@ PUBLISHED_TABLES = (
         ),
         notes=(
             "Ours are on 2,048 validation images, drawn by class, unless attack_samples says more.",
-            "The paper does not state the spread of the noise on ImageNet nor epsilon; ours are 1/4 and 0.01.",
+            SPREAD,
         ),
     ),
     PaperTable(
