@@ -207,7 +207,9 @@ def _records(loaded: Loaded, results: Results) -> str:
     said += [escape_markdown(note) for note in loaded.notes]
     for table, trials in thinned(results, loaded.sweep).items():
         kept = ", ".join(f"{every}" for every in sorted(set(trials.values())))
-        said.append(f"Of `{table}` every epoch that is a multiple of {kept} was kept, the first and the last.")
+        said.append(
+            f"Of `{table}` every epoch that is a multiple of {kept} was kept, the ends and those of `mechanism`."
+        )
     return " ".join(said) + "\n"
 
 

@@ -25,6 +25,8 @@ from study.record.shards import COMPACTED, ENDING, is_of_many, shards_of
 
 FEW = 3
 """A column gets a dictionary where each of its values comes so often on average."""
+MECHANISM = ("margins", "gamma_gradients")
+"""The tables whose epochs are read beside those of others."""
 Rows = Mapping[str, pa.Table]
 """By table, rows of a sweep."""
 Thinned = Mapping[str, Mapping[str, int]]
@@ -76,7 +78,8 @@ def excerpt(into: Results, sweep: str, rows: Rows, every: Mapping[str, int] | No
         into: the excerpt, which may be empty or have none of the sweep.
         sweep: the sweep's name.
         rows: those of `members`, and of the same trials in other tables.
-        every: by table, the epochs to keep: the multiples of the number, and each member's first and last.
+        every: by table, the epochs to keep: the multiples of the number, each member's first and last, and those at
+            which the mechanism was measured, for its margins are read beside the layers of their epoch.
 
     Raises:
         BadInputError: a file of the excerpt can't be read.
@@ -87,10 +90,11 @@ def excerpt(into: Results, sweep: str, rows: Rows, every: Mapping[str, int] | No
     after, thinning, replaced = {}, {}, set[str]()
     known = set(into.read(sweep, COMMIT, ["trial"])["trial"].to_pylist())
     before_thinned = thinned(into, sweep)
+    measured = _measured(rows)
     for table in SCHEMAS:
         old = into.read(sweep, table)
         new = _rounded(table, rows[table]) if table in rows else old.slice(0, 0)
-        new = _thin(new, every[table]) if table in every else new
+        new = _thin(new, every[table], measured) if table in every else new
         trials = set(new["trial"].to_pylist())
         kept = old.filter(pc.invert(pc.is_in(old["trial"], value_set=pa.array(sorted(trials), pa.string()))))
         together = _in_order(table, pa.concat_tables([kept, new]))
@@ -164,12 +168,22 @@ def thinned(into: Results, sweep: str) -> Thinned:
     return found
 
 
-def _thin(rows: pa.Table, every: int) -> pa.Table:
-    """Return the rows of the epochs that are multiples of a number, and of the first and the last of each member."""
+def _measured(rows: Rows) -> set[tuple[str, int]]:
+    """Return the trials and epochs at which the mechanism was measured."""
+    tables = [rows[table] for table in MECHANISM if table in rows]
+    return {pair for table in tables for pair in zip(*(table[n].to_pylist() for n in ("trial", "epoch")), strict=True)}
+
+
+def _thin(rows: pa.Table, every: int, measured: Collection[tuple[str, int]]) -> pa.Table:
+    """Return the rows of the epochs that are multiples of a number, of each member's ends, and of those measured."""
     own = rows.group_by(["trial", "member"]).aggregate([("epoch", "min"), ("epoch", "max")])
     ends = {(row["trial"], row["member"], row[end]) for row in own.to_pylist() for end in ("epoch_min", "epoch_max")}
     keys = zip(*(rows[name].to_pylist() for name in ("trial", "member", "epoch")), strict=True)
-    return rows.filter(pa.array([key[2] % every == 0 or key in ends for key in keys], pa.bool_()))
+    kept = [
+        epoch % every == 0 or (trial, member, epoch) in ends or (trial, epoch) in measured
+        for trial, member, epoch in keys
+    ]
+    return rows.filter(pa.array(kept, pa.bool_()))
 
 
 def _rounded(table: str, rows: pa.Table) -> pa.Table:

@@ -1,21 +1,24 @@
 """The evidence: what verdicts rest on, small, without the machine's folders, and honest about what it lacks."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from analysis.__main__ import app
 from analysis.claims.ledger import ledger
 from analysis.evidence import MOST_BYTES, parse_every, public_command, take
 from analysis.load import load, load_all
 from study.errors import BadInputError
 from study.record.results import Results
 from study.record.schema import SCHEMAS
+from study.terminal import main
 from sweeps.plan import Plan
 from sweeps.registry import SWEEPS
 from sweeps.sweep import Scale
-from tests.analysis import planted
+from tests.analysis import planted, robust
 from tests.analysis.conftest import DIVERGED, grid, plan, plausible, record, rows
 
 GRID = grid(k=(0, 0.1), norm=("batch", "none"), seed=range(3))
@@ -195,3 +198,19 @@ def test_the_manifest_says_what_it_has(results: Results, into: Results):
     take(results, into)
     (manifest,) = (Path(into.location) / "mine" / "compact").iterdir()
     assert set(json.loads(manifest.read_text())["shards"]) <= set(SCHEMAS) - {"samples", "images"}
+
+
+@pytest.mark.parametrize("verb", ["tables", "compare", "robustness", "panel"])
+def test_the_commands_read_it_as_any_folder(
+    results: Results, into: Results, verb: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    robust.record_attacked(results, "mine", grid(norm=("batch", "none"), robustness="pixel", seed=range(3)))
+    take(results, into)
+    said = []
+    for folder in (results, into):
+        monkeypatch.setattr(sys, "argv", ["analysis", verb, folder.location, "--format", "csv"])
+        with pytest.raises(SystemExit) as ended:
+            main(app, "python -m analysis")
+        assert not ended.value.code
+        said.append(capfd.readouterr().out)
+    assert said[0] == said[1] != ""

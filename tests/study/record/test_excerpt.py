@@ -13,7 +13,7 @@ from study.record.results import Results
 from study.record.schema import SCHEMAS
 from study.storage.store import LocalStore
 from tests.study.record.test_compaction import IDS
-from tests.study.record.test_results import MEMBER
+from tests.study.record.test_results import MEMBER, OTHERS
 
 EPOCHS = 12
 
@@ -113,6 +113,14 @@ def test_of_epochs_some_are_kept_and_always_the_ends(into: Results):
     assert len(into.read("sweep", "epochs", trials={IDS[0]})) == EPOCHS
     add(into, IDS[1])
     assert thinned(into, "sweep") == {}
+
+
+def test_epochs_at_which_the_mechanism_was_measured_are_kept(into: Results):
+    margins = [{**OTHERS["margins"], "trial": IDS[0], "member": 0, "epoch": epoch} for epoch in (2, 7)]
+    given = {**rows(IDS[0]), "margins": pa.Table.from_pylist(margins, SCHEMAS["margins"])}
+    write(into, excerpt(into, "sweep", given, {"epochs": 5}))
+    assert into.read("sweep", "epochs", ["epoch"])["epoch"].to_pylist() == [1, 2, 5, 7, 10, 12]
+    assert len(into.read("sweep", "margins")) == 2
 
 
 def test_shards_of_trials_that_ran_into_it_are_taken_in(into: Results):
