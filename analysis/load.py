@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.cells import varying_settings
+from study.corruptions.names import FAMILIES
 from study.errors import BadInputError, unknown
 from study.mia.audit import MAIN_ATTACK
 from study.record.results import Results
@@ -38,6 +39,7 @@ class Loaded:
         unplanned: the number of members that no plan asks for; 0 unless a partial grid was asked for.
         unattacked: the cells, as a user would write them, each with its number of models that were not attacked with
             the others as shadows, though they were trained for that.
+        corrupted_by: over which corrupted images `corruption_error` is a mean, in words; empty where there is none.
     """
 
     sweep: str
@@ -47,10 +49,14 @@ class Loaded:
     lacking: tuple[str, ...] = ()
     unplanned: int = 0
     unattacked: tuple[str, ...] = ()
+    corrupted_by: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[str]:
-        """A sentence each on the members that a partial grid lacks, that are in no plan, and that were not attacked."""
+        """A sentence each on the members that a partial grid lacks, that are in no plan, and that were not attacked.
+
+        And one on the families of corruptions that a mean is over.
+        """
         sentences = []
         if self.missing:
             of = _some([f"[{trial}]" for trial in self.lacking])
@@ -62,6 +68,8 @@ class Loaded:
                 f"{self.sweep}: models that tell no samples apart, or have too few others as shadows, have no "
                 f"membership AUC: {_some(self.unattacked)}."
             )
+        if self.corrupted_by:
+            sentences.append(f"{self.sweep}: the corruption error is a mean over {'; '.join(self.corrupted_by)}.")
         return sentences
 
 
@@ -116,7 +124,10 @@ def load(results: Results, sweep: str, partial: bool = False) -> Loaded:
         raise BadInputError(f"{sweep}: none of its {len(planned)} planned members has a record yet.")
     unplanned = len(recorded - planned)
     members, unattacked = _without_other_attacks(_with_attacked(_one_row_a_network(members)))
-    return Loaded(sweep, members, len(planned), len(missing), tuple(map(str, lacking)), unplanned, unattacked)
+    return Loaded(
+        *(sweep, members, len(planned), len(missing), tuple(map(str, lacking)), unplanned, unattacked),
+        corrupted_by=_corrupted_by(sweep, members, results),
+    )
 
 
 def with_missing(loaded: Loaded, results: Results) -> pd.DataFrame:
@@ -197,6 +208,28 @@ def _without_other_attacks(members: pd.DataFrame) -> tuple[pd.DataFrame, tuple[s
 def _empty(results: Results) -> BadInputError:
     run = f"python -m sweeps run quickstart --results {results.argument}"
     return BadInputError(f"{results} holds no records; run a sweep first: {run}")
+
+
+def _corrupted_by(sweep: str, members: pd.DataFrame, results: Results) -> tuple[str, ...]:
+    """Return over which corrupted images the members' `corruption_error` is a mean."""
+    measured = members[members["corruption_error"].notna()]
+    if measured.empty:
+        return ()
+    columns = [*KEY, "suite", "perturbation", "split"]
+    rows = results.read(sweep, "robustness", columns, trials=set(measured["trial"])).to_pandas()
+    return tuple(sorted(corrupted_images(rows[rows["suite"] == "corruptions"]).unique()))
+
+
+def corrupted_images(rows: pd.DataFrame) -> pd.Series:
+    """Return in words which corrupted images each member was shown, such as `17 of 19 families, computed`.
+
+    Args:
+        rows: those of the suite `corruptions` of `robustness`.
+    """
+    shown = rows.groupby(KEY).agg(families=("perturbation", "nunique"), split=("split", "first"))
+    made = shown["split"].map(lambda split: "published" if split == "cifar10_c" else "computed")
+    told: pd.Series = shown["families"].astype(str) + f" of {len(FAMILIES)} families, " + made
+    return told
 
 
 def _refuse_doubles(sweep: str, members: pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ from sweeps.robustness.vgg_cifar import DROPS
 STAND_INS = {"vgg8": "lenet", "wrn28_10": "wrn10_2"}
 """The networks that stand in for the paper's at quick scale, where these have no records."""
 NETWORK = {"architecture": "network", "norm": "norm"}
-CLEAN, NOISE = {"test_acc": "clean"}, {"noise_acc": "noise 1/4"}
+CLEAN, NOISE = {"test_acc": "clean"}, {"noise_acc": "noise"}
 LINF, L2 = {"pgd_linf_acc": "PGD linf"}, {"pgd_l2_acc": "PGD l2"}
 NEW_SET = {"clean_101_acc": "10.1 clean", "noise_101_acc": "10.1 noise"}
 NOISES = {

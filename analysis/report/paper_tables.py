@@ -20,6 +20,7 @@ from analysis.report.published_tables import STAND_INS as PUBLISHED_STAND_INS
 from analysis.statistics.corrupted import CORRUPTED_BY, with_corruptions, with_new_test_set
 from analysis.statistics.robustness import with_attacks
 from analysis.statistics.top5 import with_top5
+from study.data.catalog import DATASETS
 from study.errors import BadInputError, unknown
 from study.record.results import Results
 from study.settings import format_value
@@ -176,6 +177,7 @@ def paper_table(table: PaperTable, all_records: Sequence[Loaded], results: Resul
         ]
         shown.add_row(*(_label(name, row, found[at]) for name in table.labels), *cells, str(of_row[0]["n"]))
     shown.notes += ["Uncertainties are standard errors of the mean over seeds, as in the paper.", *table.notes]
+    shown.notes += _grey_notes(table, members)
     shown.notes += _corruptions_notes(table, pd.concat(found.values()))
     return shown
 
@@ -207,6 +209,17 @@ def _label(name: str, row: PaperRow, members: pd.DataFrame) -> str:
     shown = format_value(row.levels[name])
     here = {*members[name]} if name in REPLACED else {row.levels[name]}
     return f"{shown} ({', '.join(sorted(here))} here)" if here - {row.levels[name]} else shown
+
+
+def _grey_notes(table: PaperTable, members: pd.DataFrame) -> list[str]:
+    """Return a sentence on the attacks on grey images, where a table of colour ones has any."""
+    grey = [name for name in sorted(members["dataset"].unique()) if name in DATASETS and DATASETS[name].shape[0] == 1]
+    if "pgd_linf_acc" not in table.columns or not grey:
+        return []
+    return [
+        f"On {', '.join(grey)}, which is grey, noise and attack are those of the paper on MNIST: a standard deviation "
+        "of 1, and BIM of 0.1 in place of PGD linf."
+    ]
 
 
 def _corruptions_notes(table: PaperTable, members: pd.DataFrame) -> list[str]:

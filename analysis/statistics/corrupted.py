@@ -5,7 +5,7 @@ Accuracies on them are in the table `robustness`, and are joined to the members 
 
 import pandas as pd
 
-from analysis.load import KEY
+from analysis.load import KEY, corrupted_images
 from study.corruptions.names import FAMILIES
 from study.perturbations import CIFAR10_1
 from study.record.results import Results
@@ -32,9 +32,7 @@ def with_corruptions(sweep: str, members: pd.DataFrame, results: Results) -> pd.
     # A network that could not be tested at one severity has no mean.
     means = rows.groupby([*KEY, "family"])["acc"].agg(lambda values: values.mean(skipna=False)).unstack("family")
     means = means.add_suffix("_acc").reindex(columns=list(FAMILY_ACCURACIES))
-    shown = rows.groupby(KEY).agg(families=("family", "nunique"), split=("split", "first"))
-    made = shown["split"].map(lambda split: "published" if split == "cifar10_c" else "computed")
-    told = shown["families"].astype(str) + f" of {len(FAMILIES)} families, " + made
+    told = corrupted_images(rows.rename(columns={"family": "perturbation"}))
     return members.merge(means.assign(**{CORRUPTED_BY: told}).reset_index(), on=KEY, how="left")
 
 

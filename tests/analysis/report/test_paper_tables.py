@@ -136,10 +136,11 @@ def test_table_2_has_the_networks_of_two_sweeps(results: Results):
         *(("vgg8", "none"), ("vgg8", "batch"), ("wrn28_10", "fixup"), ("wrn28_10", "batch"))
     ]
     assert found.headers[2:] == [
-        *("clean", "the paper's", "noise 1/4", "the paper's", "PGD linf", "the paper's", "PGD l2", "the paper's"),
+        *("clean", "the paper's", "noise", "the paper's", "PGD linf", "the paper's", "PGD l2", "the paper's"),
         *("10.1 clean", "the paper's", "10.1 noise", "the paper's", "n"),
     ]
     assert found.cells[1][3] == "88.70 ± 0.10"
+    assert not any("grey" in note for note in found.notes)
     assert [cells[-1] for cells in found.cells] == ["5"] * 4
 
 
@@ -158,6 +159,9 @@ def test_table_4_says_how_many_families_its_mean_error_is_over(results: Results)
     assert any(note.startswith("Corrupted images: 4 of 19 families, computed;") for note in found.notes)
     assert any("1.9 ± 0.9 points for VGG8" in note for note in found.notes)
     assert found.cells[0][-3:-1] == ("40.00 ± 0.01", "-")
+    assert load(results, "vgg_cifar").notes == [
+        "vgg_cifar: the corruption error is a mean over 4 of 19 families, computed."
+    ]
 
 
 def test_table_9_says_what_the_papers_fixup_probably_was(results: Results):
@@ -171,6 +175,7 @@ def test_at_quick_scale_a_small_network_stands_in_and_is_named(results: Results)
     assert [cells[0] for cells in rates.cells[:3]] == ["vgg8 (lenet here)", "vgg8 (lenet here)", "vgg11"]
     assert [cells[-1] for cells in rates.cells[:3]] == ["3", "3", "0"]
     assert "on digits" in rates.title
+    assert any(note.startswith("On digits, which is grey,") for note in rates.notes)
     assert [cells[0] for cells in table(results, "g19-t9").cells] == ["wrn28_10 (wrn10_2 here)"] * 2
     assert [cells[0] for cells in table(results, "g19-t1").cells] == ["vgg8", "vgg8"]
 
