@@ -24,7 +24,8 @@ BY_ID = {claim.id: claim for claim in TRAINED_CLAIMS}
 Found = dict[str, float]
 Levels = Callable[[Trial], Found]
 """Results of a trial: columns of `members`, `FAMILY_acc` (a mean over severities) and accuracies on CIFAR-10.1."""
-IMAGES = 1000
+IMAGES = 70_000
+"""About as many as SVHN has, for an accuracy is tested as a share of them."""
 MEMBERS = ("test_acc", "clean_acc", "noise_acc", "pgd_linf_acc", "pgd_l2_acc", "corruption_error")
 SWEEPS_OF_CLAIMS = ("vgg_svhn", "vgg_cifar", "wide_resnet")
 
