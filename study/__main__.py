@@ -317,6 +317,8 @@ def _device(name: str) -> str:
 
 def _race_table(race: "Race") -> Table:
     """Return the table of a race: the throughput of each contender, and its ratio to that of the best plain loop."""
+    from study.speed.benchmark import ATTACKED
+
     workload = race.workload
     table = Table(
         workload.architecture,
@@ -327,7 +329,8 @@ def _race_table(race: "Race") -> Table:
         f"single. Gradient norms cost {median(race.gradient_norms):.2f} of one forward and backward pass; "
         f"with mechanism=10 a training on the digits takes {race.mechanism_over_training:.2f} times as long; "
         f"a forward pass in eval mode and the gradient at the images take {median(race.input_gradients):.2f} of a "
-        f"training step.",
+        f"training step, so that robustness=pixel on {ATTACKED} images takes at most "
+        f"{race.robustness_over_training:.2f} of a training on half the digits.",
     )
     for name, rates in {**race.heats, **race.rates}.items():
         table.add_row(name, f"{median(rates):,.0f}", f"{race.ratio(name, race.plain):.2f}")

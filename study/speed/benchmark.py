@@ -21,6 +21,7 @@ from torchvision import datasets
 from torchvision.transforms import ToTensor
 
 from study.lenses.mechanism import SAMPLES
+from study.perturbations import passes
 from study.speed import backend_choice
 from study.speed.costs import gradient_norm_cost, input_gradient_cost, mechanism_cost
 from study.speed.throughput import Rate, build_networks, engine_rate, rate, total_rate
@@ -31,6 +32,9 @@ from study.worker import ENVIRONMENT, start_processes, use_one_thread
 
 MEASURED, QUICK_EPOCHS, QUICK_SAMPLES = 10, 30, 1437
 """The training that the cost of the mechanism is told for, a small one: ten measured epochs of 30 over the digits."""
+
+ATTACKED = 48
+"""How many test images the cost of robustness is told for, over the same training on a half of the digits."""
 
 
 Contender = tuple[Mapping[str, str], int, Callable[..., Any], tuple[Any, ...]]
@@ -73,6 +77,15 @@ class Race:
         looked_at, trained = MEASURED * 2 * SAMPLES, QUICK_EPOCHS * QUICK_SAMPLES
         return 1 + median(self.mechanism) * looked_at / trained
 
+    @property
+    def robustness_over_training(self) -> float:
+        """How long the attacks of `robustness=pixel` take at most, over the training before them; see `ATTACKED`.
+
+        At most, for an image that is fooled is attacked no further.
+        """
+        steps = passes(("pixel",), "digits", self.workload.shape, ATTACKED) / (2 / 3)
+        return steps * median(self.input_gradients) / (QUICK_EPOCHS * (QUICK_SAMPLES // 2))
+
     def ratio(self, contender: str, to: str) -> float:
         """Return the median over rounds of a contender's rate over another's in the same round."""
         rates = self.rates if contender in self.rates else self.heats
@@ -95,6 +108,7 @@ class Race:
             "gradient_norms_over_pass": median(self.gradient_norms),
             "mechanism_over_training": self.mechanism_over_training,
             "input_gradients_over_step": median(self.input_gradients),
+            "robustness_over_training": self.robustness_over_training,
         }
 
 

@@ -32,7 +32,7 @@ SWEEP = Sweep(
             epochs=30,
             eval_every=10,
             models=16,
-            attack_samples=64,
+            attack_samples=48,
         ),
     ),
     paper=(product(**SHARED, norm=(*NORMS, "fixup"), dataset="cifar10", architecture="resnet18", models=32),),

@@ -43,6 +43,8 @@ def test_every_figure_is_in_the_json():
     # Ten times 160 samples, each as four in training, over 30 times 1,437.
     assert figures["mechanism_over_training"] == pytest.approx(1 + 4 * 1600 / 43110)
     assert figures["input_gradients_over_step"] == 0.5
+    # 48 images, each for the time of 366 2/3 steps where an attack's takes 2/3 of one, over 30 times 718.
+    assert figures["robustness_over_training"] == pytest.approx(48 * (366 + 2 / 3) / (30 * 718) * 0.5 / (2 / 3))
     assert figures["heats"] == {name: list(rates) for name, rates in RACE.heats.items()}
     assert figures["rates"] == {name: list(rates) for name, rates in RACE.rates.items()}
     assert (figures["architecture"], figures["chosen"]) == ("lenet", "grouped x 2")
