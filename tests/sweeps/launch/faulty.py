@@ -2,7 +2,9 @@
 
 import os
 import resource
+import signal
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +64,18 @@ def fill_the_disk(logits: Tensor) -> Tensor:
     return logits
 
 
+def take_the_node_down(logits: Tensor) -> Tensor:
+    """At once and without grace, as a power cut would; the next node may live. What was being done then is kept."""
+    (Path(os.environ[FAULTS]) / "taken_down").write_text(" ".join(at.name for at in traceback.extract_stack()))
+    (Path(os.environ[FAULTS]) / "take_the_node_down").unlink()
+    process = os.getppid()
+    while (name := Path(f"/proc/{process}/stat").read_text().split())[1] != "(raylet)":
+        process = int(name[3])
+    for lost in (process, os.getpid()):
+        os.kill(lost, signal.SIGKILL)
+    return logits
+
+
 def slow(logits: Tensor) -> Tensor:
     time.sleep(0.1)
     return logits
@@ -74,4 +88,6 @@ def _network(fault: Callable[[Tensor], Tensor]) -> Callable[[tuple[int, int, int
     return network
 
 
-hangs, exhausts, diverges, fills, lags = map(_network, (hang, use_all_memory, no_number, fill_the_disk, slow))
+hangs, exhausts, diverges, fills, lags, downs = map(
+    _network, (hang, use_all_memory, no_number, fill_the_disk, slow, take_the_node_down)
+)

@@ -25,6 +25,7 @@ from study.run import run
 from study.trial import parse
 from sweeps import registry
 from sweeps.__main__ import app
+from sweeps.launch.asking import UNTIMED
 from sweeps.launch.cluster import OBJECT_STORE_BYTES
 from sweeps.plan import Plan
 from sweeps.sweep import Scale
@@ -250,6 +251,18 @@ def test_a_node_that_is_killed_without_grace_costs_no_trial_and_a_truncated_shar
     assert "about to run 1 trial, 2 members" in told
     assert shard.with_name(f"{shard.name}.damaged").stat().st_size == 100
     assert_complete(tmp_path, unharmed)
+
+
+def test_a_node_that_dies_while_it_is_asked_how_networks_train_fastest_is_made_up_for_by_another(
+    nodes: Nodes, tmp_path: Path
+):
+    (nodes.faults / "take_the_node_down").touch()
+    several = ["k=0.1,0.2,0.3,0.4" if part == "k=0.1" else part for part in nodes.sweep(tmp_path, "downs")]
+    done = completed([*several, "--backend", "grouped"])
+    nodes.add_worker()
+    assert "time_kind" in (nodes.faults / "taken_down").read_text().split()
+    assert UNTIMED not in done.stdout
+    assert outcomes(tmp_path) == {"downs": {"ok"}}
 
 
 def test_wherever_a_driver_is_killed_or_stopped_the_next_one_goes_on_and_two_at_once_are_refused(
