@@ -7,6 +7,7 @@ decides speed and what bundled trials may differ in. The defaults are those of t
 """
 
 import math
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
@@ -85,7 +86,7 @@ class Settings:
         "none",
         Stage.CORRUPTION,
         "The other dataset D* of corruption=ood; none stands for the dataset's usual one.",
-        choices=("none", "photos", *DATASETS),
+        choices=("none", "photos", *(name for name, info in DATASETS.items() if info.train)),
         form="folder",
         only_where=("corruption", lambda corruption: corruption == "ood"),
     )
@@ -122,7 +123,7 @@ class Settings:
         "The network: a built-in one, one that torchvision publishes trained, for dataset=imagenet, or one of the "
         "user's. That one is known by its name alone: a network that has changed is another experiment only under "
         "another name.",
-        choices=(*NETWORKS, *PUBLISHED),
+        choices=ChainMap(PUBLISHED, NETWORKS),
         form="factory",
         decides_speed=True,
         decides_duration=True,

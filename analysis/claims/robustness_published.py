@@ -4,10 +4,10 @@ There is one network of each kind, so that it is over images that a sentence is 
 """
 
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from analysis.claims.claim import BATCH, NONE, Claim, Levels, every
 from analysis.claims.effects import Effect, Measured
@@ -53,7 +53,7 @@ def over_networks(claim: Claim, effects: Effects) -> Finding:
     if frame["seed"].nunique() != 1:
         return every(claim, effects)
     variance = sum(frame[share] * (1 - frame[share]) / frame[of] for share, of in (OWN, REFERENCE))
-    reach = float(norm.ppf(0.975)) * np.sqrt(variance)
+    reach = NormalDist().inv_cdf(0.975) * np.sqrt(variance)
     intervals = list(zip(frame["effect"], frame["effect"] - reach, frame["effect"] + reach, strict=True))
     images = int(frame[OWN[1]].min())
     found = mean_of_intervals(intervals, images, claim.alternative, claim.margin, claim.size, each=True)

@@ -113,7 +113,7 @@ def test_without_results_nothing_is_written(tmp_path, monkeypatch, capfd):
 def test_settings_lists_every_setting_with_its_choices(tmp_path):
     done = python("-m", "study", "settings", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    lines = [re.findall(r"[\w.]+", line) for line in done.stdout.splitlines()]
+    lines = [re.findall(r"[\w.:]+", line) for line in done.stdout.splitlines()]
     shown = {words[0]: words[1:] for words in lines if words}
     for name in SETTINGS:
         assert set(SETTINGS[name].choices) <= set(shown[name])

@@ -8,6 +8,7 @@ from study.data import imagenet
 from study.data.load import load
 from study.data.standardization import PAPER_2019
 from study.errors import BadInputError
+from study.trial import Trial
 from tests.study.data.imagenet import publish, wnid
 
 
@@ -66,3 +67,8 @@ def test_a_folder_that_is_not_whole_is_refused_in_one_sentence(tmp_path):
     (image,) = (folder / wnid(0)).iterdir()
     image.write_bytes(image.read_bytes()[:200])
     assert "can't be decoded" in refusal(tmp_path / "cut")
+
+
+def test_images_of_imagenet_cannot_be_added_to_another_dataset():
+    with pytest.raises(BadInputError, match="unknown ood 'imagenet'"):
+        Trial(corruption="ood", k=0.1, ood="imagenet")
