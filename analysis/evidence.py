@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.load import no_records
 from study.data import folders
 from study.errors import BadInputError, unknown
 from study.record.compaction import FOLDER
@@ -82,10 +83,13 @@ def take(
         most: the bytes that all of it may have.
 
     Raises:
-        BadInputError: there is no such folder, sweep or table, a file can't be read, or it would be too large.
+        BadInputError: there is no such folder, sweep or table, or nothing in the folder, a file can't be read, or it
+            would be too large.
     """
     _check_tables(without, every or {})
     names = results.sweeps()
+    if not names:
+        raise no_records(results)
     if sweep is not None and sweep not in names:
         raise unknown(f"sweep in {results}", sweep, names)
     into.check_writable()

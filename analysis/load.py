@@ -92,9 +92,9 @@ def load_all(results: Results, sweep: str | None = None, partial: bool = False) 
     """
     names = results.sweeps()
     if sweep is not None and sweep not in names:
-        raise unknown(f"sweep in {results}", sweep, names) if names else _empty(results)
+        raise unknown(f"sweep in {results}", sweep, names) if names else no_records(results)
     if not names:
-        raise _empty(results)
+        raise no_records(results)
     return [load(results, name, partial) for name in ([sweep] if sweep else names)]
 
 
@@ -205,7 +205,8 @@ def _without_other_attacks(members: pd.DataFrame) -> tuple[pd.DataFrame, tuple[s
     return cleared, tuple(told)
 
 
-def _empty(results: Results) -> BadInputError:
+def no_records(results: Results) -> BadInputError:
+    """Return the refusal of a folder without records."""
     run = f"python -m sweeps run quickstart --results {results.argument}"
     return BadInputError(f"{results} holds no records; run a sweep first: {run}")
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.cells import shared_settings
 from analysis.claims.ledger import NOT_RUN, VERDICTS, Entry, by_paper, ledger
-from analysis.load import Loaded, load_all
+from analysis.load import Loaded, load_all, no_records
 from analysis.metrics import METRICS, with_robustness
 from analysis.report import tables
 from analysis.report.output import escape_markdown, render
@@ -98,12 +98,15 @@ def results_page(results: Results) -> tuple[str, list[str]]:
         results: the folder of the evidence; sweeps with holes are taken as they are, and the page says what they lack.
 
     Raises:
-        BadInputError: a file can't be read, or a comment is on no claim that is decided here, or on another verdict.
+        BadInputError: there are no records, a file can't be read, or a comment is on no claim that is decided here, or
+            on another verdict.
     """
     comments = Comments.beside(results)
     names = [name for name in results.sweeps() if results.done(name)]
+    if not names:
+        raise no_records(results)
     all_records = [loaded for name in names for loaded in load_all(results, name, partial=True)]
-    entries = ledger(results, partial=True) if names else []
+    entries = ledger(results, partial=True)
     _check(comments, entries, names)
     order = list(SWEEPS)
     all_records.sort(key=lambda loaded: order.index(loaded.sweep) if loaded.sweep in order else len(order))
@@ -149,8 +152,6 @@ def _heading(papers: Sequence[str], title: str) -> str:
 
 def _summary(entries: Sequence[Entry], all_records: Sequence[Loaded]) -> str:
     """Return how many claims of each paper have which verdict, and what the records took."""
-    if not all_records:
-        return "There are no records yet.\n"
     lines = []
     for year, of_paper in by_paper(entries).items():
         counts = [f"{sum(entry.verdict == verdict for entry in of_paper)} {verdict}" for verdict in VERDICTS]

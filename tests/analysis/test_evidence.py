@@ -185,6 +185,13 @@ def test_a_wrong_name_is_refused(results: Results, into: Results, given: dict[st
         take(results, into, **given)
 
 
+def test_a_folder_without_records_is_refused(into: Results, tmp_path: Path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(BadInputError, match="holds no records"):
+        take(Results.at(tmp_path / "none"), into)
+    assert not into.exists()
+
+
 @pytest.mark.parametrize("text", ["layers", "layers=", "layers=0", "layers=-3", "layers=x"])
 def test_every_takes_a_table_and_a_number(text: str):
     with pytest.raises(BadInputError, match="TABLE=N"):

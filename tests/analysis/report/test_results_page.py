@@ -134,6 +134,11 @@ def test_a_comment_that_fits_nothing_is_refused(evidence: Results, commented: Pa
         results_page(evidence)
 
 
+def test_a_folder_without_records_gives_no_page(tmp_path: Path):
+    with pytest.raises(BadInputError, match="holds no records"):
+        results_page(Results.at(tmp_path))
+
+
 def test_the_page_in_docs_is_what_the_evidence_says():
     renewed_by = "python -m analysis report docs/evidence --docs"
     assert (ROOT / "docs" / "results.md").read_text() == results_page(Results.at(EVIDENCE))[0], renewed_by
