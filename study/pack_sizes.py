@@ -1,13 +1,43 @@
 """Say in which packs members train: the engine makes them so, and the launcher bundles trials by it."""
 
-import math
+from collections.abc import Mapping
 
 
-def pack_sizes(members: int, fastest: int) -> list[int]:
-    """Return the sizes of the packs in which so many members train, where that many at once are fastest.
+def pack_sizes(members: int, step_seconds: Mapping[int, float]) -> list[int]:
+    """Return the sizes of the packs in which so many members train fastest, the largest first.
 
-    They are even: 3 members make one pack where 2 at once are fastest, and 7 make packs of 4 and 3 where 4 are. A pack
-    half as large again as the fastest costs less than one that is too small.
+    A pack of a size that was not timed counts as slow as the next larger one, as it is where each member has a lane of
+    a vector register. There is none larger than all that were timed: one whose lanes fill a register and a bit more
+    took twice as long per member on a processor with short registers.
+
+    Args:
+        members: how many there are.
+        step_seconds: the seconds of a step of a whole pack, by its size; at least one.
+
+    Example:
+        >>> pack_sizes(15, {1: 1.0, 2: 1.4, 4: 1.8, 8: 3.0})
+        [8, 7]
+        >>> pack_sizes(10, {1: 1.0, 2: 1.4, 4: 1.8, 8: 3.0})
+        [8, 2]
     """
-    packs = max(1, math.ceil(members / fastest - 0.5)) if fastest > 1 else members
-    return [members // packs + (number < members % packs) for number in range(packs)]
+    largest = max(step_seconds)
+    step = {size: _step(size, step_seconds) for size in range(1, largest + 1)}
+    fastest: list[tuple[float, int]] = [(0.0, 0)]
+    """By how many members are left: the seconds of a step of all of them, and the size of their first pack."""
+    for left in range(1, members + 1):
+        ways = [(fastest[left - size][0] + step[size], size) for size in range(min(left, largest), 0, -1)]
+        fastest.append(min(ways, key=lambda way: way[0]))  # the largest first pack where several are equal
+    sizes = []
+    while members:
+        sizes.append(fastest[members][1])
+        members -= sizes[-1]
+    return sorted(sizes, reverse=True)
+
+
+def seconds_of_step(members: int, step_seconds: Mapping[int, float]) -> float:
+    """Return the seconds of a step of so many members, in the packs of `pack_sizes`."""
+    return sum(_step(size, step_seconds) for size in pack_sizes(members, step_seconds))
+
+
+def _step(size: int, step_seconds: Mapping[int, float]) -> float:
+    return min(seconds for timed, seconds in step_seconds.items() if timed >= size)

@@ -34,6 +34,7 @@ from study.record.rows import Curves, Measurement, Records, Row, describe
 from study.record.schema import SCHEMAS
 from study.record.weights import Keep
 from study.speed import backend_choice
+from study.speed.timings import fastest, step_seconds
 from study.training import determinism, precision
 from study.training.augmentation import MOST_PIXELS
 from study.training.checkpoint import SAVE_EVERY_S, Checkpoints, PackProgress
@@ -120,16 +121,18 @@ def run_together(
     registry.check(first, data)
     members = make_members(trials, data, data_dir, device)
     work = sum(member.trial.epochs * _training_samples(member) for member in members)
-    choice = backend_choice.choose(first, data.shape, data.classes, len(members), device, backend, known, work)
+    timings = backend_choice.timings_of(first, data.shape, data.classes, len(members), device, backend, known, work)
+    backend = fastest(timings, len(members)).backend
     # D itself is on the device as the images of D', which all members share.
     data = replace(data, test=data.test.to(device), validation=data.validation.to(device))
     checkpoints = Checkpoints(store, save_every_s)
 
     def train_and_measure(together: Sequence[Member], progress: Progress) -> list[Records]:
         with determinism.algorithms(first.deterministic, torch.device(device)):
-            return run_pack(together, data, device, choice.backend, progress, checkpoints, keep, curves)
+            return run_pack(together, data, device, backend, progress, checkpoints, keep, curves)
 
-    by_member = train_in_packs(members, choice.members, train_and_measure, progress, _training_samples)
+    steps = step_seconds(timings, len(members))
+    by_member = train_in_packs(members, steps, train_and_measure, progress, _training_samples)
     records = {trial.id: Records() for trial in trials}
     for member, measured in zip(members, by_member, strict=True):
         records[member.trial.id].extend(measured.identified({"trial": member.trial.id, "member": member.number}))

@@ -5,14 +5,13 @@ Identity, records and retries stay those of each trial.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from heapq import heapreplace
 from itertools import pairwise
 
-import numpy as np
-
-from study.pack_sizes import pack_sizes
+from study.pack_sizes import seconds_of_step
 from study.settings import SETTINGS, names_where
-from study.speed.timings import Choice, Timed, fastest
+from study.speed.timings import Choice, Timed, fastest, step_seconds
 from study.trial import Trial
 
 Bundle = tuple[Trial, ...]
@@ -35,16 +34,14 @@ class Packing:
     """How a kind of trial trains fastest on a worker's device.
 
     Attributes:
-        members: how many members are trained at once.
         sharing: how many tasks share the device.
         choice: the same in words.
-        seconds: the seconds of training for one sample of one member, by the number of members that train at once.
+        step_seconds: the seconds of a step for one sample of each member of a pack, by its size.
     """
 
-    members: int = 1
     sharing: int = 1
     choice: str = ""
-    seconds: tuple[tuple[int, float], ...] = ((1, 1.0),)
+    step_seconds: Mapping[int, float] = field(default_factory=lambda: {1: 1.0})
 
     @classmethod
     def of(cls, timed: Sequence[Choice], members: int, most_sharing: int = 1) -> "Packing":
@@ -58,14 +55,11 @@ class Packing:
         choice = fastest(timed, members)
         sharing = min(choice.workers or 1, most_sharing)
         words = f"{choice}, {sharing} to a device" if sharing > 1 else str(choice)
-        sizes = sorted({each.members for each in timed if each.members <= members})
-        return cls(choice.members, sharing, words, tuple((size, fastest(timed, size).seconds) for size in sizes))
+        return cls(sharing, words, step_seconds(timed, members))
 
     def seconds_of(self, members: int) -> float:
-        """Return the seconds of training for one sample of each of so many members, in the packs that they make."""
-        sizes, seconds = zip(*self.seconds, strict=True)
-        packs = pack_sizes(members, self.members)
-        return float(np.dot(packs, np.interp(np.log(packs), np.log(sizes), seconds)))
+        """Return the seconds of training for one sample of each of so many members, in packs."""
+        return seconds_of_step(members, self.step_seconds)
 
 
 def packable_groups(trials: Sequence[Trial]) -> list[Bundle]:
@@ -116,8 +110,17 @@ def split_into_bundles(group: Bundle, packing: Packing, share: int) -> list[Bund
     """
     most = min(share, len(group), MOST_MEMBERS // max(len(trial.members) for trial in group))
     splits = [_split_evenly(group, -(-len(group) // size)) for size in range(1, max(1, most) + 1)]
-    seconds = [sum(map(packing.seconds_of, map(_count_members, split))) for split in splits]
+    workers = -(-len(group) // share)
+    seconds = [_makespan([packing.seconds_of(_count_members(bundle)) for bundle in split], workers) for split in splits]
     return next(split for split, taken in zip(splits, seconds, strict=True) if taken <= min(seconds) * ABOUT)
+
+
+def _makespan(seconds: Sequence[float], workers: int) -> float:
+    """Return when so many workers have done tasks of so many seconds, of which each takes the next when it is free."""
+    free_at = [0.0] * workers
+    for task in seconds:
+        heapreplace(free_at, free_at[0] + task)
+    return max(free_at)
 
 
 def _count_members(bundle: Bundle) -> int:

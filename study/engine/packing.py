@@ -1,6 +1,6 @@
 """Split members into packs: as many at once as are fastest, or fewer where memory runs out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -16,19 +16,19 @@ Train = Callable[[Sequence[Member], Progress], Sequence[Result]]
 
 def train_in_packs(
     members: Sequence[Member],
-    pack_size: int,
+    step_seconds: Mapping[int, float],
     train: Train[Member, Result],
     progress: Progress,
     group_by: Callable[[Member], object] = lambda _: None,
 ) -> list[Result]:
     """Train the members in packs, and return the result of each member, in order.
 
-    Packs are of even size (`pack_sizes`). One that runs out of memory is tried again at half its size; the
-    results of earlier packs stay.
+    Packs are as `pack_sizes` says. Where one runs out of memory, it and those that follow are of half its size at most;
+    the results of earlier packs stay.
 
     Args:
         members: the members to train.
-        pack_size: how many members at once are fastest.
+        step_seconds: the seconds of a step of a whole pack, by its size, as it was timed.
         train: trains one pack.
         progress: called with the fraction of all members' training that is done.
         group_by: only members with an equal key go into one pack.
@@ -43,7 +43,7 @@ def train_in_packs(
     for positions in groups.values():
         left = positions
         while left:
-            pack = left[: pack_sizes(len(left), pack_size)[0]]
+            pack = left[: pack_sizes(len(left), step_seconds)[0]]
 
             def progress_of_pack(fraction: float, done: int = len(results), size: int = len(pack)) -> None:
                 progress((done + fraction * size) / len(members))
@@ -54,10 +54,16 @@ def train_in_packs(
             except torch.OutOfMemoryError:
                 if len(pack) == 1:
                     raise
-                pack_size = len(pack) // 2
+                step_seconds = _at_most(len(pack) // 2, step_seconds)
             if not of_pack:  # outside of the handler, in which the error still refers to the pack's tensors
                 torch.cuda.empty_cache()
                 continue
             results.update(zip(pack, of_pack, strict=True))
             left = left[len(pack) :]
     return [results[position] for position in range(len(members))]
+
+
+def _at_most(size: int, step_seconds: Mapping[int, float]) -> Mapping[int, float]:
+    """Return the seconds of a step of packs of at most that size, which itself counts as the next larger one."""
+    seconds = min(seconds for timed, seconds in step_seconds.items() if timed >= size)
+    return {size: seconds, **{timed: seconds for timed, seconds in step_seconds.items() if timed < size}}

@@ -59,7 +59,7 @@ Known = Mapping[str, Sequence[Choice]]
 """What was timed of several kinds of networks, maybe on another machine, by the keys of `timings.key_of`."""
 
 
-def choose(
+def timings_of(
     trial: Trial,
     shape: tuple[int, int, int],
     classes: int,
@@ -68,19 +68,19 @@ def choose(
     backend: str = "auto",
     known: Known = MappingProxyType({}),
     work: float = math.inf,
-) -> Choice:
-    """Choose how to train that many members of the trial's kind, by timing it now or by what was timed earlier.
+) -> Sequence[Choice]:
+    """Return how fast each candidate trains members of the trial's kind, as was told, timed earlier, or is timed now.
 
     What is `known` counts before that, so that a trial trains alike, and goes on, on all machines of one kind. A device
     of another kind has another key. For the rest of the arguments, and for what is raised, see `timed`.
     """
     if work == 0 and backend == "auto":
-        return Choice("single", 1, 0.0)  # there is no training to be faster at
+        return [Choice("single", 1, 0.0)]  # there is no training to be faster at
     key = key_here(trial, shape, classes, device, backend)
     if key not in known:
-        return fastest(timed(trial, shape, classes, members, device, backend, work=work), members)
+        return timed(trial, shape, classes, members, device, backend, work=work)
     _keep_if_new(trial, key, known[key])
-    return fastest(known[key], members)
+    return known[key]
 
 
 def key_here(trial: Trial, shape: tuple[int, int, int], classes: int, device: str, backend: str) -> str:

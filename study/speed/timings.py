@@ -72,6 +72,15 @@ def fastest(timings: Sequence[Choice], members: int) -> Choice:
     return best if best.seconds <= MARGIN * plain.seconds else plain
 
 
+def step_seconds(timings: Sequence[Choice], members: int) -> Mapping[int, float]:
+    """Return the seconds of a step for a sample of each member of a pack, by its size.
+
+    They are those of the backend in which that many members train fastest.
+    """
+    backend = fastest(timings, members).backend
+    return {timing.members: timing.seconds * timing.members for timing in timings if timing.backend == backend}
+
+
 def key_of(
     trial: Trial,
     shape: tuple[int, int, int],

@@ -299,7 +299,10 @@ def _gatherer(corrupted: Sequence[Corrupted]) -> Callable[[Tensor], tuple[Tensor
     labels = torch.stack([of_member.labels for of_member in corrupted])
 
     def gather(samples: Tensor) -> tuple[Tensor, Tensor]:
-        return pool[rows.gather(1, samples)], labels.gather(1, samples)
+        # Sample by sample in memory, as a pack takes them with the members' channels side by side.
+        places = rows.gather(1, samples).t()
+        images = pool.index_select(0, places.flatten()).unflatten(0, places.shape)
+        return images.transpose(0, 1), labels.gather(1, samples)
 
     return gather
 

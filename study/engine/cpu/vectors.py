@@ -21,8 +21,8 @@ from numba.extending import intrinsic
 
 REGISTER = 64 if binding.get_host_cpu_features().get("avx512f") else 32
 """The size of a vector register in bytes."""
-SPAN = 18
-"""The most results of a row that are held in registers at once."""
+SPAN = 18 if REGISTER == 64 else 8
+"""The most results of a row that are held in registers at once: there are 32 long ones, and 16 short ones."""
 INDEX = ir.IntType(64)
 
 

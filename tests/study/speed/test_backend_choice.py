@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from study.engine import BACKENDS
 from study.errors import BadInputError
 from study.speed import backend_choice, racing
-from study.speed.backend_choice import choose, time_backends
+from study.speed.backend_choice import time_backends, timings_of
 from study.speed.racing import Candidate, race
 from study.speed.throughput import engine_rate
 from study.speed.timings import Choice, fastest, key_of
@@ -22,6 +23,10 @@ from tests.study.speed import contenders
 
 TRIAL = Trial(batch_size=16)
 SHAPE = (1, 16, 16)
+
+
+def choose(trial: Trial, shape: tuple[int, int, int], classes: int, members: int, *how: Any, **known: Any) -> Choice:
+    return fastest(timings_of(trial, shape, classes, members, *how, **known), members)
 
 
 @pytest.fixture
