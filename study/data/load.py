@@ -17,7 +17,6 @@ from study.storage.fetch import local_folder
 from study.worker import give_back_memory
 
 
-@cache
 def load(
     name: str,
     data_dir: str | Path,
@@ -43,6 +42,13 @@ def load(
         BadInputError: the files are missing, unreadable or not what the name promises; there is no such subset; a
             class would have no sample set aside, or none left; or images can't be enlarged so.
     """
+    # The cache tells a default that is left out from one that is named.
+    return _load(name, str(data_dir), subset, validation, resize, test_images)
+
+
+@cache
+def _load(name: str, data_dir: str, subset: int, validation: float, resize: int, test_images: int) -> Dataset:
+    """Load a dataset as `load` says."""
     if resize:
         return _enlarged(name, load(name, data_dir, subset, validation), resize)
     if validation:
@@ -57,7 +63,7 @@ def load(
         train, test, classes = decode_part(found.train), decode_part(found.test), len(found.classes)
     else:
         needed = DATASETS[name].files
-        folder = local_folder(str(data_dir), *needed) if needed else None
+        folder = local_folder(data_dir, *needed) if needed else None
         train, test = BUILTIN[name](folder or Path(), *([test_images] if test_images else []))
         classes = int(train.labels.max()) + 1 if len(train) else DATASETS[name].classes
     give_back_memory()  # the encoded images may be gigabytes

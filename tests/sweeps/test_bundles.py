@@ -103,7 +103,7 @@ PLAIN = Packing.of([Choice("single", 1, 1e-4), Choice("grouped", 2, 1.1e-4)], 32
         (LENET, 24, 1, 24, [8, 8, 8]),
         (LENET, 6, 1, 3, [3, 3]),
         (LENET, 6, 1, 1, [1] * 6),
-        (LENET, 12, 5, 6, [3] * 4),
+        (LENET, 12, 5, 6, [6, 6]),  # thirty fill packs of 8, 8, 8, 4 and 2
         (LENET, 3, 5, 3, [3]),  # fifteen make packs of 8 and 7
         (LENET, 2, 16, 2, [1, 1]),
         (LENET, 2, 30, 2, [1, 1]),

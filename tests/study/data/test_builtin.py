@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from torchvision.datasets import MNIST
 
 from study.data.catalog import DATASETS
-from study.data.load import load
+from study.data.load import _load, load
 from study.errors import BadInputError
 from tests.study.data.sources import IDX_FILES, NOWHERE, pixels, refusal, write_idx
 
@@ -146,7 +146,7 @@ def test_workers_that_miss_a_dataset_at_once_all_get_it(mirror, tmp_path):
 
     def work() -> None:
         # Past the cache, as another process would.
-        found.append(len(load.__wrapped__("mnist", tmp_path / "data").train))
+        found.append(len(_load.__wrapped__("mnist", str(tmp_path / "data"), 0, 0.0, 0, 0).train))
 
     workers = [threading.Thread(target=work) for _ in range(4)]
     for worker in workers:

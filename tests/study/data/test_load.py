@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from study.data.dataset import Split
-from study.data.load import load
+from study.data.load import _load, load
 from study.errors import BadInputError
 from tests.study.data.sources import NOWHERE, encoded, pixels, write_idx, write_parquet
 
@@ -43,7 +43,7 @@ def test_what_is_set_aside_is_no_part_of_d_and_has_each_class_in_proportion(subs
     assert data.test is whole.test
     counts = [torch.bincount(split.labels, minlength=10) for split in (data.validation, whole.train)]
     assert (counts[0] - 0.2 * counts[1]).abs().max() <= 1
-    again = load.__wrapped__("digits", NOWHERE, subset, 0.2)
+    again = _load.__wrapped__("digits", str(NOWHERE), subset, 0.2, 0, 0)
     assert torch.equal(again.validation.images, data.validation.images)
     assert torch.equal(again.train.images, data.train.images)
 
@@ -74,3 +74,4 @@ def test_a_dataset_is_read_once_in_a_process(tmp_path):
     first = load("mnist", tmp_path)
     shutil.rmtree(tmp_path)
     assert load("mnist", tmp_path) is first
+    assert load("mnist", str(tmp_path), 0, test_images=0) is first
