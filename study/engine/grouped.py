@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study.engine.cpu import dense, lanes
+from study.engine.cpu.deep import DeepConv2d, is_deep
 from study.engine.cpu.dense import Dense, Descent, PackedLinear
 from study.engine.cpu.fused import NormReLUPool, fits
 from study.engine.pack import Pack, UnfitError
@@ -151,7 +152,8 @@ class PackedRMSNorm(nn.Module):
 def _convolution(layer: Any, members: int) -> nn.Module:
     if layer.padding_mode != "zeros":
         raise _CannotJoinError(f"pads with {layer.padding_mode!r}")
-    return nn.Conv2d(
+    kind = DeepConv2d if is_deep(layer) else nn.Conv2d
+    return kind(
         members * layer.in_channels,
         members * layer.out_channels,
         layer.kernel_size,

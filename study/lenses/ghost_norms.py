@@ -16,6 +16,7 @@ from torch.nn.grad import conv2d_weight
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from study.engine.cpu.deep import DeepConv2d
 from study.engine.cpu.dense import PackedLinear
 from study.engine.grouped import PackedRMSNorm
 from study.networks.norms import ChannelRMSNorm
@@ -219,7 +220,7 @@ def _rms_norm(layer: nn.RMSNorm, own: frozenset[str], given: Tensor, gradient: T
 
 
 RULES: dict[type[nn.Module], Rule] = {
-    nn.Conv2d: _convolution,
+    **dict.fromkeys((nn.Conv2d, DeepConv2d), _convolution),
     nn.GroupNorm: _group_norm,
     nn.LayerNorm: _layer_norm,
     nn.RMSNorm: _rms_norm,
