@@ -24,7 +24,7 @@ def waits() -> Iterator[list[str]]:
 
     class Seen(TorchDispatchMode):
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            indices = args[1] if str(function).startswith("aten.index") else ()
+            indices = args[1] if str(function).startswith(("aten.index.", "aten.index_put")) else ()
             by_mask = any(isinstance(each, Tensor) and each.dtype == torch.bool for each in indices)
             if by_mask or str(function).startswith(BY_VALUE):
                 found.append(str(function))

@@ -6,7 +6,7 @@ import pytest
 
 from study.data.builtin import BUILTIN
 from study.data.catalog import DATASETS
-from study.data.load import load
+from study.data.load import _load, load
 from study.errors import BadInputError
 from study.networks.catalog import COUNTED_INPUTS, NETWORKS
 from study.run import run
@@ -27,9 +27,9 @@ def added(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     row = replace(DATASETS["digits"], name="upside_down", printed="Upside down", ood="mnist")
     monkeypatch.setitem(DATASETS, "upside_down", row)
     monkeypatch.setitem(BUILTIN, "upside_down", upside_down)
-    load.cache_clear()
+    _load.cache_clear()
     yield "upside_down"
-    load.cache_clear()
+    _load.cache_clear()
 
 
 def test_every_row_has_a_reader_and_every_reader_a_row():

@@ -68,7 +68,8 @@ def test_what_is_known_of_a_kind_is_not_asked_of_the_workers(monkeypatch, tmp_pa
     )
     units = make_units(launch, Pool(1, "cpu", 0.0))
     assert shown == ["grouped x 2", "grouped x 4"]
-    assert [(len(unit.trials), unit.timed) for unit in units] == [(3, kind) for kind in kinds.values()]
+    batch, none = kinds.values()
+    assert [(len(unit.trials), unit.timed) for unit in units] == [(1, batch), (2, batch), (3, none)]
 
 
 def dying_when_asked(folder: Path, deaths: int, kill: Callable[[], None]) -> Callable[..., timings.Timed]:
