@@ -131,7 +131,7 @@ def run_together(
         with determinism.algorithms(first.deterministic, torch.device(device)):
             return run_pack(together, data, device, backend, progress, checkpoints, keep, curves)
 
-    steps = step_seconds(timings, len(members))
+    steps = step_seconds(timings, backend)
     by_member = train_in_packs(members, steps, train_and_measure, progress, _training_samples)
     records = {trial.id: Records() for trial in trials}
     for member, measured in zip(members, by_member, strict=True):

@@ -55,7 +55,7 @@ class Packing:
         choice = fastest(timed, members)
         sharing = min(choice.workers or 1, most_sharing)
         words = f"{choice}, {sharing} to a device" if sharing > 1 else str(choice)
-        return cls(sharing, words, step_seconds(timed, members))
+        return cls(sharing, words, step_seconds(timed, choice.backend))
 
     def seconds_of(self, members: int) -> float:
         """Return the seconds of training for one sample of each of so many members, in packs."""

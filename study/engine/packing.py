@@ -65,5 +65,5 @@ def train_in_packs(
 
 def _at_most(size: int, step_seconds: Mapping[int, float]) -> Mapping[int, float]:
     """Return the seconds of a step of packs of at most that size, which itself counts as the next larger one."""
-    seconds = min(seconds for timed, seconds in step_seconds.items() if timed >= size)
-    return {size: seconds, **{timed: seconds for timed, seconds in step_seconds.items() if timed < size}}
+    smaller = {timed: seconds for timed, seconds in step_seconds.items() if timed < size}
+    return {**smaller, size: min(seconds for timed, seconds in step_seconds.items() if timed >= size)}

@@ -72,12 +72,8 @@ def fastest(timings: Sequence[Choice], members: int) -> Choice:
     return best if best.seconds <= MARGIN * plain.seconds else plain
 
 
-def step_seconds(timings: Sequence[Choice], members: int) -> Mapping[int, float]:
-    """Return the seconds of a step for a sample of each member of a pack, by its size.
-
-    They are those of the backend in which that many members train fastest.
-    """
-    backend = fastest(timings, members).backend
+def step_seconds(timings: Sequence[Choice], backend: str) -> Mapping[int, float]:
+    """Return the seconds of a step for a sample of each member of a pack in that backend, by its size."""
     return {timing.members: timing.seconds * timing.members for timing in timings if timing.backend == backend}
 
 
