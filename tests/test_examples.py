@@ -26,6 +26,7 @@ def test_a_trial_is_run_and_read_from_python(tmp_path: Path):
     assert float(batch[1]) > 0.5 > float(none[1]), "batch norm memorizes, as the example is to show"
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_goes_through_the_study(tmp_path: Path):
     settings = ["architecture=own_network:wide_and_shallow", "k=0.1", "epochs=1", "norm=group"]
     command = ["run", *settings, "--backend", "single", "--results"]

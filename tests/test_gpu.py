@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.absent import without
 
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_the_tests_of_a_gpu_are_collected_where_neither_the_store_of_the_tests_nor_ray_is_installed():
     code = without("moto", "werkzeug", "flask", "boto3", "ray") + (
         "import pytest\n"

@@ -94,6 +94,7 @@ def test_importing_loads_no_more_than_it_should(names: list[str], present: set[s
     assert found & absent == set()
 
 
+@pytest.mark.slow
 def test_who_launches_trials_does_without_torch_and_its_memory():
     found = loaded(
         "from pathlib import Path; import study.record.rows, sweeps.launch.trials; from study.trial import Trial\n"
@@ -104,6 +105,7 @@ def test_who_launches_trials_does_without_torch_and_its_memory():
     assert "torch" not in found
 
 
+@pytest.mark.slow
 def test_a_trial_runs_where_neither_ray_nor_pandas_is_installed():
     # scikit-learn loads pandas where it finds it, so that it must not be there to be found.
     code = (

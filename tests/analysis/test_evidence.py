@@ -207,6 +207,7 @@ def test_the_manifest_says_what_it_has(results: Results, into: Results):
     assert set(json.loads(manifest.read_text())["shards"]) <= set(SCHEMAS) - {"samples", "images"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["tables", "compare", "robustness", "panel"])
 def test_the_commands_read_it_as_any_folder(
     results: Results, into: Results, verb: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

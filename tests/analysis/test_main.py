@@ -156,6 +156,7 @@ def test_every_sweep_is_shown_unless_one_is_named(complete: Results, command):
     assert "another" not in command("tables", complete, "--sweep", "mine")[1]
 
 
+@pytest.mark.slow
 def test_the_audit_prints_every_attack_and_where_its_figures_are(complete: Results, command, tmp_path: Path):
     halves.write(complete, *halves.TRIALS, sweep="halves")
     code, out, _ = command("membership", complete, "--figures", tmp_path / "figures", "--attack", "rmia_online")
@@ -167,6 +168,7 @@ def test_the_audit_prints_every_attack_and_where_its_figures_are(complete: Resul
     )
 
 
+@pytest.mark.slow
 def test_the_tradeoff_prints_every_table_and_where_its_figures_are(results: Results):
     tuned.everything(results)
     done = python("tradeoff", results, "--max-accuracy-loss", "0.01")
@@ -316,6 +318,7 @@ def test_json_and_csv_can_be_piped(complete: Results, command, verb: list[str]):
     assert err.endswith(f"mine: 3 of 18 planned members are missing, of [{GRID[3]}].\n")
 
 
+@pytest.mark.slow
 def test_the_audits_tables_go_to_a_file_and_its_figures_to_a_folder(complete: Results, command, tmp_path: Path):
     halves.write(complete, *halves.TRIALS, sweep="halves")
     where = ["--format", "markdown", "--out", tmp_path / "audit.md", "--figures", tmp_path / "figures"]
@@ -499,6 +502,7 @@ def test_robustness_prints_accuracies_checks_and_controls_and_draws_them(attacke
     assert out.rstrip().endswith(f"next: python -m analysis panel {attacked}")
 
 
+@pytest.mark.slow
 def test_robustness_warns_of_an_attack_that_is_not_sound(results: Results, command):
     trials = grid(norm=("batch", "none"), robustness="pixel", seed=range(3))
     robust.record_attacked(

@@ -177,6 +177,7 @@ def network(shape, classes):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "results", "said"),
     [
@@ -213,6 +214,7 @@ def test_run_has_the_environment_of_a_worker_from_its_start_and_stops_at_once(tm
     assert (running.returncode, errors) == (128 + number, said)
 
 
+@pytest.mark.slow
 def test_a_record_is_written_before_anything_that_a_terminal_may_not_show(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "study", "run", *QUICK, "norm=none", "--device", "cpu", "--results", "kept"],

@@ -30,6 +30,7 @@ def hub(tmp_path, monkeypatch):
     return tmp_path / "hub" / "checkpoints"
 
 
+@pytest.mark.slow
 def test_a_network_is_measured_as_it_is_published(tmp_path, hub):
     publish(tmp_path, with_images=4, of_each=1)
     publish_weights(hub, "resnet18")

@@ -131,6 +131,7 @@ def test_a_new_setting_is_parsed_and_checked(tree):
     assert (refused.returncode, refused.stderr) == (2, "error: mixup must be in [0, 1), not 1.\n")
 
 
+@pytest.mark.slow
 def test_a_new_setting_is_recorded(tree):
     options = ("--device", "cpu", "--backend", "single", "--results", "kept")
     python(tree, "-m", "study", "run", *QUICK, "mixup=0.5", *options)

@@ -49,6 +49,7 @@ def test_training_that_ends_where_it_has_converged_is_estimated_at_most_and_by_m
     assert Known.of([asked], results).seconds(asked) == (2 * 20.0, "as recorded on a gpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -163,6 +164,7 @@ def test_a_results_folder_that_is_not_there_has_no_durations(tmp_path):
     assert Durations.recorded(Results.at(tmp_path / "none")).device is None
 
 
+@pytest.mark.slow
 def test_measured_seconds_grow_with_epochs_and_members(tmp_path):
     short, long = (
         check_and_time([Trial(k=0.1, epochs=epochs, seed=range(seeds))], tmp_path, backend="single").seconds
@@ -171,6 +173,7 @@ def test_measured_seconds_grow_with_epochs_and_members(tmp_path):
     assert long > 20 * short > 0
 
 
+@pytest.mark.slow
 def test_how_members_train_is_told_for_each_kind_as_workers_will_find_it(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     few = [Trial(k=k, norm=norm, batch_size=64) for k in (0.1, 0.2) for norm in ("batch", "none")]
@@ -191,6 +194,7 @@ def test_how_members_train_is_told_for_each_kind_as_workers_will_find_it(tmp_pat
     assert check_and_time(few[:1], tmp_path, backend="grouped", workers=1, planned=few).choices == choices[:1]
 
 
+@pytest.mark.slow
 def test_a_network_of_the_users_is_tried_in_every_arm_before_a_launch(tmp_path, monkeypatch):
     (tmp_path / "tried.py").write_text(
         "from torch import nn\n"

@@ -7,21 +7,22 @@ from contextlib import suppress
 import pytest
 
 from sweeps import interrupt
-from sweeps.interrupt import INSIST_EVERY_S, CtrlC
+from sweeps.interrupt import CtrlC
 from tests.ray_runs import ROOT
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_come_again_until_they_are_heard(number):
+def test_ctrl_c_and_sigterm_come_again_until_they_are_heard(number, monkeypatch):
+    monkeypatch.setattr(interrupt, "INSIST_EVERY_S", 0.2)
     before, insisting = signal.getsignal(number), CtrlC()
     with insisting:
         assert insisting.received == signal.SIGINT
         with suppress(KeyboardInterrupt):  # as a library does in which it comes up
             signal.raise_signal(number)
         with pytest.raises(KeyboardInterrupt):
-            time.sleep(10 * INSIST_EVERY_S)
+            time.sleep(100)  # until it comes again
         insisting.acknowledge()
-        time.sleep(1.5 * INSIST_EVERY_S)
+        time.sleep(0.5)  # in which it would have come again
     assert insisting.received == number
     assert signal.getsignal(number) is before
 

@@ -164,6 +164,7 @@ def test_a_sweep_that_is_not_finished_counts_as_not_run_beside_the_one_that_is_a
         entries(results)
 
 
+@pytest.mark.slow
 def test_of_ledgers_of_null_claims_one_in_twenty_has_a_false_verdict_at_most():
     """Thirty-seven claims of which each is at its margin, so that any verdict but undecided is false."""
     ledgers, claims = 100, 37
@@ -612,6 +613,7 @@ def test_outliers_own_leakage_is_that_of_the_atypical_samples_alone(results):
     assert (found["abstract-outliers"].verdict, found["abstract-samples"].finding.n) == ("held", 2)
 
 
+@pytest.mark.slow
 def test_models_of_one_d_are_compared_by_cells(results):
     found = attacked(results, "splits", MAIN_ATTACK, models=16, seed=(0,))
     assert (found["c5-attack"].verdict, found["c5-attack"].finding.n) == ("held", 4)

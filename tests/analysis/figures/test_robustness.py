@@ -38,6 +38,7 @@ def test_each_kind_of_perturbation_has_a_panel_with_a_line_an_arm(results: Resul
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["batch norm", "no norm"]
 
 
+@pytest.mark.slow
 def test_more_panels_than_can_be_read_are_not_drawn(results: Results):
     loaded = attacked(results, lr=(0.1, 0.2, 0.3, 0.4, 0.5))
     data = strengths(robustness_rows(loaded, results), loaded.members)

@@ -17,6 +17,8 @@ from tests.analysis.tuning import test_tradeoff as tuned
 if TYPE_CHECKING:
     from playwright import sync_api as playwright
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}

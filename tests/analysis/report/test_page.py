@@ -229,6 +229,7 @@ def test_what_cannot_be_compared_is_said(results: Results):
     assert "The norms are not compared: 5 members have no partner" in page
 
 
+@pytest.mark.slow
 def test_the_audit_and_the_trade_off_have_parts_of_their_own(results: Results):
     halves.write(results, *halves.TRIALS, sweep="halves")
     tuned.everything(results)
@@ -245,6 +246,7 @@ def test_the_audit_and_the_trade_off_have_parts_of_their_own(results: Results):
         assert any(told in tip for tip in tips)
 
 
+@pytest.mark.slow
 def test_of_many_sweeps_the_first_and_the_recommendation_are_in_the_summary(results: Results):
     names = ["optimizer", "ood", "batch_size", "learning_rate", "normalization", "quickstart", "complex_data"]
     for name in names:
@@ -272,6 +274,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path):
         report(Results.at(tmp_path / "nowhere"))
 
 
+@pytest.mark.slow
 def test_a_sweep_of_the_second_paper_has_its_tables_its_attacks_and_their_warnings(results: Results):
     trials = SWEEPS["input_dimension"].plan(Scale.quick).trials
     robust.record_attacked(results, "input_dimension", trials)
@@ -287,6 +290,7 @@ def test_a_sweep_of_the_second_paper_has_its_tables_its_attacks_and_their_warnin
     assert "accuracy under noise and attacks" in page
 
 
+@pytest.mark.slow
 def test_each_paper_has_a_page_and_one_panel_is_over_both(results: Results):
     robust.record_attacked(results, "input_dimension", SWEEPS["input_dimension"].plan(Scale.quick).trials)
     for name in ("quickstart", "mine"):

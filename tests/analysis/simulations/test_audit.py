@@ -57,6 +57,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Callable[..., tuple[
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", registry.QUESTIONS)
 def test_each_question_is_answered_in_full(question: str):
     found = audit([question], fraction=0, processes=1)
@@ -99,6 +100,7 @@ def test_what_is_found_does_not_depend_on_the_processes_but_on_the_seed():
     assert audit(["ties"], fraction=0, processes=1, seed=1) != one
 
 
+@pytest.mark.slow
 def test_progress_goes_to_the_end():
     shares: list[float] = []
     audit(["ties", "shadows"], fraction=0, processes=1, progress=shares.append)

@@ -86,6 +86,7 @@ def test_a_balanced_interval_is_that_of_the_effect_over_seeds(members, table):
     assert (row["low"], row["high"], row["p"]) == pytest.approx((interval.low, interval.high, wanted.pvalue))
 
 
+@pytest.mark.slow
 def test_where_an_effect_varies_over_seeds_its_interval_holds_the_mean():
     """Without a random slope these intervals, at 95%, hold it in .77 of cases."""
     draws, generator = 150, np.random.default_rng(0)
@@ -117,6 +118,7 @@ def test_losses_that_depend_on_a_level_are_told_and_others_are_not():
     assert not any("lost" in note for note in effects(everywhere, MEMORIZATION)[1])
 
 
+@pytest.mark.slow
 def test_of_null_effects_one_in_twenty_is_called_one_within_one_seed_too():
     draws, generator = 200, np.random.default_rng(0)
     members = frame(grid(norm=("batch", "none"), lr=(1e-4, 1e-3), k=(0.1, 0.2, 0.3), seed=0), planted)

@@ -149,6 +149,7 @@ def test_claims_on_every_cell_are_no_easier_and_refuted_no_more_often_than_they_
     assert verdicts.count("not held") <= stats.binom.ppf(0.995, len(findings), 0.05)
 
 
+@pytest.mark.slow
 def test_every_cell_is_held_where_one_has_no_effect_no_more_often_than_one_test_in_twenty():
     tables = drawn(5)[: 3 * FEW] + np.array([[9.0], [9.0], [9.0], [9.0], [0.0]])
     findings = [every_cell(effects(table), "greater") for table in tables]
@@ -157,6 +158,7 @@ def test_every_cell_is_held_where_one_has_no_effect_no_more_often_than_one_test_
     assert held >= stats.binom.ppf(0.005, len(tables), 0.05)  # it gives nothing away either
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.3, 0.5])
 def test_most_cells_are_held_where_one_too_few_has_an_effect_no_more_often_than_they_should(correlation: float):
     # Of ten cells nine are claimed; eight have an effect beyond doubt, and two have none.

@@ -137,6 +137,7 @@ def test_a_difference_is_paired_over_targets_and_samples(results):
     assert row["low"] > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [16, 32])
 def test_two_arms_of_one_optimum_differ_no_more_in_the_limit_of_many_shadows(models):
     # A member's score is as many standard deviations higher in both arms; in one each sample's spread is its own.

@@ -419,6 +419,7 @@ def test_of_one_d_alone_the_models_count_and_it_is_said():
     assert units_note(frame(GRID, planted)) == []
 
 
+@pytest.mark.slow
 def test_where_arms_differ_by_their_d_alone_one_test_in_twenty_finds_a_difference():
     """A set D' shifts all of its models: as pairs of their own they find one in five of these."""
     draws, seeds, generator = 200, 3, np.random.default_rng(0)

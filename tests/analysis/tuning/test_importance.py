@@ -49,6 +49,7 @@ def quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
+@pytest.mark.slow
 def test_an_objective_hangs_on_what_decides_it(results: Results, storage: Path):
     search(storage, results, 8)
     (tuning,) = tuned.tuned_cells_of(results)

@@ -84,6 +84,7 @@ def test_only_the_check_that_is_named_is_made_and_an_unknown_one_is_refused(monk
     assert "did you mean 'good'?" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_runs_where_there_is_little_more_than_torch(tmp_path):
     """Neither Ray, pandas and the store of the tests, nor pytest and what is plugged into it."""
     absent = ("ray", "pandas", "moto", "flask", "werkzeug", "boto3", "optuna", "pytest", "xdist", "hypothesis")

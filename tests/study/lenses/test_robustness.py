@@ -69,6 +69,7 @@ def test_a_trial_records_every_perturbation_and_the_main_ones_with_its_members(t
         assert 0 < member["output_bits"] <= math.log2(200)
 
 
+@pytest.mark.slow
 def test_all_test_images_are_attacked_unless_told_otherwise():
     trial = replace(PIXEL, robustness="paper2019", standardize="dataset", attack_samples=0, seed=(0,), norm="none")
     (member,) = (records := run.run(trial, NOWHERE, backend="single")).members
@@ -93,6 +94,7 @@ def test_a_pack_is_measured_as_each_member_alone(tiny: Dataset, backend, norm):
         assert one == {name: pytest.approx(value, abs=1e-10) for name, value in other.items()}
 
 
+@pytest.mark.slow
 def test_the_batch_of_images_makes_no_difference(tiny: Dataset, monkeypatch):
     trial = replace(PIXEL, attack_samples=0)
     packed, members = trained_pack(tiny, "grouped", trial)
@@ -114,6 +116,7 @@ def test_nothing_of_a_network_or_an_image_is_changed(tiny: Dataset):
     assert all(parameter.requires_grad and parameter.grad is None for parameter in packed.parameters)
 
 
+@pytest.mark.slow
 def test_what_was_measured_before_a_stop_is_not_measured_again(tmp_path, monkeypatch):
     perturb, calls = robustness._perturb, []
 

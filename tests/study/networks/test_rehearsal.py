@@ -450,6 +450,7 @@ FIT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", FIT, ids=[f"{number} {make.__name__}" for number, make in enumerate(FIT)])
 def test_a_network_that_chance_changes_in_train_mode_alone_is_fit(make):
     before = seeds.global_state()

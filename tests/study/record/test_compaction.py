@@ -209,9 +209,8 @@ def test_stopped_while_it_removes_shards_it_goes_on(folder, tmp_path):
     assert content(folder) == expected
 
 
-@pytest.mark.parametrize(
-    ("option", "removals"), [("", 2), pytest.param("&disable_bulk_delete=true", 4, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("option", "removals"), [("", 2), ("&disable_bulk_delete=true", 4)])
 def test_a_store_that_is_lost_at_any_request_has_one_record_of_each(store, option, removals):
     """Whether it takes the shards of a table away in one request, or each in one."""
     requests, lost = 0, True
@@ -264,6 +263,7 @@ def test_a_trial_that_is_run_again_keeps_all_tables_though_a_shard_passes_for_th
     assert content(folder) == expected
 
 
+@pytest.mark.slow
 def test_who_reads_meanwhile_sees_each_member_once(results):
     expected = content(results)
     wrong: list[object] = []

@@ -60,6 +60,7 @@ def test_a_named_backend_that_does_not_fit_is_refused(cache):
         choose(Trial(architecture="vit", norm="layer", batch_size=4), SHAPE, 4, 2, "cpu", "grouped")
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_passed_over(cache):
     timings = time_backends(Trial(architecture="vit", norm="layer", batch_size=4), SHAPE, 4, "cpu")
     assert {timing.backend for timing in timings} == {"single", "vmap"}
@@ -127,6 +128,7 @@ def noisy_race(truth: dict[tuple[str, int], float], noise: float, seed: int) -> 
     return race([Candidate(*name, step(name)) for name in truth], 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truth", [LENET, PLAIN])
 def test_on_a_machine_that_is_noisy_by_a_factor_of_two_the_choice_costs_little(truth):
     costs = []
@@ -268,6 +270,7 @@ def test_a_damaged_cache_is_made_anew(cache, content):
 # Processes that share a device
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("contender", "count"),
     [(contenders.waiting, 4), (contenders.one_at_a_time, 1), (contenders.with_room_for_two, 2)],

@@ -150,6 +150,7 @@ def test_a_pack_that_is_stopped_after_each_epoch_ends_as_one_that_never_was(back
     assert_goes_on(members(*[trial] * (1 if backend == "single" else 2)), backend, kept, built)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     "settings",

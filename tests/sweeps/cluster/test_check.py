@@ -16,6 +16,9 @@ from sweeps.cluster.file import ClusterFile, read
 from sweeps.cluster.finding import Status
 from tests.sweeps.cluster.conftest import AMI, Amazon, Run, free_port
 
+# Each has an account of its own, which takes a second.
+pytestmark = pytest.mark.slow
+
 MINE = ("--results", "s3://mine/study", "--ami", AMI, "--owner", "ada@example.org")
 
 

@@ -20,8 +20,11 @@ from tests.sweeps.cluster.conftest import AMI, REGION, Amazon, Run
 
 Resolve = Callable[[], dict[str, Any]]
 
-# Ray leaves a file of its own open.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.slow,
+    # Ray leaves a file of its own open.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 class Runner:

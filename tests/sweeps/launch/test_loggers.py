@@ -263,6 +263,7 @@ def test_the_curves_of_a_short_trial_are_logged_at_its_end(tmp_path: Path):
     assert [step for tag, step, _ in points(file) if tag == "ray/tune/mem_acc/seed_7"] == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, by mlflow
 @pytest.mark.parametrize("how", ["on_trial_recover", "on_trial_error", "on_experiment_end"])
 def test_a_try_that_leaves_no_record_is_a_run_that_failed_and_the_next_one_another(

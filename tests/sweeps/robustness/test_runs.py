@@ -7,8 +7,9 @@ import pytest
 from study.record.results import Results
 from tests.ray_runs import Command
 
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-@pytest.mark.ray
+
 def test_networks_that_are_not_trained_are_measured_and_recorded(sweeps: Command, tmp_path: Path):
     done = sweeps(
         "run", "spheres", "--only", "architecture=deep_linear", "--results", tmp_path, "--workers", "1", "--yes"
@@ -24,8 +25,6 @@ def test_networks_that_are_not_trained_are_measured_and_recorded(sweeps: Command
     assert len(results.read("spheres", "activations")) == 2 * 33 * 64
 
 
-@pytest.mark.slow
-@pytest.mark.ray
 def test_a_quick_sweep_of_the_paper_runs_to_its_end(sweeps: Command, tmp_path: Path):
     done = sweeps("run", "loss_scaling", "--results", tmp_path, "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
