@@ -193,12 +193,13 @@ def bench(
     from study.speed.workloads import workloads_on
 
     where = _device(device)
-    workloads = {workload.architecture: workload for workload in workloads_on(where)}
+    workloads = workloads_on(where)
+    names = dict.fromkeys(workload.architecture for workload in workloads)
     for name in only or []:
-        if name not in workloads:
-            raise unknown("architecture of the benchmark", name, workloads)
+        if name not in names:
+            raise unknown("architecture of the benchmark", name, names)
     races = []
-    chosen = [workloads[name] for name in only or workloads]
+    chosen = [workload for workload in workloads if workload.architecture in (only or names)]
     with ProgressDisplay() as display:
         show = display.add("race", chosen[0].architecture)
         for done, workload in enumerate(chosen):

@@ -18,6 +18,7 @@ from study.engine.cpu import dense, lanes
 from study.engine.cpu.deep import DeepConv2d, is_deep
 from study.engine.cpu.dense import Dense, Descent, PackedLinear
 from study.engine.cpu.fused import NormReLUPool, fits
+from study.engine.cpu.whole_steps import WholeSteps, whole_steps
 from study.engine.pack import Pack, UnfitError
 from study.networks.fixup import ScalarNorm, Shifted
 from study.networks.norms import ChannelRMSNorm
@@ -70,6 +71,10 @@ class Grouped(Pack):
             for run in runs if len({*called}) == len(called) else ():
                 stack.enter_context(run.descending(Descent(rate, decay)))
             yield
+
+    def whole_steps(self, samples: int) -> WholeSteps | None:
+        """See `Pack.whole_steps`: dense networks on a CPU have it, for small batches."""
+        return whole_steps(self._network, len(self), samples)
 
     def _join_modules(self, modules: Sequence[nn.Module], name: str) -> nn.Module:
         """Return one module for the members' modules of that name, which differ in their parameters' values alone."""

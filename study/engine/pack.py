@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from study.engine.cpu.whole_steps import WholeSteps
 from study.errors import BadInputError
 from study.networks.regularizers import watch_penalty
 
@@ -86,6 +87,13 @@ class Pack(ABC):
         gets its gradient and nothing else: which it is is the backend's choice.
         """
         yield
+
+    def whole_steps(self, samples: int) -> WholeSteps | None:  # noqa: ARG002
+        """Return what takes many steps in one call, of plain gradient descent on the cross-entropy of so many samples.
+
+        None where the backend has no such thing for the network, or gains nothing by it.
+        """
+        return None
 
     def parameters_of(self, member: int) -> list[nn.Parameter]:
         """Return a member's own parameters, with gradients that are views into the joint ones.

@@ -47,10 +47,12 @@ def workloads_on(device: str) -> list[Workload]:
     on_gpu = torch.device(device).type == "cuda"
     large, batches = (256, 64) if on_gpu else (32, 2)
     plain = {"optimizer": "sgd", "momentum": 0.0}
+    deep = plain | {"hidden_layers": 10}
     return [
         Workload("lenet", (1, 28, 28), 256, 32 if on_gpu else 16, 64 if on_gpu else 16),
         Workload("mlp", (1, 28, 28), 128, 32 if on_gpu else 16, 64 if on_gpu else 16, plain),
-        Workload("deep_mlp", (1, 28, 28), 50, 32 if on_gpu else 16, 64 if on_gpu else 8, plain | {"hidden_layers": 10}),
+        Workload("deep_mlp", (1, 28, 28), 50, 32 if on_gpu else 16, 64 if on_gpu else 8, deep),
+        Workload("deep_mlp", (1, 28, 28), 5, 32 if on_gpu else 16, 64, deep),
         *(Workload(name, (3, 32, 32), large, 5, batches) for name in ("resnet18", "vgg8")),
         # Each of its processes takes gigabytes.
         Workload("densenet121", (3, 32, 32), 256 if on_gpu else 16, 5, batches),

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ from study.trial import Trial
 
 PREDICT_BATCH, LARGE_IMAGE, LARGE_BATCH = 512, 128 * 128, 32
 """How many images are measured at once, and from how many pixels on how many: a layer's outputs of all must fit."""
+WHOLE_STEPS = 32
+"""How many steps are one call at most, where batches are small: enough for its own time not to matter."""
 SHARED = names_where(
     lambda setting: setting.stage in (Stage.NETWORK, Stage.TRAINING, Stage.MEASUREMENT) and not setting.per_member
 )
@@ -85,13 +88,14 @@ class Training:
         self._pack, self._members = pack, members
         self._graphs = graphs and pack.device.type == "cuda"
         self._optimizer, set_to_none = _make_optimizer(pack, members, self._graphs)
-        self._rates = [group["lr"] for group in self._optimizer.param_groups]
+        self._rates, self._factor = [group["lr"] for group in self._optimizer.param_groups], 1.0
         self._losses = torch.zeros(len(pack), dtype=pack.dtype, device=pack.device)
         self._augment = Augmentation(
             members[0].trial.augmentation, [member.stream_seed for member in members], members[0].corrupted
         )
         self._take_step = _make_step(pack, members, self._optimizer, set_to_none, self._losses, self._augment)
         self._step = self._replayed()
+        self._whole_steps = _make_whole_steps(pack, members, self._optimizer, self._losses)
 
     def __iter__(self) -> Iterator[int]:
         pack, members, trial = self._pack, self._members, self._members[0].trial
@@ -109,8 +113,7 @@ class Training:
                 seeds.torch_stream(members[0].stream_seed, "layers", epoch, device=pack.device),
                 determinism.algorithms(trial.deterministic, pack.device),
             ):
-                for samples in batches(order, trial.batch_size):
-                    self._step(samples)
+                self._take_steps(batches(order, trial.batch_size))
             # The host waits for a GPU when it reads the losses, so it draws the next epoch's order before that.
             if epoch < trial.epochs:
                 order = _order(members, trained, epoch + 1)
@@ -119,6 +122,15 @@ class Training:
                     pack.diverged[member] = f"the training loss is {loss} in epoch {epoch}"
             self.epoch = epoch
             yield epoch
+
+    def _take_steps(self, batches: Sequence[Tensor]) -> None:
+        """Take a step with each batch [M, B] in turn, in one call for many where it can be had."""
+        if self._whole_steps is None:
+            for samples in batches:
+                self._step(samples)
+        else:
+            for many in _of_one_size(batches, WHOLE_STEPS):
+                self._whole_steps(many, self._factor)
 
     def _replayed(self) -> Callable[[Tensor], None]:
         """Return the step, which a GPU replays from graphs that are yet to be captured, if it is to."""
@@ -132,8 +144,8 @@ class Training:
     def _set_rates(self, epoch: int) -> None:
         """Give the optimizer the learning rates of an epoch, which follow from its number alone."""
         trial = self._members[0].trial
-        factor = trial.lr_factor ** sum(drop < epoch for drop in trial.drops)
-        rates = [factor * rate for rate in self._rates]
+        self._factor = trial.lr_factor ** sum(drop < epoch for drop in trial.drops)
+        rates = [self._factor * rate for rate in self._rates]
         groups = self._optimizer.param_groups
         if rates != [group["lr"] for group in groups]:
             for group, rate in zip(groups, rates, strict=True):
@@ -250,6 +262,40 @@ def _make_step(
         losses.add_(loss.detach())
 
     return step
+
+
+def _make_whole_steps(
+    pack: Pack, members: Sequence[Member], optimizer: Optimizer, losses: Tensor
+) -> Callable[[Tensor, float], None] | None:
+    """Return the function that takes many of the steps of `_make_step` at once, or None where it can't be had.
+
+    Its arguments are the samples of the batches, int64 [M, steps, B], and the factor of the learning rates.
+    """
+    trial = members[0].trial
+    plain = type(optimizer) is SGD and not optimizer.param_groups[0]["momentum"] and not trial.label_smoothing
+    plain &= (trial.regularizer, trial.precision, trial.augmentation) == ("none", "fp32", "none")
+    take = pack.whole_steps(trial.batch_size) if plain else None
+    if take is None:
+        return None
+    gather = _gatherer([member.corrupted for member in members])
+
+    def steps(samples: Tensor, factor: float) -> None:
+        images, labels = gather(samples.flatten(1))
+        rates = [[factor * member.trial.lr, member.trial.weight_decay] for member in members]
+        take(
+            to_float(images, pack.dtype).unflatten(1, samples.shape[1:]),
+            labels.view_as(samples),
+            losses.new_tensor(rates),
+            losses,
+        )
+
+    return steps
+
+
+def _of_one_size(batches: Sequence[Tensor], most: int) -> Iterator[Tensor]:
+    """Yield batches [M, B] as one [M, steps, B] for so many steps at most; only an epoch's last may be smaller."""
+    for _, alike in groupby(batches, lambda batch: batch.shape[1]):
+        yield from torch.stack([*alike], dim=1).split(most, dim=1)
 
 
 def _make_optimizer(pack: Pack, members: Sequence[Member], graphs: bool) -> tuple[Optimizer, bool]:

@@ -63,7 +63,7 @@ class Dense(nn.Sequential):
                 features = layer(features)
             return features
         features = features.unflatten(1, (self._members, -1)).transpose(0, 1).flatten(2)
-        layers = [layer for layer in self if type(layer) not in (nn.Flatten, nn.Identity)]
+        layers = [layer for layer in self if type(layer) not in SHAPING]
         for layer, following in zip(layers, [*layers[1:], None], strict=True):
             rectified = type(following) is nn.ReLU
             if isinstance(layer, PackedLinear):
@@ -95,9 +95,8 @@ class Dense(nn.Sequential):
 
 
 def _norm_applies(norm: nn.BatchNorm1d, samples: int) -> bool:
-    """Whether the kernels compute this norm; in eval mode a mean over all batches is as good as any other."""
-    of_batches = norm.training and (norm.momentum is None or samples < 2)
-    return norm.affine and norm.track_running_stats and not of_batches
+    """Whether the kernels compute this norm."""
+    return norm.affine and norm.track_running_stats and not (norm.training and samples < 2)
 
 
 def in_dense(layers: list[nn.Module], members: int) -> list[nn.Module]:
@@ -116,7 +115,11 @@ def in_dense(layers: list[nn.Module], members: int) -> list[nn.Module]:
     return result
 
 
-TAKEN = (PackedLinear, nn.BatchNorm1d, nn.ReLU, nn.Identity)
+LINEAR, NORM, RELU = 0, 1, 2
+KINDS = {PackedLinear: LINEAR, nn.BatchNorm1d: NORM, nn.ReLU: RELU}
+"""The layers that compute something, and the numbers by which compiled code knows them."""
+SHAPING = (nn.Flatten, nn.Identity)
+TAKEN = (*KINDS, nn.Identity)
 
 
 def _flattens(layer: nn.Module) -> bool:
@@ -184,9 +187,11 @@ def _normalize(features: Tensor, norm: Any, relu: bool) -> Tensor:
         features = features.contiguous()
         mean, variance = features.new_empty(2, members, channels)
         rows.moments_of_members(features.detach().numpy(), mean.numpy(), variance.numpy())
-        running[0].lerp_(mean, norm.momentum)
-        running[1].lerp_(variance * (samples / (samples - 1)), norm.momentum)
         norm.num_batches_tracked += 1
+        # Without a momentum, the running statistics are the mean over all batches.
+        momentum = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        running[0].lerp_(mean, momentum)
+        running[1].lerp_(variance * (samples / (samples - 1)), momentum)
     else:
         mean, variance = running
     output: Tensor = _Normalize.apply(
