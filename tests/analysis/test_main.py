@@ -192,6 +192,7 @@ def test_the_tradeoff_prints_every_table_and_where_its_figures_are(results: Resu
     assert "…" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_tradeoff_says_what_it_lacks(results: Results, command, tmp_path: Path):
     tuned.write(results, tuned.REFERENCES | tuned.SEARCHED)
     code, out, err = command("tradeoff", results, "--figures", tmp_path / "figures")
@@ -511,6 +512,7 @@ def test_robustness_warns_of_an_attack_that_is_not_sound(results: Results, comma
     assert "WARNING, norm=batch: it does not hold that more steps never help" in command("robustness", results)[1]
 
 
+@pytest.mark.slow
 def test_robustness_gives_numbers_to_other_programs(attacked: Results, command, tmp_path: Path):
     code, out, _ = command("robustness", attacked, "--format", "json", "--figures", tmp_path)
     accuracies, checks, controls = json.loads(out)

@@ -20,6 +20,8 @@ from sweeps.sweep import Scale
 from tests.analysis.conftest import DIVERGED, plan
 from tests.analysis.planted import noise
 
+pytestmark = pytest.mark.slow
+
 BY_ID = {claim.id: claim for claim in TRAINED_CLAIMS}
 Found = dict[str, float]
 Levels = Callable[[Trial], Found]

@@ -61,7 +61,8 @@ def heights(axes: Axes, norm: str) -> list[float]:
     return [bar.get_height() for bar in axes.patches if same_color(bar.get_facecolor(), COLORS[norm])]
 
 
-@pytest.mark.parametrize("scale", [Scale.quick, pytest.param(Scale.paper, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [Scale.quick, Scale.paper])
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_every_figure_is_legible_at_either_scale(sweeps: Mapping[Scale, Results], figure: PaperFigure, scale: Scale):
     check_legible(once(sweeps[scale], figure.name))

@@ -15,6 +15,8 @@ from sweeps.sweep import Scale
 from tests.analysis import planted, robust
 from tests.analysis.conftest import DIVERGED, grid, plan, plausible, record
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 EVIDENCE = ROOT / "docs" / "evidence"
 

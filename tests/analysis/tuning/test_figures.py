@@ -19,6 +19,8 @@ from study.record.results import Results
 from tests.analysis.figures.drawn import check_legible
 from tests.analysis.tuning.test_tradeoff import BASE, NONE, REFERENCES, everything, only_cell, setting, write
 
+pytestmark = pytest.mark.slow
+
 
 def many(results: Results, count: int) -> TunedCell:
     """A search of so many settings, a third of which no other beats."""

@@ -50,6 +50,7 @@ def test_every_network_is_built_with_the_norm_that_its_row_names(architecture):
     assert bool(found) == (NETWORKS[architecture].built_with != "none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", NETWORKS)
 def test_the_operations_of_a_row_are_those_of_a_pass(architecture):
     for shape, classes in COUNTED_INPUTS:

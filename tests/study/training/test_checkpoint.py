@@ -143,6 +143,7 @@ def assert_goes_on(
 # Bit-equal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_pack_that_is_stopped_after_each_epoch_ends_as_one_that_never_was(backend, optimizer, kept, built):
@@ -327,6 +328,7 @@ def without_tree(before: bytes) -> bytes:
     return Path("archive.zip").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

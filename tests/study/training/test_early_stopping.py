@@ -98,6 +98,7 @@ def packed(members: Sequence[Member], backend: str) -> list[Records]:
     return [found for each in packs for found in run.run_pack(each, DATA, "cpu", backend, lambda _: None)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("trial", [TRIAL, CONVERGING], ids=lambda trial: trial.stopping)
 def test_each_member_is_what_training_for_exactly_its_epochs_makes_of_it(trial, backend, measured):
