@@ -30,8 +30,9 @@ quickstart: install  ## run the first sweep on real digits, then print its table
 test: install  ## run the tests but for those that take long: some minutes
 	$(RUN) -m pytest -m "not slow"
 
+# Those that start Ray wait more than they compute, so that three at once keep two cores busy.
 test-all: install  ## run all tests, with faults of whole clusters
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 3
 
 check: install  ## lint and type-check
 	$(RUN) -m ruff check .
