@@ -62,13 +62,15 @@ def use_one_thread() -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Have torch compute on one thread within the block, and on as many as before after it."""
+    """Have torch, and products of matrices by numpy, computed on one thread in the block, and as before after it."""
     import torch
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     use_one_thread()
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)
 

@@ -72,9 +72,9 @@ class Grouped(Pack):
                 stack.enter_context(run.descending(Descent(rate, decay)))
             yield
 
-    def whole_steps(self, samples: int) -> WholeSteps | None:
-        """See `Pack.whole_steps`: dense networks on a CPU have it, for small batches."""
-        return whole_steps(self._network, len(self), samples)
+    def whole_steps(self) -> WholeSteps | None:
+        """See `Pack.whole_steps`: dense networks on a CPU have it."""
+        return whole_steps(self._network, len(self))
 
     def _join_modules(self, modules: Sequence[nn.Module], name: str) -> nn.Module:
         """Return one module for the members' modules of that name, which differ in their parameters' values alone."""

@@ -88,8 +88,8 @@ class Pack(ABC):
         """
         yield
 
-    def whole_steps(self, samples: int) -> WholeSteps | None:  # noqa: ARG002
-        """Return what takes many steps in one call, of plain gradient descent on the cross-entropy of so many samples.
+    def whole_steps(self) -> WholeSteps | None:
+        """Return what takes many steps in one call, of plain gradient descent on the cross-entropy.
 
         None where the backend has no such thing for the network, or gains nothing by it.
         """

@@ -274,7 +274,7 @@ def _make_whole_steps(
     trial = members[0].trial
     plain = type(optimizer) is SGD and not optimizer.param_groups[0]["momentum"] and not trial.label_smoothing
     plain &= (trial.regularizer, trial.precision, trial.augmentation) == ("none", "fp32", "none")
-    take = pack.whole_steps(trial.batch_size) if plain else None
+    take = pack.whole_steps() if plain else None
     if take is None:
         return None
     gather = _gatherer([member.corrupted for member in members])

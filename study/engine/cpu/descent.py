@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from study.engine.cpu.dense import LINEAR, NORM
 from study.engine.cpu.kernels import Features, compiled
 
+MANY, ROWS = 20, 96
+"""From how many samples a library's products of matrices are faster, and for how many rows of a weight at a time."""
+CACHE = 128 * 1024
+"""The bytes of features that stay in the processor's cache while all rows of a weight are multiplied with them."""
 Parameters = tuple[Sequence[Features], ...]
 
 
@@ -32,7 +36,8 @@ def take_steps(
     losses: Features,
     features: Sequence[Features],
     moments: Sequence[Features],
-    scratch: Features,
+    gradients: Features,
+    sums: Features,
 ) -> None:
     """Take steps of plain gradient descent on the cross-entropy, in train mode.
 
@@ -48,7 +53,8 @@ def take_steps(
         losses: [M]; the mean loss of each step is added to them.
         features: room for [B, C] before each layer and after the last one.
         moments: room for [2, C] of each batch norm.
-        scratch: room for [2, B + 1, C] with the largest C.
+        gradients: room for [2, B * C] with the largest C.
+        sums: room for [2, C] with the largest C.
     """
     for m in range(len(images)):
         rate = rates[m, 0]
@@ -56,8 +62,8 @@ def take_steps(
         for step in range(images.shape[1]):
             features[0][:] = images[m, step]
             _go_forward(m, layers, parameters, norms, seen + step + 1, features, moments)
-            losses[m] += _cross_entropy(features[len(layers)], labels[m, step], scratch[0])
-            _go_back(m, layers, parameters, rate, keep, features, moments, scratch)
+            losses[m] += _cross_entropy(features[len(layers)], labels[m, step], _shaped(gradients[0], features[-1]))
+            _go_back(m, layers, parameters, rate, keep, features, moments, gradients, sums)
 
 
 @compiled
@@ -76,7 +82,10 @@ def _go_forward(
         kind, place = layers[layer]
         given, result = features[layer], features[layer + 1]
         if kind == LINEAR:
-            _multiply(given, weights[place][m], result)
+            if given.nbytes > CACHE:
+                np.dot(given, weights[place][m].T, result)
+            else:
+                _multiply(given, weights[place][m], result)
             bias = biases[place][m]
             for row in range(len(result)):
                 for c in range(len(bias)):
@@ -100,22 +109,32 @@ def _go_back(
     keep: float,
     features: Sequence[Features],
     moments: Sequence[Features],
-    scratch: Features,
+    gradients: Features,
+    sums: Features,
 ) -> None:
-    """Change each parameter of a member once its gradient is known, from that at the last layer, scratch[0]."""
+    """Change each parameter of a member once its gradient is known, from that at the last layer, gradients[0]."""
     weights, biases, scales, shifts, _, _ = parameters
-    above, below = scratch[0], scratch[1]
     for layer in range(len(layers) - 1, -1, -1):
         kind, place = layers[layer]
         given, result = features[layer], features[layer + 1]
+        turn = (len(layers) - 1 - layer) % 2
+        above, below = _shaped(gradients[turn], result), _shaped(gradients[1 - turn], given)
         if kind == LINEAR:
-            _change_bias(above, len(given), biases[place][m], rate, keep)
-            _descend(given, weights[place][m], above, rate, keep, layer > 0, below)
+            _change_bias(above, biases[place][m], rate, keep)
+            if len(given) < MANY:
+                _descend(given, weights[place][m], above, rate, keep, layer > 0, below)
+            else:
+                _descend_by_products(given, weights[place][m], above, rate, keep, layer > 0, below)
         elif kind == NORM:
-            _denormalize(given, scales[place][m], shifts[place][m], moments[place], above, rate, keep, below)
+            _denormalize(given, scales[place][m], shifts[place][m], moments[place], above, rate, keep, sums, below)
         else:
             _rectify(result, above, below)
-        above, below = below, above
+
+
+@compiled
+def _shaped(room: Features, like: Features) -> Any:
+    """Return the start of some room [n] in another array's shape."""
+    return room[: like.size].reshape(like.shape)
 
 
 @compiled
@@ -170,7 +189,7 @@ def _descend(
     samples, inputs = features.shape
     outputs = len(weight)
     if go_on:
-        below[:, :inputs] = 0
+        below[:] = 0
     last = outputs - outputs % 8
     for o in range(0, last, 8):
         w0, w1, w2, w3 = weight[o], weight[o + 1], weight[o + 2], weight[o + 3]
@@ -197,6 +216,28 @@ def _descend(
 
 
 @compiled
+def _descend_by_products(
+    features: Features, weight: Features, above: Features, rate: float, keep: float, go_on: bool, below: Features
+) -> None:
+    """Do as `_descend`, by a library's products of matrices, for as many rows of the weight as stay in the cache."""
+    if go_on:
+        np.dot(above, weight, below)
+    outputs, inputs = weight.shape
+    samples = len(features)
+    for start in range(0, outputs, ROWS):
+        rows = min(ROWS, outputs - start)
+        gradient, product = np.empty((rows, samples), features.dtype), np.empty((rows, inputs), features.dtype)
+        for row in range(samples):
+            for o in range(rows):
+                gradient[o, row] = above[row, start + o]
+        np.dot(gradient, features, product)
+        for o in range(rows):
+            of_weight = weight[start + o]
+            for i in range(inputs):
+                of_weight[i] = keep * of_weight[i] - rate * product[o, i]
+
+
+@compiled
 def _change(features: Features, row: Features, above: Features, rate: float, keep: float) -> None:
     """Change a row of a weight, five samples at a time, by which the paper's batches can be divided."""
     samples, inputs = features.shape
@@ -219,11 +260,11 @@ def _change(features: Features, row: Features, above: Features, rate: float, kee
 
 
 @compiled
-def _change_bias(above: Features, samples: int, bias: Features, rate: float, keep: float) -> None:
+def _change_bias(above: Features, bias: Features, rate: float, keep: float) -> None:
     """Change a bias, whose gradient is the sum over samples."""
     for c in range(len(bias)):
         bias[c] *= keep
-    for row in range(samples):
+    for row in range(len(above)):
         for c in range(len(bias)):
             bias[c] -= rate * above[row, c]
 
@@ -271,14 +312,14 @@ def _denormalize(
     above: Features,
     rate: float,
     keep: float,
+    sums: Features,
     below: Features,
 ) -> None:
     """Fill the gradient below batch norm, and change its scale and shift."""
     samples, channels = features.shape
     number = features.dtype.type(samples)
     center, inverse = moments[0], moments[1]
-    # The rows after the samples' own are room for sums.
-    total, projection = above[samples], below[samples]
+    total, projection = sums[0, :channels], sums[1, :channels]
     total[:] = 0
     projection[:] = 0
     for row in range(samples):

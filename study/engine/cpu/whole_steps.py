@@ -1,4 +1,4 @@
-"""Whole steps of plain gradient descent, many at once, for packs of dense networks that see a few samples a step."""
+"""Whole steps of plain gradient descent, many at once, for packs of dense networks of small layers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from study.engine.cpu.dense import KINDS, SHAPING, Dense, PackedLinear
 
-MOST, MOST_ALONE = 40, 100
-"""Up to how many samples a step gains, in a pack and alone: with more, a library's products of matrices are as fast."""
+LARGEST = 2**20
+"""How many weights a layer may have: they must stay in the processor's cache from one step to the next."""
 
 
 class WholeSteps:
@@ -84,17 +84,13 @@ class WholeSteps:
         return [
             _typed([images.new_empty(samples, width) for width in widths]),
             _typed([images.new_empty(2, width) for width in normed or [0]]),
-            images.new_empty(2, samples + 1, max(widths)).numpy(),
+            images.new_empty(2, samples * max(widths)).numpy(),
+            images.new_empty(2, max(widths)).numpy(),
         ]
 
 
-def whole_steps(network: nn.Module, members: int, samples: int) -> WholeSteps | None:
-    """Return what takes whole steps of a joint network, or None where it has more than dense layers on a CPU.
-
-    That is also so where single steps of so many samples are as fast.
-    """
-    if samples > (MOST if members > 1 else MOST_ALONE):
-        return None
+def whole_steps(network: nn.Module, members: int) -> WholeSteps | None:
+    """Return what takes whole steps of a joint network, or None where it has more than small dense layers on a CPU."""
     layers = [*network] if type(network) is nn.Sequential else []
     if len(layers) != 1 or not isinstance(layers[0], Dense):
         return None
@@ -107,6 +103,7 @@ def whole_steps(network: nn.Module, members: int, samples: int) -> WholeSteps | 
         and all(each.requires_grad and each.dtype == parameters[0].dtype for each in parameters)
         and all(type(layer) in (*KINDS, *SHAPING) for layer in dense)
         and all(norm.affine and norm.track_running_stats for norm in norms)
+        and all(each.numel() <= members * LARGEST for each in parameters)
         # A layer that comes twice would change before its first gradient is known.
         and len({*dense}) == len(dense)
     )

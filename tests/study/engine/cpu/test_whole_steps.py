@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from study import engine
+from study.data.dataset import Dataset
+from study.engine.cpu import descent as descent_kernels
 from study.engine.cpu import whole_steps
 from study.engine.cpu.whole_steps import WholeSteps
 from study.training.loop import Training
 from study.trial import Trial
+from tests.conftest import random_split
 from tests.study.engine.test_backends import GREYS, difference, members, network, trained
 
 NETWORKS = ("linear", "mlp", "deep_mlp", "mlp_2d", "spheres_mlp", "deep_linear")
@@ -37,22 +40,22 @@ def descent(**settings: object) -> Trial:
     return Trial.of({"k": 0.25, "batch_size": 5, "epochs": 6, **plain, **settings})
 
 
-def of_constants(architecture: str, trial: Trial, seed: int) -> nn.Module:
+def of_constants(architecture: str, trial: Trial, seed: int, data: Dataset = GREYS) -> nn.Module:
     """A network whose batch norms have the trial's constants."""
-    built = network(architecture, GREYS, trial.norm, seed)
+    built = network(architecture, data, trial.norm, seed)
     for layer in built.modules():
         if isinstance(layer, nn.BatchNorm1d):
             layer.eps, layer.momentum = trial.norm_eps, trial.norm_momentum or None
     return built
 
 
-def assert_as_alone(architecture: str, *trials: Trial) -> None:
+def assert_as_alone(architecture: str, *trials: Trial, data: Dataset = GREYS) -> None:
     """Each of a pack has the weights and running statistics that single steps of it alone lead to."""
-    runs = members(GREYS, *trials)
-    initial = [of_constants(architecture, trial, seed) for seed, trial in enumerate(trials)]
-    pack = trained("grouped", copy.deepcopy(initial), runs, GREYS)
+    runs = members(data, *trials)
+    initial = [of_constants(architecture, trial, seed, data) for seed, trial in enumerate(trials)]
+    pack = trained("grouped", copy.deepcopy(initial), runs, data)
     for untrained, run, packed in zip(initial, runs, pack.networks, strict=True):
-        alone = trained("single", [copy.deepcopy(untrained)], [run], GREYS).networks[0]
+        alone = trained("single", [copy.deepcopy(untrained)], [run], data).networks[0]
         assert difference(alone, untrained) > 1e-6
         assert difference(packed, alone) < 1e-10
 
@@ -71,6 +74,17 @@ def test_each_member_is_what_its_own_steps_make_of_it(architecture, norm, steps)
 def test_running_statistics_may_be_the_mean_over_all_batches(steps):
     assert_as_alone("mlp", *[descent(norm_momentum=0.0, norm_eps=1e-3)] * 2)
     assert steps
+
+
+@pytest.mark.parametrize("size", [16, 28])
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_larger_batches_go_by_products_of_matrices(norm, size, steps):
+    """So do, on their way forward, those of images too large for the cache."""
+    data = Dataset(random_split(24, 4, 1, size=size), random_split(10, 4, 2, size=size), classes=4)
+    assert_as_alone("mlp", *[descent(norm=norm, batch_size=22)] * 2, data=data)
+    assert steps == [1, 1] * 6
+    assert descent_kernels.MANY < 22
+    assert (22 * size**2 * 8 > descent_kernels.CACHE) == (size == 28)
 
 
 def test_an_epoch_may_take_several_calls(steps, monkeypatch):
@@ -121,13 +135,12 @@ def test_what_is_not_plain_takes_single_steps(settings, steps):
     assert not steps
 
 
-def test_where_batches_are_large_a_pack_takes_single_steps_and_they_are_larger_for_one_alone(monkeypatch):
-    monkeypatch.setattr(whole_steps, "MOST", 7)
-    monkeypatch.setattr(whole_steps, "MOST_ALONE", 9)
-    for count, most in ((1, 9), (2, 7)):
-        pack = engine.pack("grouped", [network("mlp", GREYS, "batch", seed) for seed in range(count)], GREYS.shape)
-        assert isinstance(pack.whole_steps(most), WholeSteps)
-        assert pack.whole_steps(most + 1) is None
+def test_layers_of_more_weights_than_a_cache_holds_take_single_steps(monkeypatch):
+    pack = engine.pack("grouped", [network("mlp", GREYS, "batch", seed) for seed in range(2)], GREYS.shape)
+    monkeypatch.setattr(whole_steps, "LARGEST", 256 * 128)
+    assert isinstance(pack.whole_steps(), WholeSteps)
+    monkeypatch.setattr(whole_steps, "LARGEST", 256 * 128 - 1)
+    assert pack.whole_steps() is None
 
 
 class Scaled(nn.Sequential):
@@ -161,9 +174,9 @@ class Unscaled(nn.Sequential):
 
 @pytest.mark.parametrize("make", [Scaled, Tied, Frozen, Unscaled])
 def test_other_networks_take_single_steps(make):
-    assert engine.pack("grouped", [make(), make()], GREYS.shape).whole_steps(5) is None
+    assert engine.pack("grouped", [make(), make()], GREYS.shape).whole_steps() is None
 
 
 @pytest.mark.parametrize("backend", ["single", "vmap"])
 def test_other_backends_take_single_steps(backend):
-    assert engine.pack(backend, [network("mlp", GREYS, "none", 0)], GREYS.shape).whole_steps(5) is None
+    assert engine.pack(backend, [network("mlp", GREYS, "none", 0)], GREYS.shape).whole_steps() is None
