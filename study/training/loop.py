@@ -31,8 +31,8 @@ from study.trial import Trial
 
 PREDICT_BATCH, LARGE_IMAGE, LARGE_BATCH = 512, 128 * 128, 32
 """How many images are measured at once, and from how many pixels on how many: a layer's outputs of all must fit."""
-WHOLE_STEPS = 32
-"""How many steps are one call at most, where batches are small: enough for its own time not to matter."""
+WHOLE_STEPS, WHOLE_PIXELS = 32, 2**24
+"""How many steps are one call at most, for its own time not to matter, and how many numbers their images may have."""
 SHARED = names_where(
     lambda setting: setting.stage in (Stage.NETWORK, Stage.TRAINING, Stage.MEASUREMENT) and not setting.per_member
 )
@@ -129,7 +129,8 @@ class Training:
             for samples in batches:
                 self._step(samples)
         else:
-            for many in _of_one_size(batches, WHOLE_STEPS):
+            pixels = batches[0].numel() * self._members[0].corrupted.pool[0].numel()
+            for many in _of_one_size(batches, max(1, min(WHOLE_STEPS, WHOLE_PIXELS // pixels))):
                 self._whole_steps(many, self._factor)
 
     def _replayed(self) -> Callable[[Tensor], None]:

@@ -47,7 +47,7 @@ def take_steps(
         layers: [L, 2], in their order: each layer's kind, and its place among the layers of its kind.
         parameters: all of them are changed. For each linear layer the weights [M, O, I], and the biases [M, O], or
             [M, 0] where it has none; for each batch norm scales, shifts, running means and running variances [M, C].
-        norms: of each batch norm [2], epsilon and momentum, where 0 stands for the mean over all batches.
+        norms: of each batch norm [2], epsilon and momentum, where one below zero stands for the mean over all batches.
         seen: how many batches the running statistics have seen.
         rates: of each member [2], the learning rate and the weight decay.
         losses: [M]; the mean loss of each step is added to them.
@@ -92,7 +92,7 @@ def _go_forward(
                     result[row, c] += bias[c]
         elif kind == NORM:
             epsilon, momentum = norms[place]
-            if momentum == 0:
+            if momentum < 0:
                 momentum = given.dtype.type(1 / seen)
             _find_moments(given, epsilon, momentum, means[place][m], variances[place][m], moments[place])
             _normalize(given, scales[place][m], shifts[place][m], moments[place], result)

@@ -54,7 +54,7 @@ class WholeSteps:
         features = images.flatten(3)
         if features.shape[2] not in self._scratch:
             self._scratch[features.shape[2]] = self._make_scratch(features)
-        constants = [[norm.eps, 0.0 if norm.momentum is None else norm.momentum] for norm in self._norms]
+        constants = [[norm.eps, -1.0 if norm.momentum is None else norm.momentum] for norm in self._norms]
         seen = int(self._norms[0].num_batches_tracked) if self._norms else 0
         descent.take_steps(
             *(given.contiguous().numpy() for given in (features, labels)),

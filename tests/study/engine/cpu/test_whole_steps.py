@@ -93,6 +93,23 @@ def test_an_epoch_may_take_several_calls(steps, monkeypatch):
     assert steps == [3, 1, 1] * 6
 
 
+def test_images_of_one_call_are_no_more_than_memory_is_meant_for(steps, monkeypatch):
+    monkeypatch.setattr("study.training.loop.WHOLE_PIXELS", 2 * 5 * 256 * 2 + 1)
+    assert_as_alone("deep_mlp", *[descent(norm="batch")] * 2)
+    assert steps == [2, 2, 1] * 6
+
+
+def test_running_statistics_may_stand_still(steps):
+    runs = members(GREYS, *[descent()] * 2)
+    initial = [network("mlp", GREYS, "batch", seed) for seed in range(2)]
+    for layer in (layer for each in initial for layer in each.modules() if isinstance(layer, nn.BatchNorm1d)):
+        layer.momentum = 0.0
+    pack = trained("grouped", copy.deepcopy(initial), runs, GREYS)
+    alone = trained("single", [copy.deepcopy(initial[1])], [runs[1]], GREYS).networks[0]
+    assert steps
+    assert difference(pack.networks[1], alone) < 1e-10
+
+
 def test_a_member_that_diverges_leaves_the_others_as_they_would_be(steps):
     sound = descent(norm="none")
     runs = members(GREYS, sound, replace(sound, lr=1e200), sound)
