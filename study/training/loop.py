@@ -129,8 +129,9 @@ class Training:
             for samples in batches:
                 self._step(samples)
         else:
-            pixels = batches[0].numel() * self._members[0].corrupted.pool[0].numel()
-            for many in _of_one_size(batches, max(1, min(WHOLE_STEPS, WHOLE_PIXELS // pixels))):
+            first = self._members[0]
+            of_step = len(self._members) * first.trial.batch_size * first.corrupted.pool[0].numel()
+            for many in _of_one_size(batches, max(1, min(WHOLE_STEPS, WHOLE_PIXELS // of_step))):
                 self._whole_steps(many, self._factor)
 
     def _replayed(self) -> Callable[[Tensor], None]:
